@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * attach.h - the two ways a program hangs on a kernel function
+ *
+ * TRAMPOLINE=1: fentry and fexit programs (Linux >= 5.11 with module BTF); fexit has arguments and result.
+ * TRAMPOLINE=0: kprobe, and kprobe + kretprobe pairs keyed by the stack slot of the call, which softirqs cannot mix up:
+ * SP at function entry points at the return address, in the kretprobe of the same call it is 8 higher.
+ * A program body is written once, as a function of the kernel function's arguments (and result); the wrappers below are one
+ * function each, because bcc places its section attribute at the start of the line that defines a program.
+ */
+
+#if TRAMPOLINE
+
+#define ENTRY(name, body)                                                                                                        \
+	int name(u64 *args)                                                                                                      \
+	{                                                                                                                        \
+		return body;                                                                                                     \
+	}
+#define RETURN(name, nargs, body)                                                                                                \
+	int name(u64 *args)                                                                                                      \
+	{                                                                                                                        \
+		u64 result = args[nargs];                                                                                        \
+		return body;                                                                                                     \
+	}
+
+#else
+
+struct call {
+	u64 arg[6];
+};
+
+BPF_TABLE("hash", u64, struct call, calls, 4096); /* calls under way, by stack slot */
+
+/* Hangs on the entry of every function that has a RETURN program. */
+int call_begin(struct pt_regs *ctx)
+{
+	struct call call = {.arg = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9}};
+	u64 slot = ctx->sp;
+
+	calls.update(&slot, &call);
+	return 0;
+}
+
+static __always_inline bool call_end(u64 sp, struct call *call)
+{
+	u64 slot = sp - 8;
+	struct call *begun = calls.lookup(&slot);
+
+	if (!begun)
+		return false;
+	*call = *begun;
+	calls.delete(&slot);
+	return true;
+}
+
+#define ENTRY(name, body)                                                                                                        \
+	int name(struct pt_regs *ctx)                                                                                            \
+	{                                                                                                                        \
+		u64 args[] = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9};                                             \
+		return body;                                                                                                     \
+	}
+#define RETURN(name, nargs, body)                                                                                                \
+	int name(struct pt_regs *ctx)                                                                                            \
+	{                                                                                                                        \
+		u64 result = ctx->ax;                                                                                            \
+		struct call call;                                                                                                \
+		u64 *args = call.arg;                                                                                            \
+		if (!call_end(ctx->sp, &call))                                                                                   \
+			return 0;                                                                                                \
+		return body;                                                                                                     \
+	}
+
+#endif

@@ -1,0 +1,7 @@
+"""python -m ctobserve"""
+
+import sys
+
+from ctobserve.cli import main
+
+sys.exit(main())

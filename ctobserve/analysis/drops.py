@@ -1,0 +1,36 @@
+"""Which packets did conntrack lose, and do the kernel's counters agree?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+# What one event of ours adds to the kernel's counters; net/netfilter/nf_conntrack_core.c. Counters overlap: never sum them.
+COUNTED = {
+    "table_full": ("drop",),
+    "no_memory": ("drop",),
+    "clash": ("drop", "insert_failed"),
+    "chaintoolong": ("chaintoolong", "insert_failed"),
+    "dying": ("insert_failed",),
+    "early_drop": ("early_drop",),
+}
+LOSS_COUNTERS = ("invalid", "error", "drop", "early_drop", "insert_failed", "chaintoolong")
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Our sums by reason beside what the kernel counted; `unaccounted` is what its counters saw and we did not."""
+
+    by_reason: dict[str, int]
+    kernel_counters: dict[str, int]
+    unaccounted: dict[str, int]
+
+
+def balance(reasons: Counter[str], kernel: Counter[str]) -> Balance:
+    """Compare; `reasons` are drop reasons, and `early_drop` for evicted entries."""
+    explained: Counter[str] = Counter()
+    for reason, count in reasons.items():
+        for counter in COUNTED.get(reason, ()):
+            explained[counter] += count
+    unaccounted = {name: kernel[name] - explained[name] for name in LOSS_COUNTERS if kernel[name] != explained[name]}
+    return Balance(dict(sorted(reasons.items())), dict(sorted(kernel.items())), unaccounted)

@@ -1,0 +1,40 @@
+"""The kernel's clocks beside ours: monotonic nanoseconds, jiffies, wall time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+CLOCK_MONOTONIC_COARSE = 6
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Clock:
+    """One instant read on all clocks; others follow from it. `jiffies` are the low 32 bits, `hz` their number per second."""
+
+    monotonic_ns: int
+    wall_ns: int
+    jiffies: int
+    hz: int
+
+    @classmethod
+    def at(cls, jiffies: int) -> Clock:
+        """Now. HZ is the resolution of CLOCK_MONOTONIC_COARSE, which counts ticks."""
+        hz = round(1 / time.clock_getres(CLOCK_MONOTONIC_COARSE))
+        return cls(time.monotonic_ns(), time.time_ns(), jiffies, hz)
+
+    def iso(self, monotonic_ns: int) -> str:
+        """Wall time of a kernel timestamp: ISO 8601, UTC, nanoseconds."""
+        seconds, ns = divmod(self.wall_ns - self.monotonic_ns + monotonic_ns, NS_PER_S)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
+
+    def remaining_s(self, timeouts: npt.NDArray[np.uint32], at_ns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Whole seconds until entries expire, seen at these times; 0 for expired ones that nobody has reaped yet."""
+        ticks = (at_ns.astype(np.int64) - self.monotonic_ns) * self.hz // NS_PER_S
+        left = (timeouts.astype(np.int64) - self.jiffies - ticks + (1 << 31)) % (1 << 32) - (1 << 31)
+        return np.maximum(left, 0) // self.hz

@@ -1,0 +1,1 @@
+"""The commands: each parses its options, wires observer, analysis and render, and says how it ended."""

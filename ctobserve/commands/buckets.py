@@ -1,0 +1,59 @@
+"""ctobserve buckets: how the entries are spread over the hash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ctobserve.analysis.buckets import Distribution, distribution
+from ctobserve.clock import Clock
+from ctobserve.commands.session import Request, common_options, observe, out
+from ctobserve.filters import Filter
+from ctobserve.hooks import Purpose
+from ctobserve.render.jsonout import document
+from ctobserve.render.rows import entry_rows
+from ctobserve.render.text import bucket_lines
+
+LONGEST = 5
+
+
+@click.command()
+@common_options
+def buckets(request: Request) -> None:
+    """Chain lengths: how many buckets hold how many nodes, beside what a perfect hash would give, and the longest chains.
+
+    The hash is shared by all network namespaces, so the distribution is always that of all entries; filters choose which
+    entries of the longest chains are named.
+    """
+    with observe("buckets", request, Purpose.TABLE if request.duration else Purpose(0)) as session:
+        session.ready()
+        if request.duration:
+            for _ in session.watch():
+                pass
+        limit = LONGEST if request.limit is None else request.limit
+        found = distribution(session.observer.table.entries(), session.observer.buckets, limit)
+        report = {"meta": session.meta()} | as_rows(found, session.observer.clock(), request.filter)
+        if request.json:
+            out(document(report))
+        else:
+            for text in bucket_lines(report, session.labels()):
+                out(text)
+        session.finish(report["meta"])
+
+
+def as_rows(found: Distribution, clock: Clock, only: Filter) -> dict[str, Any]:
+    """The JSON contract's body of a distribution."""
+    return {
+        "buckets": found.buckets,
+        "entries": found.entries,
+        "nodes": found.nodes,
+        "load_factor": found.load_factor,
+        "histogram": {str(length): count for length, count in found.histogram.items()},
+        "expected": {str(length): round(count, 3) for length, count in found.expected.items()},
+        "max_chain": found.max_chain,
+        "longest": [
+            {"bucket": chain.bucket, "length": chain.length, "entries": entry_rows(chain.entries[only.mask(chain.entries)], clock)}
+            for chain in found.longest
+        ],
+    }

@@ -1,0 +1,38 @@
+"""ctobserve list: the table now."""
+
+from __future__ import annotations
+
+import click
+
+from ctobserve.analysis.buckets import with_chains
+from ctobserve.commands.session import Request, common_options, observe, out
+from ctobserve.hooks import Purpose
+from ctobserve.render.jsonout import document
+from ctobserve.render.rows import entry_rows
+from ctobserve.render.text import entry_lines
+
+
+@click.command("list")
+@common_options
+def list_entries(request: Request) -> None:
+    """The table now: every entry of every network namespace, with its buckets and the lengths of their chains.
+
+    With --duration, the table is followed by events that long, then shown with its present state.
+    """
+    with observe("list", request, Purpose.TABLE if request.duration else Purpose(0)) as session:
+        session.ready()
+        if request.duration:
+            for _ in session.watch():
+                pass
+            session.observer.seed()
+        whole = session.observer.table.entries()
+        shown = whole[request.filter.mask(whole)][: request.limit]
+        shown = with_chains(shown, whole, session.observer.buckets)
+        rows = entry_rows(shown, session.observer.clock())
+        meta = session.meta()
+        if request.json:
+            out(document({"meta": meta, "entries": rows}))
+        else:
+            for text in entry_lines(rows, session.labels()):
+                out(text)
+        session.finish(meta)

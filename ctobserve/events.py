@@ -1,0 +1,118 @@
+"""Records of the kernel side as arrays: the layout of struct record in bpf/ctobserve.h, and the entries in it."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.layout import Layout
+from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries
+
+HEADER_BYTES = 56
+Records = npt.NDArray[np.void]
+
+
+class Kind(IntEnum):
+    """What happened; enum kind of bpf/ctobserve.h."""
+
+    INSERT = 1
+    CONFIRM = 2
+    DESTROY = 3
+    FREE = 4
+    DROP = 5
+    WALK = 6
+    WALK_REPLY = 7
+    RESIZE = 8
+
+
+class DropReason(IntEnum):
+    """Why a packet was lost; enum drop_reason of bpf/ctobserve.h."""
+
+    TABLE_FULL = 1
+    NO_MEMORY = 2
+    CLASH = 3
+    CHAINTOOLONG = 4
+    DYING = 5
+    CONFIRMED = 6
+
+
+def record_dtype(layout: Layout) -> np.dtype[np.void]:
+    """Every field of a record at its place, those inside the copied nf_conn by the kernel's own offsets."""
+    header = {
+        "ts": ("<u8", 0),
+        "ct": ("<u8", 8),
+        "caller": ("<u8", 16),
+        "since": ("<u8", 24),
+        "netns": ("<u4", 32),
+        "bucket": (("<u4", 2), 36),
+        "portid": ("<u4", 44),
+        "chain": (("<u2", 2), 48),
+        "kind": ("u1", 52),
+        "reason": ("u1", 53),
+        "reply_only": ("u1", 54),
+        "has_ct": ("u1", 55),
+    }
+    copied = {
+        "timeout": ("<u4", layout.timeout),
+        "zone": ("<u2", layout.zone_id),
+        "zone_dir": ("u1", layout.zone_dir),
+        "status": ("<u4", layout.status),
+        "master": ("<u8", layout.master),
+        "mark": ("<u4", layout.mark),
+        "tcp_state": ("u1", layout.tcp_state),
+    }
+    for direction in (0, 1):
+        base = layout.tuplehash + direction * layout.tuplehash_bytes + layout.tuple
+        copied |= {
+            f"src{direction}": (("u1", 16), base + layout.src_u3),
+            f"sport{direction}": (">u2", base + layout.src_u),
+            f"l3num{direction}": ("<u2", base + layout.l3num),
+            f"dst{direction}": (("u1", 16), base + layout.dst_u3),
+            f"dport{direction}": (">u2", base + layout.dst_u),
+            f"protonum{direction}": ("u1", base + layout.protonum),
+        }
+    fields = header | {name: (form, HEADER_BYTES + offset) for name, (form, offset) in copied.items()}
+    return np.dtype(
+        {
+            "names": list(fields),
+            "formats": [form for form, _ in fields.values()],
+            "offsets": [offset for _, offset in fields.values()],
+            "itemsize": HEADER_BYTES + layout.raw_bytes,
+        }
+    )
+
+
+def entries_of(records: Records) -> Entries:
+    """The entry that each record copied, as ENTRY rows; what a tuple-only record lacks is zero or unknown."""
+    entries = np.zeros(len(records), ENTRY)
+    for name in ("ct", "netns", "bucket", "chain", "reply_only", "has_ct"):
+        entries[name] = records[name]
+    entries["seen_ns"] = records["ts"]
+    entries["l3num"] = records["l3num0"]
+    entries["protonum"] = records["protonum0"]
+    entries["addr"][:, 0] = records["src0"]
+    entries["addr"][:, 1] = records["dst0"]
+    entries["port"][:, 0] = records["sport0"]
+    entries["port"][:, 1] = records["dport0"]
+    whole = records["has_ct"] == 1
+    if not whole.all():
+        records, view = records[whole], entries[whole]
+        _copy_whole(records, view)
+        entries[whole] = view
+    else:
+        _copy_whole(records, entries)
+    return entries
+
+
+def _copy_whole(records: Records, entries: Entries) -> None:
+    for name in ("status", "timeout", "mark", "zone", "zone_dir", "master"):
+        entries[name] = records[name]
+    entries["tcp_state"] = np.where(entries["protonum"] == TCP, records["tcp_state"], 0)
+    entries["addr"][:, 2] = records["src1"]
+    entries["addr"][:, 3] = records["dst1"]
+    entries["port"][:, 2] = records["sport1"]
+    entries["port"][:, 3] = records["dport1"]
+    # The bit is set right after the insert hook on >= 6.1, and the entry is in the table from then on.
+    entries["status"][records["kind"] == Kind.INSERT] |= np.uint32(IPS_CONFIRMED)

@@ -1,0 +1,106 @@
+"""What the running kernel is and offers: symbols, sysctls, build id. It never compares version numbers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from ctobserve.errors import KernelLacks, NotPermitted
+
+KALLSYMS = Path("/proc/kallsyms")
+SYSCTL = Path("/proc/sys/net/netfilter")
+NOTES = (Path("/sys/kernel/notes"), Path("/sys/module/nf_conntrack/notes/.note.gnu.build-id"))
+# Modules whose functions call into conntrack's delete path, or hold functions we attach to.
+MODULES = ("nf_conntrack", "nf_conntrack_netlink", "nf_nat", "act_ct", "openvswitch", "ip_vs", "nf_conntrack_pptp")
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """/proc/kallsyms, cut to the conntrack modules, or to the whole kernel where conntrack is built in."""
+
+    addresses: dict[str, int]
+
+    @classmethod
+    def read(cls) -> Symbols:
+        """Raises NotPermitted when addresses are hidden, KernelLacks when nf_conntrack is not loaded."""
+        text = KALLSYMS.read_text()
+        tag = re.compile(r"^(\w+) \w (\S+)\t\[(?:" + "|".join(MODULES) + r")\]$", re.M)
+        found = {name: int(address, 16) for address, name in tag.findall(text)}
+        if "nf_conntrack_in" not in found:
+            found = {name: int(address, 16) for address, name in re.findall(r"^(\w+) \w (\S+)$", text, re.M)}
+        if "nf_conntrack_in" not in found:
+            raise KernelLacks("nf_conntrack is not loaded, so this kernel tracks nothing; try: modprobe nf_conntrack")
+        if not any(found.values()):
+            raise NotPermitted("/proc/kallsyms hides addresses; run as root, with sysctl kernel.kptr_restrict below 2")
+        return cls(found)
+
+    def resolve(self, *patterns: str) -> str | None:
+        """First symbol that matches one of these regular expressions in full, never a compiler's .cold part."""
+        for pattern in patterns:
+            if pattern in self.addresses:
+                return pattern
+            exact = re.compile(pattern)
+            for name in self.addresses:
+                if exact.fullmatch(name):
+                    return name
+        return None
+
+    @cached_property
+    def _sorted(self) -> list[tuple[int, str]]:
+        return sorted((address, name) for name, address in self.addresses.items())
+
+    def containing(self, address: int) -> str | None:
+        """Name of the function that holds this address, or None."""
+        at = bisect_right(self._sorted, (address, "\uffff")) - 1
+        if at < 0 or address - self._sorted[at][0] > 1 << 16:
+            return None
+        return self._sorted[at][1]
+
+
+def release() -> str:
+    """As uname -r."""
+    return platform.release()
+
+
+def digest(*parts: str) -> str:
+    """Short hash of these words."""
+    return sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def build_id() -> str:
+    """Hash that changes whenever the kernel or its nf_conntrack module does."""
+    notes = [path.read_bytes().hex() for path in NOTES if path.exists()]
+    return digest(release(), platform.version(), *notes)
+
+
+def conntrack_loaded() -> bool:
+    """Whether nf_conntrack is in this kernel now, as a module or built in."""
+    return SYSCTL.joinpath("nf_conntrack_max").exists()
+
+
+def sysctl(name: str) -> int | None:
+    """Value of net.netfilter.`name` in our network namespace, or None where the kernel has none."""
+    try:
+        return int(SYSCTL.joinpath(name).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def require_root() -> None:
+    """Raises NotPermitted unless we may load programs and read kernel addresses."""
+    if os.geteuid() != 0:
+        raise NotPermitted("ctobserve reads kernel memory with BPF and needs root; try: sudo ctobserve ...")
+
+
+def htable_size() -> int:
+    """Number of buckets of the hash table now."""
+    value = sysctl("nf_conntrack_buckets")
+    if value is None:
+        raise KernelLacks("net.netfilter.nf_conntrack_buckets is gone: nf_conntrack was unloaded; try: modprobe nf_conntrack")
+    return value

@@ -1,0 +1,93 @@
+"""The words and the shape of an entry: netfilter's names and numbers, and the array row that every part passes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+UNKNOWN_BUCKET = 0xFFFFFFFF
+UNKNOWN_CHAIN = 0xFFFF
+ORIGINAL, REPLY = 0, 1
+
+# One entry (nf_conn) in 136 bytes. Pairs are (original, reply); addresses and ports are src, dst of original, src, dst of reply.
+ENTRY = np.dtype(
+    [
+        ("ct", "<u8"),  # address of the nf_conn: its identity while it lives
+        ("master", "<u8"),  # address of the master's nf_conn, 0 = none
+        ("seen_ns", "<u8"),  # CLOCK_MONOTONIC of the insert, or of the walk that found it
+        ("addr", "u1", (4, 16)),  # network order; IPv4 in the first 4 bytes
+        ("port", ">u2", (4,)),  # ICMP: id, type << 8 | code
+        ("netns", "<u4"),  # inode number
+        ("bucket", "<u4", (2,)),
+        ("status", "<u4"),  # IPS_* bits
+        ("timeout", "<u4"),  # jiffies32 at which a confirmed entry expires
+        ("mark", "<u4"),
+        ("chain", "<u2", (2,)),  # nodes in the bucket, UNKNOWN_CHAIN = not counted
+        ("zone", "<u2"),
+        ("l3num", "u1"),  # 2 = IPv4, 10 = IPv6
+        ("protonum", "u1"),
+        ("tcp_state", "u1"),
+        ("reply_only", "u1"),  # no original node in the table (IPS_NAT_CLASH)
+        ("zone_dir", "u1"),
+        ("has_ct", "u1"),  # 0: only the original tuple is known
+    ],
+)
+Entries = npt.NDArray[np.void]
+
+# enum ip_conntrack_status, include/uapi/linux/netfilter/nf_conntrack_common.h
+STATUS = (
+    "expected",
+    "seen_reply",
+    "assured",
+    "confirmed",
+    "src_nat",
+    "dst_nat",
+    "seq_adjust",
+    "src_nat_done",
+    "dst_nat_done",
+    "dying",
+    "fixed_timeout",
+    "template",
+    "nat_clash",
+    "helper",
+    "offload",
+    "hw_offload",
+)
+IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED, IPS_DYING = 1 << 1, 1 << 2, 1 << 3, 1 << 9
+IPS_NAT_CLASH = 1 << 12
+
+# enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h
+TCP_STATES = (
+    "NONE",
+    "SYN_SENT",
+    "SYN_RECV",
+    "ESTABLISHED",
+    "FIN_WAIT",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "TIME_WAIT",
+    "CLOSE",
+    "SYN_SENT2",
+)
+L3 = {2: "ipv4", 10: "ipv6"}
+TCP, UDP, ICMP, ICMPV6, GRE = 6, 17, 1, 58, 47
+PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", 33: "dccp", GRE: "gre", ICMPV6: "icmpv6", 132: "sctp", 136: "udplite"}
+WITH_PORTS = frozenset((TCP, UDP, 33, 132, 136))
+WITH_ICMP = frozenset((ICMP, ICMPV6))
+
+
+def protocol_name(number: int) -> str:
+    """As the kernel's own listing names a tracker: `unknown` for the generic one."""
+    return PROTOCOLS.get(number, "unknown")
+
+
+def status_names(status: int) -> list[str]:
+    """The set IPS_* bits, lowest first."""
+    return [name for bit, name in enumerate(STATUS) if status >> bit & 1]
+
+
+def tcp_state_name(entry_protonum: int, state: int) -> str | None:
+    """Name of a TCP entry's state, None for other protocols."""
+    if entry_protonum != TCP:
+        return None
+    return TCP_STATES[state] if state < len(TCP_STATES) else str(state)

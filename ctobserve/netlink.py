@@ -1,0 +1,36 @@
+"""Conntrack's own numbers by netlink: the only module that imports pyroute2.
+
+A request on this socket can make the kernel load nf_conntrack_netlink, which an observer must not cause: `available` first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def available() -> bool:
+    """Whether nf_conntrack_netlink is in the kernel already."""
+    return Path("/sys/module/nf_conntrack_netlink").exists()
+
+
+def stats() -> list[dict[str, int]]:
+    """Counters per CPU of our network namespace, named as `conntrack -S` names them (ctnetlink_ct_stat_cpu_fill_info)."""
+    from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
+
+    with NFCTSocket() as socket:
+        return [
+            {
+                key.removeprefix("CTA_STATS_").lower().replace("chain_toolong", "chaintoolong"): value
+                for key, value in message["attrs"]
+                if key.startswith("CTA_STATS_") and isinstance(value, int)
+            }
+            for message in socket.stat()
+        ]
+
+
+def count() -> int:
+    """Entries of our network namespace, as `conntrack -C` (ctnetlink_stat_ct)."""
+    from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
+
+    with NFCTSocket() as socket:
+        return next(int(message.get_attr("CTA_STATS_GLOBAL_ENTRIES")) for message in socket.count())

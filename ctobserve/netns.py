@@ -1,0 +1,92 @@
+"""Network namespaces: which exist, what they are called, and how to read a file as seen from inside one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from ctobserve.errors import CtobserveError, UsageError
+
+NAMED = Path("/run/netns")
+CLONE_NEWNET = 0x40000000
+T = TypeVar("T")
+
+
+@dataclass
+class Namespace:
+    """One namespace: its inode number, names given by `ip netns`, and a path by which it can be entered."""
+
+    inum: int
+    path: Path
+    names: list[str] = field(default_factory=list)
+    init: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name where it has one, `init` for the first, else the inode number."""
+        return self.names[0] if self.names else "init" if self.init else str(self.inum)
+
+
+def discover() -> dict[int, Namespace]:
+    """All namespaces that a name or a process holds, by inode number; others cannot be entered by anyone."""
+    found: dict[int, Namespace] = {}
+    for path in [Path("/proc/1/ns/net"), *Path("/proc").glob("[0-9]*/ns/net")]:
+        try:
+            inum = path.stat().st_ino
+        except OSError:
+            continue
+        found.setdefault(inum, Namespace(inum, path, init=path.parts[2] == "1"))
+    for path in sorted(NAMED.glob("*")) if NAMED.is_dir() else []:
+        try:
+            inum = path.stat().st_ino
+        except OSError:
+            continue
+        found.setdefault(inum, Namespace(inum, path)).names.append(path.name)
+    return found
+
+
+def resolve(choice: str) -> int | None:
+    """Inode number for a --netns value (name, inode number), None for `all`; raises UsageError with the names there are."""
+    if choice == "all":
+        return None
+    spaces = discover()
+    if choice.isdigit():
+        return int(choice)
+    for space in spaces.values():
+        if choice in space.names or choice == space.label:
+            return space.inum
+    known = ", ".join(sorted(space.label for space in spaces.values())) or "none"
+    raise UsageError(f"no network namespace is called {choice!r}; there are: {known} (or give an inode number, or all)")
+
+
+def run_inside(space: Namespace, function: Callable[[], T]) -> T:
+    """Result of `function`, called in a thread that entered the namespace; raises CtobserveError when it cannot."""
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def enter() -> None:
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            fd = os.open(space.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if libc.setns(fd, CLONE_NEWNET) < 0:
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            finally:
+                os.close(fd)
+            outcome.append(function())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    if failure:
+        if isinstance(failure[0], OSError):
+            raise CtobserveError(f"cannot look into network namespace {space.label}: {failure[0]}") from failure[0]
+        raise failure[0]
+    return outcome[0]

@@ -1,0 +1,1 @@
+"""Reports and entries as lines: text for people, JSON for programs."""

@@ -1,0 +1,151 @@
+"""Lines for people: under 100 columns, same facts as JSON, `-` for unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ctobserve.render.rows import Row
+
+BAR = 40
+
+
+def endpoint(side: Mapping[str, Any] | None) -> str:
+    """One direction's tuple in the words of `conntrack -L`."""
+    if side is None:
+        return "-"
+    words = " ".join(f"{name}={value}" for name, value in side.items() if name not in ("src", "dst") and value is not None)
+    return f"src={side['src']} dst={side['dst']}" + (f" {words}" if words else "")
+
+
+def short(side: Mapping[str, Any] | None) -> str:
+    """One direction's tuple as src:port > dst:port."""
+    if side is None:
+        return "-"
+    if "type" in side:
+        return f"{side['src']} > {side['dst']} type {side['type']} id {side['id']}"
+    return f"{_host(side['src'], side['sport'])} > {_host(side['dst'], side['dport'])}"
+
+
+def _host(address: str, port: int | None) -> str:
+    if port is None:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _slash(pair: Mapping[str, int | None]) -> str:
+    return "/".join("-" if value is None else str(value) for value in pair.values())
+
+
+def flags(row: Row) -> str:
+    """TCP state and the status an operator asks for first."""
+    status = row["status"]
+    words = [row["tcp_state"]] if row["tcp_state"] else []
+    if "seen_reply" not in status:
+        words.append("UNREPLIED")
+    if "assured" in status:
+        words.append("ASSURED")
+    words += [word for word in ("src_nat", "dst_nat", "nat_clash", "offload") if word in status]
+    return ",".join(words) or "-"
+
+
+def entry_lines(rows: Iterable[Row], netns: Mapping[int, str]) -> Iterable[str]:
+    """A heading and two short columns for each entry; the reply tuple only where it is not the mirror of the original."""
+    yield f"{'NETNS':<10} {'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}  TUPLE, STATE"
+    for row in rows:
+        yield (
+            f"{_netns(row, netns):<10} {row['proto']:<6} {_number(row['timeout_s']):>6} {_slash(row['bucket']):>13}"
+            f" {_slash(row['chain']):>7}  {short(row['original'])}{nat(row)} {flags(row)}"
+        )
+
+
+def nat(row: Row) -> str:
+    """The reply tuple, where NAT made it another than the reverse of the original."""
+    original, reply = row["original"], row["reply"]
+    if reply is None or not {"src_nat", "dst_nat"} & set(row["status"]):
+        return ""
+    return f" reply {short(reply)}" if (original["src"], original["dst"]) != (reply["dst"], reply["src"]) or _ports(row) else ""
+
+
+def _ports(row: Row) -> bool:
+    original, reply = row["original"], row["reply"]
+    return (original.get("sport"), original.get("dport")) != (reply.get("dport"), reply.get("sport"))
+
+
+def _netns(row: Row, netns: Mapping[int, str]) -> str:
+    return "-" if row["netns"] is None else netns.get(row["netns"], str(row["netns"]))
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def event_line(row: Row, netns: Mapping[int, str]) -> str:
+    """One event: time of day, what, where, which tuple, and what else is known of it."""
+    words = [f"{row['ts'][11:23]} {row['event']:<7} {_netns(row, netns):<8} {row['proto']:<5} {short(row['original'])}{nat(row)}"]
+    if row.get("reason"):
+        words.append(f"reason={row['reason']}")
+    if row.get("verdict"):
+        words.append(f"verdict={row['verdict']}")
+    if row["reply"] is not None and row["event"] != "drop":
+        words.append(flags(row))
+    if row["bucket"]["original"] is not None or row["bucket"]["reply"] is not None:
+        words.append(f"bucket={_slash(row['bucket'])}")
+    if row["chain"]["original"] is not None or row["chain"]["reply"] is not None:
+        words.append(f"chain={_slash(row['chain'])}")
+    return " ".join(words)
+
+
+def bucket_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
+    """The distribution with a bar per chain length, and the longest chains."""
+    yield (
+        f"{report['entries']} entries, {report['nodes']} nodes in {report['buckets']} buckets; "
+        f"load factor {report['load_factor']:.3f}; longest chain {report['max_chain']}"
+    )
+    yield ""
+    yield f"{'LENGTH':>6} {'BUCKETS':>9} {'EXPECTED':>11}"
+    most = max(report["histogram"].values())
+    for length, count in report["histogram"].items():
+        bar = "#" * max(round(BAR * count / most), 1 if count else 0)
+        yield f"{length:>6} {count:>9} {report['expected'][length]:>11.1f}  {bar}"
+    if report["longest"]:
+        yield ""
+        yield "Longest chains:"
+    for chain in report["longest"]:
+        yield f"  bucket {chain['bucket']}: {chain['length']} nodes"
+        for row in chain["entries"]:
+            yield f"    {_netns(row, netns)} {row['proto']} {short(row['original'])}{nat(row)} {flags(row)}"
+
+
+def balance_lines(report: Mapping[str, Any]) -> Iterable[str]:
+    """Our sums by reason beside the kernel's counters."""
+    hidden = report["meta"]["drops_not_shown"]
+    if hidden:
+        yield f"... and {hidden} more (--limit)"
+    sums = ", ".join(f"{name} {count}" for name, count in report["by_reason"].items())
+    moved = ", ".join(f"{name} +{count}" for name, count in report["kernel_counters"].items() if count)
+    rest = ", ".join(f"{name} {count:+}" for name, count in report["unaccounted"].items())
+    yield f"By reason:       {sums or 'nothing was lost'}"
+    yield f"Kernel counters: {moved or 'none moved'}"
+    yield f"Unaccounted:     {rest or 'nothing: our reasons explain every count'}"
+
+
+def check_lines(report: Mapping[str, Any]) -> Iterable[str]:
+    """Findings, then the hooks that will be used."""
+    marks = {True: "ok", False: "MISSING", None: "partly"}
+    yield f"kernel {report['meta']['kernel']} {report['meta']['machine']}"
+    for item in report["findings"]:
+        yield f"  {marks[item['ok']]:<8} {item['name']:<10} {item['found']}" + (f"; {item['do']}" if item["do"] else "")
+    for item in report["hooks"]:
+        where = item["function"] or "not in this kernel: blind to it"
+        yield f"  {item['form'] if item['function'] else '-':<18} {where:<28} {item['tells']}"
+
+
+def summary_line(meta: Mapping[str, Any]) -> str:
+    """What every report ends with: how much was seen, lost, and how old the table is."""
+    age = meta["table_age_s"]
+    lost = f"{meta['events_lost']} lost" if meta["events_lost"] else "none lost"
+    return (
+        f"{meta['events_seen']} events seen, {lost}, in {meta['duration_s']:.1f} s ({meta['attach']})"
+        f"{'' if age is None else f'; table read {age:.1f} s ago'}"
+    )

@@ -1,0 +1,124 @@
+"""The table as known: entries by address, kept true by inserts and destroys, repaired by walks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.events import Kind, Records, entries_of
+from ctobserve.model import ENTRY, Entries
+
+Addresses = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What a walk changed: entries it found that we lacked, and ours that the kernel no longer has."""
+
+    added: Entries
+    removed: Entries
+
+
+class Table:
+    """Rows in one array, found by the nf_conn's address.
+
+    An address is reused as soon as its entry is freed, so within a batch only the last insert or destroy of an address
+    decides; the ring's order is the kernel's order.
+    """
+
+    def __init__(self) -> None:
+        self._rows = np.zeros(1024, ENTRY)
+        self._row_of: dict[int, int] = {}
+        self._free: list[int] = list(range(1023, -1, -1))
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def entries(self) -> Entries:
+        """Copy of all rows, in no particular order."""
+        return self._rows[self._rows_in_use()]
+
+    def find(self, addresses: Addresses) -> Entries:
+        """Rows of those of these addresses that are in the table."""
+        found = [row for row in map(self._row_of.get, addresses.tolist()) if row is not None]
+        return self._rows[np.array(found, np.int64)]
+
+    def apply(self, records: Records) -> Addresses:
+        """Carry out the inserts and destroys among these records, in order; returns the addresses they touched."""
+        life = records[(records["kind"] == Kind.INSERT) | (records["kind"] == Kind.DESTROY)]
+        if not len(life):
+            return np.empty(0, np.uint64)
+        addresses, last = np.unique(life["ct"][::-1], return_index=True)
+        final = life[len(life) - 1 - last]
+        inserted = final["kind"] == Kind.INSERT
+        self.remove(addresses[~inserted])
+        self.put(entries_of(final[inserted]))
+        return addresses
+
+    def put(self, entries: Entries) -> None:
+        """Add entries, or replace those with the same address."""
+        addresses = entries["ct"].tolist()
+        rows = [self._row_of.get(address, -1) for address in addresses]
+        missing = [i for i, row in enumerate(rows) if row < 0]
+        self._grow(len(missing))
+        for i in missing:
+            rows[i] = self._free.pop()
+        self._rows[np.array(rows, np.int64)] = entries
+        self._row_of.update(zip(addresses, rows, strict=True))
+
+    def remove(self, addresses: Addresses) -> None:
+        """Forget entries; addresses that are not in the table are ignored."""
+        for address in addresses.tolist():
+            row = self._row_of.pop(address, None)
+            if row is not None:
+                self._free.append(row)
+
+    def merge(self, walked: Entries, touched: Addresses) -> Merge:
+        """Make the table what a walk saw, but for addresses that events touched since shortly before it began.
+
+        Rows that stay take the walk's state (status, timeout, TCP state) and keep the time of their insert.
+        """
+        ours = self.entries()
+        mine = ours[~np.isin(ours["ct"], touched)]
+        theirs = walked[~np.isin(walked["ct"], touched)]
+        removed = mine[~np.isin(mine["ct"], theirs["ct"])]
+        known = np.isin(theirs["ct"], mine["ct"])
+        kept = theirs[known]
+        if len(kept):
+            order = np.argsort(mine["ct"])
+            at = order[np.searchsorted(mine["ct"], kept["ct"], sorter=order)]
+            kept["seen_ns"] = mine["seen_ns"][at]
+            kept["chain"] = mine["chain"][at]
+        self.remove(removed["ct"])
+        self.put(kept)
+        self.put(theirs[~known])
+        return Merge(added=theirs[~known], removed=removed)
+
+    def _rows_in_use(self) -> npt.NDArray[np.int64]:
+        return np.fromiter(self._row_of.values(), np.int64, len(self._row_of))
+
+    def _grow(self, needed: int) -> None:
+        size = len(self._rows)
+        if needed <= len(self._free):
+            return
+        wanted = max(size + size // 2, size + needed)
+        rows = np.zeros(wanted, ENTRY)
+        rows[:size] = self._rows
+        self._free.extend(range(wanted - 1, size - 1, -1))
+        self._rows = rows
+
+
+def entries_of_walk(records: Records) -> Entries:
+    """The entries of a walk: reply buckets joined to them, entries met twice counted once (the last time)."""
+    seen = records[records["kind"] == Kind.WALK]
+    addresses, last = np.unique(seen["ct"][::-1], return_index=True)
+    entries = entries_of(seen[len(seen) - 1 - last])
+    replies = records[records["kind"] == Kind.WALK_REPLY]
+    if len(replies) and len(entries):
+        at = np.searchsorted(addresses, replies["ct"])
+        at[at == len(addresses)] = 0
+        known = addresses[at] == replies["ct"]
+        entries["bucket"][at[known], 1] = replies["bucket"][known, 1]
+    return entries

@@ -1,0 +1,145 @@
+"""Run one command on a real kernel: boot a Debian kernel in QEMU's software emulation, this host's files its root.
+
+Usage: lab.py [--kernel VMLINUZ] [--timeout S] [--memory SIZE] [--cpus N] -- COMMAND [ARGUMENT ...]
+
+The command runs as root in the guest, in this directory; its output is ours as it comes, its exit code is ours. The guest
+sees this host's files but cannot change them; what it writes is gone afterwards. Exit 124: the time was up. Exit 125: the VM
+did not come up. Nothing is left running. The host kernel is not touched and no KVM is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+BOOT_S = 240
+TIMED_OUT, NOT_UP = 124, 125
+GUEST = """\
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 CTOBSERVE_LAB=1
+ip link set lo up
+mkdir -p /run/netns
+for module in nf_conntrack nf_conntrack_netlink; do modprobe $module || exit 1; done
+cd {cwd}
+touch {out}/ready
+{command} > {out}/output 2>&1 < /dev/null
+echo $? > {out}/status.part
+mv {out}/status.part {out}/status
+"""
+
+
+def newest_kernel() -> Path:
+    """Debian's generic kernel with the highest version; the cloud image has no 9p and cannot boot this way."""
+    images = [path for path in Path("/boot").glob("vmlinuz-*-amd64") if "cloud" not in path.name]
+    if not images:
+        sys.exit("lab: no kernel image in /boot; try: make setup")
+    return max(images, key=lambda path: [int(word) for word in re.findall(r"\d+", path.name)])
+
+
+class Lab:
+    """A guest that runs one command; a context manager, so that QEMU ends with us."""
+
+    def __init__(self, kernel: Path, command: list[str], memory: str, cpus: int) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="ctobserve-lab-", dir="/dev/shm")
+        self._out = Path(self._directory.name)
+        (self._out / "output").touch()
+        script = self._out / "guest.sh"
+        script.write_text(GUEST.format(cwd=shlex.quote(os.getcwd()), out=self._out, command=shlex.join(command)))
+        self._tools = Path(sys.executable).parent
+        self._arguments = [str(self._tools / "vng"), "--disable-kvm", "--cpus", str(cpus), "-m", memory, "--cwd", "/", "--rwdir", str(self._out)]
+        self._arguments += ["--run", str(kernel), "--", f"bash {script}"]
+
+    def __enter__(self) -> Lab:
+        # vng wants its output read: QEMU reopens a plain file by name and truncates it.
+        self._console: list[bytes] = []
+        self._vm = subprocess.Popen(
+            self._arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {"PATH": f"{self._tools}:{os.environ['PATH']}"},
+        )
+        self._reader = threading.Thread(target=self._read_console, daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            os.killpg(self._vm.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._vm.wait()
+        self._directory.cleanup()
+
+    def _read_console(self) -> None:
+        assert self._vm.stdout
+        for line in self._vm.stdout:
+            self._console.append(line)
+            del self._console[:-200]
+
+    def run(self, timeout: float) -> int:
+        """Wait for the guest, then for its command, copying its output; the command's exit code, or one of ours."""
+        if not self._wait("ready", time.monotonic() + BOOT_S):
+            return self._not_up(f"the VM did not come up in {BOOT_S} s" if self._vm.poll() is None else "the VM ended at boot")
+        with (self._out / "output").open("rb") as output:
+            done = self._wait("status", time.monotonic() + timeout, lambda: self._copy(output.read()))
+            self._copy(output.read())
+        if done:
+            return int((self._out / "status").read_text())
+        if self._vm.poll() is None:
+            sys.stderr.write(f"lab: not finished after {timeout:.0f} s; ended it\n")
+            return TIMED_OUT
+        return self._not_up("the VM died")
+
+    def _not_up(self, what: str) -> int:
+        self._reader.join(1)
+        sys.stderr.write(f"lab: {what}; its console ends:\n" + b"".join(self._console[-30:]).decode(errors="replace"))
+        return NOT_UP
+
+    def _wait(self, name: str, until: float, meanwhile=lambda: None) -> bool:
+        path = self._out / name
+        while not path.exists():
+            meanwhile()
+            if time.monotonic() > until or (self._vm.poll() is not None and not path.exists()):
+                return False
+            time.sleep(0.2)
+        return True
+
+    @staticmethod
+    def _copy(data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+
+
+def run(command: list[str], timeout: float = 600, kernel: Path | None = None, memory: str = "3G", cpus: int = 2) -> int:
+    """Boot, run, end; the command's exit code."""
+    with Lab(kernel or newest_kernel(), command, memory, cpus) as lab:
+        return lab.run(timeout)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kernel", type=Path)
+    parser.add_argument("--timeout", type=float, default=600)
+    parser.add_argument("--memory", default="3G")
+    parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return run(options.command, options.timeout, options.kernel, options.memory, options.cpus)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())
