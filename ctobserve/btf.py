@@ -46,6 +46,8 @@ class Btf:
         if magic != MAGIC:
             raise KernelLacks("the kernel's BTF has an unknown format; ctobserve reads little-endian BTF version 1")
         self._base = base
+        self.count: int
+        self.str_end: int
         self._first_id = base.count if base else 1
         self._first_str = base.str_end if base else 0
         self._types = data[hdr_len + type_off : hdr_len + type_off + type_len]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import ClassVar
 
 import click
 
@@ -15,7 +16,13 @@ from ctobserve.errors import CtobserveError, ExitStatus
 class Commands(click.Group):
     """Commands by name; each module is imported when it is asked for, so that `--help` needs no NumPy."""
 
-    MODULES = {"check": "check", "events": "events", "list": "list:list_entries", "buckets": "buckets", "drops": "drops"}
+    MODULES: ClassVar = {
+        "check": "check",
+        "events": "events",
+        "list": "list:list_entries",
+        "buckets": "buckets",
+        "drops": "drops",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.MODULES)

@@ -12,7 +12,18 @@ from ctobserve.netns import Namespace, discover, run_inside
 PROC = Path("/proc/thread-self/net/stat/nf_conntrack")
 # Columns of ct_cpu_seq_show that have another name than in `conntrack -S`.
 COLUMNS = {"clashres": "clash_resolve", "icmp_error": "error", "chainlength": "chaintoolong"}
-NAMES = ("found", "invalid", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart", "clash_resolve", "chaintoolong")
+NAMES = (
+    "found",
+    "invalid",
+    "insert",
+    "insert_failed",
+    "drop",
+    "early_drop",
+    "error",
+    "search_restart",
+    "clash_resolve",
+    "chaintoolong",
+)
 
 
 def read(only: int | None = None) -> dict[int, Counter[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ class DropReason(IntEnum):
 
 def record_dtype(layout: Layout) -> np.dtype[np.void]:
     """Every field of a record at its place, those inside the copied nf_conn by the kernel's own offsets."""
-    header = {
+    form: dict[str, tuple[Any, int]] = {
         "ts": ("<u8", 0),
         "ct": ("<u8", 8),
         "caller": ("<u8", 16),
@@ -54,31 +55,30 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
         "reply_only": ("u1", 54),
         "has_ct": ("u1", 55),
     }
-    copied = {
-        "timeout": ("<u4", layout.timeout),
-        "zone": ("<u2", layout.zone_id),
-        "zone_dir": ("u1", layout.zone_dir),
-        "status": ("<u4", layout.status),
-        "master": ("<u8", layout.master),
-        "mark": ("<u4", layout.mark),
-        "tcp_state": ("u1", layout.tcp_state),
-    }
+
+    def copied(name: str, kind: Any, offset: int) -> None:
+        form[name] = (kind, HEADER_BYTES + offset)
+
+    copied("timeout", "<u4", layout.timeout)
+    copied("zone", "<u2", layout.zone_id)
+    copied("zone_dir", "u1", layout.zone_dir)
+    copied("status", "<u4", layout.status)
+    copied("master", "<u8", layout.master)
+    copied("mark", "<u4", layout.mark)
+    copied("tcp_state", "u1", layout.tcp_state)
     for direction in (0, 1):
         base = layout.tuplehash + direction * layout.tuplehash_bytes + layout.tuple
-        copied |= {
-            f"src{direction}": (("u1", 16), base + layout.src_u3),
-            f"sport{direction}": (">u2", base + layout.src_u),
-            f"l3num{direction}": ("<u2", base + layout.l3num),
-            f"dst{direction}": (("u1", 16), base + layout.dst_u3),
-            f"dport{direction}": (">u2", base + layout.dst_u),
-            f"protonum{direction}": ("u1", base + layout.protonum),
-        }
-    fields = header | {name: (form, HEADER_BYTES + offset) for name, (form, offset) in copied.items()}
+        copied(f"src{direction}", ("u1", 16), base + layout.src_u3)
+        copied(f"sport{direction}", ">u2", base + layout.src_u)
+        copied(f"l3num{direction}", "<u2", base + layout.l3num)
+        copied(f"dst{direction}", ("u1", 16), base + layout.dst_u3)
+        copied(f"dport{direction}", ">u2", base + layout.dst_u)
+        copied(f"protonum{direction}", "u1", base + layout.protonum)
     return np.dtype(
         {
-            "names": list(fields),
-            "formats": [form for form, _ in fields.values()],
-            "offsets": [offset for _, offset in fields.values()],
+            "names": list(form),
+            "formats": [kind for kind, _ in form.values()],
+            "offsets": [offset for _, offset in form.values()],
             "itemsize": HEADER_BYTES + layout.raw_bytes,
         }
     )

@@ -56,14 +56,18 @@ def _in_network(entries: Entries, at: int, network: Network) -> Mask:
     mask = np.frombuffer(network.netmask.packed, np.uint8)
     wanted = np.frombuffer(network.network_address.packed, np.uint8)
     same: Mask = ((entries["addr"][:, at, :size] & mask) == wanted).all(axis=1)
-    return same & (entries["l3num"] == (2 if size == 4 else 10))
+    same &= entries["l3num"] == (2 if size == 4 else 10)
+    return same
 
 
 def _in_state(entries: Entries, state: str) -> Mask:
+    found: Mask
     if state in STATUS_FILTERS:
         bit, wanted = STATUS_FILTERS[state]
-        return ((entries["status"] & bit) != 0) == wanted
-    return (entries["protonum"] == TCP) & (entries["tcp_state"] == TCP_STATES.index(state))
+        found = ((entries["status"] & bit) != 0) == wanted
+    else:
+        found = (entries["protonum"] == TCP) & (entries["tcp_state"] == TCP_STATES.index(state))
+    return found
 
 
 def parse_network(option: str, text: str | None) -> Network | None:

@@ -57,7 +57,9 @@ HOOKS = (
     Hook("destroy", (r"nf_ct_delete\.part\.\d+", "nf_ct_delete"), False, REMOVALS, "entries leaving, and who removed them", True),
     Hook("free_entry", ("nf_conntrack_free",), False, Purpose.DEPARTURES, "entries that die before the table"),
     Hook("early_drop", ("early_drop",), True, Purpose.DROPS, "table full, nothing to evict"),
-    Hook("alloc", ("__nf_conntrack_alloc",), True, Purpose.DROPS | Purpose.CONFIRMS, "packets refused for lack of room or memory"),
+    Hook(
+        "alloc", ("__nf_conntrack_alloc",), True, Purpose.DROPS | Purpose.CONFIRMS, "packets refused for lack of room or memory"
+    ),
     Hook("confirm", ("__nf_conntrack_confirm",), True, Purpose.DROPS, "packets lost by clash, long chains, dying entries"),
 )
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from ctobserve.btf import Btf
 
+
 @dataclass(frozen=True)
 class Layout:
     """Byte offsets and sizes, all from BTF; offsets of nf_conn members count from the start of the nf_conn."""
@@ -92,5 +93,3 @@ class Layout:
     def as_dict(self) -> dict[str, int]:
         """Plain integers, to keep with recorded bytes."""
         return asdict(self)
-
-

@@ -36,9 +36,7 @@ class Probes:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         try:
             for name, spec in image.maps.items():
-                self.maps[name] = syscalls.map_create(
-                    spec.kind, spec.key_bytes, spec.value_bytes, spec.entries, spec.flags, name
-                )
+                self.maps[name] = syscalls.map_create(spec.kind, spec.key_bytes, spec.value_bytes, spec.entries, spec.flags, name)
             syscalls.map_update(self.maps["config"], struct.pack("<I", 0), struct.pack("<QQ", variables.hash, variables.buckets))
         except BaseException:
             self.close()

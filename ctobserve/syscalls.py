@@ -108,7 +108,9 @@ def prog_load(kind: int, name: str, code: bytes, attach: int = 0, btf_id: int = 
 def test_run(fd: int, arguments: bytes) -> int:
     """Run a RAW_TRACEPOINT program once in the kernel with these u64 arguments (Linux >= 5.10); its result as u32."""
     context = ctypes.create_string_buffer(arguments, len(arguments))
-    attributes = bytearray(struct.pack("<IIIIQQIIIIQQIIII", fd, 0, 0, 0, 0, 0, 0, 0, len(arguments), 0, _address(context), 0, 0, 0, 0, 0))
+    attributes = bytearray(
+        struct.pack("<IIIIQQIIIIQQIIII", fd, 0, 0, 0, 0, 0, 0, 0, len(arguments), 0, _address(context), 0, 0, 0, 0, 0)
+    )
     buffer = (ctypes.c_char * len(attributes)).from_buffer(attributes)
     if _libc.syscall(SYS_BPF, PROG_TEST_RUN, buffer, len(attributes)) < 0:
         raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN: " + os.strerror(ctypes.get_errno()))
@@ -125,7 +127,7 @@ def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
     with open(KPROBE_TYPE) as file:
         kind = int(file.read())
     name = ctypes.create_string_buffer(function.encode())
-    # struct perf_event_attr: type, size, config, sample_period, sample_type, read_format, flags, wakeup, bp_type, config1, config2
+    # struct perf_event_attr: type, size, config, four u64 we leave zero, wakeup, bp_type, config1 (the name), config2 (offset)
     attributes = struct.pack("<IIQQQQQIIQQ", kind, 112, int(at_return), 0, 0, 0, 0, 0, 0, _address(name), 0).ljust(112, b"\0")
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     fd: int = _libc.syscall(SYS_PERF_EVENT_OPEN, buffer, -1, 0, -1, 8)
@@ -158,5 +160,7 @@ def module_btf_fd(module: str) -> int:
 def _refused(what: str, error: OSError) -> CtobserveError:
     if error.errno in (errno.EPERM, errno.EACCES):
         why = "not root" if os.geteuid() else "a policy of this host forbids BPF (lockdown, container or hypervisor)"
-        return NotPermitted(f"{what}: {error.strerror}; {why}; run as root on a kernel that admits BPF, or use `make run`'s lab VM")
+        return NotPermitted(
+            f"{what}: {error.strerror}; {why}; run as root on a kernel that admits BPF, or use `make run`'s lab VM"
+        )
     return CtobserveError(f"{what}: {error.strerror}")

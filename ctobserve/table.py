@@ -55,7 +55,8 @@ class Table:
         inserted = final["kind"] == Kind.INSERT
         self.remove(addresses[~inserted])
         self.put(entries_of(final[inserted]))
-        return addresses
+        touched: Addresses = addresses
+        return touched
 
     def put(self, entries: Entries) -> None:
         """Add entries, or replace those with the same address."""

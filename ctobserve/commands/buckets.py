@@ -53,7 +53,11 @@ def as_rows(found: Distribution, clock: Clock, only: Filter) -> dict[str, Any]:
         "expected": {str(length): round(count, 3) for length, count in found.expected.items()},
         "max_chain": found.max_chain,
         "longest": [
-            {"bucket": chain.bucket, "length": chain.length, "entries": entry_rows(chain.entries[only.mask(chain.entries)], clock)}
+            {
+                "bucket": chain.bucket,
+                "length": chain.length,
+                "entries": entry_rows(chain.entries[only.mask(chain.entries)], clock),
+            }
             for chain in found.longest
         ],
     }

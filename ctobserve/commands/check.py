@@ -12,7 +12,7 @@ import click
 from ctobserve import __version__, facts, kernel, netlink, syscalls
 from ctobserve.btf import BTF_DIR
 from ctobserve.commands.session import out
-from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks, NotPermitted
+from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
 from ctobserve.hooks import Purpose, plan
 from ctobserve.render.jsonout import document
 from ctobserve.render.text import check_lines
@@ -62,13 +62,19 @@ def _root() -> Finding:
 def _conntrack() -> Finding:
     if kernel.conntrack_loaded():
         count, limit = kernel.sysctl("nf_conntrack_count"), kernel.sysctl("nf_conntrack_max")
-        return Finding("conntrack", True, f"loaded; {count} of {limit} entries here, {kernel.sysctl('nf_conntrack_buckets')} buckets")
-    return Finding("conntrack", False, "nf_conntrack is not loaded, so this kernel tracks nothing", "load it: modprobe nf_conntrack")
+        return Finding(
+            "conntrack", True, f"loaded; {count} of {limit} entries here, {kernel.sysctl('nf_conntrack_buckets')} buckets"
+        )
+    return Finding(
+        "conntrack", False, "nf_conntrack is not loaded, so this kernel tracks nothing", "load it: modprobe nf_conntrack"
+    )
 
 
 def _btf() -> Finding:
     if not BTF_DIR.joinpath("vmlinux").exists():
-        return Finding("btf", False, f"no {BTF_DIR}/vmlinux", "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions do")
+        return Finding(
+            "btf", False, f"no {BTF_DIR}/vmlinux", "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions do"
+        )
     if BTF_DIR.joinpath(facts.MODULE).exists():
         return Finding("btf", True, "vmlinux and nf_conntrack: fentry and fexit can be used")
     return Finding("btf", None, "vmlinux only: functions of the nf_conntrack module take kprobes, which cost more")
@@ -94,7 +100,7 @@ def _bcc() -> Finding:
 
 def _bpf() -> Finding:
     try:
-        os.close(syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "probe", bytes.fromhex("b700000000000000" "9500000000000000")))
+        os.close(syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "probe", bytes.fromhex("b7000000000000009500000000000000")))
     except CtobserveError as error:
         return Finding("bpf", False, str(error).split(";")[0], "use a kernel that admits BPF programs, or the lab: make run")
     return Finding("bpf", True, "programs are admitted")

@@ -13,7 +13,9 @@ from ctobserve.render.text import event_line
 
 
 @click.command()
-@click.option("--events", "choice", metavar="LIST", help=f"Comma-separated: {', '.join(EVENTS)}. Default: all, without accepted confirms.")
+@click.option(
+    "--events", "choice", metavar="LIST", help=f"Comma-separated: {', '.join(EVENTS)}. Default: all, without accepted confirms."
+)
 @common_options
 def events(request: Request, choice: str | None) -> None:
     """One line per event as it happens.

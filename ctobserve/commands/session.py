@@ -91,13 +91,14 @@ _OPTIONS = (
     click.option("--mark", metavar="MARK", help="Conntrack mark, decimal or 0x...."),
     click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Show at most N."),
     click.option(
-        "--attach", type=click.Choice(["auto", "fentry", "kprobe"]), default="auto", help="Form of the probes; auto takes the cheapest."
+        "--attach", type=click.Choice(["auto", "fentry", "kprobe"]), default="auto",
+        help="Form of the probes; auto takes the cheapest.",
     ),
     click.option(
         "--ring-mib", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128", "256"]), default=str(DEFAULT_RING_MIB),
         help="Size of the ring between kernel and us.",
     ),
-    click.option("--ready-file", type=click.Path(path_type=Path), metavar="PATH", help="Create PATH once everything is attached."),
+    click.option("--ready-file", type=click.Path(path_type=Path), metavar="PATH", help="Create PATH when attached."),
     click.option("--fail-on-loss", is_flag=True, help="Exit 5 when records were lost."),
 )  # fmt: skip
 _COMMON = (

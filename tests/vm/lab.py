@@ -10,6 +10,7 @@ did not come up. Nothing is left running. The host kernel is not touched and no 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -54,7 +55,18 @@ class Lab:
         script = self._out / "guest.sh"
         script.write_text(GUEST.format(cwd=shlex.quote(os.getcwd()), out=self._out, command=shlex.join(command)))
         self._tools = Path(sys.executable).parent
-        self._arguments = [str(self._tools / "vng"), "--disable-kvm", "--cpus", str(cpus), "-m", memory, "--cwd", "/", "--rwdir", str(self._out)]
+        self._arguments = [
+            str(self._tools / "vng"),
+            "--disable-kvm",
+            "--cpus",
+            str(cpus),
+            "-m",
+            memory,
+            "--cwd",
+            "/",
+            "--rwdir",
+            str(self._out),
+        ]
         self._arguments += ["--run", str(kernel), "--", f"bash {script}"]
 
     def __enter__(self) -> Lab:
@@ -73,10 +85,8 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._vm.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._vm.wait()
         self._directory.cleanup()
 

@@ -1,0 +1,125 @@
+"""What every kernel test stands on: a kernel that must admit BPF, namespaces of its own, sysctls put back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.world import Net, bpf_program_ids, run
+
+VARIABLE = "CTOBSERVE_KERNEL_TESTS"
+CTOBSERVE = Path(sys.executable).with_name("ctobserve")
+READY_S = 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/kernel" in str(item.path):
+            item.add_marker(pytest.mark.kernel)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel() -> Iterator[None]:
+    """Unset: skip and say how to run. 1: whatever the kernel lacks is a failure of the test that needs it."""
+    if os.environ.get(VARIABLE) != "1":
+        pytest.skip(f"set {VARIABLE}=1 on a kernel that admits BPF, or run `make kernel-test`")
+    tainted = Path("/proc/sys/kernel/tainted").read_text()
+    before = bpf_program_ids()
+    yield
+    assert Path("/proc/sys/kernel/tainted").read_text() == tainted, "the kernel complained (taint changed)"
+    assert bpf_program_ids() <= before, "BPF programs were left behind"
+
+
+@pytest.fixture
+def sysctl() -> Iterator[Callable[[str, int], None]]:
+    """Set a net.netfilter sysctl of the initial namespace; put back at the end."""
+    saved: dict[Path, str] = {}
+
+    def set_(name: str, value: int) -> None:
+        path = Path("/proc/sys/net/netfilter") / name
+        saved.setdefault(path, path.read_text())
+        path.write_text(str(value))
+
+    yield set_
+    for path, value in reversed(saved.items()):
+        path.write_text(value)
+
+
+@pytest.fixture
+def net() -> Iterator[Net]:
+    """Makes network namespaces with tracking on; they end with the test."""
+    with Net() as made:
+        yield made
+
+
+class Running:
+    """A ctobserve process that said it is ready."""
+
+    def __init__(self, arguments: tuple[str, ...], directory: Path) -> None:
+        self._ready = directory / f"ready-{time.monotonic_ns()}"
+        self._out = self._ready.with_suffix(".out")
+        self._err = self._ready.with_suffix(".err")
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen([CTOBSERVE, *arguments, "--ready-file", self._ready], stdout=out, stderr=err)
+        end = time.monotonic() + READY_S
+        while not self._ready.exists():
+            assert self.process.poll() is None, f"ctobserve ended: {self._err.read_text()}"
+            assert time.monotonic() < end, "ctobserve did not become ready"
+            time.sleep(0.05)
+
+    def lines(self) -> list[str]:
+        return self._out.read_text().splitlines()
+
+    def wait_for(self, lines: int) -> None:
+        """Until it has printed that many lines; the data is the signal, not the clock."""
+        end = time.monotonic() + 60
+        while len(self.lines()) < lines and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def end(self, code: int = 0) -> str:
+        """Ctrl-C; its output. A process that leaves with another code fails the test."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(60) == code, self._err.read_text()
+        return self._out.read_text()
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.end().splitlines()]
+
+    @property
+    def errors(self) -> str:
+        return self._err.read_text()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Start ctobserve in the background and wait until it is ready."""
+    started: list[Running] = []
+
+    def go(*arguments: str) -> Running:
+        started.append(Running(arguments, tmp_path))
+        return started[-1]
+
+    yield go
+    for running in started:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+
+
+@pytest.fixture
+def report() -> Callable[..., Any]:
+    """Run ctobserve to its end and return its JSON document."""
+
+    def go(*arguments: str) -> Any:
+        return json.loads(run(str(CTOBSERVE), *arguments, "--json"))
+
+    return go

@@ -1,0 +1,137 @@
+"""The command line on a real kernel: clear refusals, clean ends, nothing changed, nothing left."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.conftest import CTOBSERVE
+from tests.kernel.world import bpf_program_ids, run, send_udp
+
+
+def refused(*command: str) -> tuple[int, str]:
+    """Exit code and the only line on stderr of a command that must fail."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("ctobserve: ")
+    return result.returncode, lines[0]
+
+
+@pytest.mark.parametrize("command", ["check", "events", "list", "buckets", "drops"])
+def test_unprivileged(command):
+    code, line = refused("setpriv", "--reuid", "65534", "--clear-groups", str(CTOBSERVE), command)
+    assert code == 4
+    assert "root" in line
+
+
+def test_kernel_without_btf():
+    hide = f"mount -t tmpfs none /sys/kernel/btf && CTOBSERVE_CACHE_DIR= {CTOBSERVE} list"
+    code, line = refused("unshare", "-m", "sh", "-c", hide)
+    assert code == 3
+    assert "BTF" in line
+
+
+def test_kernel_without_conntrack():
+    modules = [line.split()[0] for line in Path("/proc/modules").read_text().splitlines()]
+    users = [name for name in modules if name.startswith(("nf_", "nft_", "xt_", "nf_tables", "ip6table", "iptable"))]
+    for _ in range(len(users)):
+        run("rmmod", *users, check=False)
+    assert not Path("/proc/sys/net/netfilter/nf_conntrack_max").exists(), run("lsmod")
+    try:
+        code, line = refused(str(CTOBSERVE), "buckets")
+        assert code == 3
+        assert "modprobe nf_conntrack" in line
+        result = subprocess.run([CTOBSERVE, "check"], capture_output=True, text=True, check=False)
+        assert result.returncode == 3
+        assert "modprobe nf_conntrack" in result.stdout
+        assert not Path("/proc/sys/net/netfilter/nf_conntrack_max").exists(), "check loaded a module"
+    finally:
+        run("modprobe", "-a", "nf_conntrack", "nf_conntrack_netlink")
+
+
+def test_check_names_every_hook():
+    found = json.loads(run(str(CTOBSERVE), "check", "--json"))
+    assert found["usable"]
+    assert all(hook["function"] for hook in found["hooks"])
+    assert {hook["form"] for hook in found["hooks"]} == {"fentry", "fexit", "kprobe"}
+    found = json.loads(run(str(CTOBSERVE), "check", "--json", "--attach", "kprobe"))
+    assert {hook["form"] for hook in found["hooks"]} == {"kprobe", "kprobe + kretprobe"}
+
+
+@pytest.mark.parametrize("delay", [0.3, 1.5, 3, 5, 7, 9])
+def test_ctrl_c_at_any_moment(delay):
+    before = bpf_program_ids()
+    process = subprocess.Popen([CTOBSERVE, "drops"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGINT), err
+    assert "Traceback" not in err
+    assert bpf_program_ids() <= before
+
+
+def test_ctrl_c_ends_with_the_summary(start):
+    running = start("drops")
+    text = running.end()
+    assert "By reason:       nothing was lost" in text
+    assert "Unaccounted:     nothing" in text
+    assert "events seen, none lost" in running.errors
+
+
+def test_killed_leaves_nothing(start):
+    before = bpf_program_ids()
+    running = start("events", "--attach", "kprobe")
+    assert len(bpf_program_ids() - before) > 5
+    running.process.kill()
+    running.process.wait()
+    end = time.monotonic() + 10
+    while bpf_program_ids() - before and time.monotonic() < end:
+        time.sleep(0.1)
+    assert bpf_program_ids() <= before
+
+
+def test_broken_pipe_is_a_normal_end(net):
+    space = net.space("pipe")
+    send_udp(space, 31)
+    result = subprocess.run(["sh", "-c", f"{CTOBSERVE} list | head -n 2"], capture_output=True, text=True, check=False)
+    assert result.stdout.count("\n") == 2
+    assert "Traceback" not in result.stderr
+
+
+def state_of_host() -> dict[str, str]:
+    sysctls = sorted(Path("/proc/sys/net/netfilter").glob("nf_conntrack*")) + sorted(Path("/proc/sys/kernel").glob("*bpf*"))
+    return {
+        "modules": "\n".join(sorted(line.split()[0] for line in Path("/proc/modules").read_text().splitlines())),
+        "rules": run("nft", "list", "ruleset"),
+        "sysctls": "\n".join(f"{path} {path.read_text()}" for path in sysctls if path.name != "nf_conntrack_count"),
+    }
+
+
+def test_observing_changes_nothing(net):
+    space = net.space("quiet")
+    send_udp(space, 37)
+    before, entries = state_of_host(), sorted(line.split("src=")[1] for line in space.listed())
+    for command in (
+        ["check"],
+        ["list"],
+        ["buckets", "--duration", "1"],
+        ["events", "--duration", "1"],
+        ["drops", "--duration", "1"],
+    ):
+        run(str(CTOBSERVE), *command)
+    assert state_of_host() == before
+    assert sorted(line.split("src=")[1] for line in space.listed()) == entries
+
+
+def test_duration_and_limit(net, report):
+    space = net.space("limit")
+    send_udp(space, 41)
+    assert len(report("list", "--netns", space.name, "--limit", "7")["entries"]) == 7
+    assert len(report("list", "--netns", str(space.inum), "--dport", "10000-10004")["entries"]) == 5
+    assert report("list", "--netns", space.name, "--src", "192.0.2.0/24")["entries"] == []

@@ -1,0 +1,64 @@
+"""Made records: a struct record as the kernel side would write it, for a layout like 6.1's."""
+
+from __future__ import annotations
+
+import socket
+
+import numpy as np
+
+from ctobserve.events import Kind, Records, record_dtype
+from ctobserve.layout import Layout
+from ctobserve.model import UNKNOWN_BUCKET, UNKNOWN_CHAIN
+
+LAYOUT = Layout(
+    ct_bytes=248,
+    timeout=8,
+    zone_id=12,
+    zone_dir=15,
+    tuplehash=16,
+    tuplehash_bytes=56,
+    tuple=16,
+    tuple_bytes=40,
+    src_u3=0,
+    src_u=16,
+    l3num=18,
+    dst_u3=20,
+    dst_u=36,
+    protonum=38,
+    direction=39,
+    status=128,
+    net=136,
+    master=160,
+    mark=168,
+    tcp_state=224,
+    use=0,
+    nfct=104,
+    inum=144,
+)
+DTYPE = record_dtype(LAYOUT)
+
+
+def packed(address: str) -> list[int]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return list(socket.inet_pton(family, address).ljust(16, b"\0"))
+
+
+def record(kind: Kind, ct: int, **fields: object) -> np.void:
+    """One record; by default a UDP entry 10.0.0.1:1000 -> 10.0.0.2:53 of namespace 7."""
+    made = np.zeros(1, DTYPE)
+    src, dst = fields.pop("src", "10.0.0.1"), fields.pop("dst", "10.0.0.2")
+    proto, sport, dport = fields.pop("proto", 17), fields.pop("sport", 1000), fields.pop("dport", 53)
+    made["kind"], made["ct"], made["has_ct"], made["netns"] = kind, ct, 1, 7
+    made["bucket"], made["chain"] = UNKNOWN_BUCKET, UNKNOWN_CHAIN
+    for direction, (one, other, port, peer) in enumerate(((src, dst, sport, dport), (dst, src, dport, sport))):
+        made[f"src{direction}"], made[f"dst{direction}"] = packed(str(one)), packed(str(other))
+        made[f"sport{direction}"], made[f"dport{direction}"] = port, peer
+        made[f"l3num{direction}"] = 10 if ":" in str(src) else 2
+        made[f"protonum{direction}"] = proto
+    for name, value in fields.items():
+        made[name] = value
+    return made[0]
+
+
+def records(*made: np.void) -> Records:
+    return np.array(list(made), DTYPE)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from ctobserve.clock import Clock
+from ctobserve.counters import parse
+from ctobserve.events import DropReason, Kind, entries_of
+from ctobserve.filters import Filter
+from ctobserve.model import IPS_CONFIRMED, IPS_SEEN_REPLY
+from ctobserve.render.happenings import EVENTS, event_rows
+from ctobserve.render.rows import entry_rows
+from ctobserve.render.text import entry_lines, event_line
+from tests.unit.samples import record, records
+
+CLOCK = Clock(monotonic_ns=1_000_000_000, wall_ns=1_700_000_000_000_000_000, jiffies=0xFFFFFF00, hz=250)
+SYMBOLS = SimpleNamespace(containing={1: "nf_ct_gc_expired.part.0", 2: "early_drop", 3: "nf_ct_iterate_cleanup", 4: "act_ct"}.get)
+NETNS = {7: "blue"}
+
+
+def rows(*made):
+    return entry_rows(entries_of(records(*made)), CLOCK)
+
+
+def events(*made, chosen=EVENTS, only=None):
+    return event_rows(records(*made), chosen, only or Filter(), CLOCK, SYMBOLS)
+
+
+def test_an_entry_is_the_contract():
+    made = record(
+        Kind.INSERT, 0xA, ts=1_000_000_000, timeout=0xFFFFFF00 + 29 * 250 - (1 << 32), bucket=(5, 6), chain=(1, 2), zone=3, mark=4
+    )
+    assert rows(made) == [
+        {
+            "netns": 7,
+            "l3": "ipv4",
+            "proto": "udp",
+            "protonum": 17,
+            "zone": 3,
+            "mark": 4,
+            "original": {"src": "10.0.0.1", "dst": "10.0.0.2", "sport": 1000, "dport": 53},
+            "reply": {"src": "10.0.0.2", "dst": "10.0.0.1", "sport": 53, "dport": 1000},
+            "status": ["confirmed"],
+            "timeout_s": 29,
+            "tcp_state": None,
+            "bucket": {"original": 5, "reply": 6},
+            "chain": {"original": 1, "reply": 2},
+        }
+    ]
+
+
+def test_icmp_ipv6_tcp_and_generic():
+    icmp, six, tcp, other = rows(
+        record(Kind.WALK, 1, proto=1, sport=77, dport=0x0800),
+        record(Kind.WALK, 2, src="fd00::1", dst="fd00::2"),
+        record(Kind.WALK, 3, proto=6, tcp_state=3),
+        record(Kind.WALK, 4, proto=253, sport=0, dport=0),
+    )
+    assert icmp["original"] == {"src": "10.0.0.1", "dst": "10.0.0.2", "type": 8, "code": 0, "id": 77}
+    assert (six["l3"], six["original"]["src"]) == ("ipv6", "fd00::1")
+    assert tcp["tcp_state"] == "ESTABLISHED"
+    assert (other["proto"], other["original"]["sport"]) == ("unknown", None)
+
+
+def test_expired_entries_have_no_negative_time():
+    assert rows(record(Kind.WALK, 1, status=IPS_CONFIRMED, ts=1_000_000_000, timeout=0xFFFFF000))[0]["timeout_s"] == 0
+
+
+def test_a_tuple_only_record_has_unknowns_not_zeros():
+    row = events(record(Kind.DROP, 0, has_ct=0, reason=DropReason.TABLE_FULL))[0]
+    assert row["event"] == "drop" and row["reason"] == "table_full"
+    assert all(row[name] is None for name in ("reply", "zone", "mark", "timeout_s", "tcp_state"))
+    assert row["bucket"] == row["chain"] == {"original": None, "reply": None}
+
+
+def test_reasons_of_departure():
+    made = [record(Kind.DESTROY, i, caller=i, portid=9 if i == 3 else 0) for i in (1, 2, 3, 4)] + [record(Kind.FREE, 5)]
+    assert [row["reason"] for row in events(*made)] == ["timeout", "early_drop", "flushed", "other", "unconfirmed"]
+
+
+def test_a_packet_lost_in_confirm_is_a_verdict_and_a_drop():
+    made = record(Kind.DROP, 1, reason=DropReason.CLASH, ts=50, since=20)
+    both = events(made)
+    assert [(row["event"], row.get("verdict"), row.get("reason")) for row in both] == [
+        ("confirm", "drop", None),
+        ("drop", None, "clash"),
+    ]
+    assert both[0]["since_alloc_ns"] == 30
+    assert [row["event"] for row in events(made, chosen=("drop",))] == ["drop"]
+
+
+def test_filters():
+    made = [record(Kind.INSERT, 1, dport=53), record(Kind.INSERT, 2, dport=54), record(Kind.INSERT, 3, proto=6, dport=53)]
+    assert len(events(*made, only=Filter(dport=(53, 53)))) == 2
+    assert len(events(*made, only=Filter(proto=17))) == 2
+    assert len(events(*made, only=Filter(netns=8))) == 0
+    assert len(events(*made, only=Filter(state="UNREPLIED"))) == 3
+
+
+def test_lines():
+    status, timeout = IPS_CONFIRMED | IPS_SEEN_REPLY, 0xFFFFFF00 + 500 - (1 << 32)
+    made = record(Kind.WALK, 1, ts=1_000_000_000, proto=6, tcp_state=3, status=status, timeout=timeout, bucket=(5, 6))
+    line = list(entry_lines(rows(made), NETNS))[1]
+    assert line.split() == ["blue", "tcp", "2", "5/6", "-/-", "10.0.0.1:1000", ">", "10.0.0.2:53", "ESTABLISHED"]
+    lost = record(Kind.DROP, 0, has_ct=0, reason=1, ts=1_000_000_000, src="fd00::1", dst="fd00::2")
+    assert (
+        event_line(events(lost)[0], NETNS)
+        == "22:13:20.000 drop    blue     udp   [fd00::1]:1000 > [fd00::2]:53 reason=table_full"
+    )
+
+
+def test_counters_of_proc():
+    columns = {"entries": 3, "clashres": 17, "found": 0, "invalid": 31, "chainlength": 2, "drop": 5, "icmp_error": 7}
+    (cpu,) = parse(" ".join(columns) + "\n" + " ".join(f"{value:08x}" for value in columns.values()) + "\n")
+    expected = {"entries": 3, "clash_resolve": 17, "found": 0, "invalid": 31, "chaintoolong": 2, "drop": 5, "error": 7}
+    assert cpu == expected

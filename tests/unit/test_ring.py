@@ -1,0 +1,90 @@
+"""The ring's reader on a ring made by hand in a memory file: same layout, same bits."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+import pytest
+
+from ctobserve.ring import BUSY, DISCARD, HEADER_BYTES, PAGE, Ring
+
+SIZE = 8 * PAGE
+PAYLOAD = 24
+STRIDE = HEADER_BYTES + PAYLOAD
+
+
+class Producer:
+    """Writes records into the file the way the kernel does; the data pages are written twice instead of mapped twice."""
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("ring")
+        os.ftruncate(self.fd, 2 * PAGE + 2 * SIZE)
+        self.map = mmap.mmap(self.fd, 2 * PAGE + 2 * SIZE)
+        self.position = 0
+
+    def put(self, payload: bytes, bits: int = 0) -> None:
+        data = struct.pack("<II", len(payload) | bits, 0) + payload
+        for i, byte in enumerate(data):
+            at = (self.position + i) % SIZE
+            self.map[2 * PAGE + at] = self.map[2 * PAGE + SIZE + at] = byte
+        self.position += STRIDE
+        self.map[PAGE : PAGE + 8] = struct.pack("<Q", self.position)
+
+    def free_busy(self, index: int) -> None:
+        at = index * STRIDE
+        self.map[2 * PAGE + at : 2 * PAGE + at + 4] = struct.pack("<I", PAYLOAD)
+
+
+@pytest.fixture
+def producer():
+    made = Producer()
+    yield made
+    made.map.close()
+    os.close(made.fd)
+
+
+def payload(n: int) -> bytes:
+    return bytes([n % 256]) * PAYLOAD
+
+
+def firsts(ring: Ring) -> list[int]:
+    return ring.drain()[:, 0].tolist()
+
+
+def test_empty_then_some(producer):
+    ring = Ring(producer.fd, SIZE, PAYLOAD)
+    assert firsts(ring) == []
+    for n in range(3):
+        producer.put(payload(n))
+    assert ring.pending_bytes == 3 * STRIDE
+    assert firsts(ring) == [0, 1, 2]
+    assert firsts(ring) == []
+    ring.close()
+
+
+def test_discarded_are_skipped_and_busy_stops(producer):
+    ring = Ring(producer.fd, SIZE, PAYLOAD)
+    producer.put(payload(1))
+    producer.put(payload(2), DISCARD)
+    producer.put(payload(3), BUSY)
+    producer.put(payload(4))
+    assert firsts(ring) == [1]
+    assert firsts(ring) == []
+    producer.free_busy(2)
+    assert firsts(ring) == [3, 4]
+    ring.close()
+
+
+def test_round_and_round(producer):
+    ring = Ring(producer.fd, SIZE, PAYLOAD)
+    expected, seen = [], []
+    for n in range(5 * SIZE // STRIDE):
+        producer.put(payload(n))
+        expected.append(n % 256)
+        if n % 97 == 0:
+            seen += firsts(ring)
+    seen += firsts(ring)
+    assert seen == expected
+    ring.close()

@@ -1,0 +1,86 @@
+"""Rules of the house, read from the sources: imports in one direction, one module per library, printing in its place."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ctobserve
+
+PACKAGE = Path(ctobserve.__file__).parent
+# A module may import only from its left.
+ORDER = [
+    *("errors", "model", "clock", "kernel", "cache", "btf", "layout", "hooks", "facts", "syscalls", "compile", "probes", "ring"),
+    *(
+        "netns",
+        "netlink",
+        "counters",
+        "events",
+        "filters",
+        "departures",
+        "table",
+        "observer",
+        "analysis",
+        "render",
+        "commands",
+        "cli",
+    ),
+    "__main__",
+]
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def place(path: Path) -> int:
+    return ORDER.index(path.relative_to(PACKAGE).parts[0].removesuffix(".py"))
+
+
+def imports(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+            names += [f"{node.module}.{alias.name}" for alias in node.names if node.module == "ctobserve"]
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_only_from_its_left(path):
+    mine = place(path)
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "ctobserve" and len(parts) > 1 and parts[1] in ORDER:
+            assert ORDER.index(parts[1]) <= mine, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(("library", "owner"), [("bcc", "compile.py"), ("pyroute2", "netlink.py")])
+def test_one_module_imports(library, owner):
+    users = [path.name for path in MODULES if any(name.split(".")[0] == library for name in imports(path))]
+    assert users == [owner]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_size_and_printing(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    if path.relative_to(PACKAGE).parts[0] not in ("render", "commands", "cli.py"):
+        assert "print(" not in text.replace("pprint(", "")
+
+
+def test_nothing_in_the_package_writes_below_proc_or_sys_or_runs_programs():
+    """It only observes. The compiler in a child process is the one program it starts; the cache the one thing it writes."""
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        names = {
+            func.attr if isinstance(func, ast.Attribute) else func.id
+            for func in calls
+            if isinstance(func, (ast.Attribute, ast.Name))
+        }
+        if path.name != "cache.py":
+            assert not names & {"write_text", "write_bytes", "unlink"}, path.name
+        if path.name != "compile.py":
+            assert not names & {"Popen", "system", "check_call", "check_output"}, path.name

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+
+from ctobserve.events import Kind
+from ctobserve.model import UNKNOWN_BUCKET
+from ctobserve.table import Table, entries_of_walk
+from tests.unit.samples import record, records
+
+NONE = np.empty(0, np.uint64)
+
+
+def ports(table: Table) -> list[int]:
+    return sorted(table.entries()["port"][:, 0].tolist())
+
+
+def test_insert_and_destroy():
+    table = Table()
+    touched = table.apply(
+        records(record(Kind.INSERT, 0xA, sport=1), record(Kind.INSERT, 0xB, sport=2), record(Kind.DESTROY, 0xA))
+    )
+    assert ports(table) == [2]
+    assert touched.tolist() == [0xA, 0xB]
+
+
+def test_address_reused_within_a_batch_and_between_batches():
+    table = Table()
+    table.apply(records(record(Kind.INSERT, 0xA, sport=1), record(Kind.DESTROY, 0xA), record(Kind.INSERT, 0xA, sport=2)))
+    assert ports(table) == [2]
+    table.apply(records(record(Kind.DESTROY, 0xA), record(Kind.INSERT, 0xA, sport=3)))
+    assert ports(table) == [3]
+    table.apply(records(record(Kind.INSERT, 0xA, sport=4), record(Kind.DESTROY, 0xA)))
+    assert ports(table) == []
+
+
+def test_destroy_of_an_unknown_entry_is_ignored():
+    table = Table()
+    table.apply(records(record(Kind.DESTROY, 0xA)))
+    assert len(table) == 0
+
+
+def test_grows_and_reuses_rows():
+    table = Table()
+    for start in (0, 3000):
+        table.apply(records(*(record(Kind.INSERT, 8 * i, sport=i) for i in range(start, start + 3000))))
+    assert len(table) == 6000 and ports(table) == list(range(6000))
+    table.apply(records(*(record(Kind.DESTROY, 8 * i) for i in range(5990))))
+    table.apply(records(*(record(Kind.INSERT, 8 * i, sport=i) for i in range(7000, 7010))))
+    assert ports(table) == [*range(5990, 6000), *range(7000, 7010)]
+
+
+def test_merge_takes_the_walk_but_for_what_events_touched():
+    table = Table()
+    table.apply(
+        records(record(Kind.INSERT, 0xA, sport=1, ts=5), record(Kind.INSERT, 0xB, sport=2), record(Kind.INSERT, 0xC, sport=3))
+    )
+    walked = entries_of_walk(
+        records(
+            record(Kind.WALK, 0xA, sport=1, ts=99, status=14, bucket=(4, UNKNOWN_BUCKET)),
+            record(Kind.WALK, 0xD, sport=4),
+            record(Kind.WALK, 0xE, sport=5),
+        )
+    )
+    # C was inserted and E destroyed while the walk ran: events know better.
+    merge = table.merge(walked, np.array([0xC, 0xE], np.uint64))
+    assert ports(table) == [1, 3, 4]
+    assert merge.added["port"][:, 0].tolist() == [4]
+    assert merge.removed["port"][:, 0].tolist() == [2]
+    kept = table.find(np.array([0xA], np.uint64))[0]
+    assert (kept["status"], kept["seen_ns"], kept["bucket"][0]) == (14, 5, 4)
+
+
+def test_merge_into_an_empty_table_and_of_an_empty_walk():
+    table = Table()
+    table.merge(entries_of_walk(records(record(Kind.WALK, 0xA))), NONE)
+    assert len(table) == 1
+    table.merge(entries_of_walk(records()), NONE)
+    assert len(table) == 0
+
+
+def test_walk_joins_reply_buckets_and_counts_repeats_once():
+    walked = entries_of_walk(
+        records(
+            record(Kind.WALK_REPLY, 0xA, bucket=(UNKNOWN_BUCKET, 9), has_ct=0),
+            record(Kind.WALK, 0xA, bucket=(3, UNKNOWN_BUCKET)),
+            record(Kind.WALK, 0xA, bucket=(3, UNKNOWN_BUCKET)),
+            record(Kind.WALK, 0xB, bucket=(UNKNOWN_BUCKET, 5), reply_only=1),
+            record(Kind.WALK_REPLY, 0xFF, bucket=(UNKNOWN_BUCKET, 7), has_ct=0),
+        )
+    )
+    assert walked["ct"].tolist() == [0xA, 0xB]
+    assert walked["bucket"].tolist() == [[3, 9], [UNKNOWN_BUCKET, 5]]
