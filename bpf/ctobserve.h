@@ -34,7 +34,6 @@ enum drop_reason {
 #define IPS_DYING      (1 << 9)
 #define IPS_NAT_CLASH  (1 << 12)
 #define CTINFO_MASK    7ULL
-#define CTINFO_REPLY   3 /* IP_CT_IS_REPLY: ctinfo of packets in reply direction start here */
 #define NF_DROP	       0
 #define NF_ACCEPT      1
 #define CHAIN_LIMIT    1024 /* nodes; a longer chain is reported as unknown */

@@ -76,32 +76,38 @@ static __always_inline u8 confirm_drop_reason(u64 skb, u32 status)
 	return DROP_CHAINTOOLONG;
 }
 
+/* When a packet's new entry was allocated; 0 when we do not watch that, or were not there. */
+static __always_inline u64 take_allocation(u64 ct)
+{
+	u64 since = 0;
+#if CONFIRMS
+	u64 *ts = allocated.lookup(&ct);
+
+	if (ts) {
+		since = *ts;
+		allocated.delete(&ct);
+	}
+#endif
+	return since;
+}
+
+/* Accepted: the entry is new, unless the packet was given to the winner of a clash. */
 static __always_inline int on_confirm(u64 skb, u32 verdict)
 {
-	u64 nfct = read_u64(skb + SKB_NFCT), ct = nfct & ~CTINFO_MASK;
+	u64 ct = read_u64(skb + SKB_NFCT) & ~CTINFO_MASK;
+	u64 since = take_allocation(ct);
 	struct record *record;
 
-	if (verdict == NF_DROP) {
-		record = reserve(KIND_DROP);
-		if (!record)
-			return 0;
-		copy_entry(record, ct);
-		record->reason = confirm_drop_reason(skb, *(u32 *)(record->raw + CT_STATUS));
-		submit(record);
+	if (verdict != NF_DROP && !since)
 		return 0;
-	}
-#if CONFIRMS
-	if ((nfct & CTINFO_MASK) >= CTINFO_REPLY)
-		return 0;
-	record = reserve(KIND_CONFIRM);
+	record = reserve(verdict == NF_DROP ? KIND_DROP : KIND_CONFIRM);
 	if (!record)
 		return 0;
 	copy_entry(record, ct);
-	u64 *ts = allocated.lookup(&ct);
-	record->since = ts ? *ts : 0;
+	record->since = since;
+	if (verdict == NF_DROP)
+		record->reason = confirm_drop_reason(skb, *(u32 *)(record->raw + CT_STATUS));
 	submit(record);
-	allocated.delete(&ct);
-#endif
 	return 0;
 }
 

@@ -48,9 +48,9 @@ def check(as_json: bool, attach: str) -> None:
             out(line)
     failed = [item for item in findings if item.ok is False]
     if failed:
-        refused = failed[0].name in ("root", "bpf")
-        problem = NotPermitted if refused else KernelLacks
-        raise problem(f"observation is impossible here: {failed[0].found}; {failed[0].do}")
+        refused = any(item.name in ("root", "bpf") for item in failed)
+        first = next((item for item in failed if item.name in ("root", "bpf")), failed[0])
+        raise (NotPermitted if refused else KernelLacks)(f"observation is impossible here: {first.found}; {first.do}")
 
 
 def _root() -> Finding:

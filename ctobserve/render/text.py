@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ctobserve.render.rows import Row
@@ -49,12 +49,13 @@ def flags(row: Row) -> str:
     return ",".join(words) or "-"
 
 
-def entry_lines(rows: Iterable[Row], netns: Mapping[int, str]) -> Iterable[str]:
-    """A heading and two short columns for each entry; the reply tuple only where it is not the mirror of the original."""
-    yield f"{'NETNS':<10} {'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}  TUPLE, STATE"
+def entry_lines(rows: Sequence[Row], netns: Mapping[int, str]) -> Iterable[str]:
+    """A heading, then one line per entry; the reply tuple only where it is not the mirror of the original."""
+    width = max([5, *(len(_netns(row, netns)) for row in rows)])
+    yield f"{'NETNS':<{width}} {'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}  TUPLE, STATE"
     for row in rows:
         yield (
-            f"{_netns(row, netns):<10} {row['proto']:<6} {_number(row['timeout_s']):>6} {_slash(row['bucket']):>13}"
+            f"{_netns(row, netns):<{width}} {row['proto']:<6} {_number(row['timeout_s']):>6} {_slash(row['bucket']):>13}"
             f" {_slash(row['chain']):>7}  {short(row['original'])}{nat(row)} {flags(row)}"
         )
 

@@ -64,14 +64,14 @@ def test_check_names_every_hook():
     assert {hook["form"] for hook in found["hooks"]} == {"kprobe", "kprobe + kretprobe"}
 
 
-@pytest.mark.parametrize("delay", [0.3, 1.5, 3, 5, 7, 9])
+@pytest.mark.parametrize("delay", [1, 2, 3, 5, 7, 9])
 def test_ctrl_c_at_any_moment(delay):
     before = bpf_program_ids()
     process = subprocess.Popen([CTOBSERVE, "drops"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode in (0, -signal.SIGINT), err
+    assert process.returncode == 0, err
     assert "Traceback" not in err
     assert bpf_program_ids() <= before
 
