@@ -32,6 +32,7 @@ unit: setup ## tests that need no root and no kernel
 	$(PYTHON) -m pytest tests/unit
 
 kernel-test: setup ## tests/kernel inside a VM with Debian's kernel
+	$(PYTHON) -m pytest tests/vm
 	$(PYTHON) tests/vm/lab.py --timeout 1500 -- env CTOBSERVE_KERNEL_TESTS=1 $(PYTHON) -m pytest -p no:cacheprovider tests/kernel
 
 format: setup ## rewrite sources in the house format
