@@ -4,10 +4,19 @@
  *
  * TRAMPOLINE=1: fentry and fexit programs (Linux >= 5.11 with module BTF); fexit has arguments and result.
  * TRAMPOLINE=0: kprobe, and kprobe + kretprobe pairs keyed by the stack slot of the call, which softirqs cannot mix up:
+ * KPROBE_ENTRY is a kprobe in both: for functions without BTF (the compiler changed them), with variable arguments, or with an
+ * argument that fentry programs may not read (a function pointer).
  * SP at function entry points at the return address, in the kretprobe of the same call it is 8 higher.
  * A program body is written once, as a function of the kernel function's arguments (and result); the wrappers below are one
  * function each, because bcc places its section attribute at the start of the line that defines a program.
  */
+
+#define KPROBE_ENTRY(name, body)                                                                                                 \
+	int name(struct pt_regs *ctx)                                                                                            \
+	{                                                                                                                        \
+		u64 args[] = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9};                                             \
+		return body;                                                                                                     \
+	}
 
 #if TRAMPOLINE
 
@@ -53,12 +62,7 @@ static __always_inline bool call_end(u64 sp, struct call *call)
 	return true;
 }
 
-#define ENTRY(name, body)                                                                                                        \
-	int name(struct pt_regs *ctx)                                                                                            \
-	{                                                                                                                        \
-		u64 args[] = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9};                                             \
-		return body;                                                                                                     \
-	}
+#define ENTRY(name, body) KPROBE_ENTRY(name, body)
 #define RETURN(name, nargs, body)                                                                                                \
 	int name(struct pt_regs *ctx)                                                                                            \
 	{                                                                                                                        \

@@ -2,7 +2,7 @@
 /*
  * ctobserve.h - the record that the kernel side sends, and how kernel memory is read
  *
- * Offsets (CT_*, SKB_*, NET_*, TUPLE_*) and options arrive as -D integers, taken from the running kernel's BTF by
+ * Offsets (CT_*, SKB_*, NET_*, TUPLE_*, ...) and options arrive as -D integers, taken from the running kernel's BTF by
  * ctobserve/layout.py. No kernel type is used: bcc would lay it out for the host, not for BPF.
  * The front end reads the same record through ctobserve/events.py; tests/unit/test_record.py compares the two.
  */
@@ -13,11 +13,15 @@ enum kind {
 	KIND_CONFIRM = 2,    /* __nf_conntrack_confirm accepted a packet's new entry */
 	KIND_DESTROY = 3,    /* entry leaves the table: nf_ct_delete */
 	KIND_FREE = 4,	     /* entry freed that never entered the table: nf_conntrack_free */
-	KIND_DROP = 5,	     /* packet lost */
+	KIND_DROP = 5,	     /* packet lost, or judged invalid */
 	KIND_WALK = 6,	     /* entry seen by the table walk */
 	KIND_WALK_REPLY = 7, /* bucket of a walked entry's reply node */
 	KIND_RESIZE = 8,     /* the hash has another size: nf_conntrack_hash_resize */
-	KIND_COUNT = 9,
+	KIND_UPDATE = 9,     /* an entry in the table changed: ctnetlink_conntrack_event */
+	KIND_MASTER = 10,    /* the master of the entry inserted next */
+	KIND_EVICTOR = 11,   /* the new tuple that early_drop made room for */
+	KIND_RESOLVED = 12,  /* clash resolved: the packet goes on with the entry that won */
+	KIND_COUNT = 13,
 };
 
 /* Why a packet was lost; enum DropReason in ctobserve/events.py. */
@@ -27,9 +31,13 @@ enum drop_reason {
 	DROP_CLASH = 3,
 	DROP_CHAINTOOLONG = 4,
 	DROP_DYING = 5,
-	DROP_CONFIRMED = 6, /* another copy of the packet was confirmed first */
+	DROP_CONFIRMED = 6, /* another copy of the packet was confirmed first: no counter moves */
+	DROP_INVALID = 7,   /* marked INVALID and let pass; a rule may drop it */
+	DROP_ERROR = 8,	    /* ICMP error checker refused it; let pass like an invalid packet */
 };
 
+#define IPS_SEEN_REPLY (1 << 1)
+#define IPS_ASSURED    (1 << 2)
 #define IPS_CONFIRMED  (1 << 3)
 #define IPS_DYING      (1 << 9)
 #define IPS_NAT_CLASH  (1 << 12)
@@ -39,31 +47,48 @@ enum drop_reason {
 #define CHAIN_LIMIT    1024 /* nodes; a longer chain is reported as unknown */
 #define CHAIN_UNKNOWN  0xffff
 #define BUCKET_UNKNOWN 0xffffffff
+#define TEXT_BYTES     52
+#define FLAG_KILLED    1 /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
+#define FLAG_COUNTERS  2 /* extra holds packets and bytes of both directions */
+#define FLAG_TEXT      4 /* extra holds the kernel's own words */
+#define FLAG_CONTESTED 8 /* free: its tuple was taken when it came to confirm */
 
 /* One size for every record, so that the ring reads as an array. */
 struct record {
 	u64 ts;	       /* ns, CLOCK_MONOTONIC */
 	u64 ct;	       /* address of the nf_conn, 0 = none */
 	u64 caller;    /* destroy: return address of nf_ct_delete */
-	u64 since;     /* confirm: ts of the allocation, 0 = unknown */
+	u64 since;     /* confirm, drop: ts of the allocation, 0 = unknown */
+	u64 token;     /* destroy, evictor: which early_drop call; destroy by nf_ct_iterate_cleanup: its iterator */
 	u32 netns;     /* inode number, 0 = unknown */
 	u32 bucket[2]; /* original, reply; BUCKET_UNKNOWN = not known, or no such node */
-	u32 portid;    /* destroy: netlink port of who asked, 0 = none; resize: new number of buckets */
+	u32 portid;    /* destroy: netlink port of who asked, 0 = none; resize: new number of buckets; update: IPCT_* bits */
+	u32 pid;       /* process that sent the packet or asked for the removal, 0 = none known */
+	u32 ifindex;   /* device of the packet, 0 = unknown */
 	u16 chain[2];  /* nodes in the bucket with this one, CHAIN_UNKNOWN = not counted */
+	u16 looked[4]; /* table full: what early_drop met: assured, other netns, otherwise kept; and empty buckets */
+	u16 cpu;
 	u8 kind;
 	u8 reason;
-	u8 reply_only;	   /* entry has no original node in the table (IPS_NAT_CLASH) */
-	u8 has_ct;	   /* raw is a whole nf_conn; else only the original tuple in its place */
-	u8 raw[RAW_BYTES]; /* the nf_conn as it was, CT_BYTES long, zero padded to a multiple of 8 */
+	u8 reply_only; /* entry has no original node in the table (IPS_NAT_CLASH) */
+	u8 has_ct;     /* raw is a whole nf_conn; else only the original tuple in its place */
+	u8 flags;
+	u8 hook;	      /* invalid, error: netfilter hook number */
+	u8 comm[16];	      /* name of pid's thread */
+	u8 device[16];	      /* name of ifindex */
+	u8 extra[TEXT_BYTES]; /* by flags */
+	u8 raw[RAW_BYTES];    /* the nf_conn as it was, CT_BYTES long, zero padded to a multiple of 8 */
 };
 
-/* Addresses that differ with every boot; one slot, written before the programs are attached. */
+/* Addresses that differ with every boot; one slot, written before the programs are attached. 0 = not in this kernel. */
 struct config {
-	u64 hash;    /* &nf_conntrack_hash */
-	u64 buckets; /* &nf_conntrack_htable_size */
+	u64 hash;	    /* &nf_conntrack_hash */
+	u64 buckets;	    /* &nf_conntrack_htable_size */
+	u64 per_cpu_offset; /* __per_cpu_offset[] */
+	u64 preempt_count;  /* per-CPU address of the preempt count */
 };
 
-BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
+BPF_RINGBUF_OUTPUT(ring, 1);			       /* made with the size the user wants */
 BPF_TABLE("percpu_array", u32, u64, lost, KIND_COUNT); /* records that found the ring full, by kind */
 BPF_TABLE("array", u32, struct config, config, 1);
 
@@ -83,6 +108,14 @@ static __always_inline u32 read_u32(u64 address)
 	return value;
 }
 
+static __always_inline u16 read_u16(u64 address)
+{
+	u16 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
 static __always_inline u8 read_u8(u64 address)
 {
 	u8 value = 0;
@@ -96,6 +129,12 @@ static __always_inline u32 netns_inum(u64 net)
 	return net ? read_u32(net + NET_INUM) : 0;
 }
 
+/* The nf_conn that a tuplehash (a node of a chain) belongs to. */
+static __always_inline u64 entry_of_node(u64 node)
+{
+	return node - CT_TUPLEHASH - (read_u8(node + TH_TUPLE + TUPLE_DIR) ? TH_BYTES : 0);
+}
+
 static __always_inline struct record *reserve(u32 kind)
 {
 	struct record *record = ring.ringbuf_reserve(sizeof(struct record));
@@ -103,16 +142,25 @@ static __always_inline struct record *reserve(u32 kind)
 
 	if (record) {
 		record->ts = bpf_ktime_get_ns();
+		record->ct = 0;
 		record->caller = 0;
 		record->since = 0;
+		record->token = 0;
+		record->netns = 0;
 		record->bucket[0] = BUCKET_UNKNOWN;
 		record->bucket[1] = BUCKET_UNKNOWN;
 		record->portid = 0;
+		record->pid = 0;
+		record->ifindex = 0;
 		record->chain[0] = CHAIN_UNKNOWN;
 		record->chain[1] = CHAIN_UNKNOWN;
+		record->cpu = bpf_get_smp_processor_id();
 		record->kind = kind;
 		record->reason = 0;
 		record->reply_only = 0;
+		record->has_ct = 0;
+		record->flags = 0;
+		record->hook = 0;
 		return record;
 	}
 	count = lost.lookup(&kind);
@@ -138,8 +186,32 @@ static __always_inline void copy_entry(struct record *record, u64 ct)
 /* A packet without an entry: only the tuple, where the entry would have it. */
 static __always_inline void copy_tuple(struct record *record, u64 net, u64 tuple)
 {
-	record->ct = 0;
-	record->has_ct = 0;
 	bpf_probe_read_kernel(record->raw + CT_TUPLEHASH + TH_TUPLE, TUPLE_BYTES, (void *)tuple);
 	record->netns = netns_inum(net);
+}
+
+/* The process on whose behalf we run: not while a softirq or interrupt borrows it, and not a kernel thread. */
+static __always_inline void copy_process(struct record *record)
+{
+	u32 slot = 0;
+	struct config *boot = config.lookup(&slot);
+	u64 base;
+
+	if (!boot || !boot->preempt_count)
+		return;
+	base = read_u64(boot->per_cpu_offset + 8 * (u64)record->cpu);
+	if (read_u32(base + boot->preempt_count) & 0xfff0100) /* NMI, hardirq, serving softirq */
+		return;
+	if (read_u32(bpf_get_current_task() + TASK_FLAGS) & 0x200000) /* PF_KTHREAD */
+		return;
+	record->pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(record->comm, sizeof(record->comm));
+}
+
+static __always_inline void copy_device(struct record *record, u64 device)
+{
+	if (!device)
+		return;
+	record->ifindex = read_u32(device + DEVICE_IFINDEX);
+	bpf_probe_read_kernel(record->device, sizeof(record->device), (void *)(device + DEVICE_NAME));
 }

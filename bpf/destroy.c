@@ -3,14 +3,73 @@
  * destroy.c - which entries leave, and who removed them?
  *
  * Hooks:     nf_ct_delete, or nf_ct_delete.part.0 where the compiler split it: a kprobe in every case, because the return
- *            address on the stack is the reason and a trampoline would hide it; nf_conntrack_free entry
+ *            address on the stack is the reason and a trampoline would hide it; nf_conntrack_free, nf_ct_iterate_cleanup,
+ *            nf_ct_kill_acct and nf_ct_resolve_clash entry
  * Emits:     KIND_DESTROY once per entry; KIND_FREE once per entry that never entered the table
  * Kernels:   5.10 - 7.2. .part.0 (5.10, 7.2) runs once per removed entry, with IPS_DYING set; without it (6.1, 6.12) the
  *            function is also called for entries that are dying already: those are skipped (SPLIT_DELETE=0)
  * Cost:      one record per entry that leaves
  * Blind to:  a removal in a softirq that interrupts another kprobe program on that CPU
- * Tested by: tests/kernel/test_entries.py
+ * Tested by: tests/kernel/test_entries.py, tests/kernel/test_departures.py
  */
+
+BPF_TABLE("lru_hash", u64, u64, iterators, 64);	 /* pid_tgid in nf_ct_iterate_cleanup -> iterator function */
+BPF_TABLE("lru_hash", u64, u64, contests, 1024); /* unconfirmed entry in nf_ct_resolve_clash -> ts */
+BPF_TABLE("percpu_array", u32, u64, killed, 1);	 /* entry that nf_ct_kill_acct removes now: it calls in tail position */
+
+static __always_inline int on_iterate(u64 iterator)
+{
+	u64 task = bpf_get_current_pid_tgid();
+
+	iterators.update(&task, &iterator);
+	return 0;
+}
+
+static __always_inline int on_kill(u64 ct)
+{
+	u32 slot = 0;
+	u64 *last = killed.lookup(&slot);
+
+	if (last)
+		*last = ct;
+	return 0;
+}
+
+/* Packets and bytes of both directions, where accounting was on when the entry was made (struct nf_conn_acct). */
+static __always_inline void copy_counters(struct record *record, u64 ct)
+{
+	u64 ext = read_u64(ct + CT_EXT);
+	u8 offset = ext ? read_u8(ext + EXT_ACCT) : 0;
+
+	if (!offset)
+		return;
+	bpf_probe_read_kernel(record->extra, 32, (void *)(ext + offset));
+	record->flags |= FLAG_COUNTERS;
+}
+
+#if DETAILS
+/* Beyond the fact: by whose call, with what traffic behind it. */
+static __always_inline void copy_circumstances(struct record *record, u64 ct)
+{
+	u64 task = bpf_get_current_pid_tgid();
+	u32 slot = 0;
+	u64 *last = killed.lookup(&slot), *iterator;
+
+	if (last && *last == ct) {
+		record->flags |= FLAG_KILLED;
+		*last = 0;
+	}
+	record->token = eviction_under_way();
+	if (!record->token) {
+		iterator = iterators.lookup(&task);
+		if (iterator)
+			record->token = *iterator;
+	}
+	if (record->portid)
+		copy_process(record);
+	copy_counters(record, ct);
+}
+#endif
 
 int destroy(struct pt_regs *ctx)
 {
@@ -27,7 +86,19 @@ int destroy(struct pt_regs *ctx)
 	copy_entry(record, ct);
 	record->caller = read_u64(ctx->sp);
 	record->portid = ctx->si;
+#if DETAILS
+	copy_circumstances(record, ct);
+#endif
 	submit(record);
+	return 0;
+}
+
+/* A new entry's tuple is taken: it may be freed in the packet's favour, or with the packet, or enter in reply direction. */
+static __always_inline int on_contest(u64 skb)
+{
+	u64 ct = read_u64(skb + SKB_NFCT) & ~CTINFO_MASK, now = bpf_ktime_get_ns();
+
+	contests.update(&ct, &now);
 	return 0;
 }
 
@@ -41,8 +112,15 @@ static __always_inline int on_free(u64 ct)
 	if (!record)
 		return 0;
 	copy_entry(record, ct);
+	if (contests.lookup(&ct)) {
+		record->flags = FLAG_CONTESTED;
+		contests.delete(&ct);
+	}
 	submit(record);
 	return 0;
 }
 
 ENTRY(free_entry, on_free(args[0]))
+ENTRY(contest, on_contest(args[0]))
+KPROBE_ENTRY(iterate, on_iterate(args[0]))
+ENTRY(kill, on_kill(args[0]))

@@ -2,30 +2,33 @@
 /*
  * drops.c - which packets did conntrack lose, and why?
  *
- * Hooks:     __nf_conntrack_alloc return, early_drop return (table full, no memory); __nf_conntrack_confirm return
+ * Hooks:     __nf_conntrack_alloc return (table full, no memory, and who was let in after an eviction);
+ *            nf_conntrack_double_lock entry (the buckets that confirm is about to check); __nf_conntrack_confirm return
  *            (clash, chaintoolong, dying), which needs insert.c's mark for clashes
- * Emits:     KIND_DROP once per lost packet; with CONFIRMS=1 also KIND_CONFIRM once per accepted new entry
- * Kernels:   5.10 - 7.2; 5.10 has no chaintoolong
- * Cost:      three returns per new entry, a record only for a lost packet (or per confirm with CONFIRMS=1)
- * Blind to:  packets lost by rules, routing or queues between nf_conntrack_in and confirm (destroy.c sees their entries die);
- *            invalid packets, which conntrack marks and lets pass
+ * Emits:     KIND_DROP once per lost packet; KIND_EVICTOR once per allocation that early_drop made room for; with CONFIRMS=1
+ *            also KIND_CONFIRM once per accepted new entry
+ * Kernels:   5.10 - 7.2; 5.10 has no chaintoolong. The compiler drops double_lock's unused first argument except on 7.2
+ *            (LOCK_ARG)
+ * Cost:      three short programs per new entry, a record only for a lost packet (or per confirm with CONFIRMS=1)
+ * Blind to:  packets lost by rules, routing or queues between nf_conntrack_in and confirm (destroy.c sees their entries die)
  * Tested by: tests/kernel/test_drops.py
  */
 
-struct attempt {
-	u64 net;
-	u64 hash; /* raw hash of the original tuple: early_drop and __nf_conntrack_alloc get the same one */
+struct locked {
+	u32 bucket[2];
 };
 
-BPF_TABLE("lru_hash", struct attempt, u64, full, 4096); /* allocations for which early_drop found no victim */
+BPF_TABLE("percpu_array", u32, struct locked, locked, 1); /* buckets that this CPU locked last */
 
-static __always_inline int on_early_drop(u64 net, u32 hash, u8 evicted)
+static __always_inline int on_lock(u32 bucket, u32 reply_bucket)
 {
-	struct attempt attempt = {.net = net, .hash = hash};
-	u64 one = 1;
+	u32 slot = 0;
+	struct locked *last = locked.lookup(&slot);
 
-	if (!evicted)
-		full.update(&attempt, &one);
+	if (last) {
+		last->bucket[0] = bucket;
+		last->bucket[1] = reply_bucket;
+	}
 	return 0;
 }
 
@@ -34,35 +37,43 @@ BPF_TABLE("lru_hash", u64, u64, allocated, 65536); /* unconfirmed nf_conn -> ts 
 #endif
 
 /*
- * A packet's new entry could not be allocated. nf_conntrack_alloc (netlink, BPF) calls with hash 0 and reports the failure to
- * its caller: no packet is lost there.
+ * A packet's new entry: allocated, perhaps after an eviction, or not. nf_conntrack_alloc (netlink, BPF) calls with hash 0 and
+ * reports the failure to its caller: no packet is lost there.
  */
-static __always_inline int on_alloc(u64 net, u64 tuple, u32 hash, u64 ct)
+static __always_inline int on_alloc(u64 net, u64 zone, u64 tuple, u32 hash, u64 ct)
 {
-	struct attempt attempt = {.net = net, .hash = hash};
+	bool refused = ct >= -4095ULL;
+	struct outcome outcome = {};
 	struct record *record;
+	bool full;
 
-	if (ct < -4095ULL) {
 #if CONFIRMS
+	if (!refused) {
 		u64 now = bpf_ktime_get_ns();
 
 		allocated.update(&ct, &now);
-#endif
-		return 0;
 	}
-	if (!hash)
+#endif
+	full = take_outcome(net, hash, &outcome);
+	if (!hash || (!refused && !full))
 		return 0;
-	record = reserve(KIND_DROP);
+	record = reserve(refused ? KIND_DROP : KIND_EVICTOR);
 	if (!record)
 		return 0;
 	copy_tuple(record, net, tuple);
-	record->reason = full.lookup(&attempt) ? DROP_TABLE_FULL : DROP_NO_MEMORY;
+	*(u16 *)(record->raw + CT_ZONE) = read_u16(zone);
+	copy_process(record);
+	record->token = outcome.token;
+	record->reason = full && !outcome.token ? DROP_TABLE_FULL : DROP_NO_MEMORY;
+	record->looked[0] = outcome.looked[0];
+	record->looked[1] = outcome.looked[1];
+	record->looked[2] = outcome.looked[2];
+	record->looked[3] = outcome.looked[3];
 	submit(record);
-	full.delete(&attempt);
 	return 0;
 }
 
-/* Which of the ways out of __nf_conntrack_confirm: catalogued in docs/drops.md. */
+/* Which of the ways out of __nf_conntrack_confirm. */
 static __always_inline u8 confirm_drop_reason(u64 skb, u32 status)
 {
 	if (clashes.lookup(&skb)) {
@@ -74,6 +85,26 @@ static __always_inline u8 confirm_drop_reason(u64 skb, u32 status)
 	if (status & IPS_DYING)
 		return DROP_DYING;
 	return DROP_CHAINTOOLONG;
+}
+
+/*
+ * The chains that were too long. The buckets are those locked last on this CPU, unless another confirm came between; the raw
+ * hash of the original tuple, kept in the reply node until the entry is linked, tells.
+ */
+static __always_inline void copy_long_chains(struct record *record)
+{
+	u32 slot = 0, hash = *(u32 *)(record->raw + CT_TUPLEHASH + TH_BYTES + NODE_PPREV), bucket;
+	struct locked *last = locked.lookup(&slot);
+	struct config *boot = config.lookup(&slot);
+
+	if (!last || !boot)
+		return;
+	bucket = (u64)hash * read_u32(boot->buckets) >> 32;
+	if (last->bucket[0] != bucket)
+		return;
+	record->bucket[0] = bucket;
+	record->bucket[1] = last->bucket[1];
+	count_chains(record, 0);
 }
 
 /* When a packet's new entry was allocated; 0 when we do not watch that, or were not there. */
@@ -105,12 +136,17 @@ static __always_inline int on_confirm(u64 skb, u32 verdict)
 		return 0;
 	copy_entry(record, ct);
 	record->since = since;
-	if (verdict == NF_DROP)
+	if (verdict == NF_DROP) {
 		record->reason = confirm_drop_reason(skb, *(u32 *)(record->raw + CT_STATUS));
+		copy_process(record);
+		copy_device(record, read_u64(skb + SKB_DEV));
+		if (record->reason == DROP_CHAINTOOLONG)
+			copy_long_chains(record);
+	}
 	submit(record);
 	return 0;
 }
 
-RETURN(early_drop, 2, on_early_drop(args[0], args[1], result))
-RETURN(alloc, 6, on_alloc(args[0], args[2], args[5], result))
+KPROBE_ENTRY(lock, on_lock(args[LOCK_ARG], args[LOCK_ARG + 1]))
+RETURN(alloc, 6, on_alloc(args[0], args[1], args[2], args[5], result))
 RETURN(confirm, 1, on_confirm(args[0], result))

@@ -48,8 +48,6 @@ static __always_inline bool send_reply_bucket(u64 ct, u32 bucket)
 	if (!record)
 		return false;
 	record->ct = ct;
-	record->has_ct = 0;
-	record->netns = 0;
 	record->bucket[1] = bucket;
 	submit(record);
 	return true;

@@ -92,6 +92,14 @@ class Btf:
         """Id of a FUNC of this file, for an fentry or fexit program; None when the file has none."""
         return self.find(KIND_FUNC, name)
 
+    def parameters(self, name: str) -> int | None:
+        """Number of parameters of a FUNC of this file, `...` counted as one; None when the file has no such function."""
+        type_id = self.function(name)
+        if type_id is None:
+            return None
+        owner, prototype = self._resolve(self._header(type_id)[2])
+        return owner._header(prototype)[1]
+
     def size(self, struct_name: str) -> int:
         """sizeof(struct `struct_name`) in bytes; raises KernelLacks when the kernel has no such type."""
         return self._size(self._struct(struct_name))

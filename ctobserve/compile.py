@@ -19,7 +19,10 @@ from ctobserve import cache
 from ctobserve.errors import CtobserveError, KernelLacks
 from ctobserve.kernel import digest
 
-SOURCES = ("ctobserve.h", "attach.h", "insert.c", "destroy.c", "drops.c", "walk.c", "clock.c")
+SOURCES = (
+    *("ctobserve.h", "attach.h", "chains.h", "insert.c", "evict.c", "destroy.c", "drops.c", "update.c", "packets.c"),
+    *("walk.c", "clock.c"),
+)
 PSEUDO_MAP_FD = 1
 LD_IMM64 = 0x18
 

@@ -1,13 +1,14 @@
-"""The kernel's own conntrack counters, per network namespace: the truth that our drops are compared with."""
+"""The kernel's own conntrack counters, per network namespace and CPU: the truth that our drops are compared with."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
-from ctobserve import kernel, netlink
+from ctobserve import netlink
 from ctobserve.errors import CtobserveError
-from ctobserve.netns import Namespace, discover, run_inside
+from ctobserve.netns import discover, run_inside
 
 PROC = Path("/proc/thread-self/net/stat/nf_conntrack")
 # Columns of ct_cpu_seq_show that have another name than in `conntrack -S`.
@@ -24,44 +25,46 @@ NAMES = (
     "clash_resolve",
     "chaintoolong",
 )
+Place = tuple[int, int]
+Reading = dict[Place, Counter[str]]
 
 
-def read(only: int | None = None) -> dict[int, Counter[str]]:
-    """Counters summed over CPUs, by namespace inode number; `only` that one. Namespaces that vanish meanwhile are left out."""
-    found = {}
+def read(only: int | None = None) -> Reading:
+    """Counters by namespace inode number and CPU; `only` one namespace. Namespaces that vanish meanwhile are left out."""
+    found: Reading = {}
     for inum, space in discover().items():
         if only in (None, inum):
             try:
-                found[inum] = run_inside(space, _read_here)
+                cpus = run_inside(space, _read_here)
             except CtobserveError:
                 continue
+            for cpu, values in enumerate(cpus):
+                found[inum, cpu] = Counter({name: value for name, value in values.items() if name in NAMES})
     return found
 
 
-def entry_counts(spaces: list[Namespace]) -> dict[int, int]:
-    """nf_conntrack_count of each namespace, by inode number."""
-    counts = {}
-    for space in spaces:
-        value = run_inside(space, lambda: kernel.sysctl("nf_conntrack_count"))
-        if value is not None:
-            counts[space.inum] = value
-    return counts
+def delta(before: Reading, after: Reading) -> Reading:
+    """What was added to each counter between two readings; a namespace that is new began at 0."""
+    none: Counter[str] = Counter()
+    return {
+        place: Counter({name: value - before.get(place, none)[name] for name, value in now.items()})
+        for place, now in after.items()
+    }
 
 
-def delta(before: dict[int, Counter[str]], after: dict[int, Counter[str]]) -> Counter[str]:
-    """What was added to each counter between two readings, over all namespaces; a new namespace began at 0."""
-    total: Counter[str] = Counter()
-    for inum, now in after.items():
-        total.update({name: value - before.get(inum, Counter())[name] for name, value in now.items()})
-    return total
+def total(parts: Iterable[Counter[str]]) -> Counter[str]:
+    """Sum, zeros kept."""
+    result: Counter[str] = Counter()
+    for part in parts:
+        result.update(part)
+    return result
 
 
-def _read_here() -> Counter[str]:
+def _read_here() -> list[dict[str, int]]:
     """Of the namespace of this thread: from /proc, or by netlink where the kernel was built without NF_CONNTRACK_PROCFS."""
-    total: Counter[str] = Counter()
-    for cpu in parse(PROC.read_text()) if PROC.exists() else netlink.stats() if netlink.available() else []:
-        total.update({name: value for name, value in cpu.items() if name in NAMES})
-    return total
+    if PROC.exists():
+        return parse(PROC.read_text())
+    return netlink.stats() if netlink.available() else []
 
 
 def parse(text: str) -> list[dict[str, int]]:

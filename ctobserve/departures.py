@@ -3,36 +3,72 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from ctobserve.events import Kind, Records
+from ctobserve.events import FLAG_KILLED, Kind, Records
 from ctobserve.kernel import Symbols
 
-# Caller -> reason; kernel-catalogue of nf_ct_delete's callers, net/netfilter/*.c of 5.10 - 7.2.
-CALLERS = {
-    "nf_ct_gc_expired": "timeout",
-    "ct_seq_show": "timeout",
-    "ctnetlink_dump_table": "timeout",
-    "early_drop": "early_drop",
-    "gc_worker": "gc_early_drop",
-    "ctnetlink_del_conntrack": "deleted",
-    "nf_conntrack_tcp_packet": "tcp_reuse",
+# Caller of nf_ct_delete -> reason and detail; net/netfilter/*.c of 5.10 - 7.2.
+CALLERS: dict[str, tuple[str, str | None]] = {
+    "nf_ct_gc_expired": ("timeout", None),
+    "ct_seq_show": ("timeout", "reaped by a reader of /proc/net/nf_conntrack"),
+    "ctnetlink_dump_table": ("timeout", "reaped by a netlink dump"),
+    "early_drop": ("early_drop", None),
+    "gc_worker": ("gc_early_drop", None),
+    "ctnetlink_del_conntrack": ("deleted", None),
+    "nf_conntrack_tcp_packet": ("tcp_reuse", None),
+    "nf_conntrack_dccp_packet": ("other", "DCCP reset"),
+    "nf_nat_inet_fn": ("other", "output interface changed under masquerade"),
+    "nf_nat_setup_info": ("other", "its NAT port was needed"),
+    "__nf_conntrack_confirm": ("other", "extensions changed while it was confirmed"),
 }
+# Iterator of nf_ct_iterate_cleanup -> reason and detail.
+ITERATORS: dict[str, tuple[str, str | None]] = {
+    "ctnetlink_flush_iterate": ("flushed", None),
+    "kill_all": ("netns_exit", None),
+    "device_cmp": ("other", "masquerade interface went down"),
+    "inet_cmp": ("other", "masquerade address went away"),
+    "nf_nat_proto_clean": ("other", "NAT module unloaded"),
+}
+RST = ("other", "TCP RST before any reply")
 _SUFFIX = re.compile(r"\.(part|constprop|isra|cold)\..*|\.cold")
 
 
-def reasons(records: Records, symbols: Symbols) -> list[str | None]:
-    """A reason for each destroy or free among these records, None for records of another kind."""
-    known: dict[int, str] = {}
-    found: list[str | None] = []
-    rows = zip(records["kind"].tolist(), records["caller"].tolist(), records["portid"].tolist(), strict=True)
-    for kind, caller, portid in rows:
+@dataclass(frozen=True)
+class Departure:
+    """Reason in the contract's words, and what more is known."""
+
+    reason: str
+    detail: str | None = None
+
+
+class Departures:
+    """Classifies; remembers the functions behind the addresses it met."""
+
+    def __init__(self, symbols: Symbols) -> None:
+        self._symbols = symbols
+        self._names: dict[int, str] = {}
+
+    def of(self, records: Records) -> list[Departure | None]:
+        """One for each destroy or free among these records, None for records of another kind."""
+        columns = (records[name].tolist() for name in ("kind", "caller", "token", "portid", "flags"))
+        return [self._one(*row) for row in zip(*columns, strict=True)]
+
+    def _one(self, kind: int, caller: int, token: int, portid: int, flags: int) -> Departure | None:
         if kind == Kind.FREE:
-            found.append("unconfirmed")
-        elif kind != Kind.DESTROY:
-            found.append(None)
+            return Departure("unconfirmed")
+        if kind != Kind.DESTROY:
+            return None
+        name = self._name(caller)
+        if name == "nf_ct_iterate_cleanup":
+            reason, detail = ITERATORS.get(self._name(token), ("flushed" if portid else "other", self._name(token) or None))
+        elif name == "nf_conntrack_tcp_packet" and flags & FLAG_KILLED:
+            reason, detail = RST
         else:
-            if caller not in known:
-                known[caller] = _SUFFIX.sub("", symbols.containing(caller) or "")
-            name = known[caller]
-            found.append("flushed" if name == "nf_ct_iterate_cleanup" and portid else CALLERS.get(name, "other"))
-    return found
+            reason, detail = CALLERS.get(name, ("other", name or None))
+        return Departure(reason, detail)
+
+    def _name(self, address: int) -> str:
+        if address not in self._names:
+            self._names[address] = _SUFFIX.sub("", self._symbols.containing(address) or "")
+        return self._names[address]

@@ -11,7 +11,9 @@ import numpy.typing as npt
 from ctobserve.layout import Layout
 from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries
 
-HEADER_BYTES = 56
+HEADER_BYTES = 168
+TEXT_BYTES = 52
+FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CONTESTED = 1, 2, 4, 8
 Records = npt.NDArray[np.void]
 
 
@@ -26,6 +28,10 @@ class Kind(IntEnum):
     WALK = 6
     WALK_REPLY = 7
     RESIZE = 8
+    UPDATE = 9
+    MASTER = 10
+    EVICTOR = 11
+    RESOLVED = 12
 
 
 class DropReason(IntEnum):
@@ -37,6 +43,8 @@ class DropReason(IntEnum):
     CHAINTOOLONG = 4
     DYING = 5
     CONFIRMED = 6
+    INVALID = 7
+    ERROR = 8
 
 
 def record_dtype(layout: Layout) -> np.dtype[np.void]:
@@ -46,14 +54,24 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
         "ct": ("<u8", 8),
         "caller": ("<u8", 16),
         "since": ("<u8", 24),
-        "netns": ("<u4", 32),
-        "bucket": (("<u4", 2), 36),
-        "portid": ("<u4", 44),
-        "chain": (("<u2", 2), 48),
-        "kind": ("u1", 52),
-        "reason": ("u1", 53),
-        "reply_only": ("u1", 54),
-        "has_ct": ("u1", 55),
+        "token": ("<u8", 32),
+        "netns": ("<u4", 40),
+        "bucket": (("<u4", 2), 44),
+        "portid": ("<u4", 52),
+        "pid": ("<u4", 56),
+        "ifindex": ("<u4", 60),
+        "chain": (("<u2", 2), 64),
+        "looked": (("<u2", 4), 68),
+        "cpu": ("<u2", 76),
+        "kind": ("u1", 78),
+        "reason": ("u1", 79),
+        "reply_only": ("u1", 80),
+        "has_ct": ("u1", 81),
+        "flags": ("u1", 82),
+        "hook": ("u1", 83),
+        "comm": ("S16", 84),
+        "device": ("S16", 100),
+        "extra": (("u1", TEXT_BYTES), 116),
     }
 
     def copied(name: str, kind: Any, offset: int) -> None:

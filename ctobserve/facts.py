@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from ctobserve import cache, kernel
+from ctobserve import cache, kernel, layout
 from ctobserve.btf import BTF_DIR, Btf
-from ctobserve.hooks import HOOKS
+from ctobserve.hooks import HOOKS, BtfId
 from ctobserve.layout import Layout
 
-MODULE = "nf_conntrack"
+MODULES = ("nf_conntrack", "nf_conntrack_netlink")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """`function_ids` are BTF ids for trampolines, by function; they belong to the module's BTF object if `in_module`."""
+    """`function_ids`: what trampolines can hang on, by function name; empty when the kernel has no BTF of modules."""
 
     layout: Layout
-    function_ids: dict[str, int]
-    in_module: bool
+    function_ids: dict[str, BtfId]
 
 
 def read() -> Facts:
     """From /sys/kernel/btf, or as kept for this very kernel; raises KernelLacks without BTF or with an unknown layout."""
-    fields = "-".join(sorted(Layout.__dataclass_fields__))
+    present = [module for module in MODULES if BTF_DIR.joinpath(module).exists()]
     names = sorted({name for hook in HOOKS for name in hook.functions})
-    key = "facts-" + kernel.digest(kernel.build_id(), fields, *names)
+    key = "facts-" + kernel.digest(kernel.build_id(), Path(layout.__file__).read_text(), *names, *present)
     found = cache.load(key)
-    if found is not None:
-        return Facts(Layout(**found["layout"]), found["function_ids"], found["in_module"])
+    if found is None:
+        found = _read(present, names)
+        cache.store(key, found)
+    return Facts(Layout(**found["layout"]), {name: BtfId(*pair) for name, pair in found["function_ids"].items()})
+
+
+def _read(present: list[str], names: list[str]) -> dict[str, Any]:
     vmlinux = Btf.load()
-    in_module = BTF_DIR.joinpath(MODULE).exists()
-    btf = Btf.load(MODULE, vmlinux) if in_module else vmlinux
-    ids = {name: btf_id for name in names if (btf_id := btf.function(name)) is not None}
-    facts = Facts(Layout.read(btf), ids, in_module)
-    cache.store(key, {"layout": facts.layout.as_dict(), "function_ids": ids, "in_module": in_module})
-    return facts
+    files = {module: Btf.load(module, vmlinux) for module in present} or {"vmlinux": vmlinux}
+    ids = {
+        name: (module, number) for module, btf in files.items() for name in names if (number := btf.function(name)) is not None
+    }
+    found = Layout.read(files.get("nf_conntrack", vmlinux))
+    return {"layout": found.as_dict(), "function_ids": ids}

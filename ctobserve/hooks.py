@@ -14,8 +14,11 @@ class Purpose(Flag):
 
     TABLE = auto()
     DEPARTURES = auto()
+    UPDATES = auto()
     DROPS = auto()
     CONFIRMS = auto()
+    INVALID = auto()
+    PACKETS = auto()
 
 
 class Form(Enum):
@@ -28,15 +31,30 @@ class Form(Enum):
 
 
 @dataclass(frozen=True)
+class BtfId:
+    """A function's id, and the module whose BTF has it; `vmlinux` where conntrack is built in."""
+
+    module: str
+    number: int
+
+
+@dataclass(frozen=True)
 class Hook:
-    """A program of bpf/*.c and the kernel function it wants."""
+    """A program of bpf/*.c and the kernel function it wants: the first of these patterns that exists.
+
+    `kprobe_only`: it needs the return address on the stack, or the function has no BTF, variable arguments or one that fentry
+    programs may not read.
+    `each` says how often it runs.
+    """
 
     program: str
     functions: tuple[str, ...]
     at_return: bool
     serves: Purpose
+    each: str
     tells: str
-    needs_caller: bool = False
+    kprobe_only: bool = False
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,40 +64,55 @@ class Planned:
     hook: Hook
     function: str | None
     form: Form
-    btf_id: int = 0
+    btf: BtfId | None = None
 
 
+DELETE = (r"nf_ct_delete\.part\.\d+", "nf_ct_delete")
+LOCK = ("nf_conntrack_double_lock", r"nf_conntrack_double_lock\.(constprop|isra)\.\d+")
 REMOVALS = Purpose.TABLE | Purpose.DEPARTURES | Purpose.DROPS
+INSERTS = Purpose.TABLE
+ALLOCATIONS = Purpose.DROPS | Purpose.CONFIRMS
+WHYS = Purpose.DEPARTURES | Purpose.DROPS
+PER_PACKET = Purpose.INVALID | Purpose.PACKETS
 HOOKS = (
-    Hook("insert", ("__nf_conntrack_hash_insert",), False, Purpose.TABLE, "entries entering the table"),
-    Hook("resolve_clash", ("nf_ct_resolve_clash",), True, Purpose.TABLE | Purpose.DROPS, "clashes, reply-only entries"),
-    Hook("resize", ("nf_conntrack_hash_resize",), True, Purpose.TABLE, "changes of the number of buckets"),
-    Hook("destroy", (r"nf_ct_delete\.part\.\d+", "nf_ct_delete"), False, REMOVALS, "entries leaving, and who removed them", True),
-    Hook("free_entry", ("nf_conntrack_free",), False, Purpose.DEPARTURES, "entries that die before the table"),
-    Hook("early_drop", ("early_drop",), True, Purpose.DROPS, "table full, nothing to evict"),
-    Hook(
-        "alloc", ("__nf_conntrack_alloc",), True, Purpose.DROPS | Purpose.CONFIRMS, "packets refused for lack of room or memory"
-    ),
-    Hook("confirm", ("__nf_conntrack_confirm",), True, Purpose.DROPS, "packets lost by clash, long chains, dying entries"),
+    Hook("insert", ("__nf_conntrack_hash_insert",), False, INSERTS, "new entry", "entries entering the table", required=True),
+    Hook("resolve_clash", ("nf_ct_resolve_clash",), True, INSERTS | Purpose.DROPS, "clash", "clashes, reply-only entries"),
+    Hook("contest", ("nf_ct_resolve_clash",), False, Purpose.DEPARTURES, "clash", "entries that lost a clash"),
+    Hook("resize", ("nf_conntrack_hash_resize",), True, Purpose.TABLE, "resize", "changes of the number of buckets"),
+    Hook("destroy", DELETE, False, REMOVALS, "leaving entry", "entries leaving, and who removed them", True, required=True),
+    Hook("free_entry", ("nf_conntrack_free",), False, Purpose.DEPARTURES, "freed entry", "entries that die before the table"),
+    Hook("iterate", ("nf_ct_iterate_cleanup",), False, WHYS, "flush", "flush or end of a namespace", True),
+    Hook("kill", ("nf_ct_kill_acct",), False, WHYS, "killed entry", "entries killed by a packet (RST, NAT)"),
+    Hook("update", ("ctnetlink_conntrack_event",), False, Purpose.UPDATES, "change", "status, TCP state, mark, helper"),
+    Hook("early_drop_begin", ("early_drop",), False, Purpose.DROPS, "eviction", "which eviction a victim belongs to"),
+    Hook("early_drop", ("early_drop",), True, Purpose.DROPS, "eviction", "table full, nothing to evict"),
+    Hook("alloc", ("__nf_conntrack_alloc",), True, ALLOCATIONS, "new entry", "packets refused for lack of room or memory"),
+    Hook("lock", LOCK, False, Purpose.DROPS, "new entry", "chains that are too long", True),
+    Hook("confirm", ("__nf_conntrack_confirm",), True, ALLOCATIONS, "new entry", "clashes, long chains, dying entries"),
+    Hook("packet", ("nf_conntrack_in",), True, PER_PACKET, "packet", "invalid packets; packets by state"),
+    Hook("icmp_error", ("nf_conntrack_icmpv4_error",), True, PER_PACKET, "ICMP packet", "ICMP errors refused"),
+    Hook("icmp_error", ("nf_conntrack_icmpv6_error",), True, PER_PACKET, "ICMPv6 packet", "ICMPv6 errors refused"),
+    Hook("log_of_entry", ("nf_ct_l4proto_log_invalid",), False, Purpose.INVALID, "bad packet", "why it is invalid", True),
+    Hook("log_of_packet", ("nf_l4proto_log_invalid",), False, Purpose.INVALID, "bad packet", "why it is invalid", True),
 )
 
 
-def plan(symbols: Symbols, function_ids: dict[str, int], purpose: Purpose) -> list[Planned]:
-    """The hooks that serve `purpose`; `function_ids` are nf_conntrack's BTF ids, empty where trampolines cannot be used.
+def plan(symbols: Symbols, function_ids: dict[str, BtfId], purpose: Purpose) -> list[Planned]:
+    """The hooks that serve `purpose`; `function_ids` are empty where trampolines cannot be used.
 
     Trampolines for all that may have one, or for none: the programs are compiled for one form. Raises KernelLacks when a
     function that keeps the table true is missing.
     """
     chosen = [(hook, symbols.resolve(*hook.functions)) for hook in HOOKS if hook.serves & purpose]
-    lacking = [hook.functions[-1] for hook, function in chosen if function is None and hook.program in ("insert", "destroy")]
+    lacking = [hook.functions[-1] for hook, function in chosen if function is None and hook.required]
     if lacking:
         raise KernelLacks(f"this kernel has no function {lacking[0]} to attach to: without it the table cannot be followed")
-    trampolines = all(function in function_ids for hook, function in chosen if function and not hook.needs_caller)
+    trampolines = all(function in function_ids for hook, function in chosen if function and not hook.kprobe_only)
     return [_planned(hook, function, function_ids if trampolines else {}) for hook, function in chosen]
 
 
-def _planned(hook: Hook, function: str | None, function_ids: dict[str, int]) -> Planned:
-    btf_id = 0 if hook.needs_caller else function_ids.get(function or "", 0)
-    if btf_id:
-        return Planned(hook, function, Form.FEXIT if hook.at_return else Form.FENTRY, btf_id)
+def _planned(hook: Hook, function: str | None, function_ids: dict[str, BtfId]) -> Planned:
+    btf = None if hook.kprobe_only else function_ids.get(function or "")
+    if btf:
+        return Planned(hook, function, Form.FEXIT if hook.at_return else Form.FENTRY, btf)
     return Planned(hook, function, Form.KRETPROBE if hook.at_return else Form.KPROBE)

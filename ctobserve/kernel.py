@@ -17,6 +17,7 @@ KALLSYMS = Path("/proc/kallsyms")
 SYSCTL = Path("/proc/sys/net/netfilter")
 NOTES = (Path("/sys/kernel/notes"), Path("/sys/module/nf_conntrack/notes/.note.gnu.build-id"))
 # Modules whose functions call into conntrack's delete path, or hold functions we attach to.
+CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
 MODULES = ("nf_conntrack", "nf_conntrack_netlink", "nf_nat", "act_ct", "openvswitch", "ip_vs", "nf_conntrack_pptp")
 
 
@@ -30,8 +31,8 @@ class Symbols:
     def read(cls) -> Symbols:
         """Raises NotPermitted when addresses are hidden, KernelLacks when nf_conntrack is not loaded."""
         text = KALLSYMS.read_text()
-        tag = re.compile(r"^(\w+) \w (\S+)\t\[(?:" + "|".join(MODULES) + r")\]$", re.M)
-        found = {name: int(address, 16) for address, name in tag.findall(text)}
+        tag = re.compile(r"^(\w+) \w (?:(\S+)\t\[(?:" + "|".join(MODULES) + r")\]|(" + "|".join(CORE) + "))$", re.M)
+        found = {of_module or of_core: int(address, 16) for address, of_module, of_core in tag.findall(text)}
         if "nf_conntrack_in" not in found:
             found = {name: int(address, 16) for address, name in re.findall(r"^(\w+) \w (\S+)$", text, re.M)}
         if "nf_conntrack_in" not in found:

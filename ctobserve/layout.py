@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from ctobserve.btf import Btf
 
+Offset = Callable[[str], int]
+
 
 @dataclass(frozen=True)
 class Layout:
-    """Byte offsets and sizes, all from BTF; offsets of nf_conn members count from the start of the nf_conn."""
+    """Byte offsets and sizes, all from BTF; offsets of nf_conn members count from the start of the nf_conn.
+
+    `defines` are what the programs take as -D integers: those below, and more that only they need.
+    """
 
     ct_bytes: int
     timeout: int
@@ -18,22 +24,18 @@ class Layout:
     tuplehash: int
     tuplehash_bytes: int
     tuple: int
-    tuple_bytes: int
     src_u3: int
     src_u: int
     l3num: int
     dst_u3: int
     dst_u: int
     protonum: int
-    direction: int
     status: int
-    net: int
     master: int
     mark: int
     tcp_state: int
-    use: int
-    nfct: int
-    inum: int
+    preempt_count: int
+    defines: dict[str, int]
 
     @classmethod
     def read(cls, btf: Btf) -> Layout:
@@ -51,22 +53,19 @@ class Layout:
             tuplehash=at("nf_conn.tuplehash"),
             tuplehash_bytes=btf.size("nf_conntrack_tuple_hash"),
             tuple=at("nf_conntrack_tuple_hash.tuple"),
-            tuple_bytes=btf.size("nf_conntrack_tuple"),
             src_u3=at(tuple_ + "src.u3"),
             src_u=at(tuple_ + "src.u"),
             l3num=at(tuple_ + "src.l3num"),
             dst_u3=at(tuple_ + "dst.u3"),
             dst_u=at(tuple_ + "dst.u"),
             protonum=at(tuple_ + "dst.protonum"),
-            direction=at(tuple_ + "dst.dir"),
             status=at("nf_conn.status"),
-            net=at("nf_conn.ct_net"),
             master=at("nf_conn.master"),
             mark=at("nf_conn.mark"),
             tcp_state=at("nf_conn.proto.tcp.state"),
-            use=at("nf_conn.ct_general.use"),
-            nfct=at("sk_buff._nfct"),
-            inum=at("net.ns.inum"),
+            # From 6.2 to 6.14 the preempt count lies in a per-CPU struct, before and after in a variable of its own.
+            preempt_count=at("pcpu_hot.preempt_count") if btf.has("pcpu_hot.preempt_count") else 0,
+            defines=_defines(btf, at),
         )
 
     @property
@@ -74,22 +73,48 @@ class Layout:
         """Room for an nf_conn in a record: its size rounded up to 8 bytes."""
         return (self.ct_bytes + 7) // 8 * 8
 
-    def defines(self) -> dict[str, int]:
-        """What bpf/*.c take as -D integers."""
-        return {
-            "CT_BYTES": self.ct_bytes,
-            "RAW_BYTES": self.raw_bytes,
-            "CT_TUPLEHASH": self.tuplehash,
-            "CT_STATUS": self.status,
-            "CT_NET": self.net,
-            "TH_BYTES": self.tuplehash_bytes,
-            "TH_TUPLE": self.tuple,
-            "TUPLE_BYTES": self.tuple_bytes,
-            "TUPLE_DIR": self.direction,
-            "SKB_NFCT": self.nfct,
-            "NET_INUM": self.inum,
-        }
-
-    def as_dict(self) -> dict[str, int]:
-        """Plain integers, to keep with recorded bytes."""
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, to keep with recorded bytes."""
         return asdict(self)
+
+
+def _defines(btf: Btf, at: Offset) -> dict[str, int]:
+    tuple_ = "nf_conntrack_tuple."
+    ct_bytes = btf.size("nf_conn")
+    return {
+        "CT_BYTES": ct_bytes,
+        "RAW_BYTES": (ct_bytes + 7) // 8 * 8,
+        "CT_TUPLEHASH": at("nf_conn.tuplehash"),
+        "CT_STATUS": at("nf_conn.status"),
+        "CT_NET": at("nf_conn.ct_net"),
+        "CT_MASTER": at("nf_conn.master"),
+        "CT_ZONE": at("nf_conn.zone.id"),
+        "CT_EXT": at("nf_conn.ext"),
+        "EXT_ACCT": at("nf_ct_ext.offset") + btf.enum("nf_ct_ext_id").get("NF_CT_EXT_ACCT", 3),
+        "TH_BYTES": btf.size("nf_conntrack_tuple_hash"),
+        "TH_TUPLE": at("nf_conntrack_tuple_hash.tuple"),
+        "NODE_PPREV": at("hlist_nulls_node.pprev"),
+        "TUPLE_BYTES": btf.size("nf_conntrack_tuple"),
+        "TUPLE_SRC": at(tuple_ + "src.u3"),
+        "TUPLE_SPORT": at(tuple_ + "src.u"),
+        "TUPLE_L3NUM": at(tuple_ + "src.l3num"),
+        "TUPLE_DST": at(tuple_ + "dst.u3"),
+        "TUPLE_DPORT": at(tuple_ + "dst.u"),
+        "TUPLE_PROTONUM": at(tuple_ + "dst.protonum"),
+        "TUPLE_DIR": at(tuple_ + "dst.dir"),
+        "SKB_NFCT": at("sk_buff._nfct"),
+        "SKB_DEV": at("sk_buff.dev"),
+        "SKB_HEAD": at("sk_buff.head"),
+        "SKB_NETWORK_HEADER": at("sk_buff.network_header"),
+        "STATE_HOOK": at("nf_hook_state.hook"),
+        "STATE_IN": at("nf_hook_state.in"),
+        "STATE_OUT": at("nf_hook_state.out"),
+        "STATE_NET": at("nf_hook_state.net"),
+        "NET_INUM": at("net.ns.inum"),
+        "DEVICE_IFINDEX": at("net_device.ifindex"),
+        "DEVICE_NAME": at("net_device.name"),
+        "TASK_FLAGS": at("task_struct.flags"),
+        # Index of the format among the arguments: the last named one. Kernels without module BTF (5.10) have it at 2 and 4.
+        "LOG_CT_FMT": (btf.parameters("nf_ct_l4proto_log_invalid") or 4) - 2,
+        "LOG_FMT": (btf.parameters("nf_l4proto_log_invalid") or 6) - 2,
+    }

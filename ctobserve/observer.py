@@ -14,10 +14,11 @@ from ctobserve.clock import Clock
 from ctobserve.compile import build
 from ctobserve.errors import CtobserveError, KernelLacks
 from ctobserve.events import Kind, Records, record_dtype
-from ctobserve.hooks import Planned, Purpose, plan
+from ctobserve.hooks import DELETE, LOCK, WHYS, Planned, Purpose, plan
+from ctobserve.listener import Listener
 from ctobserve.model import Entries
 from ctobserve.probes import Probes, Variables
-from ctobserve.ring import PAGE, Ring
+from ctobserve.ring import Ring
 from ctobserve.table import Addresses, Merge, Table, entries_of_walk
 
 SETTLE_S = 0.02
@@ -61,7 +62,7 @@ class Observer:
             raise KernelLacks("this kernel has no BTF of nf_conntrack's functions for fentry; try: --attach kprobe")
         ids = {} if options.form == "kprobe" else self.facts.function_ids
         self.plan: list[Planned] = plan(self.symbols, ids, options.purpose) if options.purpose else []
-        self.trampolines = any(item.btf_id for item in self.plan)
+        self.trampolines = any(item.btf for item in self.plan)
         self.table = Table()
         self.seen = 0
         self.walked_ns = 0
@@ -71,23 +72,14 @@ class Observer:
 
     def __enter__(self) -> Observer:
         """Compile, load, attach. From here on every event is in the ring."""
-        pages = self.options.ring_mib * (1 << 20) // PAGE
-        image = build(
-            self.facts.layout.defines()
-            | {
-                "TRAMPOLINE": int(self.trampolines),
-                "CHAINS": int(self.options.chains),
-                "CONFIRMS": int(Purpose.CONFIRMS in self.options.purpose),
-                "SPLIT_DELETE": int(self.symbols.resolve(r"nf_ct_delete\.part\.\d+") is not None),
-                "RING_PAGES": pages,
-            }
-        )
-        addresses = Variables(self._address("nf_conntrack_hash"), self._address("nf_conntrack_htable_size"))
-        btf_fd = syscalls.module_btf_fd(facts.MODULE) if self.trampolines and self.facts.in_module else 0
-        self._probes = Probes(image, addresses, btf_fd)
+        ring_bytes = self.options.ring_mib << 20
+        self._probes = Probes(build(self._defines()), self._variables(), ring_bytes)
+        self._listener = Listener()
         try:
+            if Purpose.UPDATES in self.options.purpose:
+                self._listener.renew()
             self._dtype = record_dtype(self.facts.layout)
-            self._ring = Ring(self._probes.maps["ring"], pages * PAGE, self._dtype.itemsize)
+            self._ring = Ring(self._probes.maps["ring"], ring_bytes, self._dtype.itemsize)
             self._walk_fd = self._probes.load_runnable("walk")
             self._clock_fd = self._probes.load_runnable("clock")
             self._probes.attach(self.plan)
@@ -99,8 +91,32 @@ class Observer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listener.close()
         self._ring.close()
         self._probes.close()
+
+    def _defines(self) -> dict[str, int]:
+        purpose, symbols = self.options.purpose, self.symbols
+        return self.facts.layout.defines | {
+            "TRAMPOLINE": int(self.trampolines),
+            "CHAINS": int(self.options.chains),
+            "CONFIRMS": int(Purpose.CONFIRMS in purpose),
+            "DETAILS": int(bool(purpose & WHYS)),
+            "INVALID": int(Purpose.INVALID in purpose),
+            "PACKETS": int(Purpose.PACKETS in purpose),
+            "SPLIT_DELETE": int(symbols.resolve(*DELETE) != DELETE[-1]),
+            "LOCK_ARG": int(symbols.resolve(*LOCK) == LOCK[0]),
+        }
+
+    def _variables(self) -> Variables:
+        known = self.symbols.addresses
+        count = known.get("__preempt_count") or known.get("pcpu_hot")
+        return Variables(
+            self._address("nf_conntrack_hash"),
+            self._address("nf_conntrack_htable_size"),
+            known.get("__per_cpu_offset", 0),
+            count + self.facts.layout.preempt_count if count and "__per_cpu_offset" in known else 0,
+        )
 
     def _address(self, symbol: str) -> int:
         address = self.symbols.addresses.get(symbol)
@@ -111,6 +127,11 @@ class Observer:
     def clock(self) -> Clock:
         """Now, on all clocks."""
         return Clock.at(syscalls.test_run(self._clock_fd, bytes(16)))
+
+    def packets(self) -> list[tuple[int, int, int, int]]:
+        """Namespace, hook, state and number of packets so far, with Purpose.PACKETS."""
+        found = self._probes.per_cpu_hash("packet_counts")
+        return sorted((*struct.unpack("<IHH", key), sum(counts)) for key, counts in found.items())
 
     def lost(self) -> dict[Kind, int]:
         """Records that found the ring full, by kind; a walk's own are not lost, it reads the bucket again."""
@@ -128,6 +149,8 @@ class Observer:
         while not ended():
             if self.resized:
                 self.seed()
+            if self._listener.listening:
+                self._listener.renew()
             records = self.poll()
             if len(records):
                 yield records

@@ -5,39 +5,43 @@ from __future__ import annotations
 import os
 import resource
 import struct
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from ctobserve import syscalls
 from ctobserve.compile import Image
 from ctobserve.errors import CtobserveError
-from ctobserve.hooks import Form, Planned
+from ctobserve.hooks import BtfId, Form, Planned
 
+MAP_TYPE_RINGBUF = 27
 TRACE_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
 
 
 @dataclass(frozen=True)
 class Variables:
-    """Kernel addresses of the variables that the walk reads."""
+    """Kernel addresses that the programs read, in the order of struct config; 0 = not in this kernel."""
 
     hash: int
     buckets: int
+    per_cpu_offset: int
+    preempt_count: int
 
 
 class Probes:
     """All file descriptors of one observation; closing them, or the process's death, leaves nothing attached."""
 
-    def __init__(self, image: Image, variables: Variables, btf_fd: int) -> None:
-        """Make the maps. `btf_fd` is nf_conntrack's BTF object for trampolines, 0 for vmlinux."""
+    def __init__(self, image: Image, variables: Variables, ring_bytes: int) -> None:
+        """Make the maps, the ring with this size; raises NotPermitted where the kernel refuses."""
         self._image = image
-        self._btf_fd = btf_fd
         self._links: list[int] = []
-        self._programs: dict[str, int] = {}
+        self._programs: dict[tuple[str, BtfId | None], int] = {}
+        self._btf: dict[str, int] = {"vmlinux": 0}
         self.maps: dict[str, int] = {}
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         try:
             for name, spec in image.maps.items():
-                self.maps[name] = syscalls.map_create(spec.kind, spec.key_bytes, spec.value_bytes, spec.entries, spec.flags, name)
-            syscalls.map_update(self.maps["config"], struct.pack("<I", 0), struct.pack("<QQ", variables.hash, variables.buckets))
+                entries = ring_bytes if spec.kind == MAP_TYPE_RINGBUF else spec.entries
+                self.maps[name] = syscalls.map_create(spec.kind, spec.key_bytes, spec.value_bytes, entries, spec.flags, name)
+            syscalls.map_update(self.maps["config"], bytes(4), struct.pack("<4Q", *astuple(variables)))
         except BaseException:
             self.close()
             raise
@@ -59,7 +63,7 @@ class Probes:
     def _attach(self, item: Planned, function: str) -> None:
         name = item.hook.program
         if item.form in TRACE_TYPE:
-            program = self._load(name, syscalls.PROG_TYPE_TRACING, TRACE_TYPE[item.form], item.btf_id)
+            program = self._load(name, syscalls.PROG_TYPE_TRACING, TRACE_TYPE[item.form], item.btf)
             self._links.append(syscalls.raw_tracepoint_open(program))
             return
         program = self._load(name, syscalls.PROG_TYPE_KPROBE)
@@ -70,20 +74,38 @@ class Probes:
         else:
             self._links.append(syscalls.kprobe_attach(program, function, False))
 
-    def _load(self, name: str, kind: int, attach: int = 0, btf_id: int = 0) -> int:
-        if name not in self._programs:
+    def _load(self, name: str, kind: int, attach: int = 0, btf: BtfId | None = None) -> int:
+        key = (name, btf)
+        if key not in self._programs:
             program = self._image.programs[name]
             code = bytearray(program.code)
             for at, map_name in program.maps:
                 struct.pack_into("<i", code, at * 8 + 4, self.maps[map_name])
-            self._programs[name] = syscalls.prog_load(kind, name, bytes(code), attach, btf_id, self._btf_fd if btf_id else 0)
-        return self._programs[name]
+            number, fd = (btf.number, self._btf_fd(btf.module)) if btf else (0, 0)
+            self._programs[key] = syscalls.prog_load(kind, name, bytes(code), attach, number, fd)
+        return self._programs[key]
+
+    def _btf_fd(self, module: str) -> int:
+        if module not in self._btf:
+            self._btf[module] = syscalls.module_btf_fd(module)
+        return self._btf[module]
 
     def per_cpu(self, name: str, slot: int) -> list[int]:
         """One u64 per possible CPU of a per-CPU array map."""
         size = 8 * possible_cpus()
         value = syscalls.map_lookup(self.maps[name], struct.pack("<I", slot), size)
         return list(struct.unpack(f"<{size // 8}Q", value)) if value else []
+
+    def per_cpu_hash(self, name: str) -> dict[bytes, list[int]]:
+        """All keys of a per-CPU hash map with one u64 per possible CPU each."""
+        spec, size = self._image.maps[name], 8 * possible_cpus()
+        found, key = {}, syscalls.map_next_key(self.maps[name], None, spec.key_bytes)
+        while key is not None:
+            value = syscalls.map_lookup(self.maps[name], key, size)
+            if value:
+                found[key] = list(struct.unpack(f"<{size // 8}Q", value))
+            key = syscalls.map_next_key(self.maps[name], key, spec.key_bytes)
+        return found
 
     def detach(self) -> None:
         """Take every program off; maps and what they hold stay until close."""
@@ -93,9 +115,11 @@ class Probes:
     def close(self) -> None:
         """Detach and free everything."""
         self.detach()
-        for fd in [*self._programs.values(), *self.maps.values()]:
-            os.close(fd)
+        for fd in [*self._programs.values(), *self.maps.values(), *self._btf.values()]:
+            if fd:
+                os.close(fd)
         self._programs.clear()
+        self._btf.clear()
         self.maps.clear()
 
 

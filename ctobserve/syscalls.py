@@ -15,7 +15,7 @@ from fcntl import ioctl
 from ctobserve.errors import CtobserveError, NotPermitted
 
 SYS_BPF, SYS_PERF_EVENT_OPEN = 321, 298
-MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, PROG_LOAD, PROG_TEST_RUN = 0, 1, 2, 5, 10
+MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_NEXT_KEY, PROG_LOAD, PROG_TEST_RUN = 0, 1, 2, 4, 5, 10
 BTF_GET_FD_BY_ID, OBJ_GET_INFO, RAW_TRACEPOINT_OPEN, BTF_GET_NEXT_ID = 19, 15, 17, 23
 PROG_TYPE_KPROBE, PROG_TYPE_RAW_TRACEPOINT, PROG_TYPE_TRACING = 2, 17, 26
 TRACE_FENTRY, TRACE_FEXIT = 24, 25
@@ -62,6 +62,17 @@ def map_update(fd: int, key: bytes, value: bytes) -> None:
     key_buffer = ctypes.create_string_buffer(key, len(key))
     buffer = ctypes.create_string_buffer(value, len(value))
     _bpf(MAP_UPDATE, struct.pack("<IxxxxQQQ", fd, _address(key_buffer), _address(buffer), 0))
+
+
+def map_next_key(fd: int, key: bytes | None, key_bytes: int) -> bytes | None:
+    """The key after `key`, or the first; None after the last."""
+    buffer = ctypes.create_string_buffer(key, key_bytes) if key is not None else None
+    following = ctypes.create_string_buffer(key_bytes)
+    try:
+        _bpf(MAP_NEXT_KEY, struct.pack("<IxxxxQQ", fd, _address(buffer) if buffer else 0, _address(following)))
+    except FileNotFoundError:
+        return None
+    return following.raw
 
 
 def prog_load(kind: int, name: str, code: bytes, attach: int = 0, btf_id: int = 0, btf_fd: int = 0) -> int:

@@ -11,6 +11,7 @@ from ctobserve.events import Kind, Records, entries_of
 from ctobserve.model import ENTRY, Entries
 
 Addresses = npt.NDArray[np.uint64]
+CHANGEABLE = ("status", "timeout", "mark", "tcp_state")
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,27 @@ class Table:
 
     def apply(self, records: Records) -> Addresses:
         """Carry out the inserts and destroys among these records, in order; returns the addresses they touched."""
-        life = records[(records["kind"] == Kind.INSERT) | (records["kind"] == Kind.DESTROY)]
-        if not len(life):
-            return np.empty(0, np.uint64)
-        addresses, last = np.unique(life["ct"][::-1], return_index=True)
-        final = life[len(life) - 1 - last]
+        kinds = records["kind"]
+        life = np.flatnonzero((kinds == Kind.INSERT) | (kinds == Kind.DESTROY))
+        final = records[_last_of_each(records["ct"], life)]
         inserted = final["kind"] == Kind.INSERT
-        self.remove(addresses[~inserted])
+        self.remove(final["ct"][~inserted])
         self.put(entries_of(final[inserted]))
-        touched: Addresses = addresses
+        changed = np.flatnonzero(kinds == Kind.UPDATE)
+        if len(changed):
+            self._change(entries_of(records[_last_of_each(records["ct"], changed)]))
+        touched: Addresses = final["ct"]
         return touched
+
+    def _change(self, entries: Entries) -> None:
+        """Take over what an update can change, of entries that are in the table."""
+        rows = [self._row_of.get(address, -1) for address in entries["ct"].tolist()]
+        at = np.array(rows, np.int64)
+        known = at >= 0
+        newer = known.copy()
+        newer[known] = entries["seen_ns"][known] >= self._rows["seen_ns"][at[known]]
+        for name in CHANGEABLE:
+            self._rows[name][at[newer]] = entries[name][newer]
 
     def put(self, entries: Entries) -> None:
         """Add entries, or replace those with the same address."""
@@ -111,11 +123,18 @@ class Table:
         self._rows = rows
 
 
+def _last_of_each(addresses: Addresses, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Of these positions, the last one for each address."""
+    _, last = np.unique(addresses[positions][::-1], return_index=True)
+    chosen: npt.NDArray[np.int64] = positions[len(positions) - 1 - last]
+    return chosen
+
+
 def entries_of_walk(records: Records) -> Entries:
     """The entries of a walk: reply buckets joined to them, entries met twice counted once (the last time)."""
-    seen = records[records["kind"] == Kind.WALK]
-    addresses, last = np.unique(seen["ct"][::-1], return_index=True)
-    entries = entries_of(seen[len(seen) - 1 - last])
+    walked = np.flatnonzero(records["kind"] == Kind.WALK)
+    entries = entries_of(records[_last_of_each(records["ct"], walked)])
+    addresses = entries["ct"]
     replies = records[records["kind"] == Kind.WALK_REPLY]
     if len(replies) and len(entries):
         at = np.searchsorted(addresses, replies["ct"])

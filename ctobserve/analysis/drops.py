@@ -10,11 +10,14 @@ COUNTED = {
     "table_full": ("drop",),
     "no_memory": ("drop",),
     "clash": ("drop", "insert_failed"),
+    "clash_resolved": ("clash_resolve",),
     "chaintoolong": ("chaintoolong", "insert_failed"),
     "dying": ("insert_failed",),
     "early_drop": ("early_drop",),
+    "invalid": ("invalid",),
+    "error": ("error",),
 }
-LOSS_COUNTERS = ("invalid", "error", "drop", "early_drop", "insert_failed", "chaintoolong")
+LOSS_COUNTERS = ("invalid", "error", "drop", "early_drop", "insert_failed", "chaintoolong", "clash_resolve")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Balance:
 
 
 def balance(reasons: Counter[str], kernel: Counter[str]) -> Balance:
-    """Compare; `reasons` are drop reasons, and `early_drop` for evicted entries."""
+    """Compare; `reasons` are drop reasons, `early_drop` for evicted entries, `clash_resolved` for packets that were kept."""
     explained: Counter[str] = Counter()
     for reason, count in reasons.items():
         for counter in COUNTED.get(reason, ()):

@@ -75,7 +75,7 @@ def _btf() -> Finding:
         return Finding(
             "btf", False, f"no {BTF_DIR}/vmlinux", "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions do"
         )
-    if BTF_DIR.joinpath(facts.MODULE).exists():
+    if BTF_DIR.joinpath("nf_conntrack").exists():
         return Finding("btf", True, "vmlinux and nf_conntrack: fentry and fexit can be used")
     return Finding("btf", None, "vmlinux only: functions of the nf_conntrack module take kprobes, which cost more")
 
@@ -109,14 +109,20 @@ def _bpf() -> Finding:
 def _netlink() -> Finding:
     if netlink.available():
         return Finding("netlink", True, "nf_conntrack_netlink is loaded")
-    return Finding("netlink", None, "nf_conntrack_netlink is not loaded; we do not load it, and do without")
+    return Finding("netlink", None, "nf_conntrack_netlink is not loaded: no update events; we do not load it")
 
 
 def _hooks(attach: str) -> list[dict[str, Any]]:
     symbols = kernel.Symbols.read()
     ids = {} if attach == "kprobe" else facts.read().function_ids
-    everything = Purpose.TABLE | Purpose.DEPARTURES | Purpose.DROPS | Purpose.CONFIRMS
+    everything = ~Purpose(0)
     return [
-        {"hook": item.hook.program, "function": item.function, "form": item.form.value, "tells": item.hook.tells}
+        {
+            "hook": item.hook.program,
+            "function": item.function,
+            "form": item.form.value,
+            "each": item.hook.each,
+            "tells": item.hook.tells,
+        }
         for item in plan(symbols, ids, everything)
     ]

@@ -4,44 +4,85 @@ from __future__ import annotations
 
 import click
 
-from ctobserve.commands.session import Request, common_options, observe, out
+from ctobserve.commands.session import Request, Session, common_options, observe, out
 from ctobserve.errors import UsageError
 from ctobserve.hooks import Purpose
-from ctobserve.render.happenings import EVENTS, event_rows
+from ctobserve.render.happenings import EVENTS, Chosen, Happenings
 from ctobserve.render.jsonout import line
-from ctobserve.render.text import event_line
+from ctobserve.render.rows import Row
+from ctobserve.render.text import event_line, packet_line
+
+STATES = ("ESTABLISHED", "RELATED", "NEW", "ESTABLISHED", "RELATED", None, None, "UNTRACKED", "INVALID")
+NF_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 
 
 @click.command()
 @click.option(
     "--events", "choice", metavar="LIST", help=f"Comma-separated: {', '.join(EVENTS)}. Default: all, without accepted confirms."
 )
+@click.option("--invalid", is_flag=True, help="Drops also of INVALID packets, with the kernel's words. One probe per packet.")
+@click.option("--packets", is_flag=True, help="At the end, packets by conntrack state, namespace and hook. One probe per packet.")
 @common_options
-def events(request: Request, choice: str | None) -> None:
+def events(request: Request, choice: str | None, invalid: bool, packets: bool) -> None:
     """One line per event as it happens.
 
-    insert: an entry enters the table. confirm: a packet's new entry passed or failed the last check. destroy: an entry leaves,
-    with the reason. drop: conntrack lost a packet, with the reason.
+    insert: an entry enters the table. confirm: a packet's new entry passed or failed the last check. update: status, TCP state,
+    mark or helper changed. destroy: an entry leaves, with the reason. drop: conntrack lost a packet, with the reason.
     """
     chosen = _chosen(choice)
     purpose = Purpose.TABLE | Purpose.DEPARTURES | Purpose.DROPS
-    if choice and "confirm" in chosen:
-        purpose |= Purpose.CONFIRMS
-    shown = 0
+    for wanted, more in (
+        (choice and "confirm" in chosen, Purpose.CONFIRMS),
+        ("update" in chosen, Purpose.UPDATES),
+        (invalid, Purpose.INVALID),
+        (packets, Purpose.PACKETS),
+    ):
+        if wanted:
+            purpose |= more
     with observe("events", request, purpose, chains=True, seed=False) as session:
+        happenings = Happenings(Chosen(chosen, request.filter), session.clock, session.observer.symbols)
         session.ready()
-        labels = session.labels()
+        shown = _Shown(session)
         for records in session.watch():
-            rows = event_rows(records, chosen, request.filter, session.clock, session.observer.symbols)
-            if any(row["netns"] not in labels for row in rows):
-                labels = session.labels()
-            rows = rows if request.limit is None else rows[: request.limit - shown]
-            shown += len(rows)
-            for row in rows:
-                out(line(row) if request.json else event_line(row, labels))
-            if shown == request.limit:
+            if shown.rows(happenings.rows(records)):
                 break
+        shown.rows(happenings.rows(session.observer.poll(), final=True))
+        if packets:
+            shown.packets()
         session.finish(session.meta())
+
+
+class _Shown:
+    """Prints rows up to the limit."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._labels = session.labels()
+        self._left = session.request.limit
+
+    def rows(self, rows: list[Row]) -> bool:
+        """True when the limit is reached."""
+        if any(row["netns"] not in self._labels for row in rows):
+            self._labels |= self._session.labels()
+        if self._left is not None:
+            rows = rows[: self._left]
+            self._left -= len(rows)
+        for row in rows:
+            out(line(row) if self._session.request.json else event_line(row, self._labels))
+        return self._left == 0
+
+    def packets(self) -> None:
+        """The counts of packets by state; replies are ESTABLISHED or RELATED like the packets they answer."""
+        counts: dict[tuple[int, int, str], int] = {}
+        for netns, hook, state, count in self._session.observer.packets():
+            key = netns, hook, STATES[state] or str(state)
+            counts[key] = counts.get(key, 0) + count
+        now = self._session.observer.clock()
+        for (netns, hook, name), count in sorted(counts.items()):
+            if self._session.request.filter.netns in (None, netns):
+                row = {"event": "packets", "ts": now.iso(now.monotonic_ns), "netns": netns, "hook": NF_HOOKS[hook]}
+                row |= {"state": name, "packets": count}
+                out(line(row) if self._session.request.json else packet_line(row, self._labels))
 
 
 def _chosen(choice: str | None) -> set[str]:

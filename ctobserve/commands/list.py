@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from ctobserve.analysis.buckets import with_chains
-from ctobserve.commands.session import Request, common_options, observe, out
+from ctobserve.commands.session import Request, Session, common_options, observe, out
 from ctobserve.hooks import Purpose
+from ctobserve.model import Entries
 from ctobserve.render.jsonout import document
-from ctobserve.render.rows import entry_rows
+from ctobserve.render.rows import Row, entry_rows
 from ctobserve.render.text import entry_lines
 
 
@@ -29,6 +30,7 @@ def list_entries(request: Request) -> None:
         shown = whole[request.filter.mask(whole)][: request.limit]
         shown = with_chains(shown, whole, session.observer.buckets)
         rows = entry_rows(shown, session.observer.clock())
+        _name_masters(rows, shown, session)
         meta = session.meta()
         if request.json:
             out(document({"meta": meta, "entries": rows}))
@@ -36,3 +38,15 @@ def list_entries(request: Request) -> None:
             for text in entry_lines(rows, session.labels()):
                 out(text)
         session.finish(meta)
+
+
+def _name_masters(rows: list[Row], entries: Entries, session: Session) -> None:
+    """An expected (RELATED) entry shows the original tuple of the entry that its helper expected it for."""
+    related = entries["master"] != 0
+    if not related.any():
+        return
+    masters = session.observer.table.find(entries["master"][related])
+    tuples = dict(zip(masters["ct"].tolist(), entry_rows(masters, session.clock), strict=True))
+    for row, master in zip(rows, entries["master"].tolist(), strict=True):
+        if master in tuples:
+            row["master"] = tuples[master]["original"]

@@ -1,52 +1,180 @@
-"""Records as rows of the event stream."""
+"""Records as rows of the event stream, each with what earlier records said about the same entry."""
 
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
 
-from ctobserve.clock import Clock
-from ctobserve.departures import reasons
-from ctobserve.events import DropReason, Kind, Records, entries_of
+import numpy as np
+
+from ctobserve.clock import NS_PER_S, Clock
+from ctobserve.departures import Departure, Departures
+from ctobserve.events import FLAG_CONTESTED, FLAG_COUNTERS, FLAG_TEXT, DropReason, Kind, Records, entries_of
 from ctobserve.filters import Filter
 from ctobserve.kernel import Symbols
 from ctobserve.render.rows import Row, entry_rows
 
 EVENTS = ("insert", "confirm", "update", "destroy", "drop")
-NAMES = {Kind.INSERT: "insert", Kind.CONFIRM: "confirm", Kind.DESTROY: "destroy", Kind.FREE: "destroy", Kind.DROP: "drop"}
+NAMES = {
+    Kind.INSERT: "insert",
+    Kind.CONFIRM: "confirm",
+    Kind.UPDATE: "update",
+    Kind.DESTROY: "destroy",
+    Kind.FREE: "destroy",
+    Kind.DROP: "drop",
+    Kind.RESOLVED: "resolved",
+}
 IN_CONFIRM = (DropReason.CLASH, DropReason.CHAINTOOLONG, DropReason.DYING, DropReason.CONFIRMED)
+HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+# IPCT_* bits, include/uapi/linux/netfilter/nf_conntrack_common.h
+CHANGES = (
+    "new",
+    "related",
+    "destroy",
+    "reply",
+    "assured",
+    "protoinfo",
+    "helper",
+    "mark",
+    "seqadj",
+    "secmark",
+    "label",
+    "synproxy",
+)
+HOLD_NS = NS_PER_S
+CONTESTED = "clash_resolved"
 
 
-def event_rows(records: Records, chosen: Container[str], only: Filter, clock: Clock, symbols: Symbols) -> list[Row]:
-    """The contract's events, in order. A packet lost in confirm is two: the confirm's verdict, and the drop."""
-    records = records[[NAMES.get(kind) in chosen or kind == Kind.DROP for kind in records["kind"].tolist()]]
-    entries = entries_of(records)
-    keep = only.mask(entries)
-    records, entries = records[keep], entries[keep]
-    rows = []
-    details = zip(
-        records["kind"].tolist(),
-        records["reason"].tolist(),
-        records["ts"].tolist(),
-        records["since"].tolist(),
-        records["portid"].tolist(),
-        reasons(records, symbols),
-        strict=True,
-    )
-    for row, (kind, reason, ts, since, portid, departure) in zip(entry_rows(entries, clock), details, strict=True):
-        event: Row = {"event": NAMES[kind], "ts": clock.iso(ts)} | row
+@dataclass(frozen=True)
+class Chosen:
+    """What of the stream is wanted."""
+
+    events: Container[str]
+    only: Filter
+
+
+class Happenings:
+    """The stream's memory: when entries were born, who their master is, what befell an entry that never entered the table."""
+
+    def __init__(self, chosen: Chosen, clock: Clock, symbols: Symbols) -> None:
+        self._chosen = chosen
+        self._clock = clock
+        self._departures = Departures(symbols)
+        self._births: dict[int, int] = {}
+        self._masters: dict[int, Row] = {}
+        self._fates: dict[int, str] = {}
+        self._held: Records | None = None
+
+    def rows(self, records: Records, final: bool = False) -> list[Row]:
+        """The contract's events, in order. A packet lost in confirm is two: the confirm's verdict, and the drop.
+
+        A victim of early_drop waits for the tuple it made room for, which comes microseconds later; `final`: wait for nothing.
+        """
+        if self._held is not None:
+            records = np.concatenate((self._held, records))
+        departures = self._departures.of(records)
+        evictors = records[records["kind"] == Kind.EVICTOR]
+        beneficiaries = dict(zip(evictors["token"].tolist(), entry_rows(entries_of(evictors), self._clock), strict=True))
+        end = len(records) if final else self._complete(records, departures, beneficiaries)
+        self._held = records[end:] if end < len(records) else None
+        records = records[:end]
+        entries = entries_of(records)
+        keep = self._chosen.only.mask(entries).tolist()
+        rows: list[Row] = []
+        for record, row, departure, wanted in zip(records, entry_rows(entries, self._clock), departures, keep, strict=False):
+            made = self._one(record, row, departure, beneficiaries)
+            if wanted:
+                rows += [event for event in made if event["event"] in self._chosen.events]
+        return rows
+
+    @staticmethod
+    def _complete(records: Records, departures: list[Departure | None], beneficiaries: dict[int, Row]) -> int:
+        """How many records can be told now: up to the first recent victim whose evictor is not known yet."""
+        newest = int(records["ts"][-1]) if len(records) else 0
+        for at, departure in enumerate(departures):
+            waits = departure and departure.reason == "early_drop" and int(records["token"][at]) not in beneficiaries
+            if waits and newest - int(records["ts"][at]) < HOLD_NS:
+                return at
+        return len(records)
+
+    def _one(self, record: Any, row: Row, departure: Departure | None, beneficiaries: dict[int, Row]) -> list[Row]:
+        kind, ct, ts = int(record["kind"]), int(record["ct"]), int(record["ts"])
+        if kind == Kind.MASTER:
+            self._masters[ct] = row["original"]
+        if kind not in NAMES:
+            return []
+        if kind == Kind.INSERT:
+            self._births[ct] = ts
+        event: Row = {"event": NAMES[Kind(kind)], "ts": self._clock.iso(ts)} | row
+        event["master"] = self._masters.get(int(record["master"])) if record["has_ct"] and record["master"] else None
         if kind == Kind.DROP:
-            if "confirm" in chosen and reason in IN_CONFIRM:
-                rows.append(event | {"event": "confirm"} | _verdict("drop", ts, since))
-            if "drop" in chosen:
-                rows.append(event | {"reason": DropReason(reason).name.lower()})
-            continue
-        if kind == Kind.CONFIRM:
-            event |= _verdict("accept", ts, since)
-        elif departure:
-            event |= {"reason": departure, "portid": portid or None}
-        rows.append(event)
-    return rows
+            return self._drop(record, event, ts, ct)
+        if departure:
+            event |= self._leaving(record, departure, ts, ct, beneficiaries)
+        elif kind == Kind.CONFIRM:
+            event |= _verdict("accept", ts, int(record["since"]))
+        elif kind == Kind.UPDATE:
+            event["changes"] = [name for bit, name in enumerate(CHANGES) if int(record["portid"]) >> bit & 1]
+        elif kind == Kind.RESOLVED:
+            event |= {"cpu": int(record["cpu"]), "reply_only": bool(record["reply_only"])}
+        return [event]
+
+    def _drop(self, record: Any, event: Row, ts: int, ct: int) -> list[Row]:
+        reason = DropReason(int(record["reason"]))
+        drop = event | {
+            "reason": reason.name.lower(),
+            "cpu": int(record["cpu"]),
+            "process": _process(record),
+            "interface": record["device"].decode(errors="replace") if record["ifindex"] else None,
+            "hook": HOOKS[record["hook"]] if reason in (DropReason.INVALID, DropReason.ERROR) else None,
+            "text": _text(record),
+            "looked_at": _looked(record) if reason == DropReason.TABLE_FULL else None,
+        }
+        if reason not in IN_CONFIRM:
+            return [drop]
+        self._fates[ct] = reason.name.lower()
+        return [event | {"event": "confirm"} | _verdict("drop", ts, int(record["since"])), drop]
+
+    def _leaving(self, record: Any, departure: Departure, ts: int, ct: int, beneficiaries: dict[int, Row]) -> Row:
+        born = self._births.pop(ct, None)
+        self._masters.pop(ct, None)
+        counters = _counters(record)
+        beneficiary = beneficiaries.get(int(record["token"])) if departure.reason == "early_drop" else None
+        fate = self._fates.pop(ct, CONTESTED if record["flags"] & FLAG_CONTESTED else None)
+        return {
+            "reason": departure.reason,
+            "detail": departure.detail or fate,
+            "age_s": round((ts - born) / NS_PER_S, 3) if born else None,
+            "packets": counters and {"original": counters[0], "reply": counters[2]},
+            "bytes": counters and {"original": counters[1], "reply": counters[3]},
+            "portid": int(record["portid"]) or None,
+            "process": _process(record),
+            "made_room_for": beneficiary and beneficiary["original"],
+            "cpu": int(record["cpu"]),
+        }
 
 
 def _verdict(verdict: str, ts: int, since: int) -> Row:
     return {"verdict": verdict, "since_alloc_ns": ts - since if since else None}
+
+
+def _process(record: Any) -> Row | None:
+    return {"pid": int(record["pid"]), "comm": record["comm"].decode(errors="replace")} if record["pid"] else None
+
+
+def _text(record: Any) -> str | None:
+    if not record["flags"] & FLAG_TEXT:
+        return None
+    return bytes(record["extra"]).split(b"\0")[0].decode(errors="replace").strip()
+
+
+def _counters(record: Any) -> list[int] | None:
+    """Packets and bytes, original then reply."""
+    if not record["flags"] & FLAG_COUNTERS:
+        return None
+    return [int(value) for value in np.frombuffer(bytes(record["extra"])[:32], "<u8")]
+
+
+def _looked(record: Any) -> Row:
+    return dict(zip(("assured", "other_netns", "other", "empty_buckets"), record["looked"].tolist(), strict=True))

@@ -47,7 +47,7 @@ def _endpoint(protonum: int, src: str, dst: str, sport: int, dport: int) -> Row:
 
 
 def entry_rows(entries: Entries, clock: Clock) -> list[Row]:
-    """Entries as the JSON contract has them; unknown is None."""
+    """Entries as the JSON contract has them; unknown is None. `master` is for the caller to fill, who knows other entries."""
     remaining = clock.remaining_s(entries["timeout"], entries["seen_ns"]).tolist()
     relative = (entries["timeout"] // clock.hz).tolist()
     columns = zip(
@@ -76,6 +76,7 @@ def entry_rows(entries: Entries, clock: Clock) -> list[Row]:
             "tcp_state": tcp_state_name(proto, state) if whole else None,
             "bucket": _pair(bucket, UNKNOWN_BUCKET),
             "chain": _pair(chain, UNKNOWN_CHAIN),
+            "master": None,
         }
         rows.append(row)
     return rows

@@ -84,17 +84,34 @@ def _number(value: int | None) -> str:
 def event_line(row: Row, netns: Mapping[int, str]) -> str:
     """One event: time of day, what, where, which tuple, and what else is known of it."""
     words = [f"{row['ts'][11:23]} {row['event']:<7} {_netns(row, netns):<8} {row['proto']:<5} {short(row['original'])}{nat(row)}"]
-    if row.get("reason"):
-        words.append(f"reason={row['reason']}")
-    if row.get("verdict"):
-        words.append(f"verdict={row['verdict']}")
+    words += [f"{name}={row[name]}" for name in ("reason", "verdict") if row.get(name)]
+    if row.get("changes"):
+        words.append("changes=" + ",".join(row["changes"]))
     if row["reply"] is not None and row["event"] != "drop":
         words.append(flags(row))
-    if row["bucket"]["original"] is not None or row["bucket"]["reply"] is not None:
-        words.append(f"bucket={_slash(row['bucket'])}")
-    if row["chain"]["original"] is not None or row["chain"]["reply"] is not None:
-        words.append(f"chain={_slash(row['chain'])}")
+    words += [f"{name}={_slash(row[name])}" for name in ("bucket", "chain") if set(row[name].values()) != {None}]
+    if row.get("age_s") is not None:
+        words.append(f"age={row['age_s']:.1f}s")
+    words += [f"{name}={_slash(row[name])}" for name in ("packets", "bytes") if row.get(name)]
+    if row.get("process"):
+        words.append(f"by {row['process']['comm']}[{row['process']['pid']}]")
+    if row.get("interface"):
+        words.append(f"on {row['interface']}")
+    if row.get("made_room_for"):
+        words.append(f"for {short(row['made_room_for'])}")
+    if row.get("master"):
+        words.append(f"master {short(row['master'])}")
+    words += [f"({row[name]})" for name in ("text", "detail") if row.get(name)]
+    if row.get("looked_at"):
+        words.append(
+            "(looked at: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in row["looked_at"].items()) + ")"
+        )
     return " ".join(words)
+
+
+def packet_line(row: Row, netns: Mapping[int, str]) -> str:
+    """Packets of one conntrack state at one hook."""
+    return f"{row['ts'][11:23]} packets {_netns(row, netns):<8} {row['hook']:<11} {row['state']:<11} {row['packets']}"
 
 
 def bucket_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
@@ -118,17 +135,28 @@ def bucket_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterabl
             yield f"    {_netns(row, netns)} {row['proto']} {short(row['original'])}{nat(row)} {flags(row)}"
 
 
-def balance_lines(report: Mapping[str, Any]) -> Iterable[str]:
-    """Our sums by reason beside the kernel's counters."""
+def balance_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
+    """Our sums by reason beside the kernel's counters, in total and for each namespace that lost something."""
     hidden = report["meta"]["drops_not_shown"]
     if hidden:
         yield f"... and {hidden} more (--limit)"
-    sums = ", ".join(f"{name} {count}" for name, count in report["by_reason"].items())
-    moved = ", ".join(f"{name} +{count}" for name, count in report["kernel_counters"].items() if count)
+    moved = [inum for inum, part in report["by_netns"].items() if part["by_reason"] or any(part["kernel_counters"].values())]
+    for inum in moved if len(moved) > 1 else []:
+        part = report["by_netns"][inum]
+        kernel = _sums({name: count for name, count in part["kernel_counters"].items() if count})
+        yield f"{netns.get(int(inum), inum)}: {_sums(part['by_reason']) or 'nothing'}; kernel: {kernel or 'none moved'}"
+    kept = f"; {report['clash_resolved']} clashes resolved, no loss" if report["clash_resolved"] else ""
+    kernel = ", ".join(f"{name} +{count}" for name, count in report["kernel_counters"].items() if count)
     rest = ", ".join(f"{name} {count:+}" for name, count in report["unaccounted"].items())
-    yield f"By reason:       {sums or 'nothing was lost'}"
-    yield f"Kernel counters: {moved or 'none moved'}"
+    yield f"By reason:       {_sums(report['by_reason']) or 'nothing was lost'}{kept}"
+    yield f"Kernel counters: {kernel or 'none moved'}"
     yield f"Unaccounted:     {rest or 'nothing: our reasons explain every count'}"
+    if {"invalid", "error"} & set(report["unaccounted"]):
+        yield "                 (--invalid shows those packets, at the cost of a probe per packet)"
+
+
+def _sums(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def check_lines(report: Mapping[str, Any]) -> Iterable[str]:
@@ -139,7 +167,7 @@ def check_lines(report: Mapping[str, Any]) -> Iterable[str]:
         yield f"  {marks[item['ok']]:<8} {item['name']:<10} {item['found']}" + (f"; {item['do']}" if item["do"] else "")
     for item in report["hooks"]:
         where = item["function"] or "not in this kernel: blind to it"
-        yield f"  {item['form'] if item['function'] else '-':<18} {where:<28} {item['tells']}"
+        yield f"  {item['form'] if item['function'] else '-':<18} {where:<32} per {item['each']:<13} {item['tells']}"
 
 
 def summary_line(meta: Mapping[str, Any]) -> str:

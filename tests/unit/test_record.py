@@ -6,10 +6,13 @@ import re
 import subprocess
 
 from ctobserve.compile import source_dir
-from ctobserve.events import DropReason, Kind
+from ctobserve.events import TEXT_BYTES, DropReason, Kind
 from tests.unit.samples import DTYPE, LAYOUT
 
-FIELDS = ["ts", "ct", "caller", "since", "netns", "bucket", "portid", "chain", "kind", "reason", "reply_only", "has_ct"]
+FIELDS = [
+    *("ts", "ct", "caller", "since", "token", "netns", "bucket", "portid", "pid", "ifindex", "chain", "looked", "cpu", "kind"),
+    *("reason", "reply_only", "has_ct", "flags", "hook", "comm", "device", "extra"),
+]
 
 
 def header() -> str:
@@ -25,6 +28,7 @@ def test_offsets_and_size(tmp_path):
 #include <stdint.h>
 typedef uint64_t u64; typedef uint32_t u32; typedef uint16_t u16; typedef uint8_t u8;
 #define RAW_BYTES {LAYOUT.raw_bytes}
+#define TEXT_BYTES {TEXT_BYTES}
 {struct.group()}
 int main(void) {{ {prints} printf("size %zu\\n", sizeof(struct record)); }}
 """

@@ -2,18 +2,23 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
+
 from ctobserve.clock import Clock
 from ctobserve.counters import parse
-from ctobserve.events import DropReason, Kind, entries_of
+from ctobserve.events import FLAG_CONTESTED, FLAG_COUNTERS, FLAG_TEXT, TEXT_BYTES, DropReason, Kind, entries_of
 from ctobserve.filters import Filter
 from ctobserve.model import IPS_CONFIRMED, IPS_SEEN_REPLY
-from ctobserve.render.happenings import EVENTS, event_rows
+from ctobserve.render.happenings import EVENTS, Chosen, Happenings
 from ctobserve.render.rows import entry_rows
 from ctobserve.render.text import entry_lines, event_line
 from tests.unit.samples import record, records
 
 CLOCK = Clock(monotonic_ns=1_000_000_000, wall_ns=1_700_000_000_000_000_000, jiffies=0xFFFFFF00, hz=250)
-SYMBOLS = SimpleNamespace(containing={1: "nf_ct_gc_expired.part.0", 2: "early_drop", 3: "nf_ct_iterate_cleanup", 4: "act_ct"}.get)
+FUNCTIONS = dict(
+    enumerate(("nf_ct_gc_expired.part.0", "early_drop", "nf_ct_iterate_cleanup", "act_ct", "kill_all", "gc_worker"), 1)
+)
+SYMBOLS = SimpleNamespace(containing=FUNCTIONS.get)
 NETNS = {7: "blue"}
 
 
@@ -22,7 +27,7 @@ def rows(*made):
 
 
 def events(*made, chosen=EVENTS, only=None):
-    return event_rows(records(*made), chosen, only or Filter(), CLOCK, SYMBOLS)
+    return Happenings(Chosen(chosen, only or Filter()), CLOCK, SYMBOLS).rows(records(*made), final=True)
 
 
 def test_an_entry_is_the_contract():
@@ -44,6 +49,7 @@ def test_an_entry_is_the_contract():
             "tcp_state": None,
             "bucket": {"original": 5, "reply": 6},
             "chain": {"original": 1, "reply": 2},
+            "master": None,
         }
     ]
 
@@ -73,8 +79,46 @@ def test_a_tuple_only_record_has_unknowns_not_zeros():
 
 
 def test_reasons_of_departure():
-    made = [record(Kind.DESTROY, i, caller=i, portid=9 if i == 3 else 0) for i in (1, 2, 3, 4)] + [record(Kind.FREE, 5)]
-    assert [row["reason"] for row in events(*made)] == ["timeout", "early_drop", "flushed", "other", "unconfirmed"]
+    made = [record(Kind.DESTROY, i, caller=i, portid=9 if i == 3 else 0) for i in (1, 2, 3, 4, 6)]
+    made += [record(Kind.DESTROY, 7, caller=3, token=5), record(Kind.FREE, 8)]
+    reasons = ["timeout", "early_drop", "flushed", "other", "gc_early_drop", "netns_exit", "unconfirmed"]
+    assert [row["reason"] for row in events(*made)] == reasons
+
+
+def test_a_victim_waits_for_the_tuple_it_made_room_for():
+    stream = Happenings(Chosen(EVENTS, Filter()), CLOCK, SYMBOLS)
+    assert stream.rows(records(record(Kind.DESTROY, 1, caller=2, token=77), record(Kind.INSERT, 2))) == []
+    evictor = record(Kind.EVICTOR, 0, has_ct=0, token=77, dport=99)
+    first, second = stream.rows(records(evictor))
+    assert (first["reason"], first["made_room_for"]["dport"], second["event"]) == ("early_drop", 99, "insert")
+
+
+def test_age_traffic_and_process_of_an_entry_that_leaves():
+    traffic = np.zeros(TEXT_BYTES, np.uint8)
+    traffic[:32] = np.array([3, 300, 2, 200], "<u8").view(np.uint8)
+    fields = {"caller": 1, "ts": 2_500_000_000, "pid": 4, "comm": b"conntrack", "flags": FLAG_COUNTERS, "extra": traffic}
+    row = events(record(Kind.INSERT, 1, ts=1_000_000_000), record(Kind.DESTROY, 1, **fields))[1]
+    assert row["age_s"] == 1.5
+    assert (row["packets"], row["bytes"]) == ({"original": 3, "reply": 2}, {"original": 300, "reply": 200})
+    assert row["process"] == {"pid": 4, "comm": "conntrack"}
+    assert event_line(row, NETNS).endswith("age=1.5s packets=3/2 bytes=300/200 by conntrack[4]")
+
+
+def test_related_entries_name_their_master():
+    made = record(Kind.MASTER, 5, dport=21, proto=6), record(Kind.INSERT, 6, master=5, dport=20)
+    assert events(*made)[0]["master"]["dport"] == 21
+
+
+def test_the_fate_of_an_unconfirmed_entry():
+    made = record(Kind.DROP, 1, reason=DropReason.CHAINTOOLONG), record(Kind.FREE, 1), record(Kind.FREE, 2, flags=FLAG_CONTESTED)
+    destroys = [row for row in events(*made) if row["event"] == "destroy"]
+    assert [row["detail"] for row in destroys] == ["chaintoolong", "clash_resolved"]
+
+
+def test_an_invalid_packet_has_the_kernels_words():
+    words = np.frombuffer(b"invalid new".ljust(TEXT_BYTES, b"\0"), np.uint8)
+    row = events(record(Kind.DROP, 0, has_ct=0, reason=DropReason.INVALID, flags=FLAG_TEXT, extra=words, hook=3))[0]
+    assert (row["reason"], row["text"], row["hook"]) == ("invalid", "invalid new", "output")
 
 
 def test_a_packet_lost_in_confirm_is_a_verdict_and_a_drop():
@@ -102,9 +146,9 @@ def test_lines():
     line = list(entry_lines(rows(made), NETNS))[1]
     assert line.split() == ["blue", "tcp", "2", "5/6", "-/-", "10.0.0.1:1000", ">", "10.0.0.2:53", "ESTABLISHED"]
     lost = record(Kind.DROP, 0, has_ct=0, reason=1, ts=1_000_000_000, src="fd00::1", dst="fd00::2")
-    assert (
-        event_line(events(lost)[0], NETNS)
-        == "22:13:20.000 drop    blue     udp   [fd00::1]:1000 > [fd00::2]:53 reason=table_full"
+    line = event_line(events(lost)[0], NETNS)
+    assert line.startswith(
+        "22:13:20.000 drop    blue     udp   [fd00::1]:1000 > [fd00::2]:53 reason=table_full (looked at: 0 assured"
     )
 
 

@@ -90,3 +90,21 @@ def test_walk_joins_reply_buckets_and_counts_repeats_once():
     )
     assert walked["ct"].tolist() == [0xA, 0xB]
     assert walked["bucket"].tolist() == [[3, 9], [UNKNOWN_BUCKET, 5]]
+
+
+def test_updates_change_state_but_not_bucket_or_birth():
+    table = Table()
+    table.apply(records(record(Kind.INSERT, 0xA, proto=6, tcp_state=1, bucket=(3, 4), ts=5)))
+    table.apply(
+        records(
+            record(Kind.UPDATE, 0xA, proto=6, tcp_state=2, ts=6), record(Kind.UPDATE, 0xA, proto=6, tcp_state=3, status=14, ts=7)
+        )
+    )
+    row = table.entries()[0]
+    assert (row["tcp_state"], row["status"], row["bucket"].tolist(), row["seen_ns"]) == (3, 14, [3, 4], 5)
+    table.apply(
+        records(record(Kind.UPDATE, 0xA, proto=6, tcp_state=9, ts=8), record(Kind.INSERT, 0xA, proto=6, tcp_state=1, ts=9))
+    )
+    assert table.entries()[0]["tcp_state"] == 1
+    table.apply(records(record(Kind.UPDATE, 0xBAD)))
+    assert len(table) == 1

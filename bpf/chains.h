@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * chains.h - the table's chains, read node by node
+ *
+ * A chain is a list of tuplehash nodes (hnnode.next is the first member); its end is an odd word that holds the bucket.
+ */
+
+/* Nodes in this bucket's chain now. */
+static __always_inline u32 chain_length(u64 table, u32 bucket)
+{
+	u64 node = read_u64(table + 8ULL * bucket);
+	u32 length = 0;
+
+#pragma clang loop unroll(disable)
+	do {
+		if (!node || node & 1)
+			return length;
+		node = read_u64(node);
+	} while (++length < CHAIN_LIMIT);
+	return CHAIN_UNKNOWN;
+}
+
+/* Bucket at the end of the chain below this node. */
+static __always_inline u32 bucket_below(u64 node)
+{
+	u32 steps = 0;
+
+#pragma clang loop unroll(disable)
+	do {
+		node = read_u64(node);
+		if (!node || node & 1)
+			break;
+	} while (++steps < CHAIN_LIMIT);
+	return node & 1 ? node >> 1 : BUCKET_UNKNOWN;
+}
+
+/* Fill in both lengths; `coming` = nodes of this entry that are not linked yet, 1 or, when both land in one bucket, 2. */
+static __always_inline void count_chains(struct record *record, u32 coming)
+{
+	u32 slot = 0, length;
+	struct config *boot = config.lookup(&slot);
+	u64 table;
+
+	if (!boot)
+		return;
+	table = read_u64(boot->hash);
+	length = chain_length(table, record->bucket[0]);
+	if (length != CHAIN_UNKNOWN)
+		record->chain[0] = length + coming;
+	length = chain_length(table, record->bucket[1]);
+	if (length != CHAIN_UNKNOWN)
+		record->chain[1] = length + coming;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * evict.c - the table is full: who is evicted for whom, and why was nobody?
+ *
+ * Hooks:     early_drop entry and return; both run only while a namespace's count is above nf_conntrack_max
+ * Emits:     nothing itself: the victims are destroy.c's records, the new tuple is drops.c's; a token ties them together
+ * Kernels:   5.10 - 7.2
+ * Cost:      per eviction two map writes; per refusal a walk of the 8 buckets that early_drop scanned
+ * Blind to:  evictions by the gc worker, which destroy.c tells apart by its return address
+ * Tested by: tests/kernel/test_drops.py
+ */
+
+#define RANGE	 8   /* NF_CT_EVICTION_RANGE: buckets that early_drop scans */
+#define LOOK_MAX 256 /* nodes and buckets we look at to say why nobody could be evicted */
+
+struct attempt {
+	u64 net;
+	u64 hash; /* raw hash of the original tuple: early_drop and __nf_conntrack_alloc get the same one */
+};
+
+struct outcome {
+	u64 token; /* of the eviction; 0: there was none */
+	u16 looked[4];
+};
+
+/* Calls of early_drop under way on this CPU: a softirq can interrupt one and start another. */
+struct evictions {
+	u64 started;
+	u64 unclaimed; /* outcomes that drops.c has not taken yet */
+	u64 depth;
+	u64 token[4];
+	u16 looked[4]; /* here and not on the stack: the verifier would follow every count it knows */
+};
+
+BPF_TABLE("lru_hash", struct attempt, struct outcome, outcomes, 4096);
+BPF_TABLE("percpu_array", u32, struct evictions, evictions, 1);
+
+static __always_inline struct evictions *evictions_here(void)
+{
+	u32 slot = 0;
+
+	return evictions.lookup(&slot);
+}
+
+/* Which early_drop call removes entries on this CPU now, 0 = none. */
+static __always_inline u64 eviction_under_way(void)
+{
+	struct evictions *here = evictions_here();
+
+	return here && here->depth ? here->token[here->depth & 3] : 0;
+}
+
+static __always_inline int on_early_drop_begin(void)
+{
+	struct evictions *here = evictions_here();
+
+	if (!here)
+		return 0;
+	here->started++;
+	here->depth++;
+	here->token[here->depth & 3] = (u64)(bpf_get_smp_processor_id() + 1) << 48 | here->started;
+	return 0;
+}
+
+/* What stands in the buckets that early_drop scanned, starting at the new tuple's own: all of it was kept. */
+static __always_inline void look(struct evictions *here, u64 net, u32 hash)
+{
+	u32 slot = 0, size, bucket, last, steps = 0, empty = 1, status;
+	struct config *boot = config.lookup(&slot);
+	u64 table, node, ct;
+
+	if (!boot)
+		return;
+	size = read_u32(boot->buckets);
+	if (size < RANGE)
+		return;
+	__builtin_memset(here->looked, 0, sizeof(here->looked));
+	table = read_u64(boot->hash);
+	bucket = (u64)hash * size >> 32;
+	last = bucket + RANGE - 1;
+	if (last >= size)
+		last -= size;
+	node = read_u64(table + 8ULL * bucket);
+#pragma clang loop unroll(disable)
+	do {
+		if (!node || node & 1) {
+			here->looked[3] += empty;
+			if (bucket == last)
+				break;
+			empty = 1;
+			bucket = bucket + 1 == size ? 0 : bucket + 1;
+			node = read_u64(table + 8ULL * bucket);
+			continue;
+		}
+		empty = 0;
+		ct = entry_of_node(node);
+		status = read_u32(ct + CT_STATUS);
+		if (read_u64(ct + CT_NET) != net)
+			here->looked[1]++;
+		else if (status & IPS_ASSURED)
+			here->looked[0]++;
+		else
+			here->looked[2]++;
+		node = read_u64(node);
+	} while (++steps < LOOK_MAX);
+}
+
+static __always_inline int on_early_drop(u64 net, u32 hash, u8 evicted)
+{
+	struct attempt attempt = {.net = net, .hash = hash};
+	struct evictions *here = evictions_here();
+	struct outcome outcome = {};
+
+	if (!here || !here->depth)
+		return 0;
+	if (evicted) {
+		outcome.token = here->token[here->depth & 3];
+	} else {
+		look(here, net, hash);
+		__builtin_memcpy(outcome.looked, here->looked, sizeof(outcome.looked));
+	}
+	here->depth--;
+	here->unclaimed++;
+	outcomes.update(&attempt, &outcome);
+	return 0;
+}
+
+/* The outcome of early_drop for this allocation, if there was one; taken once. */
+static __always_inline bool take_outcome(u64 net, u32 hash, struct outcome *outcome)
+{
+	struct attempt attempt = {.net = net, .hash = hash};
+	struct evictions *here = evictions_here();
+	struct outcome *found;
+
+	if (!here || !here->unclaimed)
+		return false;
+	found = outcomes.lookup(&attempt);
+	if (!found)
+		return false;
+	*outcome = *found;
+	outcomes.delete(&attempt);
+	here->unclaimed--;
+	return true;
+}
+
+ENTRY(early_drop_begin, on_early_drop_begin())
+RETURN(early_drop, 2, on_early_drop(args[0], args[1], result))

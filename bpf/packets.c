@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * packets.c - what does conntrack make of each packet?
+ *
+ * Hooks:     nf_conntrack_in return: every tracked packet; nf_conntrack_icmpv4_error and _icmpv6_error return: ICMP;
+ *            nf_ct_l4proto_log_invalid and nf_l4proto_log_invalid entry: only packets that are found bad, whether or not
+ *            the sysctl has them logged
+ * Emits:     KIND_DROP with reason invalid or error once per such packet (INVALID=1); counts in a per-CPU map (PACKETS=1)
+ * Kernels:   5.10 - 7.2; the log functions' arguments differ (LOG_CT_FMT, LOG_FMT: where the format is)
+ * Cost:      one short program per packet: attached only when asked for
+ * Blind to:  the rare invalid packet that is also dropped by conntrack itself (a TCP reopen that lost a race)
+ * Tested by: tests/kernel/test_packets.py
+ */
+
+#define NFCT_UNTRACKED 7
+#define STATE_INVALID  8
+
+struct packet_class {
+	u32 netns;
+	u16 hook;
+	u16 state; /* enum ip_conntrack_info, 7 = untracked, 8 = invalid */
+};
+
+struct words {
+	u64 ct;
+	u8 text[TEXT_BYTES];
+	u32 error; /* the ICMP checker refused it */
+};
+
+BPF_TABLE("percpu_hash", struct packet_class, u64, packet_counts, 4096);
+BPF_TABLE("lru_hash", u64, struct words, said, 1024); /* skb -> what the kernel says of it */
+
+/* The kernel's words: the format, or its first argument where it is "%s". */
+static __always_inline int on_log(u64 skb, u64 ct, u64 format, u64 argument)
+{
+	struct words words = {.ct = ct};
+	u32 head = read_u32(format);
+
+	if (said.lookup(&skb)) /* one log function calls the other */
+		return 0;
+	if ((head & 0xffffff) == 0x007325) /* "%s" */
+		format = argument;
+	bpf_probe_read_kernel_str(words.text, TEXT_BYTES, (void *)format);
+	said.update(&skb, &words);
+	return 0;
+}
+
+static __always_inline int on_icmp_error(u64 skb, s32 result)
+{
+	struct words *found, none = {.error = 1};
+
+	if (result > 0)
+		return 0;
+	found = said.lookup(&skb);
+	if (found)
+		found->error = 1;
+	else
+		said.update(&skb, &none);
+	return 0;
+}
+
+/* The packet's own tuple, from its headers, as far as they are where the kernel looks for them. */
+static __always_inline void copy_packet_tuple(struct record *record, u64 skb)
+{
+	u64 head = read_u64(skb + SKB_HEAD), network = head + read_u16(skb + SKB_NETWORK_HEADER), transport;
+	u8 *tuple = record->raw + CT_TUPLEHASH + TH_TUPLE, version = read_u8(network), protonum;
+
+	__builtin_memset(tuple, 0, TUPLE_BYTES);
+	if (version >> 4 == 4) {
+		*(u16 *)(tuple + TUPLE_L3NUM) = 2;
+		bpf_probe_read_kernel(tuple + TUPLE_SRC, 4, (void *)(network + 12));
+		bpf_probe_read_kernel(tuple + TUPLE_DST, 4, (void *)(network + 16));
+		protonum = read_u8(network + 9);
+		transport = network + (version & 15) * 4;
+	} else {
+		*(u16 *)(tuple + TUPLE_L3NUM) = 10;
+		bpf_probe_read_kernel(tuple + TUPLE_SRC, 16, (void *)(network + 8));
+		bpf_probe_read_kernel(tuple + TUPLE_DST, 16, (void *)(network + 24));
+		protonum = read_u8(network + 6);
+		transport = network + 40;
+	}
+	*(tuple + TUPLE_PROTONUM) = protonum;
+	if (protonum == 1 || protonum == 58) {
+		*(u16 *)(tuple + TUPLE_DPORT) = read_u16(transport);	 /* type, code */
+		*(u16 *)(tuple + TUPLE_SPORT) = read_u16(transport + 4); /* id */
+	} else {
+		*(u16 *)(tuple + TUPLE_SPORT) = read_u16(transport);
+		*(u16 *)(tuple + TUPLE_DPORT) = read_u16(transport + 2);
+	}
+}
+
+static __always_inline void send_invalid(u64 skb, u64 net, u64 state)
+{
+	struct words *words = said.lookup(&skb);
+	struct record *record = reserve(KIND_DROP);
+	u64 device;
+
+	if (!record)
+		return;
+	record->netns = netns_inum(net);
+	record->reason = DROP_INVALID;
+	record->hook = read_u8(state + STATE_HOOK);
+	copy_packet_tuple(record, skb);
+	copy_process(record);
+	device = read_u64(state + STATE_IN);
+	copy_device(record, device ? device : read_u64(state + STATE_OUT));
+	if (words) {
+		record->ct = words->ct;
+		if (words->error)
+			record->reason = DROP_ERROR;
+		if (words->text[0]) {
+			bpf_probe_read_kernel(record->extra, TEXT_BYTES, words->text);
+			record->flags |= FLAG_TEXT;
+		}
+	}
+	submit(record);
+}
+
+static __always_inline void count_packet(u64 net, u64 state, u64 nfct)
+{
+	struct packet_class class = {};
+	u64 one = 1, *count;
+
+	class.netns = netns_inum(net);
+	class.hook = read_u8(state + STATE_HOOK);
+	class.state = nfct ? nfct & CTINFO_MASK : STATE_INVALID;
+	count = packet_counts.lookup(&class);
+	if (count)
+		*count += 1;
+	else
+		packet_counts.update(&class, &one);
+}
+
+/*
+ * A packet that leaves without any word in _nfct was found invalid, or erroneous, or was refused an entry (verdict drop, and
+ * drops.c's business).
+ */
+static __always_inline int on_packet(u64 skb, u64 state, u32 verdict)
+{
+	u64 nfct = read_u64(skb + SKB_NFCT), net = read_u64(state + STATE_NET);
+
+	if (verdict == NF_DROP)
+		return 0;
+#if PACKETS
+	count_packet(net, state, nfct);
+#endif
+#if INVALID
+	if (!nfct)
+		send_invalid(skb, net, state);
+#endif
+	said.delete(&skb);
+	return 0;
+}
+
+KPROBE_ENTRY(log_of_entry, on_log(args[0], args[1], args[LOG_CT_FMT], args[LOG_CT_FMT + 1]))
+KPROBE_ENTRY(log_of_packet, on_log(args[0], 0, args[LOG_FMT], args[LOG_FMT + 1]))
+RETURN(icmp_error, 4, on_icmp_error(args[1], result))
+RETURN(packet, 2, on_packet(args[0], args[1], result))
