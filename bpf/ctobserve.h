@@ -47,7 +47,7 @@ enum drop_reason {
 #define CHAIN_LIMIT    1024 /* nodes; a longer chain is reported as unknown */
 #define CHAIN_UNKNOWN  0xffff
 #define BUCKET_UNKNOWN 0xffffffff
-#define TEXT_BYTES     52
+#define TEXT_BYTES     84
 #define FLAG_KILLED    1 /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
 #define FLAG_COUNTERS  2 /* extra holds packets and bytes of both directions */
 #define FLAG_TEXT      4 /* extra holds the kernel's own words */

@@ -30,7 +30,7 @@ struct words {
 BPF_TABLE("percpu_hash", struct packet_class, u64, packet_counts, 4096);
 BPF_TABLE("lru_hash", u64, struct words, said, 1024); /* skb -> what the kernel says of it */
 
-/* The kernel's words: the format, or its first argument where it is "%s". */
+/* The kernel's words: the format, or where that is "%s" or "%pV" the text or format behind its argument. */
 static __always_inline int on_log(u64 skb, u64 ct, u64 format, u64 argument)
 {
 	struct words words = {.ct = ct};
@@ -40,6 +40,8 @@ static __always_inline int on_log(u64 skb, u64 ct, u64 format, u64 argument)
 		return 0;
 	if ((head & 0xffffff) == 0x007325) /* "%s" */
 		format = argument;
+	else if (head == 0x00567025) /* "%pV": struct va_format, the format first */
+		format = read_u64(argument);
 	bpf_probe_read_kernel_str(words.text, TEXT_BYTES, (void *)format);
 	said.update(&skb, &words);
 	return 0;

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from ctobserve.layout import Layout
 from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries
 
-HEADER_BYTES = 168
-TEXT_BYTES = 52
+HEADER_BYTES = 200
+TEXT_BYTES = 84
 FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CONTESTED = 1, 2, 4, 8
 Records = npt.NDArray[np.void]
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ctobserve.hooks import Purpose
+from ctobserve.model import IPS_ASSURED
+from ctobserve.observer import Observer, Options
 from tests.kernel.world import open_tcp, send_udp
 
 FULL = 23
@@ -38,13 +45,46 @@ def test_table_full_of_assured_entries(net, sysctl, start, form):
         one.close()
 
 
-def test_early_drop_makes_room(net, sysctl, start):
+def windows(space, buckets: int) -> set[tuple[int, ...]]:
+    """What early_drop would meet from every bucket on: assured, other netns, other, empty; counted from a walk."""
+    with Observer(Options(Purpose(0))) as observer:
+        walk, _ = observer.walk()
+    kinds = np.zeros((buckets, 3), int)
+    for entry in walk.entries:
+        kind = 1 if entry["netns"] != space.inum else 0 if entry["status"] & IPS_ASSURED else 2
+        for bucket in entry["bucket"]:
+            kinds[bucket, kind] += 1
+    met = np.column_stack([kinds, kinds.sum(axis=1) == 0])
+    return {tuple(sum(met[(first + i) % buckets] for i in range(8)).tolist()) for first in range(buckets)}
+
+
+def test_table_full_says_what_early_drop_looked_at(net, sysctl, start):
+    space, other = net.space("full"), net.space("other")
+    sysctl("nf_conntrack_buckets", 512)
+    sockets = open_tcp(space, space, "127.0.0.1", 4040, 211)
+    send_udp(other, 307)
+    running = start("drops", "--json", "--netns", space.name)
+    sysctl("nf_conntrack_max", space.count())
+    assert send_udp(space, FULL) == FULL
+    report = json.loads(running.end())
+    assert report["by_reason"] == {"table_full": FULL}
+    looked = [tuple(drop["looked_at"].values()) for drop in report["drops"]]
+    assert any(assured for assured, *_ in looked) and any(foreign for _, foreign, *_ in looked)
+    assert {other for _, _, other, _ in looked} == {0}, "an entry that could have been evicted was kept"
+    assert set(looked) <= windows(space, 512)
+    sender = {"pid": os.getpid(), "comm": Path("/proc/self/comm").read_text().strip()}
+    assert [drop["process"] for drop in report["drops"]] == [sender] * FULL
+    for one in sockets:
+        one.close()
+
+
+def test_early_drop_names_victims_and_whom_they_made_room_for(net, sysctl, start):
     space = net.space("evict")
+    sysctl("nf_conntrack_buckets", 512)
     running = start("drops", "--json", "--netns", space.name)
     before = space.counters()
-    sysctl("nf_conntrack_buckets", 512)
-    sysctl("nf_conntrack_max", 503)
-    refused = send_udp(space, 601)
+    sysctl("nf_conntrack_max", 1009)
+    refused = send_udp(space, 1409)
     after = space.counters()
     report = json.loads(running.end())
     moved = losses(before, after)
@@ -53,6 +93,32 @@ def test_early_drop_makes_room(net, sysctl, start):
     assert report["unaccounted"] == {}
     assert report["by_reason"]["early_drop"] == moved["early_drop"]
     assert report["by_reason"].get("table_full", 0) == refused
+    victims = [row for row in report["drops"] if row["reason"] == "early_drop"]
+    for row in victims:
+        # Ports rise: each victim is older than the packet that took its place.
+        assert row["made_room_for"]["dport"] > row["original"]["dport"]
+    sizes = Counter(Counter(row["made_room_for"]["dport"] for row in victims).values())
+    assert sizes[1] > 0 and sizes[2] > 0, "evictions of one and of two victims must both have happened"
+    cpus = report["by_netns"][str(space.inum)]["by_cpu"]
+    assert sum(cpu["by_reason"].get("early_drop", 0) for cpu in cpus.values()) == moved["early_drop"]
+    assert sum(cpu["kernel_counters"].get("early_drop", 0) for cpu in cpus.values()) == moved["early_drop"]
+
+
+def test_udp_race_is_resolved_without_loss(net, start):
+    """Retried until the race has fired; a race that never fires fails."""
+    space = net.space("race")
+    running = start("drops", "--json", "--netns", space.name)
+    before = space.counters()
+    for _ in range(10):
+        space.run("/usr/bin/python3", str(Path(__file__).with_name("race.py")), "127.0.0.1", "499")
+        resolved = space.counters()["clash_resolve"] - before["clash_resolve"]
+        if resolved:
+            break
+        space.run("conntrack", "-F")
+    report = json.loads(running.end())
+    assert resolved > 0, "the race never fired"
+    assert report["clash_resolved"] == resolved == report["kernel_counters"]["clash_resolve"]
+    assert report["by_reason"] == {} and report["unaccounted"] == {}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -101,5 +167,8 @@ def test_chains_too_long(net, sysctl, start, form):
     moved = losses(before, after)
     assert refused == moved["chaintoolong"] == moved["insert_failed"] > 0
     assert report["by_reason"] == {"chaintoolong": refused}
+    lengths = [max(drop["chain"].values()) for drop in report["drops"]]
+    assert min(lengths) >= 50, "the kernel's limit is 52 + a random number, or 50 + one"
+    assert {drop["netns"] for drop in report["drops"]} == {space.inum}
     assert report["unaccounted"] == {}
     assert report["meta"]["events_lost"] == 0

@@ -131,12 +131,13 @@ class Net:
         return f"10.{n}.0.1", f"10.{n}.0.2"
 
 
-def send_udp(space: Space, count: int, first_port: int = 10000, target: str = "127.0.0.1") -> int:
+def send_udp(space: Space, count: int, first_port: int = 10000, target: str = "127.0.0.1", source_port: int = 0) -> int:
     """One datagram to each of `count` ports from one socket: as many new entries. Returns how many the kernel refused."""
 
     def send() -> int:
         refused = 0
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind(("", source_port))
             for port in range(first_port, first_port + count):
                 try:
                     sender.sendto(b"x", (target, port))

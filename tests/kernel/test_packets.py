@@ -1,0 +1,148 @@
+"""Packets: how many of each state, and every invalid one with the kernel's words."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+
+import pytest
+
+from tests.kernel.world import Space, open_tcp
+
+FORMS = ["fentry", "kprobe"]
+
+
+def checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def send_segments(
+    space: Space, count: int, source: tuple[str, int], target: tuple[str, int], flags: int, seq: int, spoil: int = 0
+) -> None:
+    """TCP segments with these flags and sequence number, from a raw socket; `spoil` is added to the checksum."""
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+            raw.bind((source[0], 0))
+            for _ in range(count):
+                body = struct.pack(">HHIIBBHHH", source[1], target[1], seq, 0, 5 << 4, flags, 1024, 0, 0)
+                pseudo = socket.inet_aton(source[0]) + socket.inet_aton(target[0]) + struct.pack(">BBH", 0, 6, len(body))
+                right = checksum(pseudo + body)
+                raw.sendto(body[:16] + struct.pack(">HH", (right + spoil) & 0xFFFF, 0), (target[0], 0))
+
+    space.inside(send)
+
+
+def next_sequence(connected: socket.socket) -> int:
+    """The sequence number this socket will send next."""
+    repair, queue, sequence, off = 19, 20, 21, -1
+    connected.setsockopt(socket.IPPROTO_TCP, repair, 1)
+    connected.setsockopt(socket.IPPROTO_TCP, queue, 2)
+    value = connected.getsockopt(socket.IPPROTO_TCP, sequence)
+    connected.setsockopt(socket.IPPROTO_TCP, repair, off)
+    return value & 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_invalid_packets_have_tuple_and_the_kernels_words(net, start, form):
+    client, server = net.space("client"), net.space("server")
+    source, target = net.link(client, server)
+    sockets = open_tcp(server, client, target, 4040)
+    port = sockets[0].getsockname()[1]
+    running = start("drops", "--json", "--invalid", "--attach", form)
+    before = {space.inum: space.counters() for space in (client, server)}
+    # Far outside the window: judged where it is sent, and again where it arrives.
+    send_segments(client, 11, (source, port), (target, 4040), 0x10, (next_sequence(sockets[0]) + (1 << 29)) & 0xFFFFFFFF)
+    # SYN and FIN at once, judged in both namespaces, as are the 5 RST that answer; a wrong checksum shows on arrival only.
+    send_segments(client, 5, (source, 6000), (target, 80), 0x03, 1)
+    send_segments(client, 7, (source, 6001), (target, 81), 0x02, 1, spoil=1)
+    after = {space.inum: space.counters() for space in (client, server)}
+    report = json.loads(running.end())
+    found = {
+        space.inum: [row for row in report["drops"] if row["netns"] == space.inum and row["reason"] == "invalid"]
+        for space in (client, server)
+    }
+    for space, expected in ((client, 11 + 5 + 5), (server, 11 + 5 + 5 + 7)):
+        assert after[space.inum]["invalid"] - before[space.inum]["invalid"] == expected
+        assert len(found[space.inum]) == expected
+        assert report["by_netns"][str(space.inum)]["by_reason"]["invalid"] == expected
+    assert report["unaccounted"] == {}
+    outside = [row for row in found[client.inum] if row["original"]["dport"] == 4040]
+    assert len(outside) == 11
+    assert {(row["original"]["src"], row["original"]["sport"], row["hook"]) for row in outside} == {(source, port, "output")}
+    assert {row["text"].split(" upper bound")[0] for row in outside} == {"SEQ is over"}
+    flags = [row for row in found[server.inum] if row["original"]["dport"] == 80]
+    assert {row["text"] for row in flags} == {"invalid tcp flag combination"}
+    assert {(row["hook"], row["interface"]) for row in flags} == {("prerouting", "v1b")}
+    bad = [row for row in found[server.inum] if row["original"]["dport"] == 81]
+    assert len(bad) == 7 and {row["text"] for row in bad} == {"bad checksum"}
+    for one in sockets:
+        one.close()
+
+
+def test_icmp_of_unknown_type_is_an_error(net, start):
+    client, server = net.space("client"), net.space("server")
+    _, target = net.link(client, server)
+    running = start("drops", "--json", "--invalid", "--netns", server.name)
+    before = server.counters()
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+            for _ in range(7):
+                raw.sendto(struct.pack(">BBHI", 42, 0, checksum(struct.pack(">BBHI", 42, 0, 0, 0)), 0), (target, 0))
+
+    client.inside(send)
+    after = server.counters()
+    report = json.loads(running.end())
+    assert after["error"] - before["error"] == 7
+    assert report["by_reason"] == {"error": 7}
+    assert report["unaccounted"] == {}
+    assert {row["original"]["type"] for row in report["drops"]} == {42}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_packets_by_state(net, start, form):
+    client, server = net.space("client"), net.space("server")
+    source, target = net.link(client, server)
+    client.nft("table ip raw { chain out { type filter hook output priority raw; udp dport 30000-30999 notrack; }; }")
+    # Neighbours first: ARP is no conntrack matter, but the first packet must not wait for it.
+    client.run("ping", "-c1", target)
+    receivers = server.inside(lambda: [bound(target, port) for port in (*range(20000, 20013), *range(30000, 30017))])
+    sender = client.inside(lambda: bound(source, 5353))
+    running = start("events", "--json", "--packets", "--events", "insert", "--attach", form)
+    for port in (*range(20000, 20013), *range(30000, 30017)):
+        sender.sendto(b"x", (target, port))
+    for receiver in receivers[:13]:
+        receiver.sendto(b"y", receiver.recvfrom(10)[1])
+    # Nobody listens on port 80: each answer is a RST, invalid too.
+    send_segments(client, 5, (source, 6000), (target, 80), 0x03, 1)
+    events = running.events()
+    counted = {
+        (event["netns"], event["hook"], event["state"]): event["packets"]
+        for event in events
+        if event["event"] == "packets" and event["netns"] in (client.inum, server.inum)
+    }
+    assert counted == {
+        (client.inum, "output", "NEW"): 13,
+        (client.inum, "output", "UNTRACKED"): 17,
+        (client.inum, "output", "INVALID"): 5,
+        (client.inum, "prerouting", "ESTABLISHED"): 13,
+        (client.inum, "prerouting", "INVALID"): 5,
+        (server.inum, "prerouting", "NEW"): 13 + 17,
+        (server.inum, "prerouting", "INVALID"): 5,
+        (server.inum, "output", "ESTABLISHED"): 13,
+        (server.inum, "output", "INVALID"): 5,
+    }
+    for one in [sender, *receivers]:
+        one.close()
+
+
+def bound(address: str, port: int) -> socket.socket:
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.settimeout(10)
+    one.bind((address, port))
+    return one
