@@ -12,7 +12,7 @@ help: ## show the verbs
 
 setup: $(STAMP) ## install Debian packages and make .venv/bin/ctobserve
 $(STAMP): packages.apt pyproject.toml
-	tests/vm/apt-install packages.apt
+	tests/vm/apt-install
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
 	$(PYTHON) -m pip install --quiet --editable '.[dev,lab]'
 	touch $(STAMP)
@@ -31,9 +31,15 @@ lint: setup ## ruff, mypy, clang-format
 unit: setup ## tests that need no root and no kernel
 	$(PYTHON) -m pytest tests/unit
 
-kernel-test: setup ## tests/kernel inside a VM with Debian's kernel
+IN_GUEST := env CTOBSERVE_KERNEL_TESTS=1 PYTHONPATH=$(CURDIR)
+PYTEST := -m pytest -p no:cacheprovider
+KERNEL_TESTS := tests/kernel/test_entries.py tests/kernel/test_drops.py tests/kernel/test_departures.py \
+	tests/kernel/test_updates.py tests/kernel/test_packets.py
+
+kernel-test: setup ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm
-	$(PYTHON) tests/vm/lab.py --timeout 1500 -- env CTOBSERVE_KERNEL_TESTS=1 $(PYTHON) -m pytest -p no:cacheprovider tests/kernel
+	$(PYTHON) tests/vm/lab.py --timeout 1500 -- $(IN_GUEST) $(CURDIR)/$(PYTHON) $(PYTEST) tests/kernel
+	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 1500 -- $(IN_GUEST) /usr/bin/python3 $(PYTEST) $(KERNEL_TESTS)
 
 format: setup ## rewrite sources in the house format
 	$(VENV)/bin/ruff check --fix .

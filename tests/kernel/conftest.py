@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.world import Net, bpf_program_ids, run
+from tests.kernel.world import CTOBSERVE, Net, bpf_program_ids, run
 
 VARIABLE = "CTOBSERVE_KERNEL_TESTS"
-CTOBSERVE = Path(sys.executable).with_name("ctobserve")
 READY_S = 180
 
 
@@ -69,7 +67,7 @@ class Running:
         self._out = self._ready.with_suffix(".out")
         self._err = self._ready.with_suffix(".err")
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen([CTOBSERVE, *arguments, "--ready-file", self._ready], stdout=out, stderr=err)
+            self.process = subprocess.Popen([*CTOBSERVE, *arguments, "--ready-file", self._ready], stdout=out, stderr=err)
         end = time.monotonic() + READY_S
         while not self._ready.exists():
             assert self.process.poll() is None, f"ctobserve ended: {self._err.read_text()}"
@@ -120,6 +118,6 @@ def report() -> Callable[..., Any]:
     """Run ctobserve to its end and return its JSON document."""
 
     def go(*arguments: str) -> Any:
-        return json.loads(run(str(CTOBSERVE), *arguments, "--json"))
+        return json.loads(run(*CTOBSERVE, *arguments, "--json"))
 
     return go

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.conftest import CTOBSERVE
-from tests.kernel.world import bpf_program_ids, run, send_udp
+from tests.kernel.world import CTOBSERVE, bpf_program_ids, run, send_udp
 
 
 def refused(*command: str) -> tuple[int, str]:
@@ -25,13 +24,13 @@ def refused(*command: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("command", ["check", "events", "list", "buckets", "drops"])
 def test_unprivileged(command):
-    code, line = refused("setpriv", "--reuid", "65534", "--clear-groups", str(CTOBSERVE), command)
+    code, line = refused("setpriv", "--reuid", "65534", "--clear-groups", *CTOBSERVE, command)
     assert code == 4
     assert "root" in line
 
 
 def test_kernel_without_btf():
-    hide = f"mount -t tmpfs none /sys/kernel/btf && CTOBSERVE_CACHE_DIR= {CTOBSERVE} list"
+    hide = f"mount -t tmpfs none /sys/kernel/btf && CTOBSERVE_CACHE_DIR= {' '.join(CTOBSERVE)} list"
     code, line = refused("unshare", "-m", "sh", "-c", hide)
     assert code == 3
     assert "BTF" in line
@@ -44,10 +43,10 @@ def test_kernel_without_conntrack():
         run("rmmod", *users, check=False)
     assert not Path("/proc/sys/net/netfilter/nf_conntrack_max").exists(), run("lsmod")
     try:
-        code, line = refused(str(CTOBSERVE), "buckets")
+        code, line = refused(*CTOBSERVE, "buckets")
         assert code == 3
         assert "modprobe nf_conntrack" in line
-        result = subprocess.run([CTOBSERVE, "check"], capture_output=True, text=True, check=False)
+        result = subprocess.run([*CTOBSERVE, "check"], capture_output=True, text=True, check=False)
         assert result.returncode == 3
         assert "modprobe nf_conntrack" in result.stdout
         assert not Path("/proc/sys/net/netfilter/nf_conntrack_max").exists(), "check loaded a module"
@@ -56,18 +55,18 @@ def test_kernel_without_conntrack():
 
 
 def test_check_names_every_hook():
-    found = json.loads(run(str(CTOBSERVE), "check", "--json"))
+    found = json.loads(run(*CTOBSERVE, "check", "--json"))
     assert found["usable"]
     assert all(hook["function"] for hook in found["hooks"])
     assert {hook["form"] for hook in found["hooks"]} == {"fentry", "fexit", "kprobe"}
-    found = json.loads(run(str(CTOBSERVE), "check", "--json", "--attach", "kprobe"))
+    found = json.loads(run(*CTOBSERVE, "check", "--json", "--attach", "kprobe"))
     assert {hook["form"] for hook in found["hooks"]} == {"kprobe", "kprobe + kretprobe"}
 
 
 @pytest.mark.parametrize("delay", [1, 2, 3, 5, 7, 9])
 def test_ctrl_c_at_any_moment(delay):
     before = bpf_program_ids()
-    process = subprocess.Popen([CTOBSERVE, "drops"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*CTOBSERVE, "drops"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -99,7 +98,7 @@ def test_killed_leaves_nothing(start):
 def test_broken_pipe_is_a_normal_end(net):
     space = net.space("pipe")
     send_udp(space, 31)
-    result = subprocess.run(["sh", "-c", f"{CTOBSERVE} list | head -n 2"], capture_output=True, text=True, check=False)
+    result = subprocess.run(["sh", "-c", f"{' '.join(CTOBSERVE)} list | head -n 2"], capture_output=True, text=True, check=False)
     assert result.stdout.count("\n") == 2
     assert "Traceback" not in result.stderr
 
@@ -124,7 +123,7 @@ def test_observing_changes_nothing(net):
         ["events", "--duration", "1"],
         ["drops", "--duration", "1"],
     ):
-        run(str(CTOBSERVE), *command)
+        run(*CTOBSERVE, *command)
     assert state_of_host() == before
     assert sorted(line.split("src=")[1] for line in space.listed()) == entries
 

@@ -9,12 +9,14 @@ import secrets
 import socket
 import struct
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+CTOBSERVE = (sys.executable, "-m", "ctobserve")
 TRACKING = "table inet track {{ chain {hook} {{ type filter hook {hook} priority 0; ct state new accept; }}; }}"
 
 

@@ -1,10 +1,12 @@
 """Run one command on a real kernel: boot a Debian kernel in QEMU's software emulation, this host's files its root.
 
-Usage: lab.py [--kernel VMLINUZ] [--timeout S] [--memory SIZE] [--cpus N] -- COMMAND [ARGUMENT ...]
+Usage: lab.py [--kernel VMLINUZ | --suite NAME] [--timeout S] [--memory SIZE] [--cpus N] -- COMMAND ...
 
 The command runs as root in the guest, in this directory; its output is ours as it comes, its exit code is ours. The guest
-sees this host's files but cannot change them; what it writes is gone afterwards. Exit 124: the time was up. Exit 125: the VM
-did not come up. Nothing is left running. The host kernel is not touched and no KVM is used.
+sees this host's files but cannot change them; what it writes is gone afterwards. With --suite the guest's root is another
+Debian release, with that release's kernel, Python and bcc, and this checkout at its place.
+Exit 124: the time was up. Exit 125: the VM did not come up. Nothing is left running. The host kernel is not touched and no KVM
+is used.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ import threading
 import time
 from pathlib import Path
 
+from suite import CHECKOUT, root_of
+
 BOOT_S = 240
 TIMED_OUT, NOT_UP = 124, 125
 GUEST = """\
@@ -37,18 +41,18 @@ mv {out}/status.part {out}/status
 """
 
 
-def newest_kernel() -> Path:
+def newest_kernel(root: Path = Path("/")) -> Path:
     """Debian's generic kernel with the highest version; the cloud image has no 9p and cannot boot this way."""
-    images = [path for path in Path("/boot").glob("vmlinuz-*-amd64") if "cloud" not in path.name]
+    images = [path for path in root.joinpath("boot").glob("vmlinuz-*-amd64") if "cloud" not in path.name]
     if not images:
-        sys.exit("lab: no kernel image in /boot; try: make setup")
+        sys.exit(f"lab: no kernel image in {root / 'boot'}; try: make setup")
     return max(images, key=lambda path: [int(word) for word in re.findall(r"\d+", path.name)])
 
 
 class Lab:
     """A guest that runs one command; a context manager, so that QEMU ends with us."""
 
-    def __init__(self, kernel: Path, command: list[str], memory: str, cpus: int) -> None:
+    def __init__(self, kernel: Path, command: list[str], memory: str, cpus: int, root: Path | None = None) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="ctobserve-lab-", dir="/dev/shm")
         self._out = Path(self._directory.name)
         (self._out / "output").touch()
@@ -63,10 +67,11 @@ class Lab:
             "-m",
             memory,
             "--cwd",
-            "/",
-            "--rwdir",
-            str(self._out),
+            str(root or "/"),
         ]
+        self._arguments += ["--rwdir", f"{self._out}={self._out}"]
+        if root:
+            self._arguments += ["--root", str(root), "--rodir", f"{CHECKOUT}={CHECKOUT}"]
         self._arguments += ["--run", str(kernel), "--", f"bash {script}"]
 
     def __enter__(self) -> Lab:
@@ -130,15 +135,10 @@ class Lab:
         sys.stdout.flush()
 
 
-def run(command: list[str], timeout: float = 600, kernel: Path | None = None, memory: str = "3G", cpus: int = 2) -> int:
-    """Boot, run, end; the command's exit code."""
-    with Lab(kernel or newest_kernel(), command, memory, cpus) as lab:
-        return lab.run(timeout)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kernel", type=Path)
+    parser.add_argument("--suite")
     parser.add_argument("--timeout", type=float, default=600)
     parser.add_argument("--memory", default="3G")
     parser.add_argument("--cpus", type=int, default=2)
@@ -146,7 +146,10 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        return run(options.command, options.timeout, options.kernel, options.memory, options.cpus)
+        root = root_of(options.suite) if options.suite else None
+        kernel = options.kernel or newest_kernel(root or Path("/"))
+        with Lab(kernel, options.command, options.memory, options.cpus, root) as lab:
+            return lab.run(options.timeout)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
