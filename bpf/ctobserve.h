@@ -36,8 +36,6 @@ enum drop_reason {
 	DROP_ERROR = 8,	    /* ICMP error checker refused it; let pass like an invalid packet */
 };
 
-#define IPS_SEEN_REPLY (1 << 1)
-#define IPS_ASSURED    (1 << 2)
 #define IPS_CONFIRMED  (1 << 3)
 #define IPS_DYING      (1 << 9)
 #define IPS_NAT_CLASH  (1 << 12)
@@ -132,7 +130,7 @@ static __always_inline u32 netns_inum(u64 net)
 /* The nf_conn that a tuplehash (a node of a chain) belongs to. */
 static __always_inline u64 entry_of_node(u64 node)
 {
-	return node - CT_TUPLEHASH - (read_u8(node + TH_TUPLE + TUPLE_DIR) ? TH_BYTES : 0);
+	return node - CT_TUPLEHASH - (read_u8(node + TH_TUPLE + TUPLE_DIR) & 1) * TH_BYTES;
 }
 
 static __always_inline struct record *reserve(u32 kind)
