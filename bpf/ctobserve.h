@@ -46,10 +46,12 @@ enum drop_reason {
 #define CHAIN_UNKNOWN  0xffff
 #define BUCKET_UNKNOWN 0xffffffff
 #define TEXT_BYTES     84
-#define FLAG_KILLED    1 /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
-#define FLAG_COUNTERS  2 /* extra holds packets and bytes of both directions */
-#define FLAG_TEXT      4 /* extra holds the kernel's own words */
-#define FLAG_CONTESTED 8 /* free: its tuple was taken when it came to confirm */
+#define FLAG_KILLED    1  /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
+#define FLAG_COUNTERS  2  /* extra holds packets and bytes of both directions */
+#define FLAG_TEXT      4  /* extra holds the kernel's own words */
+#define FLAG_CONTESTED 8  /* free: its tuple was taken when it came to confirm */
+#define FLAG_ENTRY     16 /* invalid: the packet belongs to a known entry */
+#define FLAG_REPLY     32 /* and goes in its reply direction */
 
 /* One size for every record, so that the ring reads as an array. */
 struct record {
@@ -69,7 +71,7 @@ struct record {
 	u8 kind;
 	u8 reason;
 	u8 reply_only; /* entry has no original node in the table (IPS_NAT_CLASH) */
-	u8 has_ct;     /* raw is a whole nf_conn; else only the original tuple in its place */
+	u8 has_ct;     /* raw is 1: a whole nf_conn; 2: the original tuple and the zone; 0: the tuple alone */
 	u8 flags;
 	u8 hook;	      /* invalid, error: netfilter hook number */
 	u8 comm[16];	      /* name of pid's thread */
@@ -181,9 +183,11 @@ static __always_inline void copy_entry(struct record *record, u64 ct)
 	record->netns = netns_inum(*(u64 *)(record->raw + CT_NET));
 }
 
-/* A packet without an entry: only the tuple, where the entry would have it. */
-static __always_inline void copy_tuple(struct record *record, u64 net, u64 tuple)
+/* A packet without an entry: only tuple and zone, where the entry would have them. */
+static __always_inline void copy_tuple(struct record *record, u64 net, u64 zone, u64 tuple)
 {
+	record->has_ct = 2;
+	*(u16 *)(record->raw + CT_ZONE) = read_u16(zone);
 	bpf_probe_read_kernel(record->raw + CT_TUPLEHASH + TH_TUPLE, TUPLE_BYTES, (void *)tuple);
 	record->netns = netns_inum(net);
 }

@@ -60,8 +60,7 @@ static __always_inline int on_alloc(u64 net, u64 zone, u64 tuple, u32 hash, u64 
 	record = reserve(refused ? KIND_DROP : KIND_EVICTOR);
 	if (!record)
 		return 0;
-	copy_tuple(record, net, tuple);
-	*(u16 *)(record->raw + CT_ZONE) = read_u16(zone);
+	copy_tuple(record, net, zone, tuple);
 	copy_process(record);
 	record->token = outcome.token;
 	record->reason = full && !outcome.token ? DROP_TABLE_FULL : DROP_NO_MEMORY;

@@ -91,6 +91,21 @@ static __always_inline void copy_packet_tuple(struct record *record, u64 skb)
 	}
 }
 
+/* Which way a packet goes of the entry that the kernel had found for it. */
+static __always_inline void copy_direction(struct record *record, u64 ct)
+{
+	u8 *tuple = record->raw + CT_TUPLEHASH + TH_TUPLE;
+	u64 original = ct + CT_TUPLEHASH + TH_TUPLE;
+
+	record->ct = ct;
+	record->flags |= FLAG_ENTRY;
+	record->has_ct = 2;
+	*(u16 *)(record->raw + CT_ZONE) = read_u16(ct + CT_ZONE);
+	if (read_u16(original + TUPLE_SPORT) != *(u16 *)(tuple + TUPLE_SPORT) ||
+	    read_u32(original + TUPLE_SRC) != *(u32 *)(tuple + TUPLE_SRC))
+		record->flags |= FLAG_REPLY;
+}
+
 static __always_inline void send_invalid(u64 skb, u64 net, u64 state)
 {
 	struct words *words = said.lookup(&skb);
@@ -107,7 +122,8 @@ static __always_inline void send_invalid(u64 skb, u64 net, u64 state)
 	device = read_u64(state + STATE_IN);
 	copy_device(record, device ? device : read_u64(state + STATE_OUT));
 	if (words) {
-		record->ct = words->ct;
+		if (words->ct)
+			copy_direction(record, words->ct);
 		if (words->error)
 			record->reason = DROP_ERROR;
 		if (words->text[0]) {

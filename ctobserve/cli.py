@@ -22,6 +22,7 @@ class Commands(click.Group):
         "list": "list:list_entries",
         "buckets": "buckets",
         "drops": "drops",
+        "verify": "verify",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -13,7 +13,7 @@ from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries
 
 HEADER_BYTES = 200
 TEXT_BYTES = 84
-FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CONTESTED = 1, 2, 4, 8
+FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CONTESTED, FLAG_ENTRY, FLAG_REPLY = 1, 2, 4, 8, 16, 32
 Records = npt.NDArray[np.void]
 
 
@@ -108,6 +108,7 @@ def entries_of(records: Records) -> Entries:
     for name in ("ct", "netns", "bucket", "chain", "reply_only", "has_ct"):
         entries[name] = records[name]
     entries["seen_ns"] = records["ts"]
+    entries["zone"] = np.where(records["has_ct"], records["zone"], 0)
     entries["l3num"] = records["l3num0"]
     entries["protonum"] = records["protonum0"]
     entries["addr"][:, 0] = records["src0"]
@@ -125,7 +126,7 @@ def entries_of(records: Records) -> Entries:
 
 
 def _copy_whole(records: Records, entries: Entries) -> None:
-    for name in ("status", "timeout", "mark", "zone", "zone_dir", "master"):
+    for name in ("status", "timeout", "mark", "zone_dir", "master"):
         entries[name] = records[name]
     entries["tcp_state"] = np.where(entries["protonum"] == TCP, records["tcp_state"], 0)
     entries["addr"][:, 2] = records["src1"]

@@ -29,7 +29,7 @@ ENTRY = np.dtype(
         ("tcp_state", "u1"),
         ("reply_only", "u1"),  # no original node in the table (IPS_NAT_CLASH)
         ("zone_dir", "u1"),
-        ("has_ct", "u1"),  # 0: only the original tuple is known
+        ("has_ct", "u1"),  # 1: all is known; 2: only original tuple and zone; 0: the tuple alone
     ],
 )
 Entries = npt.NDArray[np.void]

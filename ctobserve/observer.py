@@ -26,6 +26,7 @@ POLL_S = 0.02
 RESIZED = 0xFFFFFFFF
 WALK_TRIES = 5
 BUCKET_TRIES = 8
+CHECK_NS = 1_000_000_000
 DEFAULT_RING_MIB = 32
 
 
@@ -68,6 +69,9 @@ class Observer:
         self.walked_ns = 0
         self.unread = 0
         self.resized = False
+        self.uncertain_ns = 0
+        self._lost_known = 0
+        self._checked_ns = 0
         self._pending: list[Records] = []
 
     def __enter__(self) -> Observer:
@@ -147,17 +151,32 @@ class Observer:
     def watch(self, ended: Callable[[], bool]) -> Iterator[Records]:
         """Poll until `ended`, yielding what is not empty; walks again after a resize."""
         while not ended():
-            if self.resized:
-                self.seed()
+            self._repair()
             if self._listener.listening:
                 self._listener.renew()
             records = self.poll()
             if len(records):
                 yield records
             time.sleep(POLL_S)
+        self._repair(at_once=True)
         records = self.poll()
         if len(records):
             yield records
+
+    def _repair(self, at_once: bool = False) -> None:
+        """Walk again when the hash was resized, or records were lost; the time in which the table was wrong is added up."""
+        if not self.walked_ns:
+            return
+        now = time.monotonic_ns()
+        if self.resized:
+            self.seed()
+        elif at_once or now - self._checked_ns > CHECK_NS:
+            lost = sum(self.lost().values())
+            if lost != self._lost_known:
+                self._lost_known = lost
+                self.seed()
+                self.uncertain_ns += time.monotonic_ns() - max(self._checked_ns, self.started_ns)
+            self._checked_ns = time.monotonic_ns()
 
     def seed(self) -> Merge:
         """Fill or repair the table by a walk, keeping what events say meanwhile."""

@@ -180,6 +180,7 @@ class Session:
             "events_lost": sum(lost.values()),
             "lost_by_kind": lost,
             "table_age_s": round((now - walked) / NS_PER_S, 3) if walked else None,
+            "table_uncertain_s": round(self.observer.uncertain_ns / NS_PER_S, 3),
             "buckets_unread": self.observer.unread,
         }
 

@@ -10,7 +10,17 @@ import numpy as np
 
 from ctobserve.clock import NS_PER_S, Clock
 from ctobserve.departures import Departure, Departures
-from ctobserve.events import FLAG_CONTESTED, FLAG_COUNTERS, FLAG_TEXT, DropReason, Kind, Records, entries_of
+from ctobserve.events import (
+    FLAG_CONTESTED,
+    FLAG_COUNTERS,
+    FLAG_ENTRY,
+    FLAG_REPLY,
+    FLAG_TEXT,
+    DropReason,
+    Kind,
+    Records,
+    entries_of,
+)
 from ctobserve.filters import Filter
 from ctobserve.kernel import Symbols
 from ctobserve.render.rows import Row, entry_rows
@@ -107,7 +117,7 @@ class Happenings:
         if kind == Kind.INSERT:
             self._births[ct] = ts
         event: Row = {"event": NAMES[Kind(kind)], "ts": self._clock.iso(ts)} | row
-        event["master"] = self._masters.get(int(record["master"])) if record["has_ct"] and record["master"] else None
+        event["master"] = self._masters.get(int(record["master"])) if record["has_ct"] == 1 and record["master"] else None
         if kind == Kind.DROP:
             return self._drop(record, event, ts, ct)
         if departure:
@@ -125,6 +135,7 @@ class Happenings:
         drop = event | {
             "reason": reason.name.lower(),
             "cpu": int(record["cpu"]),
+            "direction": _direction(record, reason),
             "process": _process(record),
             "interface": record["device"].decode(errors="replace") if record["ifindex"] else None,
             "hook": HOOKS[record["hook"]] if reason in (DropReason.INVALID, DropReason.ERROR) else None,
@@ -161,6 +172,15 @@ def _verdict(verdict: str, ts: int, since: int) -> Row:
 
 def _process(record: Any) -> Row | None:
     return {"pid": int(record["pid"]), "comm": record["comm"].decode(errors="replace")} if record["pid"] else None
+
+
+def _direction(record: Any, reason: DropReason) -> str | None:
+    """Of the packet: only an entry's first packet asks for room or comes to confirm; an invalid one may belong to no entry."""
+    if reason not in (DropReason.INVALID, DropReason.ERROR):
+        return "original"
+    if not record["flags"] & FLAG_ENTRY:
+        return None
+    return "reply" if record["flags"] & FLAG_REPLY else "original"
 
 
 def _text(record: Any) -> str | None:

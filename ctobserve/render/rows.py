@@ -61,13 +61,14 @@ def entry_rows(entries: Entries, clock: Clock) -> list[Row]:
         strict=True,
     )
     rows = []
-    for netns, l3, proto, zone, mark, status, state, whole, src0, dst0, src1, dst1, port, bucket, chain, left, still in columns:
+    for netns, l3, proto, zone, mark, status, state, known, src0, dst0, src1, dst1, port, bucket, chain, left, still in columns:
+        whole = known == 1
         row: Row = {
             "netns": netns or None,
             "l3": L3.get(l3, str(l3)),
             "proto": protocol_name(proto),
             "protonum": proto,
-            "zone": zone if whole else None,
+            "zone": zone if known else None,
             "mark": mark if whole else None,
             "original": _endpoint(proto, src0, dst0, port[0], port[1]),
             "reply": _endpoint(proto, src1, dst1, port[2], port[3]) if whole else None,

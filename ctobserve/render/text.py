@@ -159,6 +159,21 @@ def _sums(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
+def verify_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
+    """Equal or not, and every lasting difference by name."""
+    beside = "" if report["netlink"] is None else ", and netlink dumps"
+    verdict = "EQUAL" if report["equal"] else "NOT EQUAL"
+    yield f"{verdict}: {report['ours']} entries here, {report['kernel']} in a walk of the kernel's table{beside}"
+    for side, words in (("only_ours", "only here"), ("only_kernel", "only in the kernel")):
+        for row in report[side]:
+            yield f"  {words}: {_netns(row, netns)} {row['proto']} {short(row['original'])}{nat(row)} {flags(row)}"
+    for item in report["field_diffs"]:
+        yield f"  {item['ct']} {item['field']}: here {item['ours']}, kernel {item['kernel']}"
+    if report["netlink"] and any(report["netlink"].values()):
+        counts = report["netlink"]
+        yield f"  netlink: {counts['only_ours']} entries only here, {counts['only_kernel']} only in the dumps"
+
+
 def check_lines(report: Mapping[str, Any]) -> Iterable[str]:
     """Findings, then the hooks that will be used."""
     marks = {True: "ok", False: "MISSING", None: "partly"}

@@ -83,6 +83,14 @@ class Running:
         while len(self.lines()) < lines and time.monotonic() < end:
             time.sleep(0.1)
 
+    def pause(self) -> None:
+        """Stop reading: the ring fills."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on."""
+        self.process.send_signal(signal.SIGCONT)
+
     def end(self, code: int = 0) -> str:
         """Ctrl-C; its output. A process that leaves with another code fails the test."""
         self.process.send_signal(signal.SIGINT)

@@ -74,6 +74,7 @@ def test_table_full_says_what_early_drop_looked_at(net, sysctl, start):
     assert set(looked) <= windows(space, 512)
     sender = {"pid": os.getpid(), "comm": Path("/proc/self/comm").read_text().strip()}
     assert [drop["process"] for drop in report["drops"]] == [sender] * FULL
+    assert {(drop["direction"], drop["zone"]) for drop in report["drops"]} == {("original", 0)}
     for one in sockets:
         one.close()
 

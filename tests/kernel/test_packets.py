@@ -75,6 +75,7 @@ def test_invalid_packets_have_tuple_and_the_kernels_words(net, start, form):
     assert len(outside) == 11
     assert {(row["original"]["src"], row["original"]["sport"], row["hook"]) for row in outside} == {(source, port, "output")}
     assert {row["text"].split(" upper bound")[0] for row in outside} == {"SEQ is over"}
+    assert {(row["direction"], row["zone"]) for row in outside} == {("original", 0)}
     flags = [row for row in found[server.inum] if row["original"]["dport"] == 80]
     assert {row["text"] for row in flags} == {"invalid tcp flag combination"}
     assert {(row["hook"], row["interface"]) for row in flags} == {("prerouting", "v1b")}

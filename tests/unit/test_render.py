@@ -74,6 +74,7 @@ def test_expired_entries_have_no_negative_time():
 def test_a_tuple_only_record_has_unknowns_not_zeros():
     row = events(record(Kind.DROP, 0, has_ct=0, reason=DropReason.TABLE_FULL))[0]
     assert row["event"] == "drop" and row["reason"] == "table_full"
+    assert row["direction"] == "original"
     assert all(row[name] is None for name in ("reply", "zone", "mark", "timeout_s", "tcp_state"))
     assert row["bucket"] == row["chain"] == {"original": None, "reply": None}
 

@@ -1,0 +1,81 @@
+"""Is our table the kernel's? Differences by name, and only those that last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ctobserve.model import Entries
+
+# What must be equal of an entry that both have; timeouts and states move with every packet and are taken from the walk.
+FIELDS = ("netns", "zone", "l3num", "protonum", "addr", "port", "bucket", "reply_only", "master")
+Key = tuple[int | bytes, ...]
+
+
+@dataclass
+class Differences:
+    """Entries that one side lacks, and fields that differ: (address, field, ours, kernel's)."""
+
+    only_ours: Entries
+    only_kernel: Entries
+    fields: list[tuple[int, str, object, object]] = field(default_factory=list)
+
+    def names(self) -> set[tuple[int, str]]:
+        """What identifies each difference, to see whether it is there again."""
+        mine = {(int(ct), "only_ours") for ct in self.only_ours["ct"]}
+        theirs = {(int(ct), "only_kernel") for ct in self.only_kernel["ct"]}
+        return mine | theirs | {(ct, name) for ct, name, _, _ in self.fields}
+
+    def only(self, names: set[tuple[int, str]]) -> Differences:
+        """Those differences alone."""
+        keep_ours = np.array([(int(ct), "only_ours") in names for ct in self.only_ours["ct"]], np.bool_)
+        keep_kernel = np.array([(int(ct), "only_kernel") in names for ct in self.only_kernel["ct"]], np.bool_)
+        fields = [item for item in self.fields if item[:2] in names]
+        return Differences(self.only_ours[keep_ours], self.only_kernel[keep_kernel], fields)
+
+
+def compare(ours: Entries, kernel: Entries) -> Differences:
+    """Two tables by address of the entries; rows in flux must have been taken out of both before."""
+    ours, kernel = ours[np.argsort(ours["ct"])], kernel[np.argsort(kernel["ct"])]
+    both = np.intersect1d(ours["ct"], kernel["ct"])
+    found = Differences(ours[~np.isin(ours["ct"], both)], kernel[~np.isin(kernel["ct"], both)])
+    left, right = ours[np.isin(ours["ct"], both)], kernel[np.isin(kernel["ct"], both)]
+    for name in FIELDS:
+        differ = (left[name] != right[name]).reshape(len(both), -1).any(axis=1)
+        for mine, theirs in zip(left[differ], right[differ], strict=True):
+            found.fields.append((int(mine["ct"]), name, mine[name].tolist(), theirs[name].tolist()))
+    return found
+
+
+def lasting(look: Callable[[], Differences], pause: Callable[[], None], rounds: int) -> Differences:
+    """Look again until no difference is left, or `rounds` are over: what was not there each time was an entry in flux."""
+    found = look()
+    names = found.names()
+    for _ in range(rounds - 1):
+        if not names:
+            break
+        pause()
+        found = look()
+        names &= found.names()
+    return found.only(names)
+
+
+def keys(entries: Entries) -> set[Key]:
+    """Entries as a netlink dump would identify them: namespace, zone where it holds for both directions, both tuples.
+
+    Reply-only entries (IPS_NAT_CLASH) are left out: a dump walks original nodes and never shows them.
+    """
+    shown = entries[entries["reply_only"] == 0]
+    addresses = shown["addr"].reshape(len(shown), 4, 16)
+    rows = zip(
+        shown["netns"].tolist(),
+        np.where(shown["zone_dir"] == 3, shown["zone"], 0).tolist(),
+        shown["l3num"].tolist(),
+        shown["protonum"].tolist(),
+        (row.tobytes() for row in addresses),
+        shown["port"].tolist(),
+        strict=True,
+    )
+    return {(netns, zone, l3num, proto, packed, *ports) for netns, zone, l3num, proto, packed, ports in rows}

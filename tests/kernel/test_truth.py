@@ -1,0 +1,67 @@
+"""The table proves itself: equal after churn, after loss, after resize; and what was lost is counted exactly."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+from tests.kernel.world import open_tcp, send_udp
+
+RING_MIB = 1
+
+
+def test_equal_under_churn_and_after_flush_and_resize(net, sysctl, start, report):
+    one, two = net.space("one"), net.space("two")
+    _, far = net.link(one, two)
+    running = start("verify", "--json", "--duration", "600")
+    sockets = open_tcp(two, one, far, 4040, 41)
+    sockets += open_tcp(two, one, "fd00:1::2", 4141, 37)
+    one.run("ping", "-c1", far)
+    one.run("ping", "-6", "-c1", "fd00:1::2")
+    send_udp(one, 2003, target=far)
+    two.run("conntrack", "-F")
+    sysctl("nf_conntrack_buckets", 32768)
+    send_udp(one, 1009, first_port=20000, target=far, source_port=6000)
+    one.run("conntrack", "-D", "-p", "udp", "--sport", "6000")
+    one.run("conntrack", "-I", "-p", "udp", "-s", "10.9.9.9", "-d", "10.9.9.8", "--sport", "1", "--dport", "2", "-t", "600")
+    # And some that come and go while both tables are compared.
+    churn = threading.Thread(target=lambda: [send_udp(two, 307, first_port=40000, source_port=7000) for _ in range(5)])
+    churn.start()
+    found = json.loads(running.end())
+    churn.join()
+    assert found["equal"], found
+    assert (found["only_ours"], found["only_kernel"], found["field_diffs"]) == ([], [], [])
+    assert found["netlink"] == {"only_ours": 0, "only_kernel": 0}
+    assert found["ours"] > 2003
+    assert found["meta"]["events_lost"] == 0
+    for opened in sockets:
+        opened.close()
+
+
+def test_a_stopped_reader_loses_an_exact_number_and_the_table_is_repaired(net, start):
+    space = net.space("loss")
+    running = start("verify", "--json", "--duration", "600", "--ring-mib", str(RING_MIB))
+    running.pause()
+    send_udp(space, 5003)
+    running.resume()
+    found = json.loads(running.end())
+    assert found["meta"]["lost_by_kind"].keys() == {"insert"}
+    lost = found["meta"]["events_lost"]
+    assert lost > 0
+    assert found["meta"]["events_seen"] + lost == 5003
+    assert found["equal"], found
+    assert found["ours"] == found["kernel"] >= 5003
+    assert found["meta"]["table_uncertain_s"] > 0
+
+
+def test_lost_records_are_an_exit_code_when_asked_for(net, start):
+    space = net.space("loss")
+    running = start(
+        "events", "--json", "--events", "insert", "--fail-on-loss", "--ring-mib", str(RING_MIB), "--netns", space.name
+    )
+    running.pause()
+    send_udp(space, 5003)
+    running.resume()
+    received = len(running.end(code=5).splitlines())
+    (said,) = [line for line in running.errors.splitlines() if "records were lost" in line]
+    assert int(said.split()[1]) + received == 5003
