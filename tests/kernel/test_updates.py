@@ -70,15 +70,13 @@ def test_nothing_that_conntrack_sees_escapes_us(net, start, tmp_path):
     send_udp(space, 101)
     space.run("conntrack", "-I", "-p", "udp", "-s", "10.9.9.9", "-d", "10.9.9.8", "--sport", "1", "--dport", "2", "-t", "60")
     space.run("conntrack", "-F")
-    # A TCP connection has 1 NEW, 6 UPDATE and 1 DESTROY; the others begin and end.
-    expected = 31 * 8 + 101 * 2 + 2
     end = time.monotonic() + 60
-    while heard_file.read_bytes().count(b"\n") < expected and time.monotonic() < end:
+    while heard_file.read_bytes().count(b"[DESTROY]") < 31 + 101 + 1 and time.monotonic() < end:
         time.sleep(0.2)
     theirs.terminate()
     theirs.wait()
     seen = heard_file.read_text().splitlines()
-    running.wait_for(expected)
+    running.wait_for(len(seen))
     ours = Counter((event["event"], *ends(event)) for event in running.events())
     names = {"NEW": "insert", "UPDATE": "update", "DESTROY": "destroy"}
     heard: Counter = Counter()
@@ -86,7 +84,8 @@ def test_nothing_that_conntrack_sees_escapes_us(net, start, tmp_path):
         kind = re.search(r"\[(NEW|UPDATE|DESTROY)\]", line)
         assert kind, line
         heard[names[kind.group(1)], *re.findall(r"(?:src|dst|sport|dport)=(\S+)", line)[:4]] += 1
-    assert sum(heard.values()) == expected
+    # A TCP connection has 1 NEW, up to 6 UPDATE (the kernel may tell of two changes at once) and 1 DESTROY.
+    assert sum(heard.values()) > 31 * 6 + 101 * 2 + 2
     assert heard == ours
 
 
