@@ -100,7 +100,8 @@ class Table:
         known = np.isin(theirs["ct"], mine["ct"])
         kept = theirs[known]
         if len(kept):
-            order = np.argsort(mine["ct"])
+            # Stable sorts throughout: NumPy 2's vectorised argsort gives wrong orders on emulated CPUs (QEMU 7.2, AVX2).
+            order = np.argsort(mine["ct"], kind="stable")
             at = order[np.searchsorted(mine["ct"], kept["ct"], sorter=order)]
             kept["seen_ns"] = mine["seen_ns"][at]
             kept["chain"] = mine["chain"][at]

@@ -38,7 +38,7 @@ class Differences:
 
 def compare(ours: Entries, kernel: Entries) -> Differences:
     """Two tables by address of the entries; rows in flux must have been taken out of both before."""
-    ours, kernel = ours[np.argsort(ours["ct"])], kernel[np.argsort(kernel["ct"])]
+    ours, kernel = ours[np.argsort(ours["ct"], kind="stable")], kernel[np.argsort(kernel["ct"], kind="stable")]
     both = np.intersect1d(ours["ct"], kernel["ct"])
     found = Differences(ours[~np.isin(ours["ct"], both)], kernel[~np.isin(kernel["ct"], both)])
     left, right = ours[np.isin(ours["ct"], both)], kernel[np.isin(kernel["ct"], both)]
