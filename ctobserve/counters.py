@@ -36,7 +36,7 @@ def read(only: int | None = None) -> Reading:
         if only in (None, inum):
             try:
                 cpus = run_inside(space, _read_here)
-            except CtobserveError:
+            except (CtobserveError, OSError):
                 continue
             for cpu, values in enumerate(cpus):
                 found[inum, cpu] = Counter({name: value for name, value in values.items() if name in NAMES})

@@ -65,28 +65,37 @@ def resolve(choice: str) -> int | None:
 
 
 def run_inside(space: Namespace, function: Callable[[], T]) -> T:
-    """Result of `function`, called in a thread that entered the namespace; raises CtobserveError when it cannot."""
+    """Result of `function`, called in a thread that entered the namespace; its exceptions are ours.
+
+    Raises CtobserveError when the namespace cannot be entered, because it is gone or we are not root.
+    """
     outcome: list[T] = []
     failure: list[BaseException] = []
 
-    def enter() -> None:
+    def work() -> None:
         try:
-            libc = ctypes.CDLL(None, use_errno=True)
-            fd = os.open(space.path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if libc.setns(fd, CLONE_NEWNET) < 0:
-                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-            finally:
-                os.close(fd)
+            _enter(space)
             outcome.append(function())
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=enter)
+    thread = threading.Thread(target=work)
     thread.start()
     thread.join()
     if failure:
-        if isinstance(failure[0], OSError):
-            raise CtobserveError(f"cannot look into network namespace {space.label}: {failure[0]}") from failure[0]
         raise failure[0]
     return outcome[0]
+
+
+def _enter(space: Namespace) -> None:
+    """setns(2) of this thread."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        fd = os.open(space.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if libc.setns(fd, CLONE_NEWNET) < 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise CtobserveError(f"cannot look into network namespace {space.label}: {error.strerror}") from error

@@ -86,7 +86,7 @@ def _beside_netlink(session: Session) -> tuple[set[Key], set[Key]]:
         for inum, space in spaces.items():
             try:
                 dumped |= {(inum, *key) for key in run_inside(space, netlink.dump)}
-            except CtobserveError:
+            except (CtobserveError, OSError):
                 continue
         session.observer.poll()
         ours = {key for key in keys(session.observer.table.entries()) if key[0] in spaces}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import secrets
 import socket
 import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+from ctobserve.netns import Namespace, run_inside
 
 T = TypeVar("T")
 CTOBSERVE = (sys.executable, "-m", "ctobserve")
@@ -66,25 +66,7 @@ class Space:
 
     def inside(self, function: Callable[[], T]) -> T:
         """Call in a thread that lives in this namespace."""
-        result: list[T] = []
-        errors: list[BaseException] = []
-
-        def enter() -> None:
-            try:
-                libc = ctypes.CDLL(None, use_errno=True)
-                fd = os.open(self.path, os.O_RDONLY)
-                assert libc.setns(fd, 0x40000000) == 0
-                os.close(fd)
-                result.append(function())
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=enter)
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
-        return result[0]
+        return run_inside(Namespace(self.inum, self.path), function)
 
     def counters(self) -> dict[str, int]:
         """`conntrack -S`, summed over CPUs."""
