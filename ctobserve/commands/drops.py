@@ -86,7 +86,7 @@ def drops(request: Request, invalid: bool) -> None:
 
 def _show(rows: list[Row], request: Request, session: Session) -> None:
     if rows and not request.json:
-        labels = session.labels()
+        labels = session.labels_for(rows)
         for row in rows:
             out(event_line(row, labels))
 

@@ -57,18 +57,16 @@ class _Shown:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._labels = session.labels()
         self._left = session.request.limit
 
     def rows(self, rows: list[Row]) -> bool:
         """True when the limit is reached."""
-        if any(row["netns"] not in self._labels for row in rows):
-            self._labels |= self._session.labels()
         if self._left is not None:
             rows = rows[: self._left]
             self._left -= len(rows)
+        labels = self._session.labels_for(rows)
         for row in rows:
-            out(line(row) if self._session.request.json else event_line(row, self._labels))
+            out(line(row) if self._session.request.json else event_line(row, labels))
         return self._left == 0
 
     def packets(self) -> None:
@@ -82,7 +80,7 @@ class _Shown:
             if self._session.request.filter.netns in (None, netns):
                 row = {"event": "packets", "ts": now.iso(now.monotonic_ns), "netns": netns, "hook": NF_HOOKS[hook]}
                 row |= {"state": name, "packets": count}
-                out(line(row) if self._session.request.json else packet_line(row, self._labels))
+                out(line(row) if self._session.request.json else packet_line(row, self._session.labels_for([row])))
 
 
 def _chosen(choice: str | None) -> set[str]:

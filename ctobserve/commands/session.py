@@ -21,6 +21,7 @@ from ctobserve.events import Records
 from ctobserve.hooks import Purpose
 from ctobserve.netns import Namespace
 from ctobserve.observer import DEFAULT_RING_MIB, Observer, Options
+from ctobserve.render.rows import Row
 from ctobserve.render.text import summary_line
 
 Command = Callable[..., Any]
@@ -140,6 +141,7 @@ class Session:
         self.observer = observer
         self._stop = stop
         self.clock = observer.started
+        self._labels: dict[int, str] = {}
 
     def ready(self) -> None:
         """Everything is attached and seeded: from now on Ctrl-C ends with a summary; tell who waits for us."""
@@ -160,6 +162,13 @@ class Session:
     def labels(self) -> dict[int, str]:
         """What text calls each namespace."""
         return {inum: space.label for inum, space in self.spaces().items()}
+
+    def labels_for(self, rows: list[Row]) -> dict[int, str]:
+        """The same for a stream: looked up again only when a namespace appears that was not met before."""
+        fresh = {row["netns"] for row in rows} - self._labels.keys() - {None}
+        if fresh:
+            self._labels |= {inum: str(inum) for inum in fresh} | self.labels()
+        return self._labels
 
     def meta(self) -> dict[str, Any]:
         """The meta block of every JSON document."""
