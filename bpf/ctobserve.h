@@ -41,7 +41,6 @@ enum drop_reason {
 #define IPS_NAT_CLASH  (1 << 12)
 #define CTINFO_MASK    7ULL
 #define NF_DROP	       0
-#define NF_ACCEPT      1
 #define CHAIN_LIMIT    1024 /* nodes; a longer chain is reported as unknown */
 #define CHAIN_UNKNOWN  0xffff
 #define BUCKET_UNKNOWN 0xffffffff

@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 UNKNOWN_BUCKET = 0xFFFFFFFF
 UNKNOWN_CHAIN = 0xFFFF
-ORIGINAL, REPLY = 0, 1
 
 # One entry (nf_conn) in 136 bytes. Pairs are (original, reply); addresses and ports are src, dst of original, src, dst of reply.
 ENTRY = np.dtype(
@@ -53,8 +52,7 @@ STATUS = (
     "offload",
     "hw_offload",
 )
-IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED, IPS_DYING = 1 << 1, 1 << 2, 1 << 3, 1 << 9
-IPS_NAT_CLASH = 1 << 12
+IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED = 1 << 1, 1 << 2, 1 << 3
 
 # enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h
 TCP_STATES = (

@@ -30,14 +30,6 @@ def stats() -> list[dict[str, int]]:
         ]
 
 
-def count() -> int:
-    """Entries of our network namespace, as `conntrack -C` (ctnetlink_stat_ct)."""
-    from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
-
-    with NFCTSocket() as opened:
-        return next(int(message.get_attr("CTA_STATS_GLOBAL_ENTRIES")) for message in opened.count())
-
-
 def dump() -> list[tuple[int | bytes, ...]]:
     """Entries of our network namespace as `conntrack -L` gets them (ctnetlink_dump_table), which reaps expired ones.
 

@@ -35,11 +35,6 @@ class Ring:
         """Bytes reserved and not read yet."""
         return int(self._producer[0]) - int(self._consumer[0])
 
-    @property
-    def capacity(self) -> int:
-        """Records that fit."""
-        return self._size // self._stride
-
     def drain(self) -> npt.NDArray[np.uint8]:
         """Copy of all finished records, shape (n, record_bytes), in the kernel's order; they leave the ring.
 

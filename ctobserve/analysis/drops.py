@@ -30,10 +30,15 @@ class Balance:
 
 
 def balance(reasons: Counter[str], kernel: Counter[str]) -> Balance:
-    """Compare; `reasons` are drop reasons, `early_drop` for evicted entries, `clash_resolved` for packets that were kept."""
+    """Compare; `reasons` are drop reasons, `early_drop` for evicted entries, `clash_resolved` for packets that were kept.
+
+    A counter that could not be read is not compared: unknown is not 0.
+    """
     explained: Counter[str] = Counter()
     for reason, count in reasons.items():
         for counter in COUNTED.get(reason, ()):
             explained[counter] += count
-    unaccounted = {name: kernel[name] - explained[name] for name in LOSS_COUNTERS if kernel[name] != explained[name]}
+    unaccounted = {
+        name: kernel[name] - explained[name] for name in LOSS_COUNTERS if name in kernel and kernel[name] != explained[name]
+    }
     return Balance(dict(sorted(reasons.items())), dict(sorted(kernel.items())), unaccounted)

@@ -149,6 +149,9 @@ def balance_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterab
     kernel = ", ".join(f"{name} +{count}" for name, count in report["kernel_counters"].items() if count)
     rest = ", ".join(f"{name} {count:+}" for name, count in report["unaccounted"].items())
     yield f"By reason:       {_sums(report['by_reason']) or 'nothing was lost'}{kept}"
+    if not report["kernel_counters"]:
+        yield "Kernel counters: not readable here, so nothing can be compared"
+        return
     yield f"Kernel counters: {kernel or 'none moved'}"
     yield f"Unaccounted:     {rest or 'nothing: our reasons explain every count'}"
     if {"invalid", "error"} & set(report["unaccounted"]):

@@ -52,3 +52,5 @@ def test_balance_explains_overlapping_counters():
     kernel["invalid"] = 6
     kernel["drop"] = 6
     assert balance(reasons, kernel).unaccounted == {"drop": -1, "invalid": 6}
+    del kernel["chaintoolong"], kernel["drop"]
+    assert balance(reasons, kernel).unaccounted == {"invalid": 6}, "a counter that cannot be read is unknown, not 0"
