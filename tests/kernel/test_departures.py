@@ -123,13 +123,13 @@ def test_a_related_entry_names_its_master(net, start, report):
         " chain out { type filter hook output priority 0; tcp dport 21 ct helper set std; }; }"
     )
     running = start("events", "--json", "--events", "insert", "--netns", client.name)
-    control, peer, *_ = sockets = open_tcp(server, client, target, 21)
+    control, peer, *_ = open_tcp(server, client, target, 21)
     # The helper looks for commands only behind a line end that it has seen.
     peer.sendall(b"220 ready\r\n")
     control.recv(100)
     peer.sendall(b"227 Entering Passive Mode (10,1,0,2,200,7).\r\n")
     control.recv(100)
-    sockets += open_tcp(server, client, target, 200 * 256 + 7)
+    open_tcp(server, client, target, 200 * 256 + 7)
     running.wait_for(2)
     first, second = running.events()
     assert first["master"] is None
@@ -138,5 +138,3 @@ def test_a_related_entry_names_its_master(net, start, report):
     assert second["master"] == first["original"]
     listed = {entry["original"]["dport"]: entry for entry in report("list", "--netns", client.name)["entries"]}
     assert listed[51207]["master"] == listed[21]["original"] and "helper" in listed[21]["status"]
-    for one in sockets:
-        one.close()

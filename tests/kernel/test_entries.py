@@ -103,14 +103,14 @@ def test_protocols_families_and_nat_as_conntrack_lists_them(net, report):
         f" chain pre {{ type nat hook prerouting priority dstnat; tcp dport 8080 dnat to {target}:80; }}\n"
         f" chain post {{ type nat hook postrouting priority srcnat; ip saddr {near} masquerade; }}\n }}"
     )
-    sockets = open_tcp(server, client, target, 4040)
-    sockets += open_tcp(server, client, "fd00:2::2", 4141)
+    open_tcp(server, client, target, 4040)
+    open_tcp(server, client, "fd00:2::2", 4141)
 
     def through_dnat() -> socket.socket:
         return socket.create_connection((gate, 8080), 30)
 
     listener = server.inside(lambda: socket.create_server((target, 80)))
-    sockets += [client.inside(through_dnat), listener]
+    client.sockets += [client.inside(through_dnat), listener]
     client.run("ping", "-c1", target)
     client.run("ping", "-6", "-c1", "fd00:2::2")
 
@@ -133,8 +133,6 @@ def test_protocols_families_and_nat_as_conntrack_lists_them(net, report):
     assert "src_nat" in snat["status"] and "dst_nat" not in snat["status"]
     assert (snat["original"]["src"], snat["reply"]["dst"]) == (near, far)
     assert by_port[4141]["l3"] == "ipv6" and by_port[4141]["tcp_state"] == "ESTABLISHED"
-    for one in sockets:
-        one.close()
 
 
 def test_entries_before_us_are_seeded_and_the_dead_leave(net):

@@ -47,6 +47,7 @@ class Space:
         run("ip", "netns", "add", self.name)
         self.path = Path("/run/netns") / self.name
         self.inum = self.path.stat().st_ino
+        self.sockets: list[socket.socket] = []
         self.run("ip", "link", "set", "lo", "up")
         self.nft("\n".join(TRACKING.format(hook=hook) for hook in ("input", "output", "forward")))
         # Emulated CPUs are slow: nothing may expire while a test looks at it.
@@ -96,6 +97,8 @@ class Net:
 
     def __exit__(self, *_: object) -> None:
         for space in self._spaces:
+            for one in space.sockets:
+                one.close()
             run("ip", "netns", "del", space.name, check=False)
 
     def space(self, role: str) -> Space:
@@ -133,7 +136,7 @@ def send_udp(space: Space, count: int, first_port: int = 10000, target: str = "1
 
 
 def open_tcp(server: Space, client: Space, address: str, port: int, count: int = 1) -> list[socket.socket]:
-    """`count` established connections, kept open; the caller closes the sockets (listener last)."""
+    """`count` established connections, open until the test ends: the clients' sockets, the accepted ones, the listener."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
     def listen() -> socket.socket:
@@ -155,4 +158,6 @@ def open_tcp(server: Space, client: Space, address: str, port: int, count: int =
     listener = server.inside(listen)
     clients = client.inside(connect)
     accepted = [listener.accept()[0] for _ in range(count)]
-    return [*clients, *accepted, listener]
+    opened = [*clients, *accepted, listener]
+    client.sockets += opened
+    return opened
