@@ -5,6 +5,30 @@
  * A chain is a list of tuplehash nodes (hnnode.next is the first member); its end is an odd word that holds the bucket.
  */
 
+#define RESIZED 0xffffffff
+
+struct pass {
+	u32 generation;
+};
+
+BPF_TABLE("array", u32, struct pass, pass, 1); /* the reading under way */
+
+/*
+ * Whether this is still the table of which bucket 0 was read: nf_conntrack_hash_resize raises the generation when it begins and
+ * when it ends, and frees the old table only after programs such as ours have left it (synchronize_net).
+ */
+static __always_inline bool same_table(struct config *boot, u32 bucket, u32 size)
+{
+	u32 slot = 0, generation = boot->generation ? read_u32(boot->generation) : 0;
+	struct pass *now = pass.lookup(&slot);
+
+	if (!now || generation & 1 || read_u32(boot->buckets) != size)
+		return false;
+	if (!bucket)
+		now->generation = generation;
+	return now->generation == generation;
+}
+
 /* Nodes in this bucket's chain now. */
 static __always_inline u32 chain_length(u64 table, u32 bucket)
 {

@@ -52,6 +52,22 @@ enum drop_reason {
 #define FLAG_ENTRY     16 /* invalid: the packet belongs to a known entry */
 #define FLAG_REPLY     32 /* and goes in its reply direction */
 
+/*
+ * Choices of the user, as constants that stand out: the loader writes the chosen value over them (ctobserve/probes.py), and the
+ * verifier drops the branches that are never taken. So one compilation serves every command.
+ */
+#define CHOICE(number)                                                                                                           \
+	({                                                                                                                       \
+		u64 chosen;                                                                                                      \
+		asm volatile("%0 = 0xc401ce0000000" #number " ll" : "=r"(chosen));                                               \
+		chosen;                                                                                                          \
+	})
+#define CHAINS	 CHOICE(0) /* count chain lengths at every insert */
+#define CONFIRMS CHOICE(1) /* report accepted confirms, with the time since allocation */
+#define DETAILS	 CHOICE(2) /* destroy: by whose call, with what traffic behind it */
+#define INVALID	 CHOICE(3) /* report invalid packets */
+#define PACKETS	 CHOICE(4) /* count packets by state */
+
 /* One size for every record, so that the ring reads as an array. */
 struct record {
 	u64 ts;	       /* ns, CLOCK_MONOTONIC */
@@ -85,6 +101,7 @@ struct config {
 	u64 buckets;	    /* &nf_conntrack_htable_size */
 	u64 per_cpu_offset; /* __per_cpu_offset[] */
 	u64 preempt_count;  /* per-CPU address of the preempt count */
+	u64 generation;	    /* &nf_conntrack_generation */
 };
 
 BPF_RINGBUF_OUTPUT(ring, 1);			       /* made with the size the user wants */

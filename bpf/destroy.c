@@ -47,7 +47,6 @@ static __always_inline void copy_counters(struct record *record, u64 ct)
 	record->flags |= FLAG_COUNTERS;
 }
 
-#if DETAILS
 /* Beyond the fact: by whose call, with what traffic behind it. */
 static __always_inline void copy_circumstances(struct record *record, u64 ct)
 {
@@ -69,7 +68,6 @@ static __always_inline void copy_circumstances(struct record *record, u64 ct)
 		copy_process(record);
 	copy_counters(record, ct);
 }
-#endif
 
 int destroy(struct pt_regs *ctx)
 {
@@ -86,9 +84,8 @@ int destroy(struct pt_regs *ctx)
 	copy_entry(record, ct);
 	record->caller = read_u64(ctx->sp);
 	record->portid = ctx->si;
-#if DETAILS
-	copy_circumstances(record, ct);
-#endif
+	if (DETAILS)
+		copy_circumstances(record, ct);
 	submit(record);
 	return 0;
 }

@@ -5,11 +5,11 @@
  * Hooks:     __nf_conntrack_alloc return (table full, no memory, and who was let in after an eviction);
  *            nf_conntrack_double_lock entry (the buckets that confirm is about to check); __nf_conntrack_confirm return
  *            (clash, chaintoolong, dying), which needs insert.c's mark for clashes
- * Emits:     KIND_DROP once per lost packet; KIND_EVICTOR once per allocation that early_drop made room for; with CONFIRMS=1
+ * Emits:     KIND_DROP once per lost packet; KIND_EVICTOR once per allocation that early_drop made room for; with CONFIRMS
  *            also KIND_CONFIRM once per accepted new entry
  * Kernels:   5.10 - 7.2; 5.10 has no chaintoolong. The compiler drops double_lock's unused first argument except on 7.2
  *            (LOCK_ARG)
- * Cost:      three short programs per new entry, a record only for a lost packet (or per confirm with CONFIRMS=1)
+ * Cost:      three short programs per new entry, a record only for a lost packet (or per confirm with CONFIRMS)
  * Blind to:  packets lost by rules, routing or queues between nf_conntrack_in and confirm (destroy.c sees their entries die)
  * Tested by: tests/kernel/test_drops.py
  */
@@ -32,9 +32,7 @@ static __always_inline int on_lock(u32 bucket, u32 reply_bucket)
 	return 0;
 }
 
-#if CONFIRMS
-BPF_TABLE("lru_hash", u64, u64, allocated, 65536); /* unconfirmed nf_conn -> ts of its allocation */
-#endif
+BPF_TABLE("lru_hash", u64, u64, allocated, 65536); /* unconfirmed nf_conn -> ts of its allocation, with CONFIRMS */
 
 /*
  * A packet's new entry: allocated, perhaps after an eviction, or not. nf_conntrack_alloc (netlink, BPF) calls with hash 0 and
@@ -46,14 +44,12 @@ static __always_inline int on_alloc(u64 net, u64 zone, u64 tuple, u32 hash, u64 
 	struct outcome outcome = {};
 	struct record *record;
 	bool full;
+	u64 now;
 
-#if CONFIRMS
-	if (!refused) {
-		u64 now = bpf_ktime_get_ns();
-
+	if (CONFIRMS && !refused) {
+		now = bpf_ktime_get_ns();
 		allocated.update(&ct, &now);
 	}
-#endif
 	full = take_outcome(net, hash, &outcome);
 	if (!hash || (!refused && !full))
 		return 0;
@@ -109,15 +105,15 @@ static __always_inline void copy_long_chains(struct record *record)
 /* When a packet's new entry was allocated; 0 when we do not watch that, or were not there. */
 static __always_inline u64 take_allocation(u64 ct)
 {
-	u64 since = 0;
-#if CONFIRMS
-	u64 *ts = allocated.lookup(&ct);
+	u64 since = 0, *ts;
 
+	if (!CONFIRMS)
+		return 0;
+	ts = allocated.lookup(&ct);
 	if (ts) {
 		since = *ts;
 		allocated.delete(&ct);
 	}
-#endif
 	return since;
 }
 

@@ -7,7 +7,7 @@
  * Emits:     KIND_INSERT once per entry, KIND_MASTER before it when it has one; KIND_RESOLVED once per clash resolved;
  *            KIND_RESIZE once per change of size; leaves a mark for drops.c when a clash loses
  * Kernels:   5.10 - 7.2. IPS_CONFIRMED is set right after the insert hook (before it on 5.10, and on netlink inserts)
- * Cost:      one record per new entry; with CHAINS=1 also a walk of both chains
+ * Cost:      one record per new entry; with CHAINS also a walk of both chains
  * Blind to:  kprobe form: an insert in a softirq that interrupts another kprobe program on that CPU
  * Tested by: tests/kernel/test_entries.py, tests/kernel/test_drops.py
  */
@@ -37,9 +37,8 @@ static __always_inline int on_insert(u64 ct, u32 bucket, u32 reply_bucket)
 	copy_entry(record, ct);
 	record->bucket[0] = bucket;
 	record->bucket[1] = reply_bucket;
-#if CHAINS
-	count_chains(record, bucket == reply_bucket ? 2 : 1);
-#endif
+	if (CHAINS)
+		count_chains(record, bucket == reply_bucket ? 2 : 1);
 	submit(record);
 	return 0;
 }

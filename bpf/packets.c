@@ -5,7 +5,7 @@
  * Hooks:     nf_conntrack_in return: every tracked packet; nf_conntrack_icmpv4_error and _icmpv6_error return: ICMP;
  *            nf_ct_l4proto_log_invalid and nf_l4proto_log_invalid entry: only packets that are found bad, whether or not
  *            the sysctl has them logged
- * Emits:     KIND_DROP with reason invalid or error once per such packet (INVALID=1); counts in a per-CPU map (PACKETS=1)
+ * Emits:     KIND_DROP with reason invalid or error once per such packet (INVALID); counts in a per-CPU map (PACKETS)
  * Kernels:   5.10 - 7.2; the log functions' arguments differ (LOG_CT_FMT, LOG_FMT: where the format is)
  * Cost:      one short program per packet: attached only when asked for
  * Blind to:  the rare invalid packet that is also dropped by conntrack itself (a TCP reopen that lost a race)
@@ -159,13 +159,10 @@ static __always_inline int on_packet(u64 skb, u64 state, u32 verdict)
 
 	if (verdict == NF_DROP)
 		return 0;
-#if PACKETS
-	count_packet(net, state, nfct);
-#endif
-#if INVALID
-	if (!nfct)
+	if (PACKETS)
+		count_packet(net, state, nfct);
+	if (INVALID && !nfct)
 		send_invalid(skb, net, state);
-#endif
 	said.delete(&skb);
 	return 0;
 }

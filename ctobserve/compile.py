@@ -21,7 +21,7 @@ from ctobserve.kernel import digest
 
 SOURCES = (
     *("ctobserve.h", "attach.h", "chains.h", "insert.c", "evict.c", "destroy.c", "drops.c", "update.c", "packets.c"),
-    *("walk.c", "clock.c"),
+    *("walk.c", "lengths.c", "listed.c", "clock.c"),
 )
 PSEUDO_MAP_FD = 1
 LD_IMM64 = 0x18

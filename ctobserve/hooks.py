@@ -19,6 +19,8 @@ class Purpose(Flag):
     CONFIRMS = auto()
     INVALID = auto()
     PACKETS = auto()
+    PROC = auto()
+    NETLINK = auto()
 
 
 class Form(Enum):
@@ -94,6 +96,8 @@ HOOKS = (
     Hook("icmp_error", ("nf_conntrack_icmpv6_error",), True, PER_PACKET, "ICMPv6 packet", "ICMPv6 errors refused"),
     Hook("log_of_entry", ("nf_ct_l4proto_log_invalid",), False, Purpose.INVALID, "bad packet", "why it is invalid", True),
     Hook("log_of_packet", ("nf_l4proto_log_invalid",), False, Purpose.INVALID, "bad packet", "why it is invalid", True),
+    Hook("line", ("ct_seq_show",), False, Purpose.PROC, "entry listed", "the table, while /proc lists it", required=True),
+    Hook("filled", ("ctnetlink_fill_info",), False, Purpose.NETLINK, "entry listed", "the table, in a dump", True, required=True),
 )
 
 

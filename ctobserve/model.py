@@ -52,7 +52,7 @@ STATUS = (
     "offload",
     "hw_offload",
 )
-IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED = 1 << 1, 1 << 2, 1 << 3
+IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED, IPS_OFFLOAD = 1 << 1, 1 << 2, 1 << 3, 1 << 14
 
 # enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h
 TCP_STATES = (

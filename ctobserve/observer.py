@@ -9,40 +9,41 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctobserve import facts, kernel, syscalls
+from ctobserve import facts, kernel, netlink, sources, syscalls
 from ctobserve.clock import Clock
 from ctobserve.compile import build
 from ctobserve.errors import CtobserveError, KernelLacks
 from ctobserve.events import Kind, Records, record_dtype
-from ctobserve.hooks import DELETE, LOCK, WHYS, Planned, Purpose, plan
+from ctobserve.hooks import DELETE, LOCK, WHYS, BtfId, Planned, Purpose, plan
 from ctobserve.listener import Listener
-from ctobserve.model import Entries
-from ctobserve.probes import Probes, Variables
+from ctobserve.model import UNKNOWN_BUCKET, Entries
+from ctobserve.probes import Choices, Probes, Variables
+from ctobserve.reader import HashReader, Lister
 from ctobserve.ring import Ring
-from ctobserve.table import Addresses, Merge, Table, entries_of_walk
+from ctobserve.table import Addresses, Lengths, Merge, Table, entries_of_walk, in_bucket, lengths_of
 
 SETTLE_S = 0.02
 POLL_S = 0.02
-RESIZED = 0xFFFFFFFF
 WALK_TRIES = 5
-BUCKET_TRIES = 8
+RESIZING = "the hash table was resized during every attempt to read it; try again when that has ended"
 CHECK_NS = 1_000_000_000
 DEFAULT_RING_MIB = 32
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to observe. `form` is auto, fentry or kprobe; `chains` counts chain lengths at every insert."""
+    """How to observe. `form` is auto, fentry or kprobe; `chains` counts chain lengths at inserts; `source` names a Source."""
 
     purpose: Purpose
     form: str = "auto"
     chains: bool = False
     ring_mib: int = DEFAULT_RING_MIB
+    source: str = "auto"
 
 
 @dataclass(frozen=True)
 class Walk:
-    """The table as a walk saw it. `unread` counts buckets that could not be read to their end."""
+    """The table as a walk saw it. `unread` counts buckets (of a listing: entries) that could not be read."""
 
     entries: Entries
     buckets: int
@@ -61,30 +62,35 @@ class Observer:
         self.facts = facts.read()
         if options.form == "fentry" and not self.facts.function_ids:
             raise KernelLacks("this kernel has no BTF of nf_conntrack's functions for fentry; try: --attach kprobe")
-        ids = {} if options.form == "kprobe" else self.facts.function_ids
-        self.plan: list[Planned] = plan(self.symbols, ids, options.purpose) if options.purpose else []
-        self.trampolines = any(item.btf for item in self.plan)
+        self.source = sources.choose(options.source, self.symbols)
+        self._purpose = options.purpose | self.source.purpose
+        self.plan = self._plan()
+        # Without any hook the programs are compiled in the form that other commands will want, and found again.
+        self.trampolines = any(item.btf for item in self.plan) or (not self.plan and bool(self._ids()))
         self.table = Table()
         self.seen = 0
         self.walked_ns = 0
         self.unread = 0
         self.resized = False
+        self.gone = False
         self.uncertain_ns = 0
         self._lost_known = 0
-        self._checked_ns = 0
+        self._checked_ns = self._looked_ns = 0
         self._pending: list[Records] = []
 
     def __enter__(self) -> Observer:
         """Compile, load, attach. From here on every event is in the ring."""
         ring_bytes = self.options.ring_mib << 20
-        self._probes = Probes(build(self._defines()), self._variables(), ring_bytes)
+        self._probes = Probes(build(self._defines()), self._variables(), self._choices(), ring_bytes)
         self._listener = Listener()
         try:
-            if Purpose.UPDATES in self.options.purpose:
+            self._netlink = netlink.available()
+            if Purpose.UPDATES in self._purpose:
                 self._listener.renew()
             self._dtype = record_dtype(self.facts.layout)
-            self._ring = Ring(self._probes.maps["ring"], ring_bytes, self._dtype.itemsize)
-            self._walk_fd = self._probes.load_runnable("walk")
+            self._ring = Ring(self._probes.map("ring"), ring_bytes, self._dtype.itemsize)
+            hashed = self.source is sources.Source.WALK
+            self._reader = HashReader(self._probes, self.facts.layout) if hashed else Lister(self._probes, self.source)
             self._clock_fd = self._probes.load_runnable("clock")
             self._probes.attach(self.plan)
             self.started_ns = time.monotonic_ns()
@@ -99,34 +105,45 @@ class Observer:
         self._ring.close()
         self._probes.close()
 
+    def _plan(self) -> list[Planned]:
+        return plan(self.symbols, self._ids(), self._purpose) if self._purpose else []
+
+    def _ids(self) -> dict[str, BtfId]:
+        return {} if self.options.form == "kprobe" else self.facts.function_ids
+
     def _defines(self) -> dict[str, int]:
-        purpose, symbols = self.options.purpose, self.symbols
+        symbols = self.symbols
         return self.facts.layout.defines | {
             "TRAMPOLINE": int(self.trampolines),
-            "CHAINS": int(self.options.chains),
-            "CONFIRMS": int(Purpose.CONFIRMS in purpose),
-            "DETAILS": int(bool(purpose & WHYS)),
-            "INVALID": int(Purpose.INVALID in purpose),
-            "PACKETS": int(Purpose.PACKETS in purpose),
             "SPLIT_DELETE": int(symbols.resolve(*DELETE) != DELETE[-1]),
             "LOCK_ARG": int(symbols.resolve(*LOCK) == LOCK[0]),
         }
+
+    def _choices(self) -> Choices:
+        purpose = self._purpose
+        return Choices(
+            chains=self.options.chains and self.source is sources.Source.WALK,
+            confirms=Purpose.CONFIRMS in purpose,
+            details=bool(purpose & WHYS),
+            invalid=Purpose.INVALID in purpose,
+            packets=Purpose.PACKETS in purpose,
+        )
 
     def _variables(self) -> Variables:
         known = self.symbols.addresses
         count = known.get("__preempt_count") or known.get("pcpu_hot")
         return Variables(
-            self._address("nf_conntrack_hash"),
-            self._address("nf_conntrack_htable_size"),
+            known.get("nf_conntrack_hash", 0),
+            known.get("nf_conntrack_htable_size", 0),
             known.get("__per_cpu_offset", 0),
             count + self.facts.layout.preempt_count if count and "__per_cpu_offset" in known else 0,
+            known.get("nf_conntrack_generation", 0),
         )
 
-    def _address(self, symbol: str) -> int:
-        address = self.symbols.addresses.get(symbol)
-        if not address:
-            raise KernelLacks(f"/proc/kallsyms has no {symbol}: the kernel lacks CONFIG_KALLSYMS_ALL, which the table walk needs")
-        return address
+    @property
+    def buckets(self) -> int:
+        """Number of buckets of the table when it was last read."""
+        return self._reader.buckets
 
     def clock(self) -> Clock:
         """Now, on all clocks."""
@@ -144,13 +161,14 @@ class Observer:
 
     def poll(self) -> Records:
         """Everything that happened since the last call, in the kernel's order; the table has it already."""
-        self._take()
+        self.take()
         records, self._pending = self._pending, []
         return np.concatenate(records)
 
     def watch(self, ended: Callable[[], bool]) -> Iterator[Records]:
-        """Poll until `ended`, yielding what is not empty; walks again after a resize."""
-        while not ended():
+        """Poll until `ended` or conntrack is `gone`, yielding what is not empty; walks again after a resize or a loss."""
+        while not ended() and not self.gone:
+            self._look_around()
             self._repair()
             if self._listener.listening:
                 self._listener.renew()
@@ -158,10 +176,37 @@ class Observer:
             if len(records):
                 yield records
             time.sleep(POLL_S)
-        self._repair(at_once=True)
+        if not self.gone:
+            self.settle()
         records = self.poll()
         if len(records):
             yield records
+
+    def _look_around(self) -> None:
+        """Once a second: is conntrack still there, and has nf_conntrack_netlink come since?"""
+        now = time.monotonic_ns()
+        if now - self._looked_ns < CHECK_NS:
+            return
+        self._looked_ns = now
+        self.gone = not kernel.conntrack_loaded()
+        if netlink.available() and not self._netlink:
+            self._netlink = True
+            self._attach_late()
+
+    def _attach_late(self) -> None:
+        """Hooks of a module that was loaded after us; in the form that the programs are compiled for."""
+        attached = {item.hook for item in self.plan if item.function}
+        self.symbols, self.facts = kernel.Symbols.read(), facts.read()
+        self.plan = self._plan()
+        late = [item for item in self.plan if item.function and item.hook not in attached]
+        self._probes.attach([item for item in late if item.hook.kprobe_only or bool(item.btf) == self.trampolines])
+        if Purpose.UPDATES in self._purpose:
+            self._listener.renew()
+
+    def settle(self) -> None:
+        """Take what is in the ring and repair the table now if something was lost or the hash resized."""
+        self.take()
+        self._repair(at_once=True)
 
     def _repair(self, at_once: bool = False) -> None:
         """Walk again when the hash was resized, or records were lost; the time in which the table was wrong is added up."""
@@ -191,32 +236,45 @@ class Observer:
 
         Raises CtobserveError when the hash is resized again and again meanwhile.
         """
-        beside = [self._take()]
+        beside = [self.take()]
         time.sleep(SETTLE_S)
         for _ in range(WALK_TRIES):
             walked: list[Records] = [np.empty(0, self._dtype)]
-            unread = self._walk_once(walked, beside)
+            unread = self._reader.entries(lambda into=walked: beside.append(self.take(into)))  # type: ignore[misc]
             if unread is not None:
                 entries = entries_of_walk(np.concatenate(walked))
                 return Walk(entries, self.buckets, time.monotonic_ns(), unread), np.concatenate(beside)
-        raise CtobserveError("the hash table was resized during every attempt to read it; try again when that has ended")
+        raise CtobserveError(RESIZING)
 
-    def _walk_once(self, walked: list[Records], beside: list[Addresses]) -> int | None:
-        """One pass over all buckets; number of unreadable buckets, None when the size changed under way."""
-        self.buckets = kernel.htable_size()
-        bucket, unread, tries = 0, 0, 0
-        while bucket < self.buckets:
-            following = syscalls.test_run(self._walk_fd, struct.pack("<QQ", bucket, self.buckets))
-            if following == RESIZED:
-                return None
-            beside.append(self._take(walked))
-            tries = tries + 1 if following == bucket else 0
-            if tries == BUCKET_TRIES:
-                following, unread, tries = bucket + 1, unread + 1, 0
-            bucket = following
-        return unread
+    def lengths(self) -> Lengths:
+        """The lengths of all chains now; where the hash can be walked, by a pass that copies no entry and leaves the table alone.
 
-    def _take(self, walked: list[Records] | None = None) -> Addresses:
+        Raises CtobserveError when the hash is resized again and again meanwhile.
+        """
+        if isinstance(self._reader, Lister):
+            self.seed()
+            return lengths_of(self.table.entries(), self.buckets)
+        for _ in range(WALK_TRIES):
+            found = self._reader.lengths()
+            if found is not None:
+                self.walked_ns, self.unread = time.monotonic_ns(), found.unread
+                return found
+        raise CtobserveError(RESIZING)
+
+    def chain(self, bucket: int) -> Entries:
+        """The entries with a node in this bucket, and both their buckets: read now, or from the table after a listing."""
+        if isinstance(self._reader, Lister):
+            return in_bucket(self.table.entries(), bucket)
+        walked: list[Records] = [np.empty(0, self._dtype)]
+        self._reader.chain(bucket, lambda: self.take(walked))
+        found = entries_of_walk(np.concatenate(walked))
+        for entry in found:
+            for direction in (1,) if entry["reply_only"] else (0, 1):
+                if entry["bucket"][direction] == UNKNOWN_BUCKET:
+                    entry["bucket"][direction] = self._reader.locate(int(entry["ct"]), direction)
+        return found
+
+    def take(self, walked: list[Records] | None = None) -> Addresses:
         """Drain into the table and the queue for poll; walk records go to `walked`. Returns the addresses touched."""
         records = self._drain()
         kinds = records["kind"]

@@ -13,6 +13,7 @@ from ctobserve.errors import CtobserveError
 from ctobserve.hooks import BtfId, Form, Planned
 
 MAP_TYPE_RINGBUF = 27
+LD_IMM64, CHOICE_MARK = 0x18, 0xC401CE
 TRACE_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
 
 
@@ -24,27 +25,42 @@ class Variables:
     buckets: int
     per_cpu_offset: int
     preempt_count: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the programs do beyond the least, in the order of CHOICE in bpf/ctobserve.h."""
+
+    chains: bool = False
+    confirms: bool = False
+    details: bool = False
+    invalid: bool = False
+    packets: bool = False
 
 
 class Probes:
     """All file descriptors of one observation; closing them, or the process's death, leaves nothing attached."""
 
-    def __init__(self, image: Image, variables: Variables, ring_bytes: int) -> None:
-        """Make the maps, the ring with this size; raises NotPermitted where the kernel refuses."""
+    def __init__(self, image: Image, variables: Variables, choices: Choices, ring_bytes: int) -> None:
+        """Make the maps that everything needs, the ring with this size; raises NotPermitted where the kernel refuses."""
         self._image = image
+        self._choices = astuple(choices)
+        self._ring_bytes = ring_bytes
         self._links: list[int] = []
         self._programs: dict[tuple[str, BtfId | None], int] = {}
         self._btf: dict[str, int] = {"vmlinux": 0}
-        self.maps: dict[str, int] = {}
+        self._maps: dict[str, int] = {}
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        try:
-            for name, spec in image.maps.items():
-                entries = ring_bytes if spec.kind == MAP_TYPE_RINGBUF else spec.entries
-                self.maps[name] = syscalls.map_create(spec.kind, spec.key_bytes, spec.value_bytes, entries, spec.flags, name)
-            syscalls.map_update(self.maps["config"], bytes(4), struct.pack("<4Q", *astuple(variables)))
-        except BaseException:
-            self.close()
-            raise
+        syscalls.map_update(self.map("config"), bytes(4), struct.pack("<5Q", *astuple(variables)))
+
+    def map(self, name: str) -> int:
+        """Descriptor of a map, made when it is first needed; raises NotPermitted or CtobserveError."""
+        if name not in self._maps:
+            spec = self._image.maps[name]
+            entries = self._ring_bytes if spec.kind == MAP_TYPE_RINGBUF else spec.entries
+            self._maps[name] = syscalls.map_create(spec.kind, spec.key_bytes, spec.value_bytes, entries, spec.flags, name)
+        return self._maps[name]
 
     def load_runnable(self, name: str) -> int:
         """Descriptor of a program without hook (walk, clock), for syscalls.test_run."""
@@ -80,10 +96,19 @@ class Probes:
             program = self._image.programs[name]
             code = bytearray(program.code)
             for at, map_name in program.maps:
-                struct.pack_into("<i", code, at * 8 + 4, self.maps[map_name])
+                struct.pack_into("<i", code, at * 8 + 4, self.map(map_name))
+            self._choose(code)
             number, fd = (btf.number, self._btf_fd(btf.module)) if btf else (0, 0)
             self._programs[key] = syscalls.prog_load(kind, name, bytes(code), attach, number, fd)
         return self._programs[key]
+
+    def _choose(self, code: bytearray) -> None:
+        """Write the choices over the constants that stand for them (CHOICE in bpf/ctobserve.h)."""
+        for at in range(0, len(code) - 8, 8):
+            high, number = struct.unpack_from("<I", code, at + 12)[0], struct.unpack_from("<I", code, at + 4)[0]
+            if code[at] == LD_IMM64 and high == CHOICE_MARK:
+                struct.pack_into("<I", code, at + 4, int(self._choices[number & 0xF]))
+                struct.pack_into("<I", code, at + 12, 0)
 
     def _btf_fd(self, module: str) -> int:
         if module not in self._btf:
@@ -93,18 +118,18 @@ class Probes:
     def per_cpu(self, name: str, slot: int) -> list[int]:
         """One u64 per possible CPU of a per-CPU array map."""
         size = 8 * possible_cpus()
-        value = syscalls.map_lookup(self.maps[name], struct.pack("<I", slot), size)
+        value = syscalls.map_lookup(self.map(name), struct.pack("<I", slot), size)
         return list(struct.unpack(f"<{size // 8}Q", value)) if value else []
 
     def per_cpu_hash(self, name: str) -> dict[bytes, list[int]]:
         """All keys of a per-CPU hash map with one u64 per possible CPU each."""
         spec, size = self._image.maps[name], 8 * possible_cpus()
-        found, key = {}, syscalls.map_next_key(self.maps[name], None, spec.key_bytes)
+        found, key = {}, syscalls.map_next_key(self.map(name), None, spec.key_bytes)
         while key is not None:
-            value = syscalls.map_lookup(self.maps[name], key, size)
+            value = syscalls.map_lookup(self.map(name), key, size)
             if value:
                 found[key] = list(struct.unpack(f"<{size // 8}Q", value))
-            key = syscalls.map_next_key(self.maps[name], key, spec.key_bytes)
+            key = syscalls.map_next_key(self.map(name), key, spec.key_bytes)
         return found
 
     def detach(self) -> None:
@@ -115,12 +140,12 @@ class Probes:
     def close(self) -> None:
         """Detach and free everything."""
         self.detach()
-        for fd in [*self._programs.values(), *self.maps.values(), *self._btf.values()]:
+        for fd in [*self._programs.values(), *self._maps.values(), *self._btf.values()]:
             if fd:
                 os.close(fd)
         self._programs.clear()
         self._btf.clear()
-        self.maps.clear()
+        self._maps.clear()
 
 
 def possible_cpus() -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctobserve.events import Kind, Records, entries_of
-from ctobserve.model import ENTRY, Entries
+from ctobserve.model import ENTRY, UNKNOWN_BUCKET, Entries
 
 Addresses = npt.NDArray[np.uint64]
 CHANGEABLE = ("status", "timeout", "mark", "tcp_state")
@@ -20,6 +20,25 @@ class Merge:
 
     added: Entries
     removed: Entries
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Nodes in every bucket, shape (buckets,), and how many of all nodes are original ones; `unread` counts buckets left out."""
+
+    of_bucket: npt.NDArray[np.uint16]
+    originals: int
+    unread: int
+
+    @property
+    def nodes(self) -> int:
+        """In all chains."""
+        return int(self.of_bucket.sum(dtype=np.int64))
+
+    @property
+    def entries(self) -> int:
+        """Every entry has a reply node, and all but the reply-only ones an original node."""
+        return self.nodes - self.originals
 
 
 class Table:
@@ -143,3 +162,17 @@ def entries_of_walk(records: Records) -> Entries:
         known = addresses[at] == replies["ct"]
         entries["bucket"][at[known], 1] = replies["bucket"][known, 1]
     return entries
+
+
+def lengths_of(entries: Entries, buckets: int) -> Lengths:
+    """The same counted from entries; they must be a whole table."""
+    numbers = entries["bucket"].ravel()
+    numbers = numbers[numbers != UNKNOWN_BUCKET]
+    originals = int((entries["bucket"][:, 0] != UNKNOWN_BUCKET).sum())
+    return Lengths(np.bincount(numbers, minlength=buckets).astype(np.uint16), originals, 0)
+
+
+def in_bucket(entries: Entries, bucket: int) -> Entries:
+    """Those with a node in this bucket."""
+    found: Entries = entries[(entries["bucket"] == bucket).any(axis=1)]
+    return found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ctobserve.model import UNKNOWN_BUCKET, Entries
+from ctobserve.table import Lengths
 
 
 @dataclass(frozen=True)
@@ -44,36 +47,33 @@ class Distribution:
         return max(self.histogram)
 
 
-def distribution(entries: Entries, buckets: int, limit: int) -> Distribution:
-    """Of all these entries, with the `limit` longest chains; `entries` must be whole tables, the hash is shared by all netns."""
-    numbers = entries["bucket"].ravel()
-    numbers = numbers[numbers != UNKNOWN_BUCKET]
-    lengths = np.bincount(numbers, minlength=buckets)
-    counts = np.bincount(lengths)
-    top = np.argsort(-lengths, kind="stable")[:limit]
-    longest = [
-        Chain(int(bucket), int(lengths[bucket]), entries[(entries["bucket"] == bucket).any(axis=1)])
-        for bucket in top
-        if lengths[bucket]
-    ]
-    load = len(numbers) / buckets
+def distribution(lengths: Lengths, limit: int, entries_in: Callable[[int], Entries]) -> Distribution:
+    """Of all chains, which all namespaces share; `entries_in` is asked who is in each of the `limit` longest."""
+    buckets, nodes = len(lengths.of_bucket), lengths.nodes
+    counts = np.bincount(lengths.of_bucket)
+    longest = [Chain(bucket, int(lengths.of_bucket[bucket]), entries_in(bucket)) for bucket in _top(lengths.of_bucket, limit)]
+    load = nodes / buckets
     return Distribution(
         buckets,
-        len(entries),
-        len(numbers),
+        lengths.entries,
+        nodes,
         {length: int(n) for length, n in enumerate(counts)},
         {length: buckets * _poisson(length, load) for length in range(len(counts))},
         longest,
     )
 
 
-def with_chains(entries: Entries, all_entries: Entries, buckets: int) -> Entries:
-    """These entries with the chain lengths of their buckets filled in, counted over the whole table."""
-    numbers = all_entries["bucket"].ravel()
-    lengths = np.bincount(numbers[numbers != UNKNOWN_BUCKET], minlength=buckets)
+def _top(of_bucket: npt.NDArray[np.uint16], limit: int) -> list[int]:
+    """Buckets of the longest chains, longest first, the lowest number first among equals; no empty ones."""
+    order = np.argsort(-of_bucket.astype(np.int32), kind="stable")[:limit]
+    return [int(bucket) for bucket in order if of_bucket[bucket]]
+
+
+def with_chains(entries: Entries, lengths: Lengths) -> Entries:
+    """These entries with the chain lengths of their buckets filled in."""
     filled = entries.copy()
     known = filled["bucket"] != UNKNOWN_BUCKET
-    filled["chain"][known] = lengths[filled["bucket"][known]]
+    filled["chain"][known] = lengths.of_bucket[filled["bucket"][known]]
     return filled
 
 

@@ -8,12 +8,13 @@ import click
 
 from ctobserve.analysis.buckets import Distribution, distribution
 from ctobserve.clock import Clock
-from ctobserve.commands.session import Request, common_options, observe, out
+from ctobserve.commands.session import Request, Session, common_options, observe, out
 from ctobserve.filters import Filter
 from ctobserve.hooks import Purpose
 from ctobserve.render.jsonout import document
 from ctobserve.render.rows import entry_rows
 from ctobserve.render.text import bucket_lines
+from ctobserve.table import in_bucket, lengths_of
 
 LONGEST = 5
 
@@ -26,13 +27,13 @@ def buckets(request: Request) -> None:
     The hash is shared by all network namespaces, so the distribution is always that of all entries; filters choose which
     entries of the longest chains are named.
     """
-    with observe("buckets", request, Purpose.TABLE if request.duration else Purpose(0)) as session:
+    follow = bool(request.duration)
+    with observe("buckets", request, Purpose.TABLE if follow else Purpose(0), seed=follow) as session:
         session.ready()
-        if request.duration:
-            for _ in session.watch():
-                pass
+        for _ in session.watch() if follow else ():
+            pass
         limit = LONGEST if request.limit is None else request.limit
-        found = distribution(session.observer.table.entries(), session.observer.buckets, limit)
+        found = _of_table(session, limit) if follow else distribution(session.observer.lengths(), limit, session.observer.chain)
         report = {"meta": session.meta()} | as_rows(found, session.observer.clock(), request.filter)
         if request.json:
             out(document(report))
@@ -40,6 +41,13 @@ def buckets(request: Request) -> None:
             for text in bucket_lines(report, session.labels()):
                 out(text)
         session.finish(report["meta"])
+
+
+def _of_table(session: Session, limit: int) -> Distribution:
+    """Of the table as followed by events."""
+    entries = session.observer.table.entries()
+    lengths = lengths_of(entries, session.observer.buckets)
+    return distribution(lengths, limit, lambda bucket: in_bucket(entries, bucket))
 
 
 def as_rows(found: Distribution, clock: Clock, only: Filter) -> dict[str, Any]:

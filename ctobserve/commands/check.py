@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ctobserve import __version__, facts, kernel, netlink, syscalls
+from ctobserve import __version__, facts, kernel, netlink, sources, syscalls
 from ctobserve.btf import BTF_DIR
 from ctobserve.commands.session import out
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
@@ -33,7 +33,7 @@ class Finding:
 @click.option("--attach", type=click.Choice(["auto", "kprobe"]), default="auto", help="Form of the probes to plan for.")
 def check(as_json: bool, attach: str) -> None:
     """What this kernel and host offer, which hooks will be used, what stays blind, and why. Changes nothing."""
-    findings = [_root(), _conntrack(), _btf(), _symbols(), _bcc(), _bpf(), _netlink()]
+    findings = [_root(), _conntrack(), _btf(), *_symbols(), _bcc(), _bpf(), _netlink()]
     hooks = _hooks(attach) if all(item.ok is not False for item in findings) else []
     report: dict[str, Any] = {
         "meta": {"command": "check", "version": __version__, "kernel": kernel.release(), "machine": platform.machine()},
@@ -80,14 +80,18 @@ def _btf() -> Finding:
     return Finding("btf", None, "vmlinux only: functions of the nf_conntrack module take kprobes, which cost more")
 
 
-def _symbols() -> Finding:
+def _symbols() -> list[Finding]:
+    """Conntrack's symbols, and how they let us read the table."""
     try:
         symbols = kernel.Symbols.read()
     except CtobserveError as error:
-        return Finding("symbols", False, str(error).split(";")[0], str(error).partition("; ")[2])
-    if "nf_conntrack_hash" in symbols.addresses:
-        return Finding("symbols", True, f"{len(symbols.addresses)} symbols, the hash table's address among them")
-    return Finding("symbols", False, "/proc/kallsyms has no nf_conntrack_hash", "use a kernel with CONFIG_KALLSYMS_ALL")
+        return [Finding("symbols", False, str(error).split(";")[0], str(error).partition("; ")[2])]
+    found = Finding("symbols", True, f"{len(symbols.addresses)} symbols of conntrack in /proc/kallsyms")
+    try:
+        source = sources.choose("auto", symbols)
+    except KernelLacks as error:
+        return [found, Finding("table", False, str(error).split(";")[0], "use a kernel with CONFIG_KALLSYMS_ALL")]
+    return [found, Finding("table", True if source is sources.Source.WALK else None, source.words)]
 
 
 def _bcc() -> Finding:
@@ -115,7 +119,8 @@ def _netlink() -> Finding:
 def _hooks(attach: str) -> list[dict[str, Any]]:
     symbols = kernel.Symbols.read()
     ids = {} if attach == "kprobe" else facts.read().function_ids
-    everything = ~Purpose(0)
+    unused = Purpose.PROC | Purpose.NETLINK
+    everything = ~unused | sources.choose("auto", symbols).purpose
     return [
         {
             "hook": item.hook.program,

@@ -11,15 +11,19 @@ from ctobserve.model import Entries
 from ctobserve.render.jsonout import document
 from ctobserve.render.rows import Row, entry_rows
 from ctobserve.render.text import entry_lines
+from ctobserve.table import lengths_of
 
 
 @click.command("list")
+@click.option("--snapshot", is_flag=True, help="By one reading, nothing attached to the kernel: the default without --duration.")
 @common_options
-def list_entries(request: Request) -> None:
+def list_entries(request: Request, snapshot: bool) -> None:
     """The table now: every entry of every network namespace, with its buckets and the lengths of their chains.
 
     With --duration, the table is followed by events that long, then shown with its present state.
     """
+    if snapshot and request.duration:
+        raise click.UsageError("--snapshot reads once and --duration follows; use just one of them")
     with observe("list", request, Purpose.TABLE if request.duration else Purpose(0)) as session:
         session.ready()
         if request.duration:
@@ -28,7 +32,7 @@ def list_entries(request: Request) -> None:
             session.observer.seed()
         whole = session.observer.table.entries()
         shown = whole[request.filter.mask(whole)][: request.limit]
-        shown = with_chains(shown, whole, session.observer.buckets)
+        shown = with_chains(shown, lengths_of(whole, session.observer.buckets))
         rows = entry_rows(shown, session.observer.clock())
         _name_masters(rows, shown, session)
         meta = session.meta()

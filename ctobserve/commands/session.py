@@ -16,15 +16,17 @@ import click
 
 from ctobserve import __version__, filters, kernel, netns
 from ctobserve.clock import NS_PER_S
-from ctobserve.errors import CtobserveError, ExitStatus
+from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
 from ctobserve.events import Records
 from ctobserve.hooks import Purpose
 from ctobserve.netns import Namespace
 from ctobserve.observer import DEFAULT_RING_MIB, Observer, Options
 from ctobserve.render.rows import Row
 from ctobserve.render.text import summary_line
+from ctobserve.sources import Source
 
 Command = Callable[..., Any]
+WAIT_S = 0.2
 
 
 class LostRecords(CtobserveError):
@@ -57,6 +59,8 @@ class Request:
     netns: str
     form: str
     ring_mib: int
+    source: str
+    wait: bool
     limit: int | None
     ready_file: Path | None
     fail_on_loss: bool
@@ -99,12 +103,17 @@ _OPTIONS = (
         "--ring-mib", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128", "256"]), default=str(DEFAULT_RING_MIB),
         help="Size of the ring between kernel and us.",
     ),
+    click.option(
+        "--source", type=click.Choice(["auto", *(source.value for source in Source)]), default="auto",
+        help="How the table is read; auto takes the first that this kernel offers.",
+    ),
+    click.option("--wait", is_flag=True, help="If nf_conntrack is not loaded, wait until it is."),
     click.option("--ready-file", type=click.Path(path_type=Path), metavar="PATH", help="Create PATH when attached."),
     click.option("--fail-on-loss", is_flag=True, help="Exit 5 when records were lost."),
 )  # fmt: skip
 _COMMON = (
     *("duration", "as_json", "netns_choice", "src", "dst", "sport", "dport", "proto", "state", "zone", "mark"),
-    *("limit", "attach", "ring_mib", "ready_file", "fail_on_loss"),
+    *("limit", "attach", "ring_mib", "source", "wait", "ready_file", "fail_on_loss"),
 )
 
 
@@ -115,6 +124,8 @@ def _request(given: dict[str, Any]) -> Request:
         netns=given["netns_choice"],
         form=given["attach"],
         ring_mib=int(given["ring_mib"]),
+        source=given["source"],
+        wait=given["wait"],
         limit=given["limit"],
         ready_file=given["ready_file"],
         fail_on_loss=given["fail_on_loss"],
@@ -185,6 +196,7 @@ class Session:
             "netns": self.request.filter.netns or "all",
             "netns_names": {str(inum): space.label for inum, space in self.spaces().items()},
             "attach": ("fentry" if self.observer.trampolines else "kprobe") if self.observer.plan else "walk",
+            "table_source": self.observer.source.value,
             "events_seen": self.observer.seen,
             "events_lost": sum(lost.values()),
             "lost_by_kind": lost,
@@ -196,6 +208,8 @@ class Session:
     def finish(self, meta: dict[str, Any]) -> None:
         """Closing line on stderr; raises LostRecords where the user wants to know by exit code."""
         click.echo(summary_line(meta), err=True)
+        if self.observer.gone:
+            raise KernelLacks("nf_conntrack was unloaded, so nothing is tracked any more; what is shown ends there")
         if meta["events_lost"] and self.request.fail_on_loss:
             raise LostRecords(f"{meta['events_lost']} records were lost; try a larger --ring-mib")
 
@@ -204,7 +218,10 @@ class Session:
 def observe(command: str, request: Request, purpose: Purpose, chains: bool = False, seed: bool = True) -> Iterator[Session]:
     """Attach what `purpose` needs, seed the table, signal readiness; detach at the end whatever happens."""
     stop = Stop()
-    options = Options(purpose, request.form, chains, request.ring_mib)
+    kernel.require_root()
+    while request.wait and not kernel.conntrack_loaded():
+        time.sleep(WAIT_S)
+    options = Options(purpose, request.form, chains, request.ring_mib, request.source)
     with Observer(options) as observer:
         session = Session(command, request, observer, stop)
         if seed:

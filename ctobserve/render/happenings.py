@@ -196,5 +196,7 @@ def _counters(record: Any) -> list[int] | None:
     return [int(value) for value in np.frombuffer(bytes(record["extra"])[:32], "<u8")]
 
 
-def _looked(record: Any) -> Row:
-    return dict(zip(("assured", "other_netns", "other", "empty_buckets"), record["looked"].tolist(), strict=True))
+def _looked(record: Any) -> Row | None:
+    """None where the buckets could not be read: eight buckets never hold nothing at all, not even emptiness."""
+    counts = record["looked"].tolist()
+    return dict(zip(("assured", "other_netns", "other", "empty_buckets"), counts, strict=True)) if any(counts) else None

@@ -9,6 +9,7 @@ from ctobserve.clock import Clock
 from ctobserve.model import (
     GRE,
     IPS_CONFIRMED,
+    IPS_OFFLOAD,
     L3,
     UNKNOWN_BUCKET,
     UNKNOWN_CHAIN,
@@ -73,7 +74,7 @@ def entry_rows(entries: Entries, clock: Clock) -> list[Row]:
             "original": _endpoint(proto, src0, dst0, port[0], port[1]),
             "reply": _endpoint(proto, src1, dst1, port[2], port[3]) if whole else None,
             "status": status_names(status),
-            "timeout_s": None if not whole else left if status & IPS_CONFIRMED else still,
+            "timeout_s": None if not whole or status & IPS_OFFLOAD else left if status & IPS_CONFIRMED else still,
             "tcp_state": tcp_state_name(proto, state) if whole else None,
             "bucket": _pair(bucket, UNKNOWN_BUCKET),
             "chain": _pair(chain, UNKNOWN_CHAIN),

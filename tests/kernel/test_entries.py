@@ -47,9 +47,12 @@ def test_every_new_entry_once_and_in_its_bucket(net, form):
         lengths = np.bincount(walk.entries["bucket"].ravel(), minlength=walk.buckets)
         last = {int(bucket): int(chain) for row in ours for bucket, chain in zip(row["bucket"], row["chain"], strict=True)}
         assert all(lengths[bucket] == chain for bucket, chain in last.items())
-        found = distribution(walk.entries, walk.buckets, 3)
+        found = distribution(observer.lengths(), 3, observer.chain)
         assert sum(found.histogram.values()) == found.buckets == walk.buckets
         assert sum(length * n for length, n in found.histogram.items()) == found.nodes == 2 * len(walk.entries)
+        for chain in found.longest:
+            inside = by_address(walk.entries[(walk.entries["bucket"] == chain.bucket).any(axis=1)])
+            assert (by_address(chain.entries)[["ct", "bucket"]] == inside[["ct", "bucket"]]).all()
 
 
 def test_list_and_buckets_show_what_events_said(net, start, report):

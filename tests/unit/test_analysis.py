@@ -4,10 +4,11 @@ from collections import Counter
 
 import numpy as np
 
-from ctobserve.analysis.buckets import distribution, with_chains
+from ctobserve.analysis.buckets import Distribution, distribution, with_chains
 from ctobserve.analysis.drops import balance
 from ctobserve.events import Kind, entries_of
 from ctobserve.model import UNKNOWN_BUCKET, UNKNOWN_CHAIN
+from ctobserve.table import in_bucket, lengths_of
 from tests.unit.samples import record, records
 
 
@@ -15,8 +16,12 @@ def entries(*buckets: tuple[int, int]):
     return entries_of(records(*(record(Kind.WALK, 8 * i, bucket=pair) for i, pair in enumerate(buckets, 1))))
 
 
+def spread(made, buckets: int, limit: int) -> Distribution:
+    return distribution(lengths_of(made, buckets), limit, lambda bucket: in_bucket(made, bucket))
+
+
 def test_distribution_counts_nodes_and_names_the_longest():
-    found = distribution(entries((0, 1), (0, 2), (3, 3), (UNKNOWN_BUCKET, 0)), 8, 2)
+    found = spread(entries((0, 1), (0, 2), (3, 3), (UNKNOWN_BUCKET, 0)), 8, 2)
     assert (found.buckets, found.entries, found.nodes) == (8, 4, 7)
     assert found.histogram == {0: 4, 1: 2, 2: 1, 3: 1}
     assert sum(found.histogram.values()) == found.buckets
@@ -28,21 +33,21 @@ def test_distribution_counts_nodes_and_names_the_longest():
 
 def test_expected_is_poisson():
     made = entries(*((i % 1024, (i * 7) % 1024) for i in range(1024)))
-    found = distribution(made, 1024, 0)
+    found = spread(made, 1024, 0)
     assert abs(found.expected[0] - 1024 * np.exp(-2)) < 1e-6
     assert abs(found.expected[2] - 1024 * np.exp(-2) * 2) < 1e-6
 
 
 def test_distribution_of_an_empty_table():
-    found = distribution(entries(), 512, 5)
+    found = spread(entries(), 512, 5)
     assert (found.histogram, found.max_chain, found.longest, found.load_factor) == ({0: 512}, 0, [], 0)
     assert found.expected == {0: 512}
 
 
 def test_chains_are_counted_over_the_whole_table():
     whole = entries((0, 1), (0, 2), (UNKNOWN_BUCKET, 0))
-    assert with_chains(whole[:1], whole, 4)["chain"].tolist() == [[3, 1]]
-    assert with_chains(whole[2:], whole, 4)["chain"].tolist() == [[UNKNOWN_CHAIN, 3]]
+    assert with_chains(whole[:1], lengths_of(whole, 4))["chain"].tolist() == [[3, 1]]
+    assert with_chains(whole[2:], lengths_of(whole, 4))["chain"].tolist() == [[UNKNOWN_CHAIN, 3]]
 
 
 def test_balance_explains_overlapping_counters():

@@ -147,6 +147,8 @@ def test_lines():
     line = list(entry_lines(rows(made), NETNS))[1]
     assert line.split() == ["blue", "tcp", "2", "5/6", "-/-", "10.0.0.1:1000", ">", "10.0.0.2:53", "ESTABLISHED"]
     lost = record(Kind.DROP, 0, has_ct=0, reason=1, ts=1_000_000_000, src="fd00::1", dst="fd00::2")
+    assert "looked at" not in event_line(events(lost)[0], NETNS), "unknown where the buckets could not be read"
+    lost["looked"] = (0, 1, 0, 7)
     line = event_line(events(lost)[0], NETNS)
     assert line.startswith(
         "22:13:20.000 drop    blue     udp   [fd00::1]:1000 > [fd00::2]:53 reason=table_full (looked at: 0 assured"

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * lengths.c - how long is every chain now?
+ *
+ * Hooks:     none: run by BPF_PROG_TEST_RUN with (first bucket, end bucket, number of buckets), called again with its result
+ *            until that is the end bucket, at most WINDOW buckets further
+ * Emits:     nothing: lengths and the number of original nodes stand in the map `window`, which the front end has mapped
+ * Kernels:   5.10 - 7.2
+ * Cost:      one step per node and per bucket, LENGTH_STEPS a call; no entry is copied; traffic is not touched
+ * Blind to:  a chain of more than LENGTH_STEPS nodes
+ * Tested by: tests/kernel/test_reading.py
+ *
+ * An entry has two nodes, or one in reply direction only; so there are as many entries as nodes less original nodes.
+ */
+
+#define LENGTH_STEPS 2048
+#define WINDOW	     65536
+
+struct window {
+	u64 originals;
+	u16 length[WINDOW];
+};
+
+/* What a chain reader needs of a node: the link, and behind it the tuple with its direction. */
+struct link {
+	u64 next;
+	u8 tuple[TH_TUPLE - 8 + TUPLE_DIR + 1];
+};
+
+BPF_F_TABLE("array", u32, struct window, window, 1, 1024 /* BPF_F_MMAPABLE */);
+
+int lengths(u64 *args)
+{
+	u32 slot = 0, steps = 0, bucket = args[0], end = args[1], length = 0, originals = 0;
+	struct config *boot = config.lookup(&slot);
+	struct window *out = window.lookup(&slot);
+	struct link link = {};
+	u64 table, node;
+
+	if (!boot || !out || !same_table(boot, bucket, args[2]))
+		return RESIZED;
+	table = read_u64(boot->hash);
+	node = read_u64(table + 8ULL * bucket);
+#pragma clang loop unroll(disable)
+	do {
+		if (node & 1) {
+			if (node >> 1 == bucket) {
+				out->length[bucket & (WINDOW - 1)] = length;
+				out->originals += originals;
+				bucket++;
+			}
+			if (bucket >= end)
+				break;
+			length = 0;
+			originals = 0;
+			node = read_u64(table + 8ULL * bucket);
+		} else {
+			bpf_probe_read_kernel(&link, sizeof(link), (void *)node);
+			length++;
+			originals += 1 - (link.tuple[TH_TUPLE - 8 + TUPLE_DIR] & 1);
+			node = link.next;
+			if (!node)
+				break;
+		}
+	} while (++steps < LENGTH_STEPS);
+	return bucket;
+}

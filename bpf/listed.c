@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * listed.c - what does the kernel list, where the hash itself cannot be found?
+ *
+ * Hooks:     ct_seq_show entry (a line of /proc/net/nf_conntrack, of every namespace); ctnetlink_fill_info entry (an entry of a
+ *            netlink dump). Somebody must read the listing: the front end does
+ * Emits:     KIND_WALK once per entry listed, both buckets found by following its chains to their ends
+ * Kernels:   5.10 - 7.2 (from 7.2 on a namespace's file lists only its own)
+ * Cost:      one record and two chain walks per entry listed; traffic is not touched
+ * Blind to:  netlink: reply-only entries, which no dump shows
+ * Tested by: tests/kernel/test_reading.py
+ */
+
+static __always_inline int send_listed(u64 ct)
+{
+	struct record *record = reserve(KIND_WALK);
+	u32 status;
+
+	if (!record)
+		return 0;
+	copy_entry(record, ct);
+	status = *(u32 *)(record->raw + CT_STATUS);
+	if ((status & (IPS_CONFIRMED | IPS_DYING)) != IPS_CONFIRMED) {
+		ring.ringbuf_discard(record, 1);
+		return 0;
+	}
+	if (status & IPS_NAT_CLASH)
+		record->reply_only = 1;
+	else
+		record->bucket[0] = bucket_below(ct + CT_TUPLEHASH);
+	record->bucket[1] = bucket_below(ct + CT_TUPLEHASH + TH_BYTES);
+	submit(record);
+	return 0;
+}
+
+/* Called for every node; an entry is sent at its original node, or at its only one. */
+static __always_inline int on_line(u64 node)
+{
+	u32 reply = read_u8(node + TH_TUPLE + TUPLE_DIR);
+	u64 ct = node - CT_TUPLEHASH - (reply ? TH_BYTES : 0);
+
+	if (reply && !(read_u32(ct + CT_STATUS) & IPS_NAT_CLASH))
+		return 0;
+	return send_listed(ct);
+}
+
+ENTRY(line, on_line(args[1]))
+KPROBE_ENTRY(filled, send_listed(args[4]))

@@ -1,0 +1,85 @@
+"""The proof that our table is the kernel's: beside a reading of it, and beside netlink dumps; entries in flux looked at again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from ctobserve import netlink, netns
+from ctobserve.analysis.verify import Differences, Key, compare, keys, lasting
+from ctobserve.errors import CtobserveError
+from ctobserve.model import Entries
+from ctobserve.observer import Observer
+from ctobserve.table import Addresses
+
+ROUNDS = 5
+PAUSE_S = 0.3
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Entries on both sides at the last look, and the differences that lasted. `unlike`: keys that only we have, and that only
+    the dumps have, of the namespaces that can be entered; None where there are no dumps."""
+
+    ours: int
+    kernel: int
+    differences: Differences
+    unlike: tuple[set[Key], set[Key]] | None
+
+    @property
+    def equal(self) -> bool:
+        """No difference of any kind."""
+        return not self.differences.names() and not any(self.unlike or ())
+
+
+def prove(observer: Observer) -> Proof:
+    """Compare the followed table with the kernel's, entry by entry, until they are equal or a few rounds are over.
+
+    Raises CtobserveError when the hash is resized again and again meanwhile.
+    """
+    looked = _Look(observer)
+    found = lasting(looked.again, lambda: time.sleep(PAUSE_S), ROUNDS)
+    return Proof(looked.ours, looked.kernel, found, _beside_netlink(observer) if netlink.available() else None)
+
+
+class _Look:
+    """Both tables, and how large they were last."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.ours = self.kernel = 0
+
+    def again(self) -> Differences:
+        """Read the kernel's table, and compare what no event touched meanwhile."""
+        walk, touched = self._observer.walk()
+        ours = self._observer.table.entries()
+        self.ours, self.kernel = len(ours), len(walk.entries)
+        return compare(_calm(ours, touched), _calm(walk.entries, touched))
+
+
+def _calm(entries: Entries, touched: Addresses) -> Entries:
+    calm: Entries = entries[~np.isin(entries["ct"], touched)]
+    return calm
+
+
+def _beside_netlink(observer: Observer) -> tuple[set[Key], set[Key]]:
+    lasting_ours: set[Key] | None = None
+    lasting_theirs: set[Key] = set()
+    for _ in range(ROUNDS):
+        spaces = netns.discover()
+        dumped: set[Key] = set()
+        for inum, space in spaces.items():
+            try:
+                dumped |= {(inum, *key) for key in netns.run_inside(space, netlink.dump)}
+            except (CtobserveError, OSError):
+                continue
+        observer.take()
+        ours = {key for key in keys(observer.table.entries()) if key[0] in spaces}
+        mine, theirs = ours - dumped, dumped - ours
+        lasting_ours, lasting_theirs = (mine, theirs) if lasting_ours is None else (lasting_ours & mine, lasting_theirs & theirs)
+        if not lasting_ours and not lasting_theirs:
+            break
+        time.sleep(PAUSE_S)
+    return lasting_ours or set(), lasting_theirs

@@ -1,0 +1,151 @@
+"""The kernel's table read once: its entries through the ring, or the lengths of its chains alone.
+
+A reader calls `drain` between its steps, so that the ring has room; what arrives there is the caller's business.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve import kernel, netlink, netns, syscalls
+from ctobserve.errors import CtobserveError
+from ctobserve.events import Kind
+from ctobserve.layout import Layout
+from ctobserve.probes import Probes
+from ctobserve.sources import PROC, Source
+from ctobserve.table import Lengths
+
+RESIZED = 0xFFFFFFFF
+BUCKET_TRIES = 8
+LISTING_TRIES = 3
+DRAIN_S = 0.005
+WINDOW = 65536  # buckets in the map of lengths.c
+Drain = Callable[[], object]
+
+
+class HashReader:
+    """Walks the hash by BPF_PROG_TEST_RUN: bpf/walk.c, bpf/lengths.c."""
+
+    source = Source.WALK
+
+    def __init__(self, probes: Probes, layout: Layout) -> None:
+        self._probes = probes
+        self._layout = layout
+        self.buckets = 0
+
+    def entries(self, drain: Drain) -> int | None:
+        """All entries into the ring, one pass; buckets that could not be read to their end, None after a resize under way."""
+        return self._pass("walk", 0, drain)
+
+    def chain(self, bucket: int, drain: Drain) -> None:
+        """Every node of one bucket into the ring; quietly none when the hash was resized."""
+        fd = self._probes.load_runnable("walk")
+        for _ in range(BUCKET_TRIES):
+            if syscalls.test_run(fd, struct.pack("<4Q", bucket, bucket + 1, self.buckets, 1)) != bucket:
+                break
+            drain()
+        drain()
+
+    def locate(self, ct: int, direction: int) -> int:
+        """Bucket of an entry's original (0) or reply (1) node, read from the end of its chain."""
+        node = ct + self._layout.tuplehash + direction * self._layout.tuplehash_bytes
+        return syscalls.test_run(self._probes.load_runnable("locate"), struct.pack("<Q", node))
+
+    def lengths(self) -> Lengths | None:
+        """The lengths of all chains, one pass without copying any entry; None after a resize under way."""
+        fd = self._probes.map("window")
+        with mmap.mmap(fd, 8 + 2 * WINDOW, mmap.MAP_SHARED, mmap.PROT_READ) as mapped:
+            originals = np.frombuffer(mapped, np.uint64, 1)
+            window = np.frombuffer(mapped, np.uint16, WINDOW, 8)
+            try:
+                return self._lengths(originals, window)
+            finally:
+                del originals, window
+
+    def _lengths(self, originals: npt.NDArray[np.uint64], window: npt.NDArray[np.uint16]) -> Lengths | None:
+        counted: list[npt.NDArray[np.uint16]] = []
+        before = int(originals[0])
+
+        def keep(first: int, end: int) -> None:
+            counted.append(window[: end - first].copy())
+
+        unread = self._pass("lengths", WINDOW, lambda: None, keep)
+        return None if unread is None else Lengths(np.concatenate(counted), int(originals[0]) - before, unread)
+
+    def _pass(self, program: str, window: int, drain: Drain, full: Callable[[int, int], None] = lambda *_: None) -> int | None:
+        """Run a program over all buckets, `window` of them at a time (0: all); `full` is called after each window."""
+        fd = self._probes.load_runnable(program)
+        self.buckets = kernel.htable_size()
+        unread = 0
+        for first in range(0, self.buckets, window or self.buckets):
+            end = min(first + (window or self.buckets), self.buckets)
+            bucket, tries = first, 0
+            while bucket < end:
+                following = syscalls.test_run(fd, struct.pack("<4Q", bucket, end, self.buckets, 0))
+                if following == RESIZED:
+                    return None
+                drain()
+                tries = tries + 1 if following == bucket else 0
+                if tries == BUCKET_TRIES:
+                    following, unread, tries = bucket + 1, unread + 1, 0
+                bucket = following
+            full(first, end)
+        return unread
+
+
+class Lister:
+    """Has the kernel list its table to us while a probe on the listing function sends each entry: bpf/listed.c."""
+
+    def __init__(self, probes: Probes, source: Source) -> None:
+        self._probes = probes
+        self.source = source
+        self.buckets = 0
+
+    def entries(self, drain: Drain) -> int | None:
+        """All entries into the ring; how many found it full in the best of a few listings, None after a resize under way."""
+        self.buckets = kernel.htable_size()
+        unread = 0
+        for _ in range(LISTING_TRIES):
+            before = self._refused()
+            self._list(drain)
+            unread = self._refused() - before
+            if not unread:
+                break
+        return unread if kernel.htable_size() == self.buckets else None
+
+    def _refused(self) -> int:
+        return sum(self._probes.per_cpu("lost", Kind.WALK))
+
+    def _list(self, drain: Drain) -> None:
+        listings = [_read_proc] if self.source is Source.PROC else [_dump_of(space) for space in netns.discover().values()]
+        for listing in listings:
+            thread = threading.Thread(target=listing, daemon=True)
+            thread.start()
+            while thread.is_alive():
+                drain()
+                time.sleep(DRAIN_S)
+        drain()
+
+
+def _read_proc() -> None:
+    with PROC.open("rb", buffering=0) as file:
+        while file.read(1 << 20):
+            pass
+
+
+def _dump_of(space: netns.Namespace) -> Callable[[], None]:
+    def dump() -> None:
+        try:
+            netns.run_inside(space, netlink.dump)
+        except (CtobserveError, OSError):
+            # The namespace ended meanwhile, and its entries with it.
+            return
+
+    return dump
