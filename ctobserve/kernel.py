@@ -31,8 +31,14 @@ class Symbols:
     def read(cls) -> Symbols:
         """Raises NotPermitted when addresses are hidden, KernelLacks when nf_conntrack is not loaded."""
         text = KALLSYMS.read_text()
-        tag = re.compile(r"^(\w+) \w (?:(\S+)\t\[(?:" + "|".join(MODULES) + r")\]|(" + "|".join(CORE) + "))$", re.M)
-        found = {of_module or of_core: int(address, 16) for address, of_module, of_core in tag.findall(text)}
+        # Symbols of modules come last: the long part before them is only searched for a few names.
+        modules = max(text.find("\t["), 0)
+        tag = re.compile(r"^(\w+) \w (\S+)\t\[(?:" + "|".join(MODULES) + r")\]$", re.M)
+        found = {name: int(address, 16) for address, name in tag.findall(text, modules and text.rindex("\n", 0, modules))}
+        for name in CORE:
+            at = text.find(f" {name}\n")
+            if at > 0:
+                found[name] = int(text[text.rfind("\n", 0, at) + 1 : at].split()[0], 16)
         if "nf_conntrack_in" not in found:
             found = {name: int(address, 16) for address, name in re.findall(r"^(\w+) \w (\S+)$", text, re.M)}
         if "nf_conntrack_in" not in found:

@@ -43,7 +43,8 @@ def compare(ours: Entries, kernel: Entries) -> Differences:
     found = Differences(ours[~np.isin(ours["ct"], both)], kernel[~np.isin(kernel["ct"], both)])
     left, right = ours[np.isin(ours["ct"], both)], kernel[np.isin(kernel["ct"], both)]
     for name in FIELDS:
-        differ = (left[name] != right[name]).reshape(len(both), -1).any(axis=1)
+        unequal = left[name] != right[name]
+        differ = unequal.any(axis=tuple(range(1, unequal.ndim)))
         for mine, theirs in zip(left[differ], right[differ], strict=True):
             found.fields.append((int(mine["ct"]), name, mine[name].tolist(), theirs[name].tolist()))
     return found

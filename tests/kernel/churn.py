@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.kernel.world import Net, Space, open_tcp, run, send_udp
 
 BUCKETS = Path("/proc/sys/net/netfilter/nf_conntrack_buckets")
-MARKING = "table inet marks { chain out { type filter hook output priority 0; udp dport 40000-65535 ct mark set numgen random mod 97; }; }"
+MARKING = """table inet marks { chain out {
+ type filter hook output priority 0; udp dport 40000-65535 ct mark set numgen random mod 97; }; }"""
 
 
 class Churn:

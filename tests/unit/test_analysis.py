@@ -6,6 +6,7 @@ import numpy as np
 
 from ctobserve.analysis.buckets import Distribution, distribution, with_chains
 from ctobserve.analysis.drops import balance
+from ctobserve.analysis.verify import compare
 from ctobserve.events import Kind, entries_of
 from ctobserve.model import UNKNOWN_BUCKET, UNKNOWN_CHAIN
 from ctobserve.table import in_bucket, lengths_of
@@ -59,3 +60,13 @@ def test_balance_explains_overlapping_counters():
     assert balance(reasons, kernel).unaccounted == {"drop": -1, "invalid": 6}
     del kernel["chaintoolong"], kernel["drop"]
     assert balance(reasons, kernel).unaccounted == {"invalid": 6}, "a counter that cannot be read is unknown, not 0"
+
+
+def test_tables_are_compared_by_address_and_every_identifying_field():
+    ours, theirs = entries((1, 2), (3, 4)), entries((1, 2), (3, 5))
+    assert compare(ours, ours).names() == set()
+    assert compare(ours, theirs).names() == {(16, "bucket")}
+    found = compare(ours, theirs[1:])
+    assert found.names() == {(8, "only_ours"), (16, "bucket")}
+    assert found.only({(8, "only_ours")}).fields == []
+    assert compare(entries(), entries()).names() == set()
