@@ -24,8 +24,15 @@ def root_of(suite: str) -> Path:
     root = CHECKOUT / ".lab" / suite
     stamp = root / "etc" / "ctobserve-lab"
     wanted = "\n".join(packages())
-    if stamp.exists() and stamp.read_text() == wanted:
-        return root
+    if not stamp.exists() or stamp.read_text() != wanted:
+        _make(suite, root)
+        stamp.write_text(wanted)
+    # A place for this checkout, which the guest mounts at the same path; it may have moved since.
+    root.joinpath(*CHECKOUT.parts[1:]).mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def _make(suite: str, root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
     root.parent.mkdir(exist_ok=True)
     print(f"lab: making a root of Debian {suite} in {root.relative_to(CHECKOUT)}, about a minute", file=sys.stderr, flush=True)
@@ -34,7 +41,3 @@ def root_of(suite: str) -> Path:
     result = subprocess.run(["mmdebstrap", "--quiet", *options, suite, str(root)], capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"lab: mmdebstrap of {suite} failed:\n{result.stderr}")
-    # A place for this checkout, which the guest mounts at the same path.
-    root.joinpath(*CHECKOUT.parts[1:]).mkdir(parents=True, exist_ok=True)
-    stamp.write_text(wanted)
-    return root
