@@ -1,11 +1,13 @@
 """How many instructions did this machine execute, or this process?
 
-Sound only in a guest of one CPU under QEMU's `-icount shift=0,sleep=off` (lab.py --icount): its clock advances by one nanosecond
-per instruction executed, and, while the CPU is idle, jumps to the next timer. So instructions = time passed - time idle, for the
-whole machine: kernel, interrupts, kernel threads and every process, whoever they are accounted to. The kernel adds up its idle
-time in nanoseconds on every entry to and exit from the idle loop, interrupts in it excluded; /proc/stat shows the same number
-in steps of 10 ms, /proc/timer_list shows it whole. A busy host changes nothing. Reading the numbers costs instructions too:
-they are read outside of the measured span, or alike in all spans that are compared.
+Sound only in a guest of one CPU under QEMU's `-icount shift=0,sleep=off` (lab.py --icount): its clock advances by one
+nanosecond per instruction executed, and, while the CPU is idle, jumps to the next timer. So instructions = time passed - time
+idle, for the whole machine: kernel, interrupts, kernel threads and every process, whoever they are accounted to. The kernel
+adds up its idle time in nanoseconds on every entry to and exit from the idle loop, interrupts in it excluded; /proc/stat shows
+the same number in steps of 10 ms, /proc/timer_list shows it whole. A busy host changes nothing. One caveat: QEMU counts `rep
+stosb` and its like once per byte, where a CPU is far quicker, so clearing and copying whole pages (page faults, large buffers)
+looks dearer than it is. Reading the numbers costs instructions too: they are read outside of the measured span, or alike in all
+spans that are compared.
 """
 
 from __future__ import annotations

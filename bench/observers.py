@@ -16,7 +16,7 @@ from tests.kernel.world import CTOBSERVE, Space
 
 READY_S = 100_000  # of the guest's clock, which runs ahead while it waits for the host
 ROOT = Path(__file__).resolve().parents[1]
-LISTENER_BYTES = 64 << 20
+LISTENER_BYTES = 512 << 20  # an event takes a page or two of it, and a flush brings all at once
 ONE_LINER = 'BEGIN { printf("ready\\n"); } kprobe:__nf_conntrack_confirm { @ = count(); }'
 
 

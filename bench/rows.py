@@ -46,7 +46,7 @@ def _new_entries(guest: dict[str, Any]) -> Iterator[Row]:
         elif name == "ctobserve events":
             bar, met = f"< {LISTENER}", total < listener
         seen = cost["seen"]
-        note = "" if seen is None or seen == 1 else f"saw only {seen:.0%} of the events"
+        note = "" if seen is None or seen == 1 else f"saw {seen:.0%} of the events"
         yield Row(f"  + {name}", total, "instructions", _over(listener, total), f"of {LISTENER}", bar, met, note)
         if cost["kernel"] is not None:
             yield Row("      of which in the kernel", cost["kernel"], "instructions")
