@@ -13,31 +13,37 @@ from ctobserve import facts, kernel, syscalls
 from ctobserve.clock import Clock
 from ctobserve.compile import build
 from ctobserve.errors import CtobserveError, KernelLacks
-from ctobserve.events import Kind, Records, record_dtype
+from ctobserve.events import Kind, Records, join, record_dtype, take
 from ctobserve.hooks import DELETE, LOCK, WHYS, Planned, Purpose, plan
 from ctobserve.listener import Listener
 from ctobserve.model import Entries
 from ctobserve.probes import Probes, Variables
 from ctobserve.ring import Ring
-from ctobserve.table import Addresses, Merge, Table, entries_of_walk
+from ctobserve.places import Addresses
+from ctobserve.table import Merge, Table, entries_of_walk
 
 SETTLE_S = 0.02
 POLL_S = 0.02
 RESIZED = 0xFFFFFFFF
 WALK_TRIES = 5
 BUCKET_TRIES = 8
+NONE = np.empty(0, np.uint64)
 CHECK_NS = 1_000_000_000
 DEFAULT_RING_MIB = 32
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to observe. `form` is auto, fentry or kprobe; `chains` counts chain lengths at every insert."""
+    """How to observe. `form` is auto, fentry or kprobe; `chains` counts chain lengths at every insert.
+
+    Without `stream` only the table takes events, straight from the ring, and `poll` has nothing to tell.
+    """
 
     purpose: Purpose
     form: str = "auto"
     chains: bool = False
     ring_mib: int = DEFAULT_RING_MIB
+    stream: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Observer:
             if Purpose.UPDATES in self.options.purpose:
                 self._listener.renew()
             self._dtype = record_dtype(self.facts.layout)
+            self._as_bytes = np.dtype((np.void, self._dtype.itemsize))
             self._ring = Ring(self._probes.maps["ring"], ring_bytes, self._dtype.itemsize)
             self._walk_fd = self._probes.load_runnable("walk")
             self._clock_fd = self._probes.load_runnable("clock")
@@ -146,7 +153,7 @@ class Observer:
         """Everything that happened since the last call, in the kernel's order; the table has it already."""
         self._take()
         records, self._pending = self._pending, []
-        return np.concatenate(records)
+        return join(records) if records else np.empty(0, self._dtype)
 
     def watch(self, ended: Callable[[], bool]) -> Iterator[Records]:
         """Poll until `ended`, yielding what is not empty; walks again after a resize."""
@@ -194,10 +201,10 @@ class Observer:
         beside = [self._take()]
         time.sleep(SETTLE_S)
         for _ in range(WALK_TRIES):
-            walked: list[Records] = [np.empty(0, self._dtype)]
+            walked: list[Records] = []
             unread = self._walk_once(walked, beside)
             if unread is not None:
-                entries = entries_of_walk(np.concatenate(walked))
+                entries = entries_of_walk(join(walked))
                 return Walk(entries, self.buckets, time.monotonic_ns(), unread), np.concatenate(beside)
         raise CtobserveError("the hash table was resized during every attempt to read it; try again when that has ended")
 
@@ -218,16 +225,18 @@ class Observer:
 
     def _take(self, walked: list[Records] | None = None) -> Addresses:
         """Drain into the table and the queue for poll; walk records go to `walked`. Returns the addresses touched."""
-        records = self._drain()
-        kinds = records["kind"]
-        of_walk = (kinds == Kind.WALK) | (kinds == Kind.WALK_REPLY)
+        if walked is None and not self._ring.pending_bytes:
+            return NONE
+        records = self._ring.peek().view(self._dtype)[:, 0]
         if walked is not None:
-            walked.append(records[of_walk])
-            records = records[~of_walk]
+            kinds = records["kind"]
+            of_walk = (kinds == Kind.WALK) | (kinds == Kind.WALK_REPLY)
+            walked.append(take(records, of_walk))
+            records = take(records, ~of_walk)
         self.seen += len(records)
         self.resized |= bool((records["kind"] == Kind.RESIZE).any())
-        self._pending.append(records)
-        return self.table.apply(records)
-
-    def _drain(self) -> Records:
-        return self._ring.drain().view(self._dtype)[:, 0]
+        touched = self.table.apply(records)
+        if self.options.stream and len(records):
+            self._pending.append(records.view(self._as_bytes).copy().view(self._dtype))
+        self._ring.release()
+        return touched

@@ -26,7 +26,7 @@ def buckets(request: Request) -> None:
     The hash is shared by all network namespaces, so the distribution is always that of all entries; filters choose which
     entries of the longest chains are named.
     """
-    with observe("buckets", request, Purpose.TABLE if request.duration else Purpose(0)) as session:
+    with observe("buckets", request, Purpose.TABLE if request.duration else Purpose(0), stream=False) as session:
         session.ready()
         if request.duration:
             for _ in session.watch():

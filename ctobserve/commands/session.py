@@ -201,10 +201,12 @@ class Session:
 
 
 @contextmanager
-def observe(command: str, request: Request, purpose: Purpose, chains: bool = False, seed: bool = True) -> Iterator[Session]:
+def observe(
+    command: str, request: Request, purpose: Purpose, chains: bool = False, seed: bool = True, stream: bool = True
+) -> Iterator[Session]:
     """Attach what `purpose` needs, seed the table, signal readiness; detach at the end whatever happens."""
     stop = Stop()
-    options = Options(purpose, request.form, chains, request.ring_mib)
+    options = Options(purpose, request.form, chains, request.ring_mib, stream)
     with Observer(options) as observer:
         session = Session(command, request, observer, stop)
         if seed:

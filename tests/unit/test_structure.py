@@ -32,6 +32,7 @@ ORDER = [
     "events",
     "filters",
     "departures",
+    "places",
     "table",
     "observer",
     "analysis",
