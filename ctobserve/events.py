@@ -119,22 +119,30 @@ def join(parts: Sequence[Records]) -> Records:
 
 
 def _plain(form: np.dtype[np.void], split: tuple[str, ...] = ()) -> np.dtype[np.void]:
-    """The same bytes with arrays in a record as single values, which NumPy copies in one step each; `split` into their rows."""
+    """The same bytes as single values of our byte order, which NumPy copies fastest; arrays in `split` as their rows."""
     fields: dict[str, tuple[Any, int]] = {}
     for name, (kind, offset, *_) in (form.fields or {}).items():
-        if name in split:
-            part = kind.itemsize // kind.shape[0]
-            fields |= {f"{name}{row}": (f"V{part}", offset + row * part) for row in range(kind.shape[0])}
-        else:
-            fields[name] = (f"V{kind.itemsize}" if kind.shape else kind, offset)
+        rows = kind.shape[0] if name in split else 1
+        size = kind.itemsize // rows
+        for row in range(rows):
+            fields[f"{name}{row}" if name in split else name] = (
+                f"u{size}" if size in (1, 2, 4) else f"V{size}",
+                offset + row * size,
+            )
     names, formats, offsets = list(fields), [kind for kind, _ in fields.values()], [offset for _, offset in fields.values()]
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": form.itemsize})
 
 
-_PLAIN_ENTRY = _plain(ENTRY, ("addr", "port"))
-_plain_record = cache(_plain)
+_PLAIN_ENTRY = _plain(ENTRY, ("addr", "port", "bucket"))
+
+
+@cache
+def _plain_record(form: np.dtype[np.void]) -> np.dtype[np.void]:
+    return _plain(form, ("bucket",))
+
+
 ALWAYS = (
-    *((name, name) for name in ("ct", "netns", "bucket", "chain", "reply_only", "has_ct")),
+    *((name, name) for name in ("ct", "netns", "bucket0", "bucket1", "chain", "reply_only", "has_ct")),
     *(("seen_ns", "ts"), ("l3num", "l3num0"), ("protonum", "protonum0"), ("zone", "zone")),
     *(("addr0", "src0"), ("addr1", "dst0"), ("port0", "sport0"), ("port1", "dport0")),
 )
@@ -146,26 +154,38 @@ WHOLE = (
 
 def entries_of(records: Records) -> Entries:
     """The entry that each record copied, as ENTRY rows; what a tuple-only record lacks is zero or unknown."""
-    entries = np.zeros(len(records), ENTRY)
-    source, target = records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY)
-    has = records["has_ct"]
-    if (has == 1).all():
-        _copy(source, target, ALWAYS + WHOLE)
+    whole = records["has_ct"] == 1
+    if whole.all():
+        entries = np.empty(len(records), ENTRY)
+        _copy(records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY), ALWAYS + WHOLE)
     else:
-        _copy(source, target, ALWAYS)
-        target["zone"][has == 0] = 0
-        whole = np.flatnonzero(has == 1)
-        some = take(target, whole)
-        _copy(take(source, whole), some, WHOLE)
-        target[whole] = some
+        entries = _of_some(records, whole)
     tcp = entries["protonum"] == TCP
-    if not tcp.all():
+    if not tcp.any():
+        entries["tcp_state"] = 0
+    elif not tcp.all():
         entries["tcp_state"] *= tcp
     # The bit is set right after the insert hook on >= 6.1, and the entry is in the table from then on.
-    entries["status"] |= (records["kind"] == Kind.INSERT).astype(np.uint32) * np.uint32(IPS_CONFIRMED)
+    inserted = records["kind"] == Kind.INSERT
+    if inserted.all():
+        entries["status"] |= np.uint32(IPS_CONFIRMED)
+    else:
+        entries["status"][inserted] |= np.uint32(IPS_CONFIRMED)
+    return entries
+
+
+def _of_some(records: Records, whole: npt.NDArray[np.bool_]) -> Entries:
+    entries = np.zeros(len(records), ENTRY)
+    source, target = records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY)
+    _copy(source, target, ALWAYS)
+    target["zone"][records["has_ct"] == 0] = 0
+    some = take(target, whole)
+    _copy(take(source, whole), some, WHOLE)
+    as_bytes = np.dtype((np.void, ENTRY.itemsize))
+    entries.view(as_bytes)[whole] = some.view(as_bytes)
     return entries
 
 
 def _copy(source: Records, target: Records, pairs: tuple[tuple[str, str], ...]) -> None:
     for name, theirs in pairs:
-        target[name] = source[theirs] if target.dtype[name].kind != "V" else source[theirs].view(target.dtype[name])
+        target[name] = source[theirs]

@@ -50,7 +50,7 @@ class Places:
         return rows
 
     def find_or_add(self, addresses: Addresses, first_row: int) -> tuple[Rows, int]:
-        """Row of each address, none of which comes twice; unknown ones get the rows from `first_row` on.
+        """Row of each address; unknown ones get the rows from `first_row` on. An address that comes twice may waste a row.
 
         Also returns the row after the last one given.
         """

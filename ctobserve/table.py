@@ -34,6 +34,7 @@ class Table:
     def __init__(self) -> None:
         self._rows = np.zeros(1024, ENTRY)
         self._alive = np.zeros(1024, np.bool_)
+        self._visitor = np.empty(1024, np.int32)
         self._used = 0
         self._places = Places()
 
@@ -55,27 +56,29 @@ class Table:
     def apply(self, records: Records) -> Addresses:
         """Carry out the inserts and destroys among these records, in order; returns the addresses they touched."""
         kinds = np.ascontiguousarray(records["kind"])
-        inserts, destroys = np.flatnonzero(kinds == Kind.INSERT), np.flatnonzero(kinds == Kind.DESTROY)
-        addresses = np.ascontiguousarray(records["ct"])
-        touched = addresses[inserts] if not len(destroys) else addresses[destroys] if not len(inserts) else None
-        if touched is None or not self._distinct(touched):
-            final = _last_of_each(addresses, np.flatnonzero((kinds == Kind.INSERT) | (kinds == Kind.DESTROY)))
-            touched = addresses[final]
-            inserts, destroys = final[kinds[final] == Kind.INSERT], final[kinds[final] == Kind.DESTROY]
-        if len(destroys):
-            self.remove(addresses[destroys])
-        if len(inserts):
-            self.put(entries_of(records if len(inserts) == len(records) else take(records, inserts)))
-        if len(inserts) + len(destroys) < len(records):
+        addresses: Addresses = np.ascontiguousarray(records["ct"])
+        # A flood: nothing but inserts. When all go to different rows, order does not matter and nobody needs to sort.
+        if len(records) and (kinds == Kind.INSERT).all():
+            rows = self._rows_for(addresses)
+            if self._distinct(rows):
+                self._write(rows, entries_of(records))
+                return addresses
+        life = np.flatnonzero((kinds == Kind.INSERT) | (kinds == Kind.DESTROY))
+        final = _last_of_each(addresses, life)
+        inserted = kinds[final] == Kind.INSERT
+        self.remove(addresses[final[~inserted]])
+        self.put(entries_of(take(records, final[inserted])))
+        if len(life) < len(records):
             changed = np.flatnonzero(kinds == Kind.UPDATE)
             if len(changed):
                 self._change(entries_of(take(records, _last_of_each(addresses, changed))))
-        return touched
+        return addresses[final]
 
-    def _distinct(self, addresses: Addresses) -> bool:
-        """Whether no address comes twice; the slab mostly hands them out in runs, which a merge sort knows to use."""
-        ordered = np.sort(addresses, kind="stable")
-        return not bool((ordered[1:] == ordered[:-1]).any())
+    def _distinct(self, rows: Rows) -> bool:
+        """Whether no row comes twice: each then remembers the one who came last."""
+        order = np.arange(len(rows), dtype=np.int32)
+        self._visitor[rows] = order
+        return bool((self._visitor[rows] == order).all())
 
     def _change(self, entries: Entries) -> None:
         """Take over what an update can change, of entries that are in the table."""
@@ -88,9 +91,15 @@ class Table:
 
     def put(self, entries: Entries) -> None:
         """Add entries, or replace those with the same address."""
-        if self._used + len(entries) > len(self._rows):
-            self._make_room(len(entries))
-        rows, self._used = self._places.find_or_add(np.ascontiguousarray(entries["ct"]), self._used)
+        self._write(self._rows_for(np.ascontiguousarray(entries["ct"])), entries)
+
+    def _rows_for(self, addresses: Addresses) -> Rows:
+        if self._used + len(addresses) > len(self._rows):
+            self._make_room(len(addresses))
+        rows, self._used = self._places.find_or_add(addresses, self._used)
+        return rows
+
+    def _write(self, rows: Rows, entries: Entries) -> None:
         self._rows.view(AS_BYTES)[rows] = entries.view(AS_BYTES)
         self._alive[rows] = True
 
@@ -130,6 +139,7 @@ class Table:
         self._rows = rows
         self._alive = np.zeros(wanted, np.bool_)
         self._alive[: len(alive)] = True
+        self._visitor = np.empty(wanted, np.int32)
         self._used = len(alive)
         self._places.rebuild(np.ascontiguousarray(rows["ct"][: len(alive)]), np.arange(len(alive), dtype=np.int32))
 
