@@ -17,9 +17,9 @@ from ctobserve.events import Kind, Records, join, record_dtype, take
 from ctobserve.hooks import DELETE, LOCK, WHYS, Planned, Purpose, plan
 from ctobserve.listener import Listener
 from ctobserve.model import Entries
+from ctobserve.places import Addresses
 from ctobserve.probes import Probes, Variables
 from ctobserve.ring import Ring
-from ctobserve.places import Addresses
 from ctobserve.table import Merge, Table, entries_of_walk
 
 SETTLE_S = 0.02

@@ -8,6 +8,7 @@ u32 is the length with a busy and a discard bit.
 from __future__ import annotations
 
 import mmap
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -68,4 +69,6 @@ class Ring:
         """Unmap."""
         del self._consumer, self._producer, self._data
         self._consumer_map.close()
-        self._producer_map.close()
+        # Records still looked at, when an error broke off their reading, keep the map until they are gone.
+        with suppress(BufferError):
+            self._producer_map.close()
