@@ -82,6 +82,7 @@ class Observer:
 
     def __enter__(self) -> Observer:
         """Compile, load, attach. From here on every event is in the ring."""
+        syscalls.keep_freed_memory()
         ring_bytes = self.options.ring_mib << 20
         self._probes = Probes(build(self._defines()), self._variables(), ring_bytes)
         self._listener = Listener()

@@ -11,11 +11,11 @@ Rows = npt.NDArray[np.int64]
 NOBODY = np.uint64(0xFFFFFFFFFFFFFFFF)
 # Fibonacci hashing: objects of a slab lie at equal distances, and the product's high bits spread those over the whole table.
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-FULL = 0.6
+FULL = 0.4
 
 
 class Places:
-    """Open addressing with linear probing; addresses stay until `rebuild`."""
+    """Open addressing with triangular probing; addresses stay until `rebuild`."""
 
     def __init__(self) -> None:
         self._used = 0
@@ -36,8 +36,11 @@ class Places:
         slots = self._home(addresses)
         found = self._keys[slots]
         left = np.flatnonzero((found != addresses) & (found != NOBODY))
+        step = 0
         while len(left):
-            slots[left] = (slots[left] + 1) & self._mask
+            # Growing steps: steps of one make long runs, and every round costs NumPy calls, however few addresses are left.
+            step += 1
+            slots[left] = (slots[left] + step) & self._mask
             found[left] = self._keys[slots[left]]
             left = left[(found[left] != addresses[left]) & (found[left] != NOBODY)]
         return slots, np.flatnonzero(found != addresses)
