@@ -6,7 +6,7 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.setup-done
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
-.PHONY: help setup run test lint unit kernel-test format clean
+.PHONY: help setup run test lint unit kernel-test bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -40,6 +40,9 @@ kernel-test: setup ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debi
 	$(PYTHON) -m pytest tests/vm
 	$(PYTHON) tests/vm/lab.py --timeout 1500 -- $(IN_GUEST) $(CURDIR)/$(PYTHON) $(PYTEST) tests/kernel
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 1500 -- $(IN_GUEST) /usr/bin/python3 $(PYTEST) $(KERNEL_TESTS)
+
+bench: setup ## what observing costs, in instructions: one table of ratios; no test
+	$(PYTHON) -m bench
 
 format: setup ## rewrite sources in the house format
 	$(VENV)/bin/ruff check --fix .

@@ -140,6 +140,18 @@ static __always_inline u8 read_u8(u64 address)
 	return value;
 }
 
+/*
+ * A member of what a hooked function got as argument, or of what that points to. The verifier knows its type in an fentry
+ * program, which reads it like any memory; elsewhere it takes a helper.
+ */
+#if TRAMPOLINE
+#define ARG_U64(address) (*(volatile u64 *)(address))
+#define ARG_U32(address) (*(volatile u32 *)(address))
+#else
+#define ARG_U64(address) read_u64(address)
+#define ARG_U32(address) read_u32(address)
+#endif
+
 static __always_inline u32 netns_inum(u64 net)
 {
 	return net ? read_u32(net + NET_INUM) : 0;

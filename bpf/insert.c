@@ -24,9 +24,24 @@ static __always_inline void send_master(u64 master)
 	submit(record);
 }
 
+/* What copy_entry copies, less what only some protocols have: of that the TCP state alone is read by anybody. */
+static __always_inline void copy_inserted(struct record *record, u64 ct)
+{
+	record->ct = ct;
+	record->has_ct = 1;
+	bpf_probe_read_kernel(record->raw, CT_PREFIX, (void *)ct);
+	if (record->raw[CT_TUPLEHASH + TH_TUPLE + TUPLE_PROTONUM] == 6 /* TCP */)
+		record->raw[CT_TCP_STATE] = read_u8(ct + CT_TCP_STATE);
+#if TRAMPOLINE
+	record->netns = ARG_U32(ARG_U64(ct + CT_NET) + NET_INUM);
+#else
+	record->netns = netns_inum(*(u64 *)(record->raw + CT_NET));
+#endif
+}
+
 static __always_inline int on_insert(u64 ct, u32 bucket, u32 reply_bucket)
 {
-	u64 master = read_u64(ct + CT_MASTER);
+	u64 master = ARG_U64(ct + CT_MASTER);
 	struct record *record;
 
 	if (master)
@@ -34,7 +49,7 @@ static __always_inline int on_insert(u64 ct, u32 bucket, u32 reply_bucket)
 	record = reserve(KIND_INSERT);
 	if (!record)
 		return 0;
-	copy_entry(record, ct);
+	copy_inserted(record, ct);
 	record->bucket[0] = bucket;
 	record->bucket[1] = reply_bucket;
 	if (CHAINS)

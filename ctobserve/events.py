@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -102,36 +104,88 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
     )
 
 
+def take(records: Records, which: npt.NDArray[Any]) -> Records:
+    """records[which], each copied as so many bytes: NumPy would go through it field by field."""
+    taken: Records = records.view(np.dtype((np.void, records.dtype.itemsize)))[which].view(records.dtype)
+    return taken
+
+
+def join(parts: Sequence[Records]) -> Records:
+    """One array of all: as bytes, because NumPy would take the gaps out of the records and turn the ports to our byte order."""
+    if len(parts) == 1:
+        return parts[0]
+    joined: Records = np.concatenate([part.view(np.dtype((np.void, part.dtype.itemsize))) for part in parts]).view(parts[0].dtype)
+    return joined
+
+
+def _plain(form: np.dtype[np.void], split: tuple[str, ...] = ()) -> np.dtype[np.void]:
+    """The same bytes as single values of our byte order, which NumPy copies fastest; arrays in `split` as their rows."""
+    fields: dict[str, tuple[Any, int]] = {}
+    for name, (kind, offset, *_) in (form.fields or {}).items():
+        rows = kind.shape[0] if name in split else 1
+        size = kind.itemsize // rows
+        for row in range(rows):
+            fields[f"{name}{row}" if name in split else name] = (
+                f"u{size}" if size in (1, 2, 4) else f"V{size}",
+                offset + row * size,
+            )
+    names, formats, offsets = list(fields), [kind for kind, _ in fields.values()], [offset for _, offset in fields.values()]
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": form.itemsize})
+
+
+_PLAIN_ENTRY = _plain(ENTRY, ("addr", "port", "bucket"))
+
+
+@cache
+def _plain_record(form: np.dtype[np.void]) -> np.dtype[np.void]:
+    return _plain(form, ("bucket",))
+
+
+ALWAYS = (
+    *((name, name) for name in ("ct", "netns", "bucket0", "bucket1", "chain", "reply_only", "has_ct")),
+    *(("seen_ns", "ts"), ("l3num", "l3num0"), ("protonum", "protonum0"), ("zone", "zone")),
+    *(("addr0", "src0"), ("addr1", "dst0"), ("port0", "sport0"), ("port1", "dport0")),
+)
+WHOLE = (
+    *((name, name) for name in ("status", "timeout", "mark", "zone_dir", "master", "tcp_state")),
+    *(("addr2", "src1"), ("addr3", "dst1"), ("port2", "sport1"), ("port3", "dport1")),
+)
+
+
 def entries_of(records: Records) -> Entries:
     """The entry that each record copied, as ENTRY rows; what a tuple-only record lacks is zero or unknown."""
-    entries = np.zeros(len(records), ENTRY)
-    for name in ("ct", "netns", "bucket", "chain", "reply_only", "has_ct"):
-        entries[name] = records[name]
-    entries["seen_ns"] = records["ts"]
-    entries["zone"] = np.where(records["has_ct"], records["zone"], 0)
-    entries["l3num"] = records["l3num0"]
-    entries["protonum"] = records["protonum0"]
-    entries["addr"][:, 0] = records["src0"]
-    entries["addr"][:, 1] = records["dst0"]
-    entries["port"][:, 0] = records["sport0"]
-    entries["port"][:, 1] = records["dport0"]
     whole = records["has_ct"] == 1
-    if not whole.all():
-        records, view = records[whole], entries[whole]
-        _copy_whole(records, view)
-        entries[whole] = view
+    if whole.all():
+        entries = np.empty(len(records), ENTRY)
+        _copy(records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY), ALWAYS + WHOLE)
     else:
-        _copy_whole(records, entries)
+        entries = _of_some(records, whole)
+    tcp = entries["protonum"] == TCP
+    if not tcp.any():
+        entries["tcp_state"] = 0
+    elif not tcp.all():
+        entries["tcp_state"] *= tcp
+    # The bit is set right after the insert hook on >= 6.1, and the entry is in the table from then on.
+    inserted = records["kind"] == Kind.INSERT
+    if inserted.all():
+        entries["status"] |= np.uint32(IPS_CONFIRMED)
+    else:
+        entries["status"][inserted] |= np.uint32(IPS_CONFIRMED)
     return entries
 
 
-def _copy_whole(records: Records, entries: Entries) -> None:
-    for name in ("status", "timeout", "mark", "zone_dir", "master"):
-        entries[name] = records[name]
-    entries["tcp_state"] = np.where(entries["protonum"] == TCP, records["tcp_state"], 0)
-    entries["addr"][:, 2] = records["src1"]
-    entries["addr"][:, 3] = records["dst1"]
-    entries["port"][:, 2] = records["sport1"]
-    entries["port"][:, 3] = records["dport1"]
-    # The bit is set right after the insert hook on >= 6.1, and the entry is in the table from then on.
-    entries["status"][records["kind"] == Kind.INSERT] |= np.uint32(IPS_CONFIRMED)
+def _of_some(records: Records, whole: npt.NDArray[np.bool_]) -> Entries:
+    entries = np.zeros(len(records), ENTRY)
+    source, target = records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY)
+    _copy(source, target, ALWAYS)
+    target["zone"][records["has_ct"] == 0] = 0
+    some = take(target, whole)
+    _copy(take(source, whole), some, WHOLE)
+    as_bytes = np.dtype((np.void, ENTRY.itemsize))
+    entries.view(as_bytes)[whole] = some.view(as_bytes)
+    return entries
+
+
+def _copy(source: Records, target: Records, pairs: tuple[tuple[str, str], ...]) -> None:
+    for name, theirs in pairs:
+        target[name] = source[theirs]

@@ -81,10 +81,15 @@ class Layout:
 def _defines(btf: Btf, at: Offset) -> dict[str, int]:
     tuple_ = "nf_conntrack_tuple."
     ct_bytes = btf.size("nf_conn")
+    told = ("timeout", "zone", "tuplehash", "status", "ct_net", "master", "mark")
+    fields = [btf.field(f"nf_conn.{name}") for name in told]
     return {
         "CT_BYTES": ct_bytes,
         "RAW_BYTES": (ct_bytes + 7) // 8 * 8,
         "CT_TUPLEHASH": at("nf_conn.tuplehash"),
+        # An entry's members that every protocol has, up to and with the last one that is decoded.
+        "CT_PREFIX": (max(field.offset for field in fields) + 8) // 8 * 8,
+        "CT_TCP_STATE": at("nf_conn.proto.tcp.state"),
         "CT_STATUS": at("nf_conn.status"),
         "CT_NET": at("nf_conn.ct_net"),
         "CT_MASTER": at("nf_conn.master"),

@@ -13,14 +13,16 @@ from ctobserve import facts, kernel, netlink, sources, syscalls
 from ctobserve.clock import Clock
 from ctobserve.compile import build
 from ctobserve.errors import CtobserveError, KernelLacks
-from ctobserve.events import Kind, Records, record_dtype
+from ctobserve.events import Kind, Records, join, record_dtype
 from ctobserve.hooks import DELETE, LOCK, WHYS, BtfId, Planned, Purpose, plan
+from ctobserve.intake import Intake
 from ctobserve.listener import Listener
 from ctobserve.model import UNKNOWN_BUCKET, Entries
+from ctobserve.places import Addresses
 from ctobserve.probes import Choices, Probes, Variables
 from ctobserve.reader import HashReader, Lister
 from ctobserve.ring import Ring
-from ctobserve.table import Addresses, Lengths, Merge, Table, entries_of_walk, in_bucket, lengths_of
+from ctobserve.table import Lengths, Merge, Table, entries_of_walk, in_bucket, lengths_of
 
 SETTLE_S = 0.02
 POLL_S = 0.02
@@ -32,13 +34,17 @@ DEFAULT_RING_MIB = 32
 
 @dataclass(frozen=True)
 class Options:
-    """How to observe. `form` is auto, fentry or kprobe; `chains` counts chain lengths at inserts; `source` names a Source."""
+    """How to observe. `form` is auto, fentry or kprobe; `chains` counts chain lengths at inserts; `source` names a Source.
+
+    Without `stream` only the table takes events, straight from the ring, and `poll` has nothing to tell.
+    """
 
     purpose: Purpose
     form: str = "auto"
     chains: bool = False
     ring_mib: int = DEFAULT_RING_MIB
     source: str = "auto"
+    stream: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,18 +74,16 @@ class Observer:
         # Without any hook the programs are compiled in the form that other commands will want, and found again.
         self.trampolines = any(item.btf for item in self.plan) or (not self.plan and bool(self._ids()))
         self.table = Table()
-        self.seen = 0
         self.walked_ns = 0
         self.unread = 0
-        self.resized = False
         self.gone = False
         self.uncertain_ns = 0
         self._lost_known = 0
         self._checked_ns = self._looked_ns = 0
-        self._pending: list[Records] = []
 
     def __enter__(self) -> Observer:
         """Compile, load, attach. From here on every event is in the ring."""
+        syscalls.keep_freed_memory()
         ring_bytes = self.options.ring_mib << 20
         self._probes = Probes(build(self._defines()), self._variables(), self._choices(), ring_bytes)
         self._listener = Listener()
@@ -87,8 +91,9 @@ class Observer:
             self._netlink = netlink.available()
             if Purpose.UPDATES in self._purpose:
                 self._listener.renew()
-            self._dtype = record_dtype(self.facts.layout)
-            self._ring = Ring(self._probes.map("ring"), ring_bytes, self._dtype.itemsize)
+            form = record_dtype(self.facts.layout)
+            self._ring = Ring(self._probes.map("ring"), ring_bytes, form.itemsize)
+            self._intake = Intake(self._ring, form, self.table, self.options.stream)
             hashed = self.source is sources.Source.WALK
             self._reader = HashReader(self._probes, self.facts.layout) if hashed else Lister(self._probes, self.source)
             self._clock_fd = self._probes.load_runnable("clock")
@@ -161,9 +166,12 @@ class Observer:
 
     def poll(self) -> Records:
         """Everything that happened since the last call, in the kernel's order; the table has it already."""
-        self.take()
-        records, self._pending = self._pending, []
-        return np.concatenate(records)
+        return self._intake.poll()
+
+    @property
+    def seen(self) -> int:
+        """Events so far."""
+        return self._intake.seen
 
     def watch(self, ended: Callable[[], bool]) -> Iterator[Records]:
         """Poll until `ended` or conntrack is `gone`, yielding what is not empty; walks again after a resize or a loss."""
@@ -205,7 +213,7 @@ class Observer:
 
     def settle(self) -> None:
         """Take what is in the ring and repair the table now if something was lost or the hash resized."""
-        self.take()
+        self._intake.take()
         self._repair(at_once=True)
 
     def _repair(self, at_once: bool = False) -> None:
@@ -213,7 +221,7 @@ class Observer:
         if not self.walked_ns:
             return
         now = time.monotonic_ns()
-        if self.resized:
+        if self._intake.resized:
             self.seed()
         elif at_once or now - self._checked_ns > CHECK_NS:
             lost = sum(self.lost().values())
@@ -225,7 +233,7 @@ class Observer:
 
     def seed(self) -> Merge:
         """Fill or repair the table by a walk, keeping what events say meanwhile."""
-        self.resized = False
+        self._intake.resized = False
         walk, touched = self.walk()
         self.walked_ns = walk.at_ns
         self.unread = walk.unread
@@ -236,13 +244,13 @@ class Observer:
 
         Raises CtobserveError when the hash is resized again and again meanwhile.
         """
-        beside = [self.take()]
+        beside = [self._intake.take()]
         time.sleep(SETTLE_S)
         for _ in range(WALK_TRIES):
-            walked: list[Records] = [np.empty(0, self._dtype)]
-            unread = self._reader.entries(lambda into=walked: beside.append(self.take(into)))  # type: ignore[misc]
+            walked: list[Records] = []
+            unread = self._reader.entries(lambda into=walked: beside.append(self._intake.take(into)))  # type: ignore[misc]
             if unread is not None:
-                entries = entries_of_walk(np.concatenate(walked))
+                entries = entries_of_walk(join(walked))
                 return Walk(entries, self.buckets, time.monotonic_ns(), unread), np.concatenate(beside)
         raise CtobserveError(RESIZING)
 
@@ -265,27 +273,11 @@ class Observer:
         """The entries with a node in this bucket, and both their buckets: read now, or from the table after a listing."""
         if isinstance(self._reader, Lister):
             return in_bucket(self.table.entries(), bucket)
-        walked: list[Records] = [np.empty(0, self._dtype)]
-        self._reader.chain(bucket, lambda: self.take(walked))
-        found = entries_of_walk(np.concatenate(walked))
+        walked: list[Records] = []
+        self._reader.chain(bucket, lambda: self._intake.take(walked))
+        found = entries_of_walk(join(walked))
         for entry in found:
             for direction in (1,) if entry["reply_only"] else (0, 1):
                 if entry["bucket"][direction] == UNKNOWN_BUCKET:
                     entry["bucket"][direction] = self._reader.locate(int(entry["ct"]), direction)
         return found
-
-    def take(self, walked: list[Records] | None = None) -> Addresses:
-        """Drain into the table and the queue for poll; walk records go to `walked`. Returns the addresses touched."""
-        records = self._drain()
-        kinds = records["kind"]
-        of_walk = (kinds == Kind.WALK) | (kinds == Kind.WALK_REPLY)
-        if walked is not None:
-            walked.append(records[of_walk])
-            records = records[~of_walk]
-        self.seen += len(records)
-        self.resized |= bool((records["kind"] == Kind.RESIZE).any())
-        self._pending.append(records)
-        return self.table.apply(records)
-
-    def _drain(self) -> Records:
-        return self._ring.drain().view(self._dtype)[:, 0]

@@ -12,7 +12,7 @@ from ctobserve.analysis.verify import Differences, Key, compare, keys, lasting
 from ctobserve.errors import CtobserveError
 from ctobserve.model import Entries
 from ctobserve.observer import Observer
-from ctobserve.table import Addresses
+from ctobserve.places import Addresses
 
 ROUNDS = 5
 PAUSE_S = 0.3
@@ -75,7 +75,7 @@ def _beside_netlink(observer: Observer) -> tuple[set[Key], set[Key]]:
                 dumped |= {(inum, *key) for key in netns.run_inside(space, netlink.dump)}
             except (CtobserveError, OSError):
                 continue
-        observer.take()
+        observer.poll()
         ours = {key for key in keys(observer.table.entries()) if key[0] in spaces}
         mine, theirs = ours - dumped, dumped - ours
         lasting_ours, lasting_theirs = (mine, theirs) if lasting_ours is None else (lasting_ours & mine, lasting_theirs & theirs)

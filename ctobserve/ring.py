@@ -8,6 +8,7 @@ u32 is the length with a busy and a discard bit.
 from __future__ import annotations
 
 import mmap
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -35,27 +36,39 @@ class Ring:
         """Bytes reserved and not read yet."""
         return int(self._producer[0]) - int(self._consumer[0])
 
-    def drain(self) -> npt.NDArray[np.uint8]:
-        """Copy of all finished records, shape (n, record_bytes), in the kernel's order; they leave the ring.
+    def peek(self) -> npt.NDArray[np.uint8]:
+        """All finished records, shape (n, record_bytes), in the kernel's order, as they lie in the ring until `release`.
 
         Stops at the first record that is still being written, so that order is kept.
         """
         start, end = int(self._consumer[0]), int(self._producer[0])
         count = (end - start) // self._stride
-        if not count:
-            return np.empty((0, self._stride - HEADER_BYTES), np.uint8)
         offset = start & (self._size - 1)
         window = self._data[offset : offset + count * self._stride].reshape(count, self._stride)
-        heads = window[:, :4].copy().view(np.uint32)[:, 0]
-        busy = np.flatnonzero(heads & BUSY)
-        if busy.size:
-            count = int(busy[0])
-        records: npt.NDArray[np.uint8] = window[:count, HEADER_BYTES:][(heads[:count] & DISCARD) == 0]
-        self._consumer[0] = start + count * self._stride
+        heads: npt.NDArray[np.uint32] = np.ndarray((count,), np.uint32, self._data, offset, (self._stride,)).copy()
+        records = window[:, HEADER_BYTES:]
+        if (heads >= DISCARD).any():
+            busy = np.flatnonzero(heads & BUSY)
+            if busy.size:
+                count = int(busy[0])
+            records = records[:count][(heads[:count] & DISCARD) == 0]
+        self._read = start + count * self._stride
+        return records
+
+    def release(self) -> None:
+        """Give back what the last peek showed."""
+        self._consumer[0] = self._read
+
+    def drain(self) -> npt.NDArray[np.uint8]:
+        """Copy of what peek shows; it leaves the ring."""
+        records = self.peek().copy()
+        self.release()
         return records
 
     def close(self) -> None:
         """Unmap."""
         del self._consumer, self._producer, self._data
         self._consumer_map.close()
-        self._producer_map.close()
+        # Records still looked at, when an error broke off their reading, keep the map until they are gone.
+        with suppress(BufferError):
+            self._producer_map.close()

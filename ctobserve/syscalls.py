@@ -22,6 +22,7 @@ TRACE_FENTRY, TRACE_FEXIT = 24, 25
 PERF_IOC_ENABLE, PERF_IOC_SET_BPF = 0x2400, 0x40042408
 KPROBE_TYPE = "/sys/bus/event_source/devices/kprobe/type"
 LOG_BYTES = 1 << 20
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, FREED_BYTES = -1, -3, 32 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -114,6 +115,12 @@ def prog_load(kind: int, name: str, code: bytes, attach: int = 0, btf_id: int = 
             raise CtobserveError(
                 f"the kernel's verifier refuses program {name}: {error.strerror}; {' | '.join(words[-6:-1])}"
             ) from error
+
+
+def keep_freed_memory() -> None:
+    """Have malloc keep what is freed, to FREED_BYTES: else each batch's arrays go back to the kernel and are faulted in again."""
+    _libc.mallopt(M_MMAP_THRESHOLD, FREED_BYTES // 2)
+    _libc.mallopt(M_TRIM_THRESHOLD, FREED_BYTES)
 
 
 def test_run(fd: int, arguments: bytes) -> int:

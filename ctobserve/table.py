@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve.events import Kind, Records, entries_of
+from ctobserve.events import Kind, Records, entries_of, take
 from ctobserve.model import ENTRY, UNKNOWN_BUCKET, Entries
+from ctobserve.places import Addresses, Places, Rows
 
-Addresses = npt.NDArray[np.uint64]
+AS_BYTES = np.dtype((np.void, ENTRY.itemsize))
 CHANGEABLE = ("status", "timeout", "mark", "tcp_state")
 
 
@@ -45,45 +46,64 @@ class Table:
     """Rows in one array, found by the nf_conn's address.
 
     An address is reused as soon as its entry is freed, so within a batch only the last insert or destroy of an address
-    decides; the ring's order is the kernel's order.
+    decides; the ring's order is the kernel's order. A row stays its address's after the entry has left: the slab gives the
+    same addresses out again.
     """
 
     def __init__(self) -> None:
         self._rows = np.zeros(1024, ENTRY)
-        self._row_of: dict[int, int] = {}
-        self._free: list[int] = list(range(1023, -1, -1))
+        self._alive = np.zeros(1024, np.bool_)
+        self._visitor = np.empty(1024, np.int32)
+        self._used = 0
+        self._places = Places()
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return int(np.count_nonzero(self._alive))
 
     def entries(self) -> Entries:
         """Copy of all rows, in no particular order."""
-        return self._rows[self._rows_in_use()]
+        return take(self._rows, np.flatnonzero(self._alive))
 
     def find(self, addresses: Addresses) -> Entries:
         """Rows of those of these addresses that are in the table."""
-        found = [row for row in map(self._row_of.get, addresses.tolist()) if row is not None]
-        return self._rows[np.array(found, np.int64)]
+        return take(self._rows, self._present(addresses))
+
+    def _present(self, addresses: Addresses) -> Rows:
+        rows = self._places.find(addresses)
+        return rows[(rows >= 0) & self._alive[rows]]
 
     def apply(self, records: Records) -> Addresses:
         """Carry out the inserts and destroys among these records, in order; returns the addresses they touched."""
-        kinds = records["kind"]
+        kinds = np.ascontiguousarray(records["kind"])
+        # A copy in every case: the caller keeps it, and the records may lie in the ring.
+        addresses: Addresses = records["ct"].copy()
+        # A flood: nothing but inserts. When all go to different rows, order does not matter and nobody needs to sort.
+        if len(records) and (kinds == Kind.INSERT).all():
+            rows = self._rows_for(addresses)
+            if self._distinct(rows):
+                self._write(rows, entries_of(records))
+                return addresses
         life = np.flatnonzero((kinds == Kind.INSERT) | (kinds == Kind.DESTROY))
-        final = records[_last_of_each(records["ct"], life)]
-        inserted = final["kind"] == Kind.INSERT
-        self.remove(final["ct"][~inserted])
-        self.put(entries_of(final[inserted]))
-        changed = np.flatnonzero(kinds == Kind.UPDATE)
-        if len(changed):
-            self._change(entries_of(records[_last_of_each(records["ct"], changed)]))
-        touched: Addresses = final["ct"]
-        return touched
+        final = _last_of_each(addresses, life)
+        inserted = kinds[final] == Kind.INSERT
+        self.remove(addresses[final[~inserted]])
+        self.put(entries_of(take(records, final[inserted])))
+        if len(life) < len(records):
+            changed = np.flatnonzero(kinds == Kind.UPDATE)
+            if len(changed):
+                self._change(entries_of(take(records, _last_of_each(addresses, changed))))
+        return addresses[final]
+
+    def _distinct(self, rows: Rows) -> bool:
+        """Whether no row comes twice: each then remembers the one who came last."""
+        order = np.arange(len(rows), dtype=np.int32)
+        self._visitor[rows] = order
+        return bool((self._visitor[rows] == order).all())
 
     def _change(self, entries: Entries) -> None:
         """Take over what an update can change, of entries that are in the table."""
-        rows = [self._row_of.get(address, -1) for address in entries["ct"].tolist()]
-        at = np.array(rows, np.int64)
-        known = at >= 0
+        at = self._places.find(np.ascontiguousarray(entries["ct"]))
+        known = (at >= 0) & self._alive[at]
         newer = known.copy()
         newer[known] = entries["seen_ns"][known] >= self._rows["seen_ns"][at[known]]
         for name in CHANGEABLE:
@@ -91,21 +111,21 @@ class Table:
 
     def put(self, entries: Entries) -> None:
         """Add entries, or replace those with the same address."""
-        addresses = entries["ct"].tolist()
-        rows = [self._row_of.get(address, -1) for address in addresses]
-        missing = [i for i, row in enumerate(rows) if row < 0]
-        self._grow(len(missing))
-        for i in missing:
-            rows[i] = self._free.pop()
-        self._rows[np.array(rows, np.int64)] = entries
-        self._row_of.update(zip(addresses, rows, strict=True))
+        self._write(self._rows_for(np.ascontiguousarray(entries["ct"])), entries)
+
+    def _rows_for(self, addresses: Addresses) -> Rows:
+        if self._used + len(addresses) > len(self._rows):
+            self._make_room(len(addresses))
+        rows, self._used = self._places.find_or_add(addresses, self._used)
+        return rows
+
+    def _write(self, rows: Rows, entries: Entries) -> None:
+        self._rows.view(AS_BYTES)[rows] = entries.view(AS_BYTES)
+        self._alive[rows] = True
 
     def remove(self, addresses: Addresses) -> None:
         """Forget entries; addresses that are not in the table are ignored."""
-        for address in addresses.tolist():
-            row = self._row_of.pop(address, None)
-            if row is not None:
-                self._free.append(row)
+        self._alive[self._present(np.ascontiguousarray(addresses))] = False
 
     def merge(self, walked: Entries, touched: Addresses) -> Merge:
         """Make the table what a walk saw, but for addresses that events touched since shortly before it began.
@@ -129,18 +149,19 @@ class Table:
         self.put(theirs[~known])
         return Merge(added=theirs[~known], removed=removed)
 
-    def _rows_in_use(self) -> npt.NDArray[np.int64]:
-        return np.fromiter(self._row_of.values(), np.int64, len(self._row_of))
-
-    def _grow(self, needed: int) -> None:
+    def _make_room(self, needed: int) -> None:
+        """Rows of the dead are given up when they are many; otherwise the array grows."""
+        alive = np.flatnonzero(self._alive)
         size = len(self._rows)
-        if needed <= len(self._free):
-            return
-        wanted = max(size + size // 2, size + needed)
+        wanted = size if 2 * (len(alive) + needed) < size else max(size + size // 2, len(alive) + needed)
         rows = np.zeros(wanted, ENTRY)
-        rows[:size] = self._rows
-        self._free.extend(range(wanted - 1, size - 1, -1))
+        rows[: len(alive)] = take(self._rows, alive)
         self._rows = rows
+        self._alive = np.zeros(wanted, np.bool_)
+        self._alive[: len(alive)] = True
+        self._visitor = np.empty(wanted, np.int32)
+        self._used = len(alive)
+        self._places.rebuild(np.ascontiguousarray(rows["ct"][: len(alive)]), np.arange(len(alive), dtype=np.int32))
 
 
 def _last_of_each(addresses: Addresses, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

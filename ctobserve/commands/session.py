@@ -215,13 +215,15 @@ class Session:
 
 
 @contextmanager
-def observe(command: str, request: Request, purpose: Purpose, chains: bool = False, seed: bool = True) -> Iterator[Session]:
+def observe(
+    command: str, request: Request, purpose: Purpose, chains: bool = False, seed: bool = True, stream: bool = True
+) -> Iterator[Session]:
     """Attach what `purpose` needs, seed the table, signal readiness; detach at the end whatever happens."""
     stop = Stop()
     kernel.require_root()
     while request.wait and not kernel.conntrack_loaded():
         time.sleep(WAIT_S)
-    options = Options(purpose, request.form, chains, request.ring_mib, request.source)
+    options = Options(purpose, request.form, chains, request.ring_mib, request.source, stream)
     with Observer(options) as observer:
         session = Session(command, request, observer, stop)
         if seed:

@@ -20,6 +20,7 @@ from ctobserve.events import (
     Kind,
     Records,
     entries_of,
+    join,
 )
 from ctobserve.filters import Filter
 from ctobserve.kernel import Symbols
@@ -82,7 +83,7 @@ class Happenings:
         A victim of early_drop waits for the tuple it made room for, which comes microseconds later; `final`: wait for nothing.
         """
         if self._held is not None:
-            records = np.concatenate((self._held, records))
+            records = join((self._held, records))
         departures = self._departures.of(records)
         evictors = records[records["kind"] == Kind.EVICTOR]
         beneficiaries = dict(zip(evictors["token"].tolist(), entry_rows(entries_of(evictors), self._clock), strict=True))

@@ -1,10 +1,11 @@
 """Run one command on a real kernel: boot a Debian kernel in QEMU's software emulation, this host's files its root.
 
-Usage: lab.py [--kernel VMLINUZ | --suite NAME] [--timeout S] [--memory SIZE] [--cpus N] -- COMMAND ...
+Usage: lab.py [--kernel VMLINUZ | --suite NAME] [--timeout S] [--memory SIZE] [--cpus N] [--icount] -- COMMAND ...
 
 The command runs as root in the guest, in this directory; its output is ours as it comes, its exit code is ours. The guest
 sees this host's files but cannot change them; what it writes is gone afterwards. With --suite the guest's root is another
-Debian release, with that release's kernel, Python and bcc, and this checkout at its place.
+Debian release, with that release's kernel, Python and bcc, and this checkout at its place. With --icount it has one CPU, and
+its clock counts instructions: one takes one nanosecond, and idle time costs no time here (bench/).
 Exit 124: the time was up. Exit 125: the VM did not come up. Nothing is left running. The host kernel is not touched and no KVM
 is used.
 """
@@ -27,6 +28,7 @@ from pathlib import Path
 from suite import CHECKOUT, root_of
 
 BOOT_S = 240
+ICOUNT = "-icount shift=0,sleep=off"
 TIMED_OUT, NOT_UP = 124, 125
 GUEST = """\
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 CTOBSERVE_LAB=1
@@ -68,7 +70,7 @@ class _Cached:
 class Lab:
     """A guest that runs one command; a context manager, so that QEMU ends with us."""
 
-    def __init__(self, kernel: Path, command: list[str], memory: str, cpus: int, root: Path | None = None) -> None:
+    def __init__(self, kernel: Path, command: list[str], memory: str, cpus: int, root: Path | None, icount: bool) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="ctobserve-lab-", dir="/dev/shm")
         self._out = Path(self._directory.name)
         (self._out / "output").touch()
@@ -81,7 +83,7 @@ class Lab:
             str(self._tools / "vng"),
             "--disable-kvm",
             "--cpus",
-            str(cpus),
+            "1" if icount else str(cpus),
             "-m",
             memory,
             "--cwd",
@@ -90,7 +92,8 @@ class Lab:
         self._arguments += ["--rwdir", f"{self._out}={self._out}"]
         if root:
             self._arguments += ["--root", str(root)]
-        self._arguments += [f"--qemu-opts={cached.devices}", "--run", str(kernel), "--", f"bash {script}"]
+        devices = f"{cached.devices} {ICOUNT}" if icount else cached.devices
+        self._arguments += [f"--qemu-opts={devices}", "--run", str(kernel), "--", f"bash {script}"]
 
     def __enter__(self) -> Lab:
         # vng wants its output read: QEMU reopens a plain file by name and truncates it.
@@ -160,13 +163,14 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=600)
     parser.add_argument("--memory", default="3G")
     parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--icount", action="store_true")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         root = root_of(options.suite) if options.suite else None
         kernel = options.kernel or newest_kernel(root or Path("/"))
-        with Lab(kernel, options.command, options.memory, options.cpus, root) as lab:
+        with Lab(kernel, options.command, options.memory, options.cpus, root, options.icount) as lab:
             return lab.run(options.timeout)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -1,0 +1,117 @@
+"""How many events per second does one core bring from the ring into the table, and how many does bcc's way manage?
+
+Native, without kernel or VM: a ring recorded in the lab is read again and again, in batches of a size that 20 ms of a busy host
+would bring. Beside it bcc's way on the same bytes: a C loop that calls a Python function per record through ctypes. The
+C loop is libc's lfind(3), which calls its comparison for every element until one returns 0, as libbpf's ring_buffer__poll calls
+its callback for every record. Once the callback only copies the bytes, as bcc's wrapper leaves the user to do; once it also does
+what we do with them: decode the record as bcc's `event()` would, a ctypes structure, and keep a table.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import time
+from collections.abc import Callable
+
+from bench.image import Image, Replay
+from ctobserve.events import Kind, record_dtype
+from ctobserve.model import Entries
+from ctobserve.ring import HEADER_BYTES, Ring
+from ctobserve.table import Table
+
+BATCH = 10_000
+CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_libc = ctypes.CDLL(None)
+
+
+def measure(image: Image, repeats: int) -> dict[str, float]:
+    """Events per second of each way."""
+    replay = Replay(image)
+    return {
+        "ctobserve": _rate(replay, repeats, lambda: _ours(image, replay)),
+        "bcc callback": _rate(replay, repeats, lambda: _called(replay, _copying(replay))),
+        "bcc callback, decoding": _rate(replay, repeats, lambda: _called(replay, _decoding(image))),
+    }
+
+
+def _rate(replay: Replay, repeats: int, work: Callable[[], float]) -> float:
+    work()
+    return replay.count / statistics.median(work() for _ in range(repeats))
+
+
+def _ours(image: Image, replay: Replay) -> float:
+    """Seconds of CPU for the whole image."""
+    dtype = record_dtype(image.layout)
+    ring, table = Ring(replay.fd, 32 << 20, dtype.itemsize), Table()
+    begun = time.process_time()
+    for first in range(0, replay.count, BATCH):
+        replay.rewind(first, min(BATCH, replay.count - first))
+        table.apply(ring.drain().view(dtype)[:, 0])
+    spent = time.process_time() - begun
+    ring.close()
+    return spent
+
+
+def _called(replay: Replay, callback: Callable[[int | None, int], int]) -> float:
+    def guarded(key: int | None, data: int) -> int:
+        # As bcc's own wrapper: an exception must not reach C.
+        try:
+            return int(callback(key, data))
+        except Exception:  # noqa: BLE001, RUF100
+            return 1
+
+    function = CALLBACK(guarded)
+    begun = time.process_time()
+    for first in range(0, replay.count, BATCH):
+        count = ctypes.c_size_t(min(BATCH, replay.count - first))
+        at = ctypes.c_void_p(replay.data.ctypes.data + first * replay.stride)
+        _libc.lfind(None, at, ctypes.byref(count), ctypes.c_size_t(replay.stride), function)
+    return time.process_time() - begun
+
+
+def _copying(replay: Replay) -> Callable[[int | None, int], int]:
+    size = replay.stride - HEADER_BYTES
+    batch: list[bytes] = []
+
+    def take(_key: int | None, data: int) -> int:
+        batch.append(ctypes.string_at(data + HEADER_BYTES, size))
+        if len(batch) == BATCH:
+            batch.clear()
+        return 1
+
+    return take
+
+
+def _decoding(image: Image) -> Callable[[int | None, int], int]:
+    table: dict[int, Entries | bytes] = {}
+    structure = _structure(image)
+    size = image.records.dtype.itemsize
+
+    def take(_key: int | None, data: int) -> int:
+        event = ctypes.cast(data + HEADER_BYTES, ctypes.POINTER(structure)).contents
+        if event.kind == Kind.INSERT:
+            table[event.ct] = ctypes.string_at(data + HEADER_BYTES, size)
+        elif event.kind == Kind.DESTROY:
+            table.pop(event.ct, None)
+        return 1
+
+    return take
+
+
+def _structure(image: Image) -> type[ctypes.Structure]:
+    """The two members that keeping a table takes, at their places."""
+    fields = image.records.dtype.fields
+    assert fields
+    kind, ct = fields["kind"][1], fields["ct"][1]
+
+    class Event(ctypes.Structure):
+        _pack_ = 1
+        _fields_ = [
+            ("before_ct", ctypes.c_uint8 * ct),
+            ("ct", ctypes.c_uint64),
+            ("before_kind", ctypes.c_uint8 * (kind - ct - 8)),
+            ("kind", ctypes.c_uint8),
+        ]
+
+    return Event

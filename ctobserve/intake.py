@@ -1,0 +1,53 @@
+"""What comes out of the ring: into the table at once, and kept for whoever polls; the records of a walk go their own way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ctobserve.events import Kind, Records, join, take
+from ctobserve.places import Addresses
+from ctobserve.ring import Ring
+from ctobserve.table import Table
+
+NONE = np.empty(0, np.uint64)
+
+
+class Intake:
+    """`seen` counts records, `resized` is set when one says that the hash has another size.
+
+    Without `stream` only the table takes events, straight from the ring, and `poll` has nothing to tell.
+    """
+
+    def __init__(self, ring: Ring, form: np.dtype[np.void], table: Table, stream: bool) -> None:
+        self.seen = 0
+        self.resized = False
+        self._ring = ring
+        self._form = form
+        self._as_bytes = np.dtype((np.void, form.itemsize))
+        self._table = table
+        self._stream = stream
+        self._pending: list[Records] = []
+
+    def poll(self) -> Records:
+        """Everything that happened since the last call, in the kernel's order; the table has it already."""
+        self.take()
+        records, self._pending = self._pending, []
+        return join(records) if records else np.empty(0, self._form)
+
+    def take(self, walked: list[Records] | None = None) -> Addresses:
+        """Empty the ring; records of a walk go to `walked`. Returns the addresses that events touched."""
+        if walked is None and not self._ring.pending_bytes:
+            return NONE
+        records = self._ring.peek().view(self._form)[:, 0]
+        if walked is not None:
+            kinds = records["kind"]
+            of_walk = (kinds == Kind.WALK) | (kinds == Kind.WALK_REPLY)
+            walked.append(take(records, of_walk))
+            records = take(records, ~of_walk)
+        self.seen += len(records)
+        self.resized |= bool((records["kind"] == Kind.RESIZE).any())
+        touched = self._table.apply(records)
+        if self._stream and len(records):
+            self._pending.append(records.view(self._as_bytes).copy().view(self._form))
+        self._ring.release()
+        return touched

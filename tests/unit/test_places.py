@@ -1,0 +1,55 @@
+"""Addresses and their rows against a dict, and the table against one that is told every event in turn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ctobserve.events import Kind
+from ctobserve.places import Places
+from ctobserve.table import Table
+from tests.unit.samples import DTYPE
+
+SLAB = 0xFFFF888003400000
+
+
+def test_every_address_keeps_its_row_through_growth():
+    rng = np.random.default_rng(7)
+    places, rows, known = Places(), 0, {}
+    for _ in range(60):
+        addresses = np.unique(SLAB + 256 * rng.integers(0, 9000, 500).astype(np.uint64))
+        given, rows = places.find_or_add(addresses, rows)
+        for address, row in zip(addresses.tolist(), given.tolist(), strict=True):
+            assert known.setdefault(address, row) == row
+    assert sorted(known.values()) == list(range(len(known)))
+    assert places.find(np.array([SLAB + 1], np.uint64)).tolist() == [-1]
+
+
+def test_addresses_that_all_want_one_place():
+    # Products by the multiplier's inverse: their high bits are all zero.
+    inverse = pow(0x9E3779B97F4A7C15, -1, 1 << 64)
+    addresses = np.array([inverse * n % (1 << 64) for n in range(300)], np.uint64)
+    places = Places()
+    given, _ = places.find_or_add(addresses, 0)
+    assert sorted(given.tolist()) == list(range(300))
+    assert places.find(addresses).tolist() == given.tolist()
+
+
+def test_table_is_what_the_events_say_in_turn():
+    rng = np.random.default_rng(3)
+    table, truth = Table(), {}
+    for batch in range(150):
+        made = np.zeros(int(rng.integers(0, 1500)), DTYPE)
+        made["ct"] = SLAB + 256 * rng.integers(0, int(rng.integers(10, 20000)), len(made)).astype(np.uint64)
+        mixed = rng.choice([Kind.INSERT, Kind.INSERT, Kind.DESTROY, Kind.UPDATE, Kind.CONFIRM], len(made))
+        made["kind"] = mixed if rng.random() < 0.6 else Kind.INSERT
+        made["has_ct"], made["mark"] = 1, rng.integers(0, 1 << 30, len(made))
+        made["ts"] = batch * 10_000 + np.arange(len(made))
+        table.apply(made)
+        for ct, kind, mark in zip(made["ct"].tolist(), made["kind"].tolist(), made["mark"].tolist(), strict=True):
+            if kind == Kind.INSERT or (kind == Kind.UPDATE and ct in truth):
+                truth[ct] = mark
+            elif kind == Kind.DESTROY:
+                truth.pop(ct, None)
+        entries = table.entries()
+        assert dict(zip(entries["ct"].tolist(), entries["mark"].tolist(), strict=True)) == truth
+        assert len(table) == len(truth)
