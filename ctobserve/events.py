@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -13,7 +14,7 @@ from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries
 
 HEADER_BYTES = 200
 TEXT_BYTES = 84
-FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CONTESTED, FLAG_ENTRY, FLAG_REPLY = 1, 2, 4, 8, 16, 32
+FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CONTESTED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
 Records = npt.NDArray[np.void]
 
 
@@ -100,6 +101,17 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
             "itemsize": HEADER_BYTES + layout.raw_bytes,
         }
     )
+
+
+def picked(records: Records, which: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Records:
+    """Some records, whole: NumPy's own indexing copies only the bytes that fields name."""
+    return records.view(np.dtype((np.void, records.dtype.itemsize)))[which].view(records.dtype)
+
+
+def together(parts: Sequence[Records]) -> Records:
+    """Several arrays of records as one, whole, for the same reason."""
+    whole = np.dtype((np.void, parts[0].dtype.itemsize))
+    return np.concatenate([part.view(whole) for part in parts]).view(parts[0].dtype)
 
 
 def entries_of(records: Records) -> Entries:

@@ -12,14 +12,15 @@ import numpy as np
 from ctobserve import facts, kernel, syscalls
 from ctobserve.clock import Clock
 from ctobserve.compile import build
+from ctobserve.details import Details, detail_dtype, details_of
 from ctobserve.errors import CtobserveError, KernelLacks
-from ctobserve.events import Kind, Records, record_dtype
+from ctobserve.events import Kind, Records, picked, record_dtype, together
 from ctobserve.hooks import DELETE, LOCK, WHYS, Planned, Purpose, plan
 from ctobserve.listener import Listener
 from ctobserve.model import Entries
 from ctobserve.probes import Probes, Variables
 from ctobserve.ring import Ring
-from ctobserve.table import Addresses, Merge, Table, entries_of_walk
+from ctobserve.table import Addresses, Merge, Table, entries_of_walk, walked_records
 
 SETTLE_S = 0.02
 POLL_S = 0.02
@@ -42,9 +43,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Walk:
-    """The table as a walk saw it. `unread` counts buckets that could not be read to their end."""
+    """The table as a walk saw it. `unread` counts buckets that could not be read to their end.
+
+    `details` has a row for each of `entries`, or none when they were not asked for.
+    """
 
     entries: Entries
+    details: Details
     buckets: int
     at_ns: int
     unread: int
@@ -83,6 +88,7 @@ class Observer:
             if Purpose.UPDATES in self.options.purpose:
                 self._listener.renew()
             self._dtype = record_dtype(self.facts.layout)
+            self._detail_dtype = detail_dtype(self.facts.layout)
             self._ring = Ring(self._probes.maps["ring"], ring_bytes, self._dtype.itemsize)
             self._walk_fd = self._probes.load_runnable("walk")
             self._clock_fd = self._probes.load_runnable("clock")
@@ -186,7 +192,7 @@ class Observer:
         self.unread = walk.unread
         return self.table.merge(walk.entries, touched)
 
-    def walk(self) -> tuple[Walk, Addresses]:
+    def walk(self, details: bool = False) -> tuple[Walk, Addresses]:
         """The kernel's table, and the addresses that events touched from shortly before the walk until its end.
 
         Raises CtobserveError when the hash is resized again and again meanwhile.
@@ -195,18 +201,19 @@ class Observer:
         time.sleep(SETTLE_S)
         for _ in range(WALK_TRIES):
             walked: list[Records] = [np.empty(0, self._dtype)]
-            unread = self._walk_once(walked, beside)
+            unread = self._walk_once(walked, beside, details)
             if unread is not None:
-                entries = entries_of_walk(np.concatenate(walked))
-                return Walk(entries, self.buckets, time.monotonic_ns(), unread), np.concatenate(beside)
+                records = together(walked) if details else np.concatenate(walked)
+                more = details_of(walked_records(records) if details else records[:0], self._detail_dtype)
+                return Walk(entries_of_walk(records), more, self.buckets, time.monotonic_ns(), unread), np.concatenate(beside)
         raise CtobserveError("the hash table was resized during every attempt to read it; try again when that has ended")
 
-    def _walk_once(self, walked: list[Records], beside: list[Addresses]) -> int | None:
+    def _walk_once(self, walked: list[Records], beside: list[Addresses], details: bool) -> int | None:
         """One pass over all buckets; number of unreadable buckets, None when the size changed under way."""
         self.buckets = kernel.htable_size()
         bucket, unread, tries = 0, 0, 0
         while bucket < self.buckets:
-            following = syscalls.test_run(self._walk_fd, struct.pack("<QQ", bucket, self.buckets))
+            following = syscalls.test_run(self._walk_fd, struct.pack("<QQQ", bucket, self.buckets, details))
             if following == RESIZED:
                 return None
             beside.append(self._take(walked))
@@ -222,7 +229,7 @@ class Observer:
         kinds = records["kind"]
         of_walk = (kinds == Kind.WALK) | (kinds == Kind.WALK_REPLY)
         if walked is not None:
-            walked.append(records[of_walk])
+            walked.append(picked(records, of_walk))
             records = records[~of_walk]
         self.seen += len(records)
         self.resized |= bool((records["kind"] == Kind.RESIZE).any())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve.events import Kind, Records, entries_of
+from ctobserve.events import Kind, Records, entries_of, picked
 from ctobserve.model import ENTRY, Entries
 
 Addresses = npt.NDArray[np.uint64]
@@ -131,10 +131,15 @@ def _last_of_each(addresses: Addresses, positions: npt.NDArray[np.int64]) -> npt
     return chosen
 
 
+def walked_records(records: Records) -> Records:
+    """Of a walk's records, the last one of each entry, by address."""
+    walked = np.flatnonzero(records["kind"] == Kind.WALK)
+    return picked(records, _last_of_each(records["ct"], walked))
+
+
 def entries_of_walk(records: Records) -> Entries:
     """The entries of a walk: reply buckets joined to them, entries met twice counted once (the last time)."""
-    walked = np.flatnonzero(records["kind"] == Kind.WALK)
-    entries = entries_of(records[_last_of_each(records["ct"], walked)])
+    entries = entries_of(walked_records(records))
     addresses = entries["ct"]
     replies = records[records["kind"] == Kind.WALK_REPLY]
     if len(replies) and len(entries):

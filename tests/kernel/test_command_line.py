@@ -119,6 +119,7 @@ def test_observing_changes_nothing(net):
     for command in (
         ["check"],
         ["list"],
+        ["list", "--format", "kernel"],
         ["buckets", "--duration", "1"],
         ["events", "--duration", "1"],
         ["drops", "--duration", "1"],

@@ -37,6 +37,8 @@ def test_help(command):
         (["list", "--netns", "nowhere"], "nowhere"),
         (["list", "--duration", "-1"], "--duration"),
         (["list", "--duration", "soon"], "--duration"),
+        (["list", "--format", "csv", "--json"], "--format csv"),
+        (["list", "--format", "xml"], "--format"),
         (["events", "--events", "insert,explode"], "explode"),
     ],
 )
