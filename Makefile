@@ -34,7 +34,7 @@ unit: setup ## tests that need no root and no kernel
 IN_GUEST := env CTOBSERVE_KERNEL_TESTS=1 PYTHONPATH=$(CURDIR)
 PYTEST := -m pytest -p no:cacheprovider
 KERNEL_TESTS := tests/kernel/test_entries.py tests/kernel/test_drops.py tests/kernel/test_departures.py \
-	tests/kernel/test_updates.py tests/kernel/test_packets.py tests/kernel/test_truth.py
+	tests/kernel/test_updates.py tests/kernel/test_packets.py tests/kernel/test_truth.py tests/kernel/test_lines.py
 
 kernel-test: setup ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm

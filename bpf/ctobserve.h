@@ -45,12 +45,14 @@ enum drop_reason {
 #define CHAIN_UNKNOWN  0xffff
 #define BUCKET_UNKNOWN 0xffffffff
 #define TEXT_BYTES     84
-#define FLAG_KILLED    1  /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
-#define FLAG_COUNTERS  2  /* extra holds packets and bytes of both directions */
-#define FLAG_TEXT      4  /* extra holds the kernel's own words */
-#define FLAG_CONTESTED 8  /* free: its tuple was taken when it came to confirm */
-#define FLAG_ENTRY     16 /* invalid: the packet belongs to a known entry */
-#define FLAG_REPLY     32 /* and goes in its reply direction */
+#define FLAG_KILLED    1   /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
+#define FLAG_COUNTERS  2   /* extra holds packets and bytes of both directions */
+#define FLAG_TEXT      4   /* extra holds the kernel's own words */
+#define FLAG_CONTESTED 8   /* free: its tuple was taken when it came to confirm */
+#define FLAG_ENTRY     16  /* invalid: the packet belongs to a known entry */
+#define FLAG_REPLY     32  /* and goes in its reply direction */
+#define FLAG_START     64  /* walk: extra has the start time, after the counters' place */
+#define FLAG_EXT       128 /* walk: the entry has extensions; extra has their length after that */
 
 /*
  * Choices of the user, as constants that stand out: the loader writes the chosen value over them (ctobserve/probes.py), and the

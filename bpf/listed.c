@@ -19,7 +19,8 @@ static __always_inline int send_listed(u64 ct)
 	if (!record)
 		return 0;
 	copy_entry(record, ct);
-	status = *(u32 *)(record->raw + CT_STATUS);
+	copy_extensions(record, ct);
+	status = *(u32 *)(record->raw + CT_STATUS) | read_u32(ct + CT_STATUS); /* extensions die with their entry */
 	if ((status & (IPS_CONFIRMED | IPS_DYING)) != IPS_CONFIRMED) {
 		ring.ringbuf_discard(record, 1);
 		return 0;

@@ -23,6 +23,7 @@ class Commands(click.Group):
         "buckets": "buckets",
         "drops": "drops",
         "verify": "verify",
+        "size": "size",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

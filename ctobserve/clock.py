@@ -35,6 +35,10 @@ class Clock:
 
     def remaining_s(self, timeouts: npt.NDArray[np.uint32], at_ns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Whole seconds until entries expire, seen at these times; 0 for expired ones that nobody has reaped yet."""
+        return np.maximum(self.remaining_ticks(timeouts, at_ns), 0) // self.hz
+
+    def remaining_ticks(self, timeouts: npt.NDArray[np.uint32], at_ns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Jiffies until entries expire, seen at these times; 0 or less: expired (nf_ct_is_expired)."""
         ticks = (at_ns.astype(np.int64) - self.monotonic_ns) * self.hz // NS_PER_S
-        left = (timeouts.astype(np.int64) - self.jiffies - ticks + (1 << 31)) % (1 << 32) - (1 << 31)
-        return np.maximum(left, 0) // self.hz
+        left: npt.NDArray[np.int64] = (timeouts.astype(np.int64) - self.jiffies - ticks + (1 << 31)) % (1 << 32) - (1 << 31)
+        return left

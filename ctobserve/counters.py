@@ -67,6 +67,17 @@ def _read_here() -> list[dict[str, int]]:
     return netlink.stats() if netlink.available() else []
 
 
+def limits_chains() -> bool | None:
+    """Whether this kernel refuses to make chains too long (5.15, d7e7747ac5c2): its statistics then have a column for it.
+
+    None where it was built without NF_CONNTRACK_PROCFS.
+    """
+    try:
+        return "chainlength" in PROC.read_text().split("\n", 1)[0]
+    except OSError:
+        return None
+
+
 def parse(text: str) -> list[dict[str, int]]:
     """Lines of /proc/net/stat/nf_conntrack, one per CPU, hexadecimal, as counters by their netlink names."""
     head, *lines = text.splitlines()

@@ -12,10 +12,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from ctobserve.errors import KernelLacks, NotPermitted
+from ctobserve.model import PROTOCOLS
 
 KALLSYMS = Path("/proc/kallsyms")
 SYSCTL = Path("/proc/sys/net/netfilter")
 NOTES = (Path("/sys/kernel/notes"), Path("/sys/module/nf_conntrack/notes/.note.gnu.build-id"))
+MEMINFO = Path("/proc/meminfo")
+TRACKER = "nf_conntrack_l4proto_"
+UNLABELED = Path("/sys/fs/selinux/initial_contexts/unlabeled")
 # Modules whose functions call into conntrack's delete path, or hold functions we attach to.
 CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
 MODULES = ("nf_conntrack", "nf_conntrack_netlink", "nf_nat", "act_ct", "openvswitch", "ip_vs", "nf_conntrack_pptp")
@@ -58,6 +62,12 @@ class Symbols:
                     return name
         return None
 
+    def trackers(self) -> frozenset[int]:
+        """Protocol numbers that this kernel has a tracker for; to all others it is generic (nf_ct_l4proto_find)."""
+        if f"{TRACKER}generic" not in self.addresses:
+            return frozenset(PROTOCOLS)
+        return frozenset(number for number, name in PROTOCOLS.items() if TRACKER + name in self.addresses)
+
     @cached_property
     def _sorted(self) -> list[tuple[int, str]]:
         return sorted((address, name) for name, address in self.addresses.items())
@@ -97,6 +107,28 @@ def sysctl(name: str) -> int | None:
         return int(SYSCTL.joinpath(name).read_text())
     except (OSError, ValueError):
         return None
+
+
+def security_contexts() -> dict[int, str]:
+    """Names of security ids as far as they can be known from here: SELinux's for 0. Only the kernel can name others."""
+    try:
+        return {0: UNLABELED.read_text().rstrip("\0\n")}
+    except OSError:
+        return {}
+
+
+def sysctls() -> dict[str, tuple[int | None, bool]]:
+    """All nf_conntrack_* of this thread's network namespace: value (None: not readable, no number), and whether it can be set.
+
+    A namespace may not set what is global: there the file has no write bit (nf_conntrack_standalone_init_sysctl).
+    """
+    return {path.name: (sysctl(path.name), bool(path.stat().st_mode & 0o200)) for path in sorted(SYSCTL.glob("nf_conntrack_*"))}
+
+
+def memory_bytes() -> int | None:
+    """Memory the kernel manages (totalram_pages)."""
+    found = re.search(r"^MemTotal:\s+(\d+) kB", MEMINFO.read_text(), re.M) if MEMINFO.exists() else None
+    return int(found[1]) * 1024 if found else None
 
 
 def require_root() -> None:

@@ -8,13 +8,23 @@ from dataclasses import asdict, dataclass
 from ctobserve.btf import Btf
 
 Offset = Callable[[str], int]
+# Name in details.py -> member. Some kernels are built without secmark, some have no DCCP tracker any more.
+DETAILS = {
+    "use": "nf_conn.ct_general.use",
+    "secmark": "nf_conn.secmark",
+    "sctp_state": "nf_conn.proto.sctp.state",
+    "dccp_state": "nf_conn.proto.dccp.state",
+    "gre_timeout": "nf_conn.proto.gre.timeout",
+    "gre_stream_timeout": "nf_conn.proto.gre.stream_timeout",
+}
 
 
 @dataclass(frozen=True)
 class Layout:
     """Byte offsets and sizes, all from BTF; offsets of nf_conn members count from the start of the nf_conn.
 
-    `defines` are what the programs take as -D integers: those below, and more that only they need.
+    `details` are members that only a kernel line shows (details.py), as far as this kernel has them. `defines` are what the
+    programs take as -D integers: those below, and more that only they need.
     """
 
     ct_bytes: int
@@ -35,6 +45,7 @@ class Layout:
     mark: int
     tcp_state: int
     preempt_count: int
+    details: dict[str, int]
     defines: dict[str, int]
 
     @classmethod
@@ -65,6 +76,7 @@ class Layout:
             tcp_state=at("nf_conn.proto.tcp.state"),
             # From 6.2 to 6.14 the preempt count lies in a per-CPU struct, before and after in a variable of its own.
             preempt_count=at("pcpu_hot.preempt_count") if btf.has("pcpu_hot.preempt_count") else 0,
+            details={name: at(path) for name, path in DETAILS.items() if btf.has(path)},
             defines=_defines(btf, at),
         )
 
@@ -83,6 +95,7 @@ def _defines(btf: Btf, at: Offset) -> dict[str, int]:
     ct_bytes = btf.size("nf_conn")
     told = ("timeout", "zone", "tuplehash", "status", "ct_net", "master", "mark")
     fields = [btf.field(f"nf_conn.{name}") for name in told]
+    extensions, ids = at("nf_ct_ext.offset"), btf.enum("nf_ct_ext_id")
     return {
         "CT_BYTES": ct_bytes,
         "RAW_BYTES": (ct_bytes + 7) // 8 * 8,
@@ -95,7 +108,10 @@ def _defines(btf: Btf, at: Offset) -> dict[str, int]:
         "CT_MASTER": at("nf_conn.master"),
         "CT_ZONE": at("nf_conn.zone.id"),
         "CT_EXT": at("nf_conn.ext"),
-        "EXT_ACCT": at("nf_ct_ext.offset") + btf.enum("nf_ct_ext_id").get("NF_CT_EXT_ACCT", 3),
+        "EXT_ACCT": extensions + ids.get("NF_CT_EXT_ACCT", 3),
+        # Of each entry's extensions: where the start time is (-1: this kernel has none), and how long they all are.
+        "EXT_START": extensions + ids["NF_CT_EXT_TSTAMP"] if "NF_CT_EXT_TSTAMP" in ids else -1,
+        "EXT_LEN": at("nf_ct_ext.len"),
         "TH_BYTES": btf.size("nf_conntrack_tuple_hash"),
         "TH_TUPLE": at("nf_conntrack_tuple_hash.tuple"),
         "NODE_PPREV": at("hlist_nulls_node.pprev"),

@@ -52,7 +52,7 @@ STATUS = (
     "offload",
     "hw_offload",
 )
-IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED, IPS_OFFLOAD = 1 << 1, 1 << 2, 1 << 3, 1 << 14
+IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED, IPS_OFFLOAD, IPS_HW_OFFLOAD = 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 15
 
 # enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h
 TCP_STATES = (
@@ -68,9 +68,32 @@ TCP_STATES = (
     "SYN_SENT2",
 )
 L3 = {2: "ipv4", 10: "ipv6"}
-TCP, UDP, ICMP, ICMPV6, GRE = 6, 17, 1, 58, 47
-PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", 33: "dccp", GRE: "gre", ICMPV6: "icmpv6", 132: "sctp", 136: "udplite"}
-WITH_PORTS = frozenset((TCP, UDP, 33, 132, 136))
+# include/uapi/linux/netfilter/nf_conntrack_sctp.h, include/linux/netfilter/nf_conntrack_dccp.h; names as the trackers print them.
+SCTP_STATES = (
+    "NONE",
+    "CLOSED",
+    "COOKIE_WAIT",
+    "COOKIE_ECHOED",
+    "ESTABLISHED",
+    "SHUTDOWN_SENT",
+    "SHUTDOWN_RECD",
+    "SHUTDOWN_ACK_SENT",
+    "HEARTBEAT_SENT",
+    "HEARTBEAT_ACKED",
+)
+DCCP_STATES = ("NONE", "REQUEST", "RESPOND", "PARTOPEN", "OPEN", "CLOSEREQ", "CLOSING", "TIMEWAIT", "IGNORE", "INVALID")
+TCP, UDP, ICMP, ICMPV6, GRE, DCCP, SCTP, UDPLITE = 6, 17, 1, 58, 47, 33, 132, 136
+PROTOCOLS = {
+    ICMP: "icmp",
+    TCP: "tcp",
+    UDP: "udp",
+    DCCP: "dccp",
+    GRE: "gre",
+    ICMPV6: "icmpv6",
+    SCTP: "sctp",
+    UDPLITE: "udplite",
+}
+WITH_PORTS = frozenset((TCP, UDP, DCCP, SCTP, UDPLITE))
 WITH_ICMP = frozenset((ICMP, ICMPV6))
 
 

@@ -61,3 +61,24 @@ def _tuple(attribute: Any, family: int) -> tuple[int, bytes, tuple[int, int]]:
         kind, code = proto.get_attr(f"CTA_PROTO_{icmp}_TYPE"), proto.get_attr(f"CTA_PROTO_{icmp}_CODE")
         return number, packed, (proto.get_attr(f"CTA_PROTO_{icmp}_ID"), kind << 8 | code)
     return number, packed, (proto.get_attr("CTA_PROTO_SRC_PORT") or 0, proto.get_attr("CTA_PROTO_DST_PORT") or 0)
+
+
+def timeouts() -> list[tuple[int, int | None, int, int]]:
+    """Entries of our network namespace as (protocol number, number of the state or None, IPS_* bits, seconds left)."""
+    from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
+
+    found: list[tuple[int, int | None, int, int]] = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with NFCTSocket(nfgen_family=family) as opened:
+            for message in opened.dump():
+                number = message.get_attr("CTA_TUPLE_ORIG").get_attr("CTA_TUPLE_PROTO").get_attr("CTA_PROTO_NUM")
+                found.append((number, _state(message), message.get_attr("CTA_STATUS") or 0, message.get_attr("CTA_TIMEOUT") or 0))
+    return found
+
+
+def _state(message: Any) -> int | None:
+    """Of a TCP entry; pyroute2 does not decode those of others."""
+    attribute: Any = message
+    for name in ("CTA_PROTOINFO", "CTA_PROTOINFO_TCP", "CTA_PROTOINFO_TCP_STATE"):
+        attribute = attribute.get_attr(name) if hasattr(attribute, "get_attr") else None
+    return attribute if isinstance(attribute, int) else None

@@ -12,6 +12,7 @@ import numpy as np
 from ctobserve import facts, kernel, netlink, sources, syscalls
 from ctobserve.clock import Clock
 from ctobserve.compile import build
+from ctobserve.details import Details, detail_dtype, details_of
 from ctobserve.errors import CtobserveError, KernelLacks
 from ctobserve.events import Kind, Records, join, record_dtype
 from ctobserve.hooks import DELETE, LOCK, WHYS, BtfId, Planned, Purpose, plan
@@ -22,7 +23,7 @@ from ctobserve.places import Addresses
 from ctobserve.probes import Choices, Probes, Variables
 from ctobserve.reader import HashReader, Lister
 from ctobserve.ring import Ring
-from ctobserve.table import Lengths, Merge, Table, entries_of_walk, in_bucket, lengths_of
+from ctobserve.table import Lengths, Merge, Table, entries_of_walk, in_bucket, lengths_of, walked_records
 
 SETTLE_S = 0.02
 POLL_S = 0.02
@@ -49,9 +50,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Walk:
-    """The table as a walk saw it. `unread` counts buckets (of a listing: entries) that could not be read."""
+    """The table as a walk saw it. `unread` counts buckets (of a listing: entries) that could not be read.
+
+    `details` has a row for each of `entries`, or none when they were not asked for.
+    """
 
     entries: Entries
+    details: Details
     buckets: int
     at_ns: int
     unread: int
@@ -92,6 +97,7 @@ class Observer:
             if Purpose.UPDATES in self._purpose:
                 self._listener.renew()
             form = record_dtype(self.facts.layout)
+            self._detail_dtype = detail_dtype(self.facts.layout)
             self._ring = Ring(self._probes.map("ring"), ring_bytes, form.itemsize)
             self._intake = Intake(self._ring, form, self.table, self.options.stream)
             hashed = self.source is sources.Source.WALK
@@ -239,7 +245,7 @@ class Observer:
         self.unread = walk.unread
         return self.table.merge(walk.entries, touched)
 
-    def walk(self) -> tuple[Walk, Addresses]:
+    def walk(self, details: bool = False) -> tuple[Walk, Addresses]:
         """The kernel's table, and the addresses that events touched from shortly before the walk until its end.
 
         Raises CtobserveError when the hash is resized again and again meanwhile.
@@ -248,10 +254,11 @@ class Observer:
         time.sleep(SETTLE_S)
         for _ in range(WALK_TRIES):
             walked: list[Records] = []
-            unread = self._reader.entries(lambda into=walked: beside.append(self._intake.take(into)))  # type: ignore[misc]
+            unread = self._reader.entries(lambda into=walked: beside.append(self._intake.take(into)), details)  # type: ignore[misc]
             if unread is not None:
-                entries = entries_of_walk(join(walked))
-                return Walk(entries, self.buckets, time.monotonic_ns(), unread), np.concatenate(beside)
+                records = join(walked)
+                more = details_of(walked_records(records) if details else records[:0], self._detail_dtype)
+                return Walk(entries_of_walk(records), more, self.buckets, time.monotonic_ns(), unread), np.concatenate(beside)
         raise CtobserveError(RESIZING)
 
     def lengths(self) -> Lengths:

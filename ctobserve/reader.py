@@ -23,6 +23,7 @@ from ctobserve.sources import PROC, Source
 from ctobserve.table import Lengths
 
 RESIZED = 0xFFFFFFFF
+WALK_EVERY, WALK_DETAILS = 1, 2  # bpf/walk.c
 BUCKET_TRIES = 8
 LISTING_TRIES = 3
 DRAIN_S = 0.005
@@ -40,15 +41,15 @@ class HashReader:
         self._layout = layout
         self.buckets = 0
 
-    def entries(self, drain: Drain) -> int | None:
+    def entries(self, drain: Drain, details: bool) -> int | None:
         """All entries into the ring, one pass; buckets that could not be read to their end, None after a resize under way."""
-        return self._pass("walk", 0, drain)
+        return self._pass("walk", 0, drain, wants=WALK_DETAILS if details else 0)
 
     def chain(self, bucket: int, drain: Drain) -> None:
         """Every node of one bucket into the ring; quietly none when the hash was resized."""
         fd = self._probes.load_runnable("walk")
         for _ in range(BUCKET_TRIES):
-            if syscalls.test_run(fd, struct.pack("<4Q", bucket, bucket + 1, self.buckets, 1)) != bucket:
+            if syscalls.test_run(fd, struct.pack("<4Q", bucket, bucket + 1, self.buckets, WALK_EVERY)) != bucket:
                 break
             drain()
         drain()
@@ -79,7 +80,14 @@ class HashReader:
         unread = self._pass("lengths", WINDOW, lambda: None, keep)
         return None if unread is None else Lengths(np.concatenate(counted), int(originals[0]) - before, unread)
 
-    def _pass(self, program: str, window: int, drain: Drain, full: Callable[[int, int], None] = lambda *_: None) -> int | None:
+    def _pass(
+        self,
+        program: str,
+        window: int,
+        drain: Drain,
+        full: Callable[[int, int], None] = lambda *_: None,
+        wants: int = 0,
+    ) -> int | None:
         """Run a program over all buckets, `window` of them at a time (0: all); `full` is called after each window."""
         fd = self._probes.load_runnable(program)
         self.buckets = kernel.htable_size()
@@ -88,7 +96,7 @@ class HashReader:
             end = min(first + (window or self.buckets), self.buckets)
             bucket, tries = first, 0
             while bucket < end:
-                following = syscalls.test_run(fd, struct.pack("<4Q", bucket, end, self.buckets, 0))
+                following = syscalls.test_run(fd, struct.pack("<4Q", bucket, end, self.buckets, wants))
                 if following == RESIZED:
                     return None
                 drain()
@@ -108,8 +116,8 @@ class Lister:
         self.source = source
         self.buckets = 0
 
-    def entries(self, drain: Drain) -> int | None:
-        """All entries into the ring; how many found it full in the best of a few listings, None after a resize under way."""
+    def entries(self, drain: Drain, _details: bool) -> int | None:
+        """All entries into the ring, with details; how many found it full in the best listing, None after a resize under way."""
         self.buckets = kernel.htable_size()
         unread = 0
         for _ in range(LISTING_TRIES):

@@ -171,10 +171,15 @@ def _last_of_each(addresses: Addresses, positions: npt.NDArray[np.int64]) -> npt
     return chosen
 
 
+def walked_records(records: Records) -> Records:
+    """Of a walk's records, the last one of each entry, by address."""
+    walked = np.flatnonzero(records["kind"] == Kind.WALK)
+    return take(records, _last_of_each(records["ct"], walked))
+
+
 def entries_of_walk(records: Records) -> Entries:
     """The entries of a walk: reply buckets joined to them, entries met twice counted once (the last time)."""
-    walked = np.flatnonzero(records["kind"] == Kind.WALK)
-    entries = entries_of(records[_last_of_each(records["ct"], walked)])
+    entries = entries_of(walked_records(records))
     addresses = entries["ct"]
     replies = records[records["kind"] == Kind.WALK_REPLY]
     if len(replies) and len(entries):

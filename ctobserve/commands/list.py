@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import click
 
+from ctobserve import kernel
 from ctobserve.analysis.buckets import with_chains
 from ctobserve.commands.session import Request, Session, common_options, observe, out
+from ctobserve.errors import UsageError
 from ctobserve.hooks import Purpose
 from ctobserve.model import Entries
+from ctobserve.render.csvout import csv_lines
 from ctobserve.render.jsonout import document
+from ctobserve.render.kernel import Kernel, kernel_lines, printed
 from ctobserve.render.rows import Row, entry_rows
 from ctobserve.render.text import entry_lines
 from ctobserve.table import lengths_of
@@ -16,32 +22,84 @@ from ctobserve.table import lengths_of
 
 @click.command("list")
 @click.option("--snapshot", is_flag=True, help="By one reading, nothing attached to the kernel: the default without --duration.")
+@click.option(
+    "--format", "form", type=click.Choice(["kernel", "table", "json", "csv"]), metavar="kernel|table|json|csv",
+    help="kernel: lines of /proc/net/nf_conntrack. Default: table.",
+)  # fmt: skip
 @common_options
-def list_entries(request: Request, snapshot: bool) -> None:
+def list_entries(request: Request, snapshot: bool, form: str | None) -> None:
     """The table now: every entry of every network namespace, with its buckets and the lengths of their chains.
 
     With --duration, the table is followed by events that long, then shown with its present state.
     """
     if snapshot and request.duration:
-        raise click.UsageError("--snapshot reads once and --duration follows; use just one of them")
-    with observe("list", request, Purpose.TABLE if request.duration else Purpose(0)) as session:
+        raise UsageError("--snapshot reads once and --duration follows; give just one of them")
+    if request.json and form not in (None, "json"):
+        raise UsageError(f"--json and --format {form} exclude each other; give one of them")
+    form = form or ("json" if request.json else "table")
+    watched = Purpose.TABLE if request.duration else Purpose(0)
+    with observe("list", request, watched, seed=form != "kernel", stream=False) as session:
         session.ready()
         if request.duration:
             for _ in session.watch():
                 pass
-            session.observer.seed()
-        whole = session.observer.table.entries()
-        shown = whole[request.filter.mask(whole)][: request.limit]
-        shown = with_chains(shown, lengths_of(whole, session.observer.buckets))
-        rows = entry_rows(shown, session.observer.clock())
-        _name_masters(rows, shown, session)
-        meta = session.meta()
-        if request.json:
-            out(document({"meta": meta, "entries": rows}))
-        else:
-            for text in entry_lines(rows, session.labels()):
-                out(text)
-        session.finish(meta)
+        FORMS[form](session)
+        session.finish(session.meta())
+
+
+def _table(session: Session) -> None:
+    rows = _rows(session)
+    _out(entry_lines(rows, session.labels()))
+
+
+def _json(session: Session) -> None:
+    rows = _rows(session)
+    out(document({"meta": session.meta(), "entries": rows}))
+
+
+def _csv(session: Session) -> None:
+    shown = _shown(session)
+    masters = session.observer.table.find(shown["master"][shown["master"] != 0])
+    _out(csv_lines(shown, masters, session.observer.clock()))
+
+
+def _kernel(session: Session) -> None:
+    """One more walk, with what only these lines show; its instant is that of the times in them."""
+    walk, _ = session.observer.walk(details=True)
+    clock = session.observer.clock()
+    keep = (printed(walk.entries, clock) & session.request.filter.mask(walk.entries)).nonzero()[0][: session.request.limit]
+    entries, details = walk.entries[keep], walk.details[keep]
+    contexts = kernel.security_contexts()
+    _out(kernel_lines(entries, details, clock, Kernel(session.observer.symbols.trackers(), contexts)))
+    hidden = int((~printed(walk.entries, clock)).sum())
+    if hidden:
+        click.echo(f"left out, as the kernel would: {hidden} entries, expired or hashed by their reply alone", err=True)
+    if any(number and number not in contexts for number in set(details["secmark"].tolist())):
+        click.echo("secctx= is missing where an entry has a security id that only the kernel can name", err=True)
+
+
+FORMS: dict[str, Callable[[Session], None]] = {"table": _table, "json": _json, "csv": _csv, "kernel": _kernel}
+
+
+def _shown(session: Session) -> Entries:
+    """What the filters let pass, read anew after a time of watching."""
+    if session.request.duration:
+        session.observer.seed()
+    whole = session.observer.table.entries()
+    shown = whole[session.request.filter.mask(whole)][: session.request.limit]
+    return with_chains(shown, lengths_of(whole, session.observer.buckets))
+
+
+def _rows(session: Session) -> list[Row]:
+    shown = _shown(session)
+    rows = entry_rows(shown, session.observer.clock())
+    _name_masters(rows, shown, session)
+    return rows
+
+
+def _out(lines: Iterable[str]) -> None:
+    for text in lines:
+        out(text)
 
 
 def _name_masters(rows: list[Row], entries: Entries, session: Session) -> None:

@@ -119,6 +119,8 @@ def test_observing_changes_nothing(net):
     for command in (
         ["check"],
         ["list"],
+        ["list", "--format", "kernel"],
+        ["size", "--timeout", "udp_timeout=5", "--duration", "1"],
         ["buckets", "--duration", "1"],
         ["events", "--duration", "1"],
         ["drops", "--duration", "1"],

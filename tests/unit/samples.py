@@ -29,6 +29,7 @@ LAYOUT = Layout(
     mark=168,
     tcp_state=224,
     preempt_count=0,
+    details={"use": 0, "secmark": 172, "sctp_state": 192, "dccp_state": 193, "gre_timeout": 196, "gre_stream_timeout": 192},
     defines={},
 )
 DTYPE = record_dtype(LAYOUT)

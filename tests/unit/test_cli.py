@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["check", "events", "list", "buckets", "drops", "verify"]
+COMMANDS = ["check", "events", "list", "buckets", "drops", "verify", "size"]
 
 
 def run(*arguments: str, user: str | None = None) -> tuple[int, str, str]:
@@ -37,6 +37,16 @@ def test_help(command):
         (["list", "--netns", "nowhere"], "nowhere"),
         (["list", "--duration", "-1"], "--duration"),
         (["list", "--duration", "soon"], "--duration"),
+        (["list", "--format", "csv", "--json"], "--format csv"),
+        (["list", "--format", "xml"], "--format"),
+        (["size", "--timeout", "udp"], "udp"),
+        (["size", "--timeout", "udp_timeout=soon"], "udp_timeout=soon"),
+        (["size", "--timeout", "nf_conntrack_max=3"], "nf_conntrack_max"),
+        (["size", "--max", "0"], "--max"),
+        (["size", "--headroom", "0.5"], "--headroom"),
+        (["size", "--netns", "nowhere"], "nowhere"),
+        (["size", "--netns", "all"], "--netns all"),
+        (["size", "--netns", "17"], "17"),
         (["events", "--events", "insert,explode"], "explode"),
     ],
 )

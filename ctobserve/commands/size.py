@@ -1,0 +1,179 @@
+"""ctobserve size: memory and sysctl arithmetic for this host, and what-if."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ctobserve import __version__, counters, kernel, lifetimes, netns, slab, sysctls
+from ctobserve.analysis import size as sums
+from ctobserve.analysis.size_report import Known, Wish, report
+from ctobserve.commands.session import out
+from ctobserve.errors import CtobserveError, KernelLacks, UsageError
+from ctobserve.events import Kind
+from ctobserve.filters import Filter
+from ctobserve.hooks import Purpose
+from ctobserve.lifetimes import Lifetimes
+from ctobserve.observer import Observer, Options
+from ctobserve.render.jsonout import document
+from ctobserve.render.size import size_lines
+
+SELF = Path("/proc/thread-self/ns/net")
+HEADROOM = 2.0
+
+
+@dataclass
+class Place:
+    """The namespace asked about: its inode number, and how to call a function inside it."""
+
+    inum: int
+    inside: Callable[[Callable[[], Any]], Any]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--max", "limit", type=click.IntRange(min=1), metavar="N", help="What if nf_conntrack_max were N.")
+@click.option("--buckets", type=click.IntRange(min=1), metavar="N", help="What if nf_conntrack_buckets were N.")
+@click.option("--timeout", "timeouts", multiple=True, metavar="NAME=SECONDS", help="What if this timeout were so. Repeatable.")
+@click.option("--rate", type=click.FloatRange(min=0), metavar="N", help="Size for N new entries per second, not the rate now.")
+@click.option("--headroom", type=click.FloatRange(min=1), default=HEADROOM, help="Factor between need and size. Default: 2.")
+@click.option("--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="Measure the rate of new entries (BPF).")
+@click.option("--netns", "choice", metavar="NAME|INUM", help="Of this network namespace. Default: the one we are in.")
+@click.option(
+    "--source", "source", type=click.Choice(["auto", "walk", "proc", "netlink", "none"]), metavar="auto|walk|proc|netlink|none",
+    help="How to read the entries for --timeout; auto: walk (BPF), else /proc, else netlink. Without --timeout: none.",
+)  # fmt: skip
+def size(
+    as_json: bool,
+    limit: int | None,
+    buckets: int | None,
+    timeouts: tuple[str, ...],
+    rate: float | None,
+    headroom: float,
+    duration: float | None,
+    choice: str | None,
+    source: str | None,
+) -> None:
+    """Memory of a full table, the kernel's defaults, what other values would do, and the lines to paste. Writes nothing.
+
+    Needs neither root nor BPF; what could not be read is null, or `-`, and a note says why.
+    """
+    started = time.time()
+    wish = Wish(limit, buckets, _timeouts(timeouts), rate, headroom)
+    how = source or ("auto" if timeouts else "none")
+    place = _place(choice)
+    known = _read(place)
+    if how != "none":
+        _read_table(known, place, how)
+    if duration:
+        _measure(known, place, duration)
+    meta = {
+        "command": "size",
+        "version": __version__,
+        "kernel": kernel.release(),
+        "started": _iso(started),
+        "ended": _iso(time.time()),
+        "duration_s": round(time.time() - started, 3),
+        "netns": place.inum,
+    }
+    document_ = {"meta": meta} | report(known, wish)
+    if as_json:
+        out(document(document_))
+    else:
+        for text in size_lines(document_):
+            out(text)
+
+
+def _timeouts(given: tuple[str, ...]) -> dict[str, int]:
+    """Full names and seconds; raises UsageError."""
+    wanted = {}
+    for text in given:
+        name, _, seconds = text.partition("=")
+        name = sysctls.PREFIX + name.removeprefix("net.netfilter.").removeprefix(sysctls.PREFIX)
+        if not seconds.isdigit():
+            raise UsageError(f"--timeout {text!r} has no seconds; write it like udp_timeout=10")
+        found = sysctls.known(name)
+        if found is None or found.unit != "s":
+            raise UsageError(f"--timeout {text!r}: {name} is no timeout; `ctobserve size` lists them")
+        wanted[name] = int(seconds)
+    return wanted
+
+
+def _place(choice: str | None) -> Place:
+    inum = netns.resolve(choice) if choice else None
+    if choice and inum is None:
+        raise UsageError("--netns all: a count and a maximum are of one network namespace; name it, or leave --netns out")
+    here = os.stat(SELF).st_ino
+    if inum is None or inum == here:
+        return Place(here, lambda function: function())
+    space = netns.discover().get(inum)
+    if space is None:
+        raise UsageError(f"no process and no name holds network namespace {inum}, so it cannot be looked into")
+    return Place(inum, lambda function: netns.run_inside(space, function))
+
+
+def _read(place: Place) -> Known:
+    values = place.inside(kernel.sysctls)
+    if not values:
+        raise KernelLacks("nf_conntrack is not loaded, so there is no table to size; try: modprobe nf_conntrack")
+    memory, limits = kernel.memory_bytes(), place.inside(counters.limits_chains)
+    found = None if memory is None or limits is None else sums.defaults(memory, limits)
+    known = Known(values, slab.read(), found, memory)
+    if known.slab is None:
+        known.notes.append("size of an entry: /sys/kernel/slab, /proc/slabinfo and BTF are all unreadable; run as root")
+    if found is None:
+        known.notes.append(
+            "the kernel's defaults: which rule it follows /proc/net/stat/nf_conntrack would tell, which is not here"
+        )
+    return known
+
+
+def _read_table(known: Known, place: Place, how: str) -> None:
+    """By the first way that works; each that does not is a note."""
+    ways: dict[str, Callable[[], Lifetimes]] = {
+        "walk": lambda: _walk(known, place.inum),
+        "proc": lambda: place.inside(lifetimes.of_proc),
+        "netlink": lambda: place.inside(lifetimes.of_netlink),
+    }
+    for way in ways if how == "auto" else (how,):
+        try:
+            known.table, known.table_source = ways[way](), way
+            return
+        except (CtobserveError, OSError) as error:
+            known.notes.append(f"entries by {way}: {error}")
+
+
+def _walk(known: Known, inum: int) -> Lifetimes:
+    with Observer(Options(Purpose(0))) as observer:
+        walk, _ = observer.walk(details=True)
+        of = Filter(netns=inum).mask(walk.entries)
+        known.extensions = int(np.count_nonzero(walk.details["has_ext"][of]))
+        return lifetimes.of_walk(walk.entries[of], walk.details[of], observer.clock())
+
+
+def _measure(known: Known, place: Place, duration: float) -> None:
+    """New entries per second, from insert events: none of the kernel's counters counts the entries that packets make."""
+    try:
+        with Observer(Options(Purpose.TABLE)) as observer:
+            observer.poll()
+            begin, count = time.monotonic(), 0
+            for records in observer.watch(lambda: time.monotonic() - begin >= duration):
+                count += int(np.count_nonzero((records["kind"] == Kind.INSERT) & (records["netns"] == place.inum)))
+            lost = observer.lost().get(Kind.INSERT, 0)
+            if lost:
+                known.notes.append(f"rate: {lost} inserts of all namespaces were lost, so it is higher")
+            known.rate_per_s = count / (time.monotonic() - begin)
+    except (CtobserveError, OSError) as error:
+        known.notes.append(f"rate of new entries: {error}")
+
+
+def _iso(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"

@@ -1,0 +1,98 @@
+"""Entries as CSV: the JSON contract's fields, flattened with dots; an empty cell is unknown or not of this protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ctobserve.clock import Clock
+from ctobserve.model import (
+    GRE,
+    L3,
+    PROTOCOLS,
+    TCP,
+    TCP_STATES,
+    UNKNOWN_BUCKET,
+    UNKNOWN_CHAIN,
+    WITH_ICMP,
+    WITH_PORTS,
+    Entries,
+    status_names,
+)
+from ctobserve.render.columns import Addresses, Mask, Numbers, Texts, joined, named, same, texts, where
+
+BATCH = 1 << 16
+SIDE = ("src", "dst", "sport", "dport", "type", "code", "id", "srckey", "dstkey")
+PAIR = ("original", "reply")
+HEADER = (
+    *("netns", "l3", "proto", "protonum", "zone", "mark"),
+    *(f"original.{name}" for name in SIDE),
+    *(f"reply.{name}" for name in SIDE),
+    *("status", "timeout_s", "tcp_state"),
+    *(f"bucket.{side}" for side in PAIR),
+    *(f"chain.{side}" for side in PAIR),
+    *(f"master.{name}" for name in SIDE),
+)
+
+
+def csv_lines(entries: Entries, masters: Entries, clock: Clock) -> Iterator[str]:
+    """The heading, then lines, many at a time. `masters`: those of these entries' masters that are in the table."""
+    yield ",".join(HEADER)
+    addresses = Addresses()
+    masters = masters[np.argsort(masters["ct"], kind="stable")]
+    for start in range(0, len(entries), BATCH):
+        part = entries[start : start + BATCH]
+        yield joined([*_columns(part, clock, addresses), *_of_masters(part, masters, addresses)], ",")
+
+
+def _columns(entries: Entries, clock: Clock, addresses: Addresses) -> list[Texts]:
+    proto = [PROTOCOLS.get(number, "unknown") for number in range(256)]
+    # The bits that have names: every combination met is written once.
+    kinds, of = np.unique(entries["status"], return_inverse=True)
+    status = np.array([" ".join(status_names(kind)) for kind in kinds.tolist()], np.object_)
+    families = [L3.get(number, str(number)) for number in range(256)]
+    return [
+        where(entries["netns"] != 0, texts(entries["netns"])),
+        named(entries["l3num"], families),
+        named(entries["protonum"], proto),
+        *(texts(entries[name]) for name in ("protonum", "zone", "mark")),
+        *_side(entries, 0, addresses),
+        *_side(entries, 1, addresses),
+        status[of],
+        texts(clock.remaining_s(entries["timeout"], entries["seen_ns"])),
+        where(entries["protonum"] == TCP, named(entries["tcp_state"], TCP_STATES)),
+        *(_unless(entries["bucket"][:, at], UNKNOWN_BUCKET) for at in (0, 1)),
+        *(_unless(entries["chain"][:, at], UNKNOWN_CHAIN) for at in (0, 1)),
+    ]
+
+
+def _side(entries: Entries, direction: int, addresses: Addresses) -> list[Texts]:
+    one, other = entries["port"][:, 2 * direction], entries["port"][:, 2 * direction + 1]
+    ports = np.isin(entries["protonum"], list(WITH_PORTS))
+    icmp = np.isin(entries["protonum"], list(WITH_ICMP))
+    gre = entries["protonum"] == GRE
+    return [
+        addresses.column(entries, 2 * direction),
+        addresses.column(entries, 2 * direction + 1),
+        *(_some(ports, value) for value in (one, other)),
+        *(_some(icmp, value) for value in (other >> 8, other & 255, one)),
+        *(_some(gre, value) for value in (one, other)),
+    ]
+
+
+def _of_masters(entries: Entries, masters: Entries, addresses: Addresses) -> list[Texts]:
+    blank = same("", len(entries))
+    if not len(masters):
+        return [blank] * len(SIDE)
+    at = np.minimum(np.searchsorted(masters["ct"], entries["master"]), len(masters) - 1)
+    known = (masters["ct"][at] == entries["master"]) & (entries["master"] != 0)
+    return [where(known, column) for column in _side(masters[at], 0, addresses)]
+
+
+def _some(mask: Mask, values: Numbers) -> Texts:
+    return where(mask, texts(values)) if mask.any() else same("", len(values))
+
+
+def _unless(values: Numbers, unknown: int) -> Texts:
+    return where(values != unknown, texts(values))
