@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--parts", default="image,new,read", help="what to measure in the VM; empty: only what needs none")
     parser.add_argument("--new-entries", type=int, default=10_000, help="datagrams of a flood")
     parser.add_argument("--table-entries", type=int, default=100_000, help="entries of the table that is read, up to 1,000,000")
-    parser.add_argument("--repeats", type=int, default=2, help="counts of instructions hardly vary")
+    parser.add_argument("--repeats", type=int, default=3, help="floods, or readings, of which the median counts")
     parser.add_argument("--memory", default="3G")
     parser.add_argument("--timeout", type=int, default=3000)
     options = parser.parse_args()
