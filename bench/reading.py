@@ -86,8 +86,7 @@ def measure(entries: int, repeats: int) -> dict[str, float | None]:
         with Observer(Options(Purpose(0))) as observer:
             found["ctobserve walk"] = _median(repeats, lambda: _in_process(observer.walk)) / total
             found["ctobserve table filled"] = _in_process(observer.seed) / total
-            chains = getattr(observer, "chains", None)
-            found["ctobserve chains"] = _median(repeats, lambda: _in_process(chains)) / total if chains else None
+            found["ctobserve lengths"] = _median(repeats, lambda: _in_process(observer.lengths)) / total
         found["bytes per entry"], found["bytes per entry, peak"] = (value / total for value in _memory())
     return found
 

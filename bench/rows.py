@@ -58,7 +58,7 @@ def _reading(guest: dict[str, Any]) -> Iterator[Row]:
         return
     kept, peak = reading.pop("bytes per entry"), reading.pop("bytes per entry, peak")
     listing = reading[LISTING]
-    bars = {"ctobserve walk": 5, "ctobserve chains": 20}
+    bars = {"ctobserve walk": 5, "ctobserve lengths": 20}
     for name, value in reading.items():
         least = bars.get(name)
         ratio = _over(listing, value)
