@@ -1,4 +1,4 @@
-"""Start: Ctrl-C ends us quietly from the first moment, also while the rest is still being imported."""
+"""Start: Ctrl-C and SIGTERM end us quietly from our first line on, also while the rest is still being imported."""
 
 import os
 import signal
@@ -7,7 +7,8 @@ import sys
 
 def start() -> int:
     """Entry point of the `ctobserve` script and of `python -m ctobserve`."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
     from ctobserve.cli import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
