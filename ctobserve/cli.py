@@ -23,6 +23,7 @@ class Commands(click.Group):
         "buckets": "buckets",
         "drops": "drops",
         "verify": "verify",
+        "report": "report",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

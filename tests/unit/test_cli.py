@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["check", "events", "list", "buckets", "drops", "verify"]
+COMMANDS = ["check", "events", "list", "buckets", "drops", "verify", "report"]
 
 
 def run(*arguments: str, user: str | None = None) -> tuple[int, str, str]:
