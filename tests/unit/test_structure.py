@@ -90,7 +90,7 @@ def test_size_and_printing(path):
 
 
 def test_nothing_in_the_package_writes_below_proc_or_sys_or_runs_programs():
-    """It only observes. It starts the compiler in a child process, and nft to list rules; the cache is the one thing it writes."""
+    """It only observes. It starts the compiler in a child, and nft to list rules; the cache is the one thing it writes."""
     for path in MODULES:
         tree = ast.parse(path.read_text())
         calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
