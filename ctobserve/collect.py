@@ -86,11 +86,12 @@ class Collector:
         whole = observer.table.entries()
         entries = whole[only.mask(whole)]
         spaces, counts = np.unique(entries["netns"], return_counts=True)
+        around = _spaces(only.netns, dict(zip(spaces.tolist(), counts.tolist(), strict=True)), gained)
         return Evidence(
             entries=entries,
             before=self._before[only.mask(self._before)],
             lengths=lengths_of(whole, observer.buckets),
-            spaces=_spaces(only.netns, dict(zip(spaces.tolist(), counts.tolist(), strict=True)), gained),
+            spaces={inum: space for inum, space in around.items() if only.netns in (None, inum)},
             losses=self._losses(),
             drops=self._drops,
             destroys=self._destroys,
@@ -103,6 +104,7 @@ class Collector:
             unread=observer.unread,
             invalid=self._scope.invalid,
             narrowed=only.netns is not None,
+            init=next((space for space in around.values() if space.init), None),
         )
 
     def _losses(self) -> Losses:
@@ -122,11 +124,11 @@ class Collector:
 
 
 def _spaces(only: int | None, counts: dict[int, int], gained: counters.Reading) -> dict[int, Space]:
-    """Every namespace that can be entered; what cannot be read of it is missing."""
+    """Every namespace that can be entered, or `only` one and the first; what cannot be read of it is missing."""
     here = Path("/proc/self/ns/net").stat().st_ino
     found = {}
     for inum, space in netns.discover().items():
-        if only not in (None, inum):
+        if only not in (None, inum) and not space.init:
             continue
         asked = counts.get(inum, 0) >= ASKED_FROM
         try:

@@ -79,7 +79,7 @@ class Evidence:
 
     `lengths` counts all nodes of the shared hash, whatever the filter. `drops` and `destroys` count by namespace and reason,
     also what found no room in `losses`. `invalid` says whether invalid packets were looked for, `narrowed` whether only one
-    namespace was. Times in seconds of the observation.
+    namespace was; `init` is the first one, where the global sysctls are set, even then. Times in seconds of the observation.
     """
 
     entries: Entries
@@ -98,6 +98,7 @@ class Evidence:
     unread: int = 0
     invalid: bool = True
     narrowed: bool = False
+    init: Space | None = None
 
     @cached_property
     def counts(self) -> dict[int, int]:
@@ -114,11 +115,6 @@ class Evidence:
     def space(self, inum: int) -> Space:
         """A namespace that nobody can enter any more has an inode number and nothing else."""
         return self.spaces.get(inum, Space(inum, str(inum)))
-
-    @property
-    def init(self) -> Space | None:
-        """The first namespace, where the global sysctls are set."""
-        return next((space for space in self.spaces.values() if space.init), None)
 
     def set_global(self, name: str, value: int) -> str:
         """The line for a sysctl that only the first namespace may write."""

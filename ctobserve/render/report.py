@@ -58,5 +58,5 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(_value, value)) or "-"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4f}".rstrip("0").rstrip(".") if value == 0 or value >= 0.001 else f"{value:.2g}"
     return "-" if value is None else str(value)

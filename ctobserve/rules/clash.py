@@ -84,7 +84,7 @@ def judge_ports(evidence: Evidence) -> Finding:
         sentence = (
             f"{space.label} has no free source port: {plural(packets, 'packet')} of new connections lost "
             f"{during(evidence, packets)} as {target['address']} to {towards} was mapped to a port in use; "
-            f"{plural(used, 'connection')} use it now"
+            f"that pair has {plural(used, 'connection')} now"
         )
     numbers = {
         **target,

@@ -92,7 +92,8 @@ def _drop(prefix: str, source: str) -> tuple[str, ...]:
     """In the raw hook, before conntrack sees the packet: no entry is made."""
     family = "ip6" if ":" in source else "ip"
     return (
-        f"{prefix}nft 'add table inet calm; add chain inet calm pre {{ type filter hook prerouting priority raw; }}'",
+        f"{prefix}nft add table inet calm",
+        f"{prefix}nft 'add chain inet calm pre {{ type filter hook prerouting priority raw; }}'",
         f"{prefix}nft add rule inet calm pre {family} saddr {source} drop",
     )
 

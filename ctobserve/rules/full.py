@@ -61,7 +61,7 @@ def judge_filling(evidence: Evidence) -> Finding:
     left_s = (limit - count) / per_s if growth >= GROWING and per_s > 0 else None
     sentence = f"the table of {space.label} is {percent(count, limit)} full, {count} of {limit} entries"
     if left_s is None:
-        sentence += f", and not growing ({growth:+} {during(evidence, growth)})"
+        sentence += f", and not growing to speak of ({growth:+} in {evidence.duration_s:.1f} s)"
     else:
         sentence += f", and grows by {per_s:.1f} entries per s: full in {span(left_s)} at this rate"
     numbers = {
@@ -91,6 +91,9 @@ def _larger(evidence: Evidence, space: Space) -> tuple[str, ...]:
     count = max(space.count or 0, space.limit or 0, 1)
     wanted = 1 << int(np.ceil(np.log2(2 * count)))
     lines = [evidence.set_global("nf_conntrack_max", wanted)]
+    if evidence.init and evidence.init.limit and (space.limit or 0) < evidence.init.limit:
+        # Newer kernels have a limit for each namespace, which the first one's caps.
+        lines.append(space.set("nf_conntrack_max", wanted))
     if wanted > len(evidence.lengths.of_bucket):
         lines.append(evidence.set_global("nf_conntrack_buckets", wanted))
     return tuple(lines)

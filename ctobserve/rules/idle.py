@@ -49,8 +49,7 @@ def judge(evidence: Evidence) -> Finding:
             "timeout_s": space.sysctls[SYSCTL],
         }
         severe = limit is not None and entries >= QUARTER * limit
-        # Entries keep the time they were given: the new value comes with their next packet, and with new connections.
-        do = (space.set(SYSCTL, LONG_S),)
+        do = (space.set(SYSCTL, LONG_S), "# an entry gets the new time with its next packet: those idle now keep what they have")
         worst = Verdict(Severity.WARNING if severe else Severity.NOTICE, sentence, numbers, do)
     return worst
 

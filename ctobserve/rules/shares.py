@@ -44,7 +44,8 @@ def judge_source(evidence: Evidence) -> Finding:
         family = "ip6" if ":" in str(source) else "ip"
         do = (
             f"ctobserve list --src {source} --limit 20",
-            f"{space.prefix}nft 'add table inet calm; add chain inet calm fwd {{ type filter hook forward priority 0; }}'",
+            f"{space.prefix}nft add table inet calm",
+            f"{space.prefix}nft 'add chain inet calm fwd {{ type filter hook forward priority 0; }}'",
             f"{space.prefix}nft add rule inet calm fwd {family} saddr {source} ct count over {allowed} drop",
         )
         return Verdict(Severity.WARNING, sentence, numbers, do)

@@ -24,7 +24,7 @@ def judge(evidence: Evidence) -> Finding:
 
 def _say(evidence: Evidence, space: Space, rules: Ruleset) -> Verdict:
     entries = evidence.counts[space.inum]
-    chains = f", but {plural(rules.chains, 'empty NAT chain')} switch tracking on" if rules.chains else ""
+    chains = f" (tracking is on for {plural(rules.chains, 'NAT chain')})" if rules.chains else ""
     sentence = (
         f"{space.label} tracks {plural(entries, 'connection')} and none of its {plural(rules.rules, 'firewall rule')} uses them"
         f"{chains}: every packet pays for a lookup that nothing reads"

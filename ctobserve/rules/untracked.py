@@ -13,7 +13,7 @@ from ctobserve.verdict import Finding, Rule, Severity, Verdict
 QUARTER = 0.25  # of a namespace's entries: less is not worth a rule
 CONSIDERABLE = 100  # entries
 IPV4, LOOPBACK = 2, 127
-TABLE = "add table inet untracked; add chain inet untracked {0} {{ type filter hook {0} priority raw; }}"
+CHAIN = "'add chain inet untracked {0} {{ type filter hook {0} priority raw; }}'"
 
 
 def judge_loopback(evidence: Evidence) -> Finding:
@@ -37,9 +37,10 @@ def judge_loopback(evidence: Evidence) -> Finding:
     )
     numbers = {"netns": space.inum, "entries": entries, "share_of_entries": share(entries, whole)}
     do = (
-        f"{space.prefix}nft '{TABLE.format('output')}'",
+        f"{space.prefix}nft add table inet untracked",
+        f"{space.prefix}nft {CHAIN.format('output')}",
         f"{space.prefix}nft add rule inet untracked output oif lo notrack",
-        f"{space.prefix}nft '{TABLE.format('prerouting')}'",
+        f"{space.prefix}nft {CHAIN.format('prerouting')}",
         f"{space.prefix}nft add rule inet untracked prerouting iif lo notrack",
     )
     return Verdict(Severity.NOTICE, sentence, numbers, do)
@@ -63,9 +64,9 @@ def judge_service(evidence: Evidence) -> Finding:
         "if no rule asks for their state, they need no tracking"
     )
     numbers = {"netns": space.inum, "proto": "udp", "dport": port, "entries": entries, "share_of_entries": share(entries, whole)}
-    do = []
+    do = [f"{space.prefix}nft add table inet untracked"]
     for hook in ("prerouting", "output"):
-        do.append(f"{space.prefix}nft '{TABLE.format(hook)}'")
+        do.append(f"{space.prefix}nft {CHAIN.format(hook)}")
         do += [f"{space.prefix}nft add rule inet untracked {hook} udp {side} {port} notrack" for side in ("dport", "sport")]
     return Verdict(Severity.NOTICE, sentence, numbers, tuple(do))
 

@@ -94,6 +94,7 @@ def evidence(rows: Entries | None = None, **given: Any) -> Evidence:
         duration_s=5.0,
         clock=CLOCK,
     )
+    given.setdefault("init", next((one for one in given.get("spaces", made.spaces).values() if one.init), None))
     for name in ("drops", "destroys"):
         if name in given:
             given[name] = {NETNS: Counter(given[name])}
