@@ -83,7 +83,8 @@ struct record {
 	u32 pid;       /* process that sent the packet or asked for the removal, 0 = none known */
 	u32 ifindex;   /* device of the packet, 0 = unknown */
 	u16 chain[2];  /* nodes in the bucket with this one, CHAIN_UNKNOWN = not counted */
-	u16 looked[4]; /* table full: what early_drop met: assured, other netns, otherwise kept; and empty buckets */
+	u16 looked
+		[4]; /* table full: what early_drop met: assured, other netns, otherwise kept; and empty buckets. invalid: TCP flags */
 	u16 cpu;
 	u8 kind;
 	u8 reason;

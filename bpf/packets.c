@@ -61,7 +61,7 @@ static __always_inline int on_icmp_error(u64 skb, s32 result)
 	return 0;
 }
 
-/* The packet's own tuple, from its headers, as far as they are where the kernel looks for them. */
+/* The packet's own tuple and TCP flags, from its headers, as far as they are where the kernel looks for them. */
 static __always_inline void copy_packet_tuple(struct record *record, u64 skb)
 {
 	u64 head = read_u64(skb + SKB_HEAD), network = head + read_u16(skb + SKB_NETWORK_HEADER), transport;
@@ -89,6 +89,7 @@ static __always_inline void copy_packet_tuple(struct record *record, u64 skb)
 		*(u16 *)(tuple + TUPLE_SPORT) = read_u16(transport);
 		*(u16 *)(tuple + TUPLE_DPORT) = read_u16(transport + 2);
 	}
+	record->looked[0] = protonum == 6 ? read_u8(transport + 13) : 0;
 }
 
 /* Which way a packet goes of the entry that the kernel had found for it. */

@@ -24,6 +24,7 @@ class Commands(click.Group):
         "drops": "drops",
         "verify": "verify",
         "size": "size",
+        "report": "report",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

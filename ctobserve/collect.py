@@ -1,0 +1,159 @@
+"""Fills the evidence from an observation: counts what happens, reads counters and settings of every namespace."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ctobserve import counters, kernel, netns, ruleset
+from ctobserve.clock import NS_PER_S
+from ctobserve.departures import Departures
+from ctobserve.errors import CtobserveError
+from ctobserve.events import FLAG_TEXT, TEXT_BYTES, DropReason, Kind, Records, entries_of
+from ctobserve.evidence import RESOLVED, Evidence, Losses, Space
+from ctobserve.filters import Filter
+from ctobserve.model import TCP
+from ctobserve.observer import Observer
+from ctobserve.ruleset import Ruleset
+from ctobserve.table import lengths_of
+
+KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
+ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and of fewer entries nobody cares
+SYSCTLS = (
+    "nf_conntrack_count",
+    "nf_conntrack_max",
+    "nf_conntrack_events",
+    "nf_conntrack_acct",
+    "nf_conntrack_tcp_timeout_established",
+)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of the world is judged: `invalid` says that invalid packets are watched."""
+
+    only: Filter
+    invalid: bool
+
+
+class Collector:
+    """Made when the table is seeded; `add` every batch of records, then `finish`."""
+
+    def __init__(self, observer: Observer, scope: Scope) -> None:
+        self._observer = observer
+        self._scope = scope
+        self._departures = Departures(observer.symbols)
+        self._inserts: Counter[int] = Counter()
+        self._destroys: dict[int, Counter[str]] = defaultdict(Counter)
+        self._drops: dict[int, Counter[str]] = defaultdict(Counter)
+        self._kept: Counter[int] = Counter()
+        self._rows: list[Records] = []
+        self._counters = counters.read(scope.only.netns)
+        # What happened while we attached and looked around is in the table, and none of the incident.
+        self._none = observer.poll()[:0]
+        self._before = observer.table.entries()
+        self._began_ns = time.monotonic_ns()
+
+    def add(self, records: Records) -> None:
+        """Count by namespace, and keep the rows of losses."""
+        if self._scope.only.netns is not None:
+            records = records[records["netns"] == self._scope.only.netns]
+        kinds = records["kind"]
+        self._inserts.update(records["netns"][kinds == Kind.INSERT].tolist())
+        gone = records[kinds == Kind.DESTROY]
+        for inum, departure in zip(gone["netns"].tolist(), self._departures.of(gone), strict=True):
+            self._destroys[inum][departure.reason if departure else "other"] += 1
+        lost = records[(kinds == Kind.DROP) | (kinds == Kind.RESOLVED)]
+        reasons = np.where(lost["kind"] == Kind.RESOLVED, RESOLVED, lost["reason"])
+        for (inum, reason), count in Counter(zip(lost["netns"].tolist(), reasons.tolist(), strict=True)).items():
+            name = "clash_resolved" if reason == RESOLVED else DropReason(reason).name.lower()
+            self._drops[inum][name] += count
+        for reason in np.unique(reasons).tolist():
+            rows = lost[reasons == reason][: KEPT - self._kept[reason]]
+            self._kept[reason] += len(rows)
+            self._rows.append(rows)
+
+    def finish(self) -> Evidence:
+        """Read the table once more, for the timeouts and states that moved, and what the namespaces say of themselves."""
+        ended_ns = time.monotonic_ns()
+        observer, only = self._observer, self._scope.only
+        gained = counters.delta(self._counters, counters.read(only.netns))
+        observer.seed()
+        whole = observer.table.entries()
+        entries = whole[only.mask(whole)]
+        spaces, counts = np.unique(entries["netns"], return_counts=True)
+        around = _spaces(only.netns, dict(zip(spaces.tolist(), counts.tolist(), strict=True)), gained)
+        return Evidence(
+            entries=entries,
+            before=self._before[only.mask(self._before)],
+            lengths=lengths_of(whole, observer.buckets),
+            spaces={inum: space for inum, space in around.items() if only.netns in (None, inum)},
+            losses=self._losses(),
+            drops=self._drops,
+            destroys=self._destroys,
+            inserts=self._inserts,
+            duration_s=(ended_ns - self._began_ns) / NS_PER_S,
+            clock=observer.clock(),
+            events_seen=observer.seen,
+            events_lost=sum(observer.lost().values()),
+            uncertain_s=observer.uncertain_ns / NS_PER_S,
+            unread=observer.unread,
+            invalid=self._scope.invalid,
+            narrowed=only.netns is not None,
+            init=next((space for space in around.values() if space.init), None),
+        )
+
+    def _losses(self) -> Losses:
+        rows = np.concatenate([self._none, *self._rows])
+        entries = entries_of(rows)
+        spoken = (rows["flags"] & FLAG_TEXT) != 0
+        text = np.ascontiguousarray(rows["extra"]).view(f"S{TEXT_BYTES}")[:, 0]
+        flagged = (rows["kind"] == Kind.DROP) & (rows["reason"] == DropReason.INVALID) & (entries["protonum"] == TCP)
+        losses = Losses(
+            entries,
+            reason=np.where(rows["kind"] == Kind.RESOLVED, RESOLVED, rows["reason"]).astype(np.uint8),
+            flags=rows["flags"],
+            tcp_flags=np.where(flagged, rows["looked"][:, 0], 0).astype(np.uint8),
+            text=np.where(spoken, text, b""),
+        )
+        return losses.only(self._scope.only.mask(entries))
+
+
+def _spaces(only: int | None, counts: dict[int, int], gained: counters.Reading) -> dict[int, Space]:
+    """Every namespace that can be entered, or `only` one and the first; what cannot be read of it is missing."""
+    here = Path("/proc/self/ns/net").stat().st_ino
+    found = {}
+    for inum, space in netns.discover().items():
+        if only not in (None, inum) and not space.init:
+            continue
+        asked = counts.get(inum, 0) >= ASKED_FROM
+        try:
+            sysctls, rules = netns.run_inside(space, _ask_rules if asked else _ask)
+        except (CtobserveError, OSError):
+            sysctls, rules = {}, None
+        cpus = [values for (at, _), values in gained.items() if at == inum]
+        enter = f"ip netns exec {space.names[0]} " if space.names else f"nsenter --net={space.path} "
+        found[inum] = Space(
+            inum,
+            space.label,
+            prefix="" if inum == here else enter,
+            init=space.init,
+            sysctls=sysctls,
+            counters=counters.total(cpus) if cpus else None,
+            ruleset=rules,
+        )
+    return found
+
+
+def _ask() -> tuple[dict[str, int], Ruleset | None]:
+    """Sysctls of the namespace of this thread."""
+    values = {name: kernel.sysctl(name) for name in SYSCTLS}
+    return {name: value for name, value in values.items() if value is not None}, None
+
+
+def _ask_rules() -> tuple[dict[str, int], Ruleset | None]:
+    return _ask()[0], ruleset.read()

@@ -1,0 +1,45 @@
+"""ctobserve report: what is wrong, in sentences, with the evidence and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ctobserve import rules
+from ctobserve.collect import Collector, Scope
+from ctobserve.commands.session import Request, common_options, observe, out
+from ctobserve.hooks import Purpose
+from ctobserve.render.jsonout import document
+from ctobserve.render.report import as_rows, report_lines
+
+DEFAULT_S = 5.0
+
+
+@click.command()
+@click.option("--no-invalid", is_flag=True, help="Spare the probe per packet: invalid packets are not judged.")
+@common_options
+def report(request: Request, no_invalid: bool) -> None:
+    """One incident report: what is wrong, gravest first, each verdict with its numbers and with lines to paste.
+
+    Observes for --duration (default 5 s) or until Ctrl-C, then judges table, losses, counters and settings. What could not be
+    judged is named. With filters, only the entries and losses that pass them are judged; limits and hash chains are always those
+    of the whole table.
+    """
+    if request.duration is None:
+        request.duration = DEFAULT_S
+    purpose = Purpose.TABLE | Purpose.DROPS | (Purpose(0) if no_invalid else Purpose.INVALID)
+    with observe("report", request, purpose) as session:
+        collector = Collector(session.observer, Scope(request.filter, not no_invalid))
+        session.ready()
+        for records in session.watch():
+            collector.add(records)
+        judgement = rules.judge(collector.finish())
+        body: dict[str, Any] = {"meta": session.meta()} | as_rows(judgement)
+        body["verdicts"] = body["verdicts"][: request.limit]
+        if request.json:
+            out(document(body))
+        else:
+            for text in report_lines(body):
+                out(text)
+        session.finish(body["meta"])

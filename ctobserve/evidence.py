@@ -1,0 +1,134 @@
+"""Everything a rule may look at: one observation of the whole table, its losses and its settings, as plain data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.clock import Clock
+from ctobserve.events import DropReason
+from ctobserve.model import Entries
+from ctobserve.ruleset import Ruleset
+from ctobserve.table import Lengths
+
+RESOLVED = 0  # in Losses.reason: a clash that cost no packet
+
+
+@dataclass(frozen=True)
+class Space:
+    """One network namespace: its name, its own sysctls (net.netfilter.*) and what its counters gained meanwhile.
+
+    `prefix` is what a line to paste needs before it to work there. `counters` is None where they cannot be read, `ruleset`
+    where nobody looked; a sysctl that this kernel lacks is missing.
+    """
+
+    inum: int
+    label: str
+    prefix: str = ""
+    init: bool = False
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+    counters: Mapping[str, int] | None = None
+    ruleset: Ruleset | None = None
+
+    @property
+    def count(self) -> int | None:
+        """Entries that the limit is compared with: nf_conntrack_count."""
+        return self.sysctls.get("nf_conntrack_count")
+
+    @property
+    def limit(self) -> int | None:
+        """Entries that the namespace may have: nf_conntrack_max; None where unknown or, with 0, unlimited."""
+        return self.sysctls.get("nf_conntrack_max") or None
+
+    def set(self, name: str, value: int) -> str:
+        """The line that sets a sysctl in this namespace."""
+        return f"{self.prefix}sysctl -w net.netfilter.{name}={value}"
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Packets lost, found invalid, or saved from a clash: all that fit, one row each.
+
+    `reason` is a DropReason, or RESOLVED; `flags` are events.FLAG_*; `tcp_flags` byte 13 of the header of an invalid TCP packet;
+    `text` the kernel's words for it, NUL padded.
+    """
+
+    entries: Entries
+    reason: npt.NDArray[np.uint8]
+    flags: npt.NDArray[np.uint8]
+    tcp_flags: npt.NDArray[np.uint8]
+    text: npt.NDArray[np.bytes_]
+
+    def only(self, mask: npt.NDArray[np.bool_]) -> Losses:
+        """Those rows alone."""
+        return Losses(self.entries[mask], self.reason[mask], self.flags[mask], self.tcp_flags[mask], self.text[mask])
+
+    def of(self, *reasons: int) -> Losses:
+        """Rows with one of these reasons."""
+        return self.only(np.isin(self.reason, reasons))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`entries` at the end, those the user's filter lets pass; `before` the same at the start.
+
+    `lengths` counts all nodes of the shared hash, whatever the filter. `drops` and `destroys` count by namespace and reason,
+    also what found no room in `losses`. `invalid` says whether invalid packets were looked for, `narrowed` whether only one
+    namespace was; `init` is the first one, where the global sysctls are set, even then. Times in seconds of the observation.
+    """
+
+    entries: Entries
+    before: Entries
+    lengths: Lengths
+    spaces: Mapping[int, Space]
+    losses: Losses
+    drops: Mapping[int, Counter[str]]
+    destroys: Mapping[int, Counter[str]]
+    inserts: Mapping[int, int]
+    duration_s: float
+    clock: Clock
+    events_seen: int = 0
+    events_lost: int = 0
+    uncertain_s: float = 0.0
+    unread: int = 0
+    invalid: bool = True
+    narrowed: bool = False
+    init: Space | None = None
+
+    @cached_property
+    def counts(self) -> dict[int, int]:
+        """Entries by namespace."""
+        spaces, counts = np.unique(self.entries["netns"], return_counts=True)
+        return dict(zip(spaces.tolist(), counts.tolist(), strict=True))
+
+    @cached_property
+    def remaining_s(self) -> npt.NDArray[np.int64]:
+        """Seconds until each entry expires, at the end of the observation."""
+        now = np.full(len(self.entries), self.clock.monotonic_ns, np.uint64)
+        return self.clock.remaining_s(self.entries["timeout"], now)
+
+    def space(self, inum: int) -> Space:
+        """A namespace that nobody can enter any more has an inode number and nothing else."""
+        return self.spaces.get(inum, Space(inum, str(inum)))
+
+    def set_global(self, name: str, value: int) -> str:
+        """The line for a sysctl that only the first namespace may write."""
+        return (self.init or Space(0, "init")).set(name, value)
+
+    def lost(self, inum: int, reason: DropReason) -> int:
+        """Packets that this namespace lost for this reason."""
+        return self.drops.get(inum, Counter())[reason.name.lower()]
+
+    def evicted(self, inum: int) -> tuple[int, int]:
+        """Entries taken by early_drop, and by the gc worker."""
+        reasons = self.destroys.get(inum, Counter())
+        return reasons["early_drop"], reasons["gc_early_drop"]
+
+    def rate(self, count: float) -> float:
+        """Per second of the observation."""
+        return round(count / self.duration_s, 3) if self.duration_s else 0.0

@@ -1,0 +1,62 @@
+"""The incident report: verdicts as lines for people, and as rows of the JSON contract."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ctobserve.rules import Judgement
+
+WIDTH = 98
+
+
+def as_rows(judgement: Judgement) -> dict[str, Any]:
+    """`verdicts` and `not_judged` of the contract."""
+    return {
+        "verdicts": [
+            {
+                "id": name,
+                "severity": verdict.severity.value,
+                "sentence": verdict.sentence,
+                "evidence": dict(verdict.evidence),
+                "do": list(verdict.do),
+            }
+            for name, verdict in judgement.verdicts.items()
+        ],
+        "not_judged": [{"id": name, "why": why} for name, why in judgement.not_judged.items()],
+    }
+
+
+def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
+    """A line or two for each verdict, what it rests on, and lines to paste; last what could not be judged."""
+    for row in report["verdicts"]:
+        head = f"{row['severity'].upper():<8}  {row['id']}: "
+        sentence = row["sentence"].removeprefix(f"{row['id']}: ")
+        yield from textwrap.wrap(head + sentence, WIDTH, subsequent_indent=" " * 10, break_on_hyphens=False)
+        evidence = [f"{name}={_value(value)}" for name, value in row["evidence"].items()]
+        yield from _filled(evidence, "            ")
+        # Lines to paste stay whole, whatever their length.
+        yield from (f"          $ {line}" for line in row["do"])
+        yield ""
+    for row in report["not_judged"]:
+        yield from textwrap.wrap(f"not judged: {row['id']}: {row['why']}", WIDTH, subsequent_indent=" " * 12)
+
+
+def _filled(words: list[str], indent: str) -> Iterable[str]:
+    line = indent
+    for word in words:
+        if len(line) + len(word) > WIDTH and line != indent:
+            yield line.rstrip()
+            line = indent
+        line += word + "  "
+    if line != indent:
+        yield line.rstrip()
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_value, value)) or "-"
+    if isinstance(value, float):
+        return f"{value:.4f}".rstrip("0").rstrip(".") if value == 0 or value >= 0.001 else f"{value:.2g}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,36 @@
+"""Is there any rule that needs the tracking?"""
+
+from __future__ import annotations
+
+from ctobserve.evidence import Evidence, Space
+from ctobserve.rules.words import plural
+from ctobserve.ruleset import Ruleset
+from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
+
+
+def judge(evidence: Evidence) -> Finding:
+    """Entries in a namespace none of whose rules uses them; a NAT chain alone, even an empty one, switches tracking on."""
+    asked = [(space, space.ruleset) for space in evidence.spaces.values() if space.ruleset and evidence.counts.get(space.inum)]
+    read = [(space, rules) for space, rules in asked if not rules.unread]
+    if not read:
+        why = asked[0][1].unread if asked else "no namespace has entries enough to ask for its rules"
+        return Unjudged(why or "the rules could not be read")
+    unneeded = [(space, rules) for space, rules in read if not rules.needing]
+    if not unneeded:
+        return None
+    space, rules = max(unneeded, key=lambda pair: evidence.counts[pair[0].inum])
+    return _say(evidence, space, rules)
+
+
+def _say(evidence: Evidence, space: Space, rules: Ruleset) -> Verdict:
+    entries = evidence.counts[space.inum]
+    chains = f" (tracking is on for {plural(rules.chains, 'NAT chain')})" if rules.chains else ""
+    sentence = (
+        f"{space.label} tracks {plural(entries, 'connection')} and none of its {plural(rules.rules, 'firewall rule')} uses them"
+        f"{chains}: every packet pays for a lookup that nothing reads"
+    )
+    numbers = {"netns": space.inum, "entries": entries, "rules": rules.rules, "nat_chains": rules.chains}
+    return Verdict(Severity.NOTICE, sentence, numbers, (f"{space.prefix}nft list ruleset",))
+
+
+RULES = (Rule("tracking_unneeded", judge),)

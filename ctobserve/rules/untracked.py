@@ -1,0 +1,74 @@
+"""What is tracked that need not be?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ctobserve.analysis.groups import divide, key
+from ctobserve.evidence import Evidence
+from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, UDP
+from ctobserve.rules.words import percent, share
+from ctobserve.verdict import Finding, Rule, Severity, Verdict
+
+QUARTER = 0.25  # of a namespace's entries: less is not worth a rule
+CONSIDERABLE = 100  # entries
+IPV4, LOOPBACK = 2, 127
+CHAIN = "'add chain inet untracked {0} {{ type filter hook {0} priority raw; }}'"
+
+
+def judge_loopback(evidence: Evidence) -> Finding:
+    """Entries between addresses of the loopback interface."""
+    rows = evidence.entries
+    ends = rows["addr"][:, :2]
+    one = np.zeros(16, np.uint8)
+    one[15] = 1
+    local = np.where(rows["l3num"] == IPV4, (ends[:, :, 0] == LOOPBACK).all(axis=1), (ends == one).all(axis=(1, 2)))
+    spaces = divide(rows, ("netns",))
+    counts = spaces.sums(local)
+    if not len(counts) or (entries := int(counts.max())) < CONSIDERABLE:
+        return None
+    space = evidence.space(int(rows["netns"][spaces.first[counts.argmax()]]))
+    whole = evidence.counts[space.inum]
+    if entries < QUARTER * whole:
+        return None
+    sentence = (
+        f"{entries} of the {whole} entries of {space.label} ({percent(entries, whole)}) are traffic with itself over loopback, "
+        "which seldom needs tracking"
+    )
+    numbers = {"netns": space.inum, "entries": entries, "share_of_entries": share(entries, whole)}
+    do = (
+        f"{space.prefix}nft add table inet untracked",
+        f"{space.prefix}nft {CHAIN.format('output')}",
+        f"{space.prefix}nft add rule inet untracked output oif lo notrack",
+        f"{space.prefix}nft {CHAIN.format('prerouting')}",
+        f"{space.prefix}nft add rule inet untracked prerouting iif lo notrack",
+    )
+    return Verdict(Severity.NOTICE, sentence, numbers, do)
+
+
+def judge_service(evidence: Evidence) -> Finding:
+    """One UDP port with a good part of the entries, none of which NAT needs."""
+    rows = evidence.entries
+    plain = rows[(rows["protonum"] == UDP) & ((rows["status"] & (IPS_SRC_NAT | IPS_DST_NAT)) == 0)]
+    if len(plain) < CONSIDERABLE:
+        return None
+    ports = divide(plain, ("netns", "dport"))
+    most = ports.largest(1)[0]
+    entries, first = int(ports.counts[most]), plain[ports.first[most]]
+    space, port = evidence.space(int(first["netns"])), key(first, "dport")
+    whole = evidence.counts[space.inum]
+    if entries < max(CONSIDERABLE, QUARTER * whole):
+        return None
+    sentence = (
+        f"{entries} of the {whole} entries of {space.label} ({percent(entries, whole)}) are UDP to port {port} without NAT; "
+        "if no rule asks for their state, they need no tracking"
+    )
+    numbers = {"netns": space.inum, "proto": "udp", "dport": port, "entries": entries, "share_of_entries": share(entries, whole)}
+    do = [f"{space.prefix}nft add table inet untracked"]
+    for hook in ("prerouting", "output"):
+        do.append(f"{space.prefix}nft {CHAIN.format(hook)}")
+        do += [f"{space.prefix}nft add rule inet untracked {hook} udp {side} {port} notrack" for side in ("dport", "sport")]
+    return Verdict(Severity.NOTICE, sentence, numbers, tuple(do))
+
+
+RULES = (Rule("notrack_loopback", judge_loopback), Rule("notrack_service", judge_service))

@@ -1,0 +1,42 @@
+"""How sentences say numbers."""
+
+from __future__ import annotations
+
+from ctobserve.evidence import Evidence
+
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
+
+
+def span(seconds: float) -> str:
+    """A time in the largest unit that leaves more than one and a half of it."""
+    for unit, size in (("days", DAY_S), ("hours", HOUR_S), ("minutes", MINUTE_S)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share, with a digit more where it is small."""
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.0f} %" if share >= 10 else f"{share:.1f} %"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """1 packet, 2 packets."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def during(evidence: Evidence, count: int) -> str:
+    """In how long that happened, and how often a second."""
+    return f"in {evidence.duration_s:.1f} s ({evidence.rate(count):.1f} per s)"
+
+
+def share(part: float, whole: float) -> float:
+    """Part of the whole, 0 to 1."""
+    return round(part / whole, 4) if whole else 0.0
+
+
+def service(address: object, port: object, proto: str) -> str:
+    """Where a service is: address:port/protocol."""
+    host = f"[{address}]" if ":" in str(address) else str(address)
+    return f"{host}:{port}/{proto}"

@@ -1,0 +1,55 @@
+"""The incident report as people and programs get it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from ctobserve import rules
+from ctobserve.render.jsonout import document
+from ctobserve.render.report import as_rows, report_lines
+from tests.unit.tables import NETNS, evidence, space, tcp
+
+GOLDEN = """\
+CRITICAL  table_full: the table of blue is full: 23 packets of new connections refused in 5.0 s
+          (4.6 per s); it holds 14 of 14 entries, 14 of them assured, which early drop never takes
+            netns=7  packets=23  packets_per_s=4.6  packets_elsewhere=0  entries=14  limit=14
+            entries_assured=14  kernel_drop=-
+          $ sysctl -w net.netfilter.nf_conntrack_max=32
+          $ ip netns exec blue sysctl -w net.netfilter.nf_conntrack_max=32
+
+WARNING   netns_limit: blue may have 14 entries, fewer than the 10000 of the first namespace, and
+          has 14 (100 %); namespaces with a lower limit: 1
+            netns=7  limit=14  limit_init=10000  entries=14  namespaces=1
+          $ ip netns exec blue sysctl -w net.netfilter.nf_conntrack_max=10000
+
+NOTICE    acct_off: nf_conntrack_acct is 0 in blue, with 14 entries: packets and bytes of a
+          connection are not counted; new entries only, once set
+            netns=7  namespaces=1  entries=14  nf_conntrack_acct=0
+          $ ip netns exec blue sysctl -w net.netfilter.nf_conntrack_acct=1
+
+not judged: invalid_window: invalid packets were not looked for
+not judged: asymmetric_routing: invalid packets were not looked for
+not judged: tracking_unneeded: no namespace has entries enough to ask for its rules
+"""
+
+
+def judged():
+    settings = {"nf_conntrack_count": 14, "nf_conntrack_max": 14, "nf_conntrack_acct": 0}
+    blue = space(init=False, prefix="ip netns exec blue ", **settings)
+    made = evidence(tcp(14), spaces={NETNS: blue}, drops={"table_full": 23}, init=space(1, "init"))
+    return rules.judge(replace(made, invalid=False))
+
+
+def test_text():
+    lines = list(report_lines(as_rows(judged())))
+    assert "\n".join(lines) + "\n" == GOLDEN
+    assert all(len(line) < 100 for line in lines)
+
+
+def test_json():
+    body = json.loads(document(as_rows(judged())))
+    assert list(body) == ["verdicts", "not_judged"]
+    assert [list(row) for row in body["verdicts"]] == [["id", "severity", "sentence", "evidence", "do"]] * 2
+    assert body["verdicts"][0]["evidence"]["kernel_drop"] is None, "unknown is null"
+    assert {row["id"] for row in body["not_judged"]} >= {"invalid_window", "asymmetric_routing"}
