@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from ctobserve.analysis.lookup import Lookup, choices, longest_by_part, lookup, verdict
+from ctobserve.analysis.poisson import pmf
 from ctobserve.model import UNKNOWN_BUCKET, Entries
 from ctobserve.table import Lengths
 
@@ -35,6 +36,10 @@ class Distribution:
     histogram: dict[int, int]
     expected: dict[int, float]
     longest: list[Chain]
+    verdict: str
+    lookup: Lookup
+    what_if: list[Lookup]
+    longest_by_part: list[int]
 
     @property
     def load_factor(self) -> float:
@@ -58,8 +63,12 @@ def distribution(lengths: Lengths, limit: int, entries_in: Callable[[int], Entri
         lengths.entries,
         nodes,
         {length: int(n) for length, n in enumerate(counts)},
-        {length: buckets * _poisson(length, load) for length in range(len(counts))},
+        {length: buckets * pmf(length, load) for length in range(len(counts))},
         longest,
+        verdict(lengths.of_bucket),
+        lookup(lengths.of_bucket),
+        choices(nodes, buckets),
+        longest_by_part(lengths.of_bucket),
     )
 
 
@@ -75,7 +84,3 @@ def with_chains(entries: Entries, lengths: Lengths) -> Entries:
     known = filled["bucket"] != UNKNOWN_BUCKET
     filled["chain"][known] = lengths.of_bucket[filled["bucket"][known]]
     return filled
-
-
-def _poisson(k: int, mean: float) -> float:
-    return math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) if mean else float(k == 0)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 
+from ctobserve import counters
 from ctobserve.analysis.buckets import Distribution, distribution
+from ctobserve.analysis.lookup import KERNEL_LIMIT
 from ctobserve.clock import Clock
 from ctobserve.commands.session import Request, Session, common_options, observe, out
 from ctobserve.filters import Filter
 from ctobserve.hooks import Purpose
 from ctobserve.render.jsonout import document
 from ctobserve.render.rows import entry_rows
-from ctobserve.render.text import bucket_lines
+from ctobserve.render.spread import bucket_lines
 from ctobserve.table import in_bucket, lengths_of
 
 LONGEST = 5
@@ -34,7 +37,7 @@ def buckets(request: Request) -> None:
             pass
         limit = LONGEST if request.limit is None else request.limit
         found = _of_table(session, limit) if follow else distribution(session.observer.lengths(), limit, session.observer.chain)
-        report = {"meta": session.meta()} | as_rows(found, session.observer.clock(), request.filter)
+        report = {"meta": session.meta()} | as_rows(found, session.observer.clock(), request.filter, counters.limits_chains())
         if request.json:
             out(document(report))
         else:
@@ -50,8 +53,8 @@ def _of_table(session: Session, limit: int) -> Distribution:
     return distribution(lengths, limit, lambda bucket: in_bucket(entries, bucket))
 
 
-def as_rows(found: Distribution, clock: Clock, only: Filter) -> dict[str, Any]:
-    """The JSON contract's body of a distribution."""
+def as_rows(found: Distribution, clock: Clock, only: Filter, limits_chains: bool | None) -> dict[str, Any]:
+    """The JSON contract's body of a distribution; `limits_chains`: this kernel refuses entries where a chain is too long."""
     return {
         "buckets": found.buckets,
         "entries": found.entries,
@@ -60,6 +63,11 @@ def as_rows(found: Distribution, clock: Clock, only: Filter) -> dict[str, Any]:
         "histogram": {str(length): count for length, count in found.histogram.items()},
         "expected": {str(length): round(count, 3) for length, count in found.expected.items()},
         "max_chain": found.max_chain,
+        "chain_limit_from": KERNEL_LIMIT if limits_chains else None,
+        "verdict": found.verdict,
+        "lookup": asdict(found.lookup),
+        "what_if": [asdict(choice) for choice in found.what_if],
+        "longest_by_part": found.longest_by_part,
         "longest": [
             {
                 "bucket": chain.bucket,

@@ -7,8 +7,6 @@ from typing import Any
 
 from ctobserve.render.rows import Row
 
-BAR = 40
-
 
 def endpoint(side: Mapping[str, Any] | None) -> str:
     """One direction's tuple in the words of `conntrack -L`."""
@@ -51,11 +49,11 @@ def flags(row: Row) -> str:
 
 def entry_lines(rows: Sequence[Row], netns: Mapping[int, str]) -> Iterable[str]:
     """A heading, then one line per entry; the reply tuple only where it is not the mirror of the original."""
-    width = max([5, *(len(_netns(row, netns)) for row in rows)])
+    width = max([5, *(len(netns_label(row, netns)) for row in rows)])
     yield f"{'NETNS':<{width}} {'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}  TUPLE, STATE"
     for row in rows:
         yield (
-            f"{_netns(row, netns):<{width}} {row['proto']:<6} {_number(row['timeout_s']):>6} {_slash(row['bucket']):>13}"
+            f"{netns_label(row, netns):<{width}} {row['proto']:<6} {_number(row['timeout_s']):>6} {_slash(row['bucket']):>13}"
             f" {_slash(row['chain']):>7}  {short(row['original'])}{nat(row)} {flags(row)}"
         )
 
@@ -73,7 +71,8 @@ def _ports(row: Row) -> bool:
     return (original.get("sport"), original.get("dport")) != (reply.get("dport"), reply.get("sport"))
 
 
-def _netns(row: Row, netns: Mapping[int, str]) -> str:
+def netns_label(row: Row, netns: Mapping[int, str]) -> str:
+    """What text calls the namespace of an entry."""
     return "-" if row["netns"] is None else netns.get(row["netns"], str(row["netns"]))
 
 
@@ -83,7 +82,9 @@ def _number(value: int | None) -> str:
 
 def event_line(row: Row, netns: Mapping[int, str]) -> str:
     """One event: time of day, what, where, which tuple, and what else is known of it."""
-    words = [f"{row['ts'][11:23]} {row['event']:<7} {_netns(row, netns):<8} {row['proto']:<5} {short(row['original'])}{nat(row)}"]
+    words = [
+        f"{row['ts'][11:23]} {row['event']:<7} {netns_label(row, netns):<8} {row['proto']:<5} {short(row['original'])}{nat(row)}"
+    ]
     words += [f"{name}={row[name]}" for name in ("reason", "verdict") if row.get(name)]
     if row.get("changes"):
         words.append("changes=" + ",".join(row["changes"]))
@@ -111,28 +112,7 @@ def event_line(row: Row, netns: Mapping[int, str]) -> str:
 
 def packet_line(row: Row, netns: Mapping[int, str]) -> str:
     """Packets of one conntrack state at one hook."""
-    return f"{row['ts'][11:23]} packets {_netns(row, netns):<8} {row['hook']:<11} {row['state']:<11} {row['packets']}"
-
-
-def bucket_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
-    """The distribution with a bar per chain length, and the longest chains."""
-    yield (
-        f"{report['entries']} entries, {report['nodes']} nodes in {report['buckets']} buckets; "
-        f"load factor {report['load_factor']:.3f}; longest chain {report['max_chain']}"
-    )
-    yield ""
-    yield f"{'LENGTH':>6} {'BUCKETS':>9} {'EXPECTED':>11}"
-    most = max(report["histogram"].values())
-    for length, count in report["histogram"].items():
-        bar = "#" * max(round(BAR * count / most), 1 if count else 0)
-        yield f"{length:>6} {count:>9} {report['expected'][length]:>11.1f}  {bar}"
-    if report["longest"]:
-        yield ""
-        yield "Longest chains:"
-    for chain in report["longest"]:
-        yield f"  bucket {chain['bucket']}: {chain['length']} nodes"
-        for row in chain["entries"]:
-            yield f"    {_netns(row, netns)} {row['proto']} {short(row['original'])}{nat(row)} {flags(row)}"
+    return f"{row['ts'][11:23]} packets {netns_label(row, netns):<8} {row['hook']:<11} {row['state']:<11} {row['packets']}"
 
 
 def balance_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
@@ -169,7 +149,7 @@ def verify_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterabl
     yield f"{verdict}: {report['ours']} entries here, {report['kernel']} in a walk of the kernel's table{beside}"
     for side, words in (("only_ours", "only here"), ("only_kernel", "only in the kernel")):
         for row in report[side]:
-            yield f"  {words}: {_netns(row, netns)} {row['proto']} {short(row['original'])}{nat(row)} {flags(row)}"
+            yield f"  {words}: {netns_label(row, netns)} {row['proto']} {short(row['original'])}{nat(row)} {flags(row)}"
     for item in report["field_diffs"]:
         yield f"  {item['ct']} {item['field']}: here {item['ours']}, kernel {item['kernel']}"
     if report["netlink"] and any(report["netlink"].values()):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ctobserve.analysis.lookup import KERNEL_LIMIT, uneven
 from ctobserve.analysis.poisson import fit
 from ctobserve.events import DropReason
 from ctobserve.evidence import Evidence
 from ctobserve.rules.words import during, plural
 from ctobserve.verdict import Finding, Rule, Severity, Verdict
 
-# Nodes. Kernels since 5.15 refuse an entry whose chain has at least 50 or 52 nodes plus a random number; older ones none.
-KERNEL_LIMIT = 50
 NEAR_LIMIT = 40
-IMPROBABLE = 1e-6  # chance under which a perfect hash is not believed: once in years of daily reports
-UNEQUAL = 1.2  # variance over mean, 1 for a perfect hash: less costs nobody anything
 CROWDED = 4.0  # nodes per bucket: twice what the kernel's defaults give a full table (max = buckets, two nodes an entry)
 DEFAULT_LOAD = 2.0
 
@@ -49,7 +46,7 @@ def judge_long(evidence: Evidence) -> Finding:
 def judge_skew(evidence: Evidence) -> Finding:
     """Chains unlike those of a hash that spreads well: more than chance gives, and enough to cost something."""
     found = fit(evidence.lengths.of_bucket)
-    if found is None or found.dispersion < UNEQUAL or min(found.chi_square_p, found.max_chain_p) > IMPROBABLE:
+    if found is None or not uneven(found):
         return None
     longest = int(evidence.lengths.of_bucket.max())
     sentence = (

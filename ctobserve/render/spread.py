@@ -1,0 +1,57 @@
+"""The distribution for people: bars, the table as a strip, what a lookup costs, the longest chains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ctobserve.render.text import flags, nat, netns_label, short
+
+BAR = 40
+
+
+def bucket_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
+    """The distribution with a bar per chain length, what a lookup costs, and the longest chains."""
+    limit = report["chain_limit_from"]
+    yield (
+        f"{report['entries']} entries, {report['nodes']} nodes in {report['buckets']} buckets; "
+        f"load factor {report['load_factor']:.3f}; longest chain {report['max_chain']}"
+    )
+    yield f"Spread: {report['verdict']}"
+    yield ""
+    yield f"{'LENGTH':>6} {'BUCKETS':>9} {'EXPECTED':>11}  # seen, | expected"
+    most = max(report["histogram"].values())
+    for length, count in report["histogram"].items():
+        yield f"{length:>6} {count:>9} {report['expected'][length]:>11.1f}  {_bar(count, report['expected'][length], most)}"
+    yield ""
+    refused = f" (from {limit} nodes on the kernel refuses new entries)" if limit else ""
+    yield f"Longest chain in each {len(report['longest_by_part'])}th of the buckets{refused}:"
+    yield "  " + "".join(_digit(length) for length in report["longest_by_part"])
+    yield ""
+    yield f"{'BUCKETS':>9} {'NODES/BUCKET':>12} {'KNOWN':>6} {'NEW':>6} {'WORST':>6}  nodes a lookup visits"
+    for choice, words in ((report["lookup"], "now"), *((choice, "if so many") for choice in report["what_if"])):
+        known = "-" if choice["known_mean"] is None else f"{choice['known_mean']:.2f}"
+        sizes = f"{choice['buckets']:>9} {choice['load_factor']:>12.3f}"
+        yield f"{sizes} {known:>6} {choice['new_mean']:>6.2f} {choice['worst']:>6}  {words}"
+    if report["longest"]:
+        yield ""
+        yield "Longest chains:"
+    for chain in report["longest"]:
+        yield f"  bucket {chain['bucket']}: {chain['length']} nodes"
+        for row in chain["entries"]:
+            yield f"    {netns_label(row, netns)} {row['proto']} {short(row['original'])}{nat(row)} {flags(row)}"
+
+
+def _bar(count: int, expected: float, most: int) -> str:
+    """What is seen as a bar, what was expected as a mark on it or beyond."""
+    bar = list("#" * max(round(BAR * count / most), 1 if count else 0))
+    at = min(round(BAR * expected / most), BAR + 10)
+    if expected >= 0.5:
+        bar += " " * (at + 1 - len(bar))
+        bar[at] = "|"
+    return "".join(bar)
+
+
+def _digit(length: int) -> str:
+    """A chain's length in one column: digits, letters from 10 on, + from 36 on."""
+    return "." if not length else "0123456789abcdefghijklmnopqrstuvwxyz"[length] if length < 36 else "+"
