@@ -25,6 +25,7 @@ class Commands(click.Group):
         "verify": "verify",
         "size": "size",
         "report": "report",
+        "top": "top",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -179,15 +179,15 @@ class Observer:
         """Events so far."""
         return self._intake.seen
 
-    def watch(self, ended: Callable[[], bool]) -> Iterator[Records]:
-        """Poll until `ended` or conntrack is `gone`, yielding what is not empty; walks again after a resize or a loss."""
+    def watch(self, ended: Callable[[], bool], idle: bool = False) -> Iterator[Records]:
+        """Poll until `ended` or conntrack is `gone`; walks again after a resize or a loss. Empty batches only if `idle`."""
         while not ended() and not self.gone:
             self._look_around()
             self._repair()
             if self._listener.listening:
                 self._listener.renew()
             records = self.poll()
-            if len(records):
+            if idle or len(records):
                 yield records
             time.sleep(POLL_S)
         if not self.gone:

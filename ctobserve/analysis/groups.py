@@ -18,6 +18,10 @@ IPV4 = 2
 # Places in ENTRY's addr and port: those of the original direction, then those of the reply.
 ADDRESSES = {"src": 0, "dst": 1, "reply_src": 2, "reply_dst": 3}
 PORTS = {"sport": 0, "dport": 1, "reply_sport": 2, "reply_dport": 3}
+COLUMNS = (
+    *("src", "dst", "reply_src", "reply_dst", "subnet", "sport", "dport", "reply_sport", "reply_dport"),
+    *("netns", "zone", "mark", "proto", "state", "replied", "assured"),
+)
 PREFIX_BYTES = {IPV4: 3, 10: 8}  # subnet: a /24 or a /64 of the original source
 
 
@@ -43,11 +47,7 @@ class Groups:
 
 
 def divide(entries: Entries, by: Sequence[str]) -> Groups:
-    """Entries with equal values in all these columns are one group.
-
-    Columns: src, dst, reply_src, reply_dst, subnet, sport, dport, reply_sport, reply_dport, netns, zone, mark, proto, state,
-    replied, assured.
-    """
+    """Entries with equal values in all these of COLUMNS are one group."""
     groups = _label(np.zeros(len(entries), np.int64))
     for name in by:
         for values in _columns(entries, name):

@@ -161,10 +161,10 @@ class Session:
         if self.request.ready_file:
             self.request.ready_file.touch()
 
-    def watch(self) -> Iterator[Records]:
-        """Records until --duration is over or Ctrl-C."""
+    def watch(self, idle: bool = False) -> Iterator[Records]:
+        """Records until --duration is over or Ctrl-C; empty batches only if `idle`."""
         end = None if self.request.duration is None else self.ready_ns + int(self.request.duration * NS_PER_S)
-        return self.observer.watch(lambda: self._stop.requested or (end is not None and time.monotonic_ns() >= end))
+        return self.observer.watch(lambda: self._stop.requested or (end is not None and time.monotonic_ns() >= end), idle)
 
     def spaces(self) -> dict[int, Namespace]:
         """Namespaces by inode number, as known now."""

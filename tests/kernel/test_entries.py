@@ -172,9 +172,7 @@ def test_resize_is_followed(net, sysctl):
         observer.seed()
         before = observer.buckets
         sysctl("nf_conntrack_buckets", before // 2)
-        observer.poll()
-        assert observer.resized
-        observer.seed()
+        observer.settle()
         assert observer.buckets == before // 2
         walk, _ = observer.walk()
         ours = observer.table.entries()

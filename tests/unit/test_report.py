@@ -50,6 +50,6 @@ def test_text():
 def test_json():
     body = json.loads(document(as_rows(judged())))
     assert list(body) == ["verdicts", "not_judged"]
-    assert [list(row) for row in body["verdicts"]] == [["id", "severity", "sentence", "evidence", "do"]] * 2
+    assert [list(row) for row in body["verdicts"]] == [["id", "severity", "sentence", "evidence", "do"]] * 3
     assert body["verdicts"][0]["evidence"]["kernel_drop"] is None, "unknown is null"
     assert {row["id"] for row in body["not_judged"]} >= {"invalid_window", "asymmetric_routing"}

@@ -1,0 +1,137 @@
+"""ctobserve top: a live view of fill level, rates, losses and the heaviest groups."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+import click
+import numpy as np
+
+from ctobserve import kernel
+from ctobserve.analysis.groups import COLUMNS
+from ctobserve.analysis.top import ORDERS, heaviest
+from ctobserve.clock import NS_PER_S
+from ctobserve.commands.session import Request, Session, common_options, observe, out
+from ctobserve.errors import UsageError
+from ctobserve.events import DropReason, Kind, Records, entries_of, take
+from ctobserve.hooks import Purpose
+from ctobserve.model import Entries
+from ctobserve.render.jsonout import document
+from ctobserve.render.top import frame_lines
+from ctobserve.table import lengths_of
+
+LINES = 10
+CLEAR = "\x1b[H\x1b[J"
+
+
+@click.command()
+@click.option("--by", default="src", metavar="COLUMN[,COLUMN]", help=f"Group by: {', '.join(COLUMNS)}. Default: src.")
+@click.option("--order", type=click.Choice(ORDERS), default="entries", help="Which groups come first.")
+@click.option("--interval", type=click.FloatRange(min=0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2.")
+@common_options
+def top(request: Request, by: str, order: str, interval: float) -> None:
+    """Who fills the table, now: how full it is, rates of new, leaving and lost, and the heaviest sources, services, namespaces.
+
+    A new frame every interval, until --duration or Ctrl-C; with --json one object per line.
+    """
+    columns = tuple(by.split(","))
+    unknown = [name for name in columns if name not in COLUMNS]
+    if unknown:
+        raise UsageError(f"--by {unknown[0]!r} is no column; there are: {', '.join(COLUMNS)}")
+    with observe("top", request, Purpose.TABLE | Purpose.DROPS) as session:
+        session.observer.poll()
+        session.ready()
+        frame = _Frame(session, columns, order)
+        due = time.monotonic() + interval
+        for records in session.watch(idle=True):
+            frame.add(records)
+            if time.monotonic() >= due:
+                frame.show()
+                due += interval
+        frame.show()
+        session.finish(session.meta())
+
+
+class _Frame:
+    """What happened since the last one was shown."""
+
+    def __init__(self, session: Session, by: tuple[str, ...], order: str) -> None:
+        self._session = session
+        self._by = by
+        self._order = order
+        self._clear()
+
+    def _clear(self) -> None:
+        self._began_ns = time.monotonic_ns()
+        self._new: list[Entries] = []
+        self._lost: list[Entries] = []
+        self._kinds: Counter[int] = Counter()
+        self._reasons: Counter[str] = Counter()
+
+    def add(self, records: Records) -> None:
+        kinds = records["kind"]
+        for kind, kept in ((Kind.INSERT, self._new), (Kind.DROP, self._lost)):
+            some = take(records, kinds == kind)
+            if not len(some):
+                continue
+            entries = entries_of(some)
+            wanted = self._session.request.filter.mask(entries)
+            kept.append(entries[wanted])
+            self._kinds[kind] += int(wanted.sum())
+            if kind == Kind.DROP:
+                self._reasons.update(DropReason(reason).name.lower() for reason in some["reason"][wanted].tolist())
+        gone = take(records, kinds == Kind.DESTROY)
+        if len(gone):
+            self._kinds[Kind.DESTROY] += int(self._session.request.filter.mask(entries_of(gone)).sum())
+
+    def show(self) -> None:
+        """Print the frame and begin the next."""
+        frame = self._rows()
+        if self._session.request.json:
+            out(document(frame))
+        else:
+            if sys.stdout.isatty():
+                out(CLEAR)
+            for text in frame_lines(frame, self._session.labels()):
+                out(text)
+        self._clear()
+
+    def _rows(self) -> dict[str, Any]:
+        session, now_ns = self._session, time.monotonic_ns()
+        seconds = (now_ns - self._began_ns) / NS_PER_S
+        whole = session.observer.table.entries()
+        shown = whole[session.request.filter.mask(whole)]
+        none = whole[:0]
+        limit = LINES if session.request.limit is None else session.request.limit
+        lines = heaviest(
+            shown, np.concatenate([none, *self._new]), np.concatenate([none, *self._lost]), self._by, self._order, limit
+        )
+        lengths = lengths_of(whole, session.observer.buckets)
+        spaces, counts = np.unique(whole["netns"], return_counts=True)
+        return {
+            "ts": session.clock.iso(now_ns),
+            "interval_s": round(seconds, 3),
+            "max": kernel.sysctl("nf_conntrack_max"),
+            "entries": len(shown),
+            "entries_by_netns": dict(zip(map(str, spaces.tolist()), counts.tolist(), strict=True)),
+            "buckets": len(lengths.of_bucket),
+            "max_chain": int(lengths.of_bucket.max(initial=0)),
+            "new_per_s": round(self._kinds[Kind.INSERT] / seconds, 1),
+            "gone_per_s": round(self._kinds[Kind.DESTROY] / seconds, 1),
+            "lost_per_s": round(self._kinds[Kind.DROP] / seconds, 1),
+            "lost_by_reason": dict(self._reasons),
+            "by": list(self._by),
+            "groups": [
+                {
+                    "values": list(line.values),
+                    "entries": line.entries,
+                    "new_per_s": round(line.new / seconds, 1),
+                    "lost": line.lost,
+                }
+                for line in lines
+            ],
+            "events_lost": sum(session.observer.lost().values()),
+        }

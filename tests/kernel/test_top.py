@@ -1,0 +1,48 @@
+"""`top` on a real table: who fills it, who makes the most new entries, who loses packets."""
+
+from __future__ import annotations
+
+import json
+
+from tests.kernel.world import send_udp
+
+
+def frames(running, count: int) -> list[dict]:
+    running.wait_for(count)
+    return [json.loads(line) for line in running.end().splitlines()]
+
+
+def test_entries_rates_and_groups(net, start):
+    space = net.space("top")
+    send_udp(space, 41)
+    running = start("top", "--json", "--interval", "0.5", "--by", "dst,sport", "--order", "new", "--netns", space.name)
+    send_udp(space, 307, source_port=4242)
+    seen = frames(running, 4)
+    assert seen[-1]["entries"] == seen[-1]["entries_by_netns"][str(space.inum)] == 348
+    assert round(sum(frame["new_per_s"] * frame["interval_s"] for frame in seen)) == 307
+    busiest = max(seen, key=lambda frame: frame["new_per_s"])["groups"][0]
+    assert busiest["values"] == ["127.0.0.1", 4242] and busiest["new_per_s"] > 0
+    assert all(len(frame["groups"]) <= 10 and frame["events_lost"] == 0 for frame in seen)
+
+
+def test_who_loses_packets(net, start, sysctl):
+    space = net.space("losing")
+    send_udp(space, 29)
+    running = start("top", "--json", "--interval", "0.5", "--order", "lost", "--netns", space.name)
+    sysctl("nf_conntrack_max", 29)
+    lost = send_udp(space, 307, first_port=30000)
+    seen = frames(running, 4)
+    assert sum(frame["groups"][0]["lost"] for frame in seen if frame["groups"]) == lost > 0
+    reasons = [frame["lost_by_reason"] for frame in seen if frame["lost_by_reason"]]
+    assert {name for row in reasons for name in row} == {"table_full"}
+
+
+def test_for_people_and_in_order(net, start):
+    space = net.space("people")
+    send_udp(space, 23)
+    running = start("top", "--interval", "0.5", "--by", "proto", "--limit", "1", "--netns", space.name)
+    running.wait_for(4)
+    text = running.end()
+    assert "23 entries" in text and f"23 in {space.name}" in text
+    assert "\x1b" not in text
+    assert text.splitlines()[3].split() == ["23", "0.0", "0", "udp"]

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from ctobserve.analysis.groups import COLUMNS
+from ctobserve.analysis.top import Line, heaviest
+from ctobserve.render.top import frame_lines
+from tests.unit.tables import entries
+
+FRAME = {
+    "ts": "2026-11-23T03:00:07.000000+00:00",
+    "max": 1000,
+    "entries": 760,
+    "entries_by_netns": {"7": 10, "8": 750},
+    "buckets": 256,
+    "max_chain": 11,
+    "new_per_s": 40.5,
+    "gone_per_s": 1.0,
+    "lost_per_s": 2.0,
+    "lost_by_reason": {"table_full": 4},
+    "by": ["netns", "dport", "replied", "state"],
+    "groups": [{"values": [8, 53, False, None], "entries": 750, "new_per_s": 40.5, "lost": 4}],
+    "events_lost": 0,
+}
+
+
+def test_groups_are_ordered_by_what_was_asked():
+    now = entries(6, src=["10.0.0.1"] * 4 + ["10.0.0.2"] * 2)
+    new = entries(3, src=["10.0.0.2"] * 2 + ["10.0.0.3"])
+    lost = entries(1, src="10.0.0.4")
+    one, two, three, four = (
+        Line((f"10.0.0.{last}",), *counts) for last, counts in ((1, (4, 0, 0)), (2, (2, 2, 0)), (3, (0, 1, 0)), (4, (0, 0, 1)))
+    )
+    assert heaviest(now, new, lost, ("src",), "entries", 10)[:2] == [one, two]
+    assert heaviest(now, new, lost, ("src",), "new", 2) == [two, three]
+    assert heaviest(now, new, lost, ("src",), "lost", 1) == [four]
+    assert heaviest(now[:0], new[:0], lost[:0], ("src",), "entries", 10) == []
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_every_column_can_be_asked_for(column):
+    (line,) = heaviest(entries(5, sport=1024), entries(0), entries(0), (column,), "entries", 10)
+    assert line.entries == 5
+
+
+def test_a_frame_names_the_fullest_namespace_first_and_what_is_lost():
+    assert list(frame_lines(FRAME, {8: "blue"})) == [
+        "03:00:07  760 entries, new 40.5/s, gone 1.0/s, lost 2.0/s; longest chain 11 in 256 buckets",
+        "  [######################        ]  75.0 % of 1000: 750 in blue",
+        "  [                              ]   1.0 % of 1000: 10 in 7",
+        "  lost: table_full 4",
+        "  ENTRIES     NEW/s    LOST  NETNS, DPORT, REPLIED, STATE",
+        "      750      40.5       4  blue 53 not replied -",
+        "",
+    ]
+    assert "records lost so far" in "\n".join(frame_lines(FRAME | {"events_lost": 3}, {}))
+    assert "% of -: 10 in 7" in "\n".join(frame_lines(FRAME | {"max": 0}, {}))
