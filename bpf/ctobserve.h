@@ -9,18 +9,17 @@
 
 /* What happened; enum Kind in ctobserve/events.py. */
 enum kind {
-	KIND_INSERT = 1,     /* nodes enter the hash: __nf_conntrack_hash_insert, or nf_ct_resolve_clash (reply node only) */
-	KIND_CONFIRM = 2,    /* __nf_conntrack_confirm accepted a packet's new entry */
-	KIND_DESTROY = 3,    /* entry leaves the table: nf_ct_delete */
-	KIND_FREE = 4,	     /* entry freed that never entered the table: nf_conntrack_free */
-	KIND_DROP = 5,	     /* packet lost, or judged invalid */
-	KIND_WALK = 6,	     /* entry seen by the table walk */
-	KIND_WALK_REPLY = 7, /* bucket of a walked entry's reply node */
-	KIND_RESIZE = 8,     /* the hash has another size: nf_conntrack_hash_resize */
-	KIND_UPDATE = 9,     /* an entry in the table changed: ctnetlink_conntrack_event */
-	KIND_MASTER = 10,    /* the master of the entry inserted next */
-	KIND_EVICTOR = 11,   /* the new tuple that early_drop made room for */
-	KIND_RESOLVED = 12,  /* clash resolved: the packet goes on with the entry that won */
+	KIND_INSERT = 1,    /* nodes enter the hash: __nf_conntrack_hash_insert, or nf_ct_resolve_clash (reply node only) */
+	KIND_CONFIRM = 2,   /* __nf_conntrack_confirm accepted a packet's new entry */
+	KIND_DESTROY = 3,   /* entry leaves the table: nf_ct_delete */
+	KIND_FREE = 4,	    /* entry freed that never entered the table: nf_conntrack_free */
+	KIND_DROP = 5,	    /* packet lost, or judged invalid */
+	KIND_WALK = 6,	    /* entry seen by the table walk */
+	KIND_RESIZE = 8,    /* the hash has another size: nf_conntrack_hash_resize */
+	KIND_UPDATE = 9,    /* an entry in the table changed: ctnetlink_conntrack_event */
+	KIND_MASTER = 10,   /* the master of the entry inserted next */
+	KIND_EVICTOR = 11,  /* the new tuple that early_drop made room for */
+	KIND_RESOLVED = 12, /* clash resolved: the packet goes on with the entry that won */
 	KIND_COUNT = 13,
 };
 

@@ -4,22 +4,25 @@
  *
  * Hooks:     none: run by BPF_PROG_TEST_RUN with (first bucket, end bucket, number of buckets, WALK_* bits), called again with
  *            its result until that is the end bucket
- * Emits:     KIND_WALK once per entry, at its original node (reply node for reply-only entries); KIND_WALK_REPLY at its reply
- *            node, with the bucket alone; with WALK_EVERY, KIND_WALK at each node of these buckets
+ * Emits:     nothing to the ring. Into the map `walked`, one record per entry, KIND_WALK, met at its original node (reply-only
+ *            entries: at the reply node); into the map `gathered`, the bucket of every other reply node, and how many there are
+ *            of both. With WALK_EVERY, a record for each node. The front end has both maps mapped, empties them and zeroes the
+ *            numbers before STEPS more might not fit
  * Kernels:   5.10 - 7.2
  * Cost:      one step per node and per bucket, STEPS a call; traffic is not touched. With details, up to five reads more an entry
  * Blind to:  a chain of more than STEPS nodes (none can be that long where the kernel has a chain limit)
  * Tested by: tests/kernel/test_entries.py, tests/kernel/test_lines.py
  *
  * Nodes may move to another chain under a reader: the nulls marker at the end then names another bucket, and the bucket is
- * read again. Entries sent twice that way are one to the front end. A record is reserved before its entry is read, so that
- * an entry read as alive is never ordered after its destroy by more than the instant between hook and IPS_DYING.
+ * read again. Entries kept twice that way are one to the front end, the last time. What it reads of them is older than any event
+ * that comes into the ring later, so what events say wins.
  */
 
 #define STEPS	     1024
-#define WALK_EVERY   1	/* each node of these buckets in full */
-#define WALK_DETAILS 2	/* with what lies outside the nf_conn */
-#define EXTRA_START  32 /* after packets and bytes of both directions */
+#define SLOTS	     4096 /* of records, and of reply buckets */
+#define WALK_EVERY   1	  /* each node of these buckets in full */
+#define WALK_DETAILS 2	  /* with what lies outside the nf_conn */
+#define EXTRA_START  32	  /* after packets and bytes of both directions */
 #define EXTRA_LEN    40
 
 /* What is not in the nf_conn itself: packets and bytes, start time, length of all extensions (struct nf_ct_ext). */
@@ -40,64 +43,86 @@ static __always_inline void copy_extensions(struct record *record, u64 ct)
 	record->flags |= FLAG_START;
 }
 
-/* An entry's original node, or the only node of a reply-only entry. */
-static __always_inline bool send_entry(u64 ct, u32 bucket, u32 reply, u32 reply_only, u32 wants)
+struct gathered {
+	u64 records;
+	u64 replies;
+	struct {
+		u64 ct;
+		u64 bucket;
+	} reply[SLOTS];
+};
+
+BPF_F_TABLE("array", u32, struct gathered, gathered, 1, 1024 /* BPF_F_MMAPABLE */);
+BPF_F_TABLE("array", u32, struct record, walked, SLOTS, 1024);
+
+/* A node and what lies behind it, as far as the status of the entry whose reply node it is: one read instead of three. */
+struct node {
+	u64 next;
+	u8 rest[CT_STATUS + 4 - CT_TUPLEHASH - TH_BYTES - 8];
+};
+
+/* An entry's original node, or the only node of a reply-only entry. The counter moves on by arithmetic: no branch to verify. */
+static __always_inline void keep_entry(struct gathered *to, u64 ct, u32 bucket, u32 reply, u32 reply_only, u32 wants)
 {
-	struct record *record = reserve(KIND_WALK);
-	u32 status;
+	u32 slot = to->records & (SLOTS - 1), status;
+	struct record *record = walked.lookup(&slot);
 
 	if (!record)
-		return false;
-	copy_entry(record, ct);
-	if (reply)
-		record->bucket[1] = bucket;
-	else
-		record->bucket[0] = bucket;
-	status = *(u32 *)(record->raw + CT_STATUS);
+		return;
+	record->ts = bpf_ktime_get_ns();
+	record->bucket[0] = reply ? BUCKET_UNKNOWN : bucket;
+	record->bucket[1] = reply ? bucket : BUCKET_UNKNOWN;
+	record->chain[0] = CHAIN_UNKNOWN;
+	record->chain[1] = CHAIN_UNKNOWN;
+	record->kind = KIND_WALK;
+	record->flags = 0;
 	record->reply_only = reply_only;
+	copy_entry(record, ct);
+	status = *(u32 *)(record->raw + CT_STATUS);
 	if (wants & WALK_DETAILS) {
 		copy_extensions(record, ct);
 		status |= read_u32(ct + CT_STATUS); /* extensions die with their entry */
 	}
-	if ((status & (IPS_CONFIRMED | IPS_DYING)) == IPS_CONFIRMED)
-		submit(record);
-	else
-		ring.ringbuf_discard(record, 1);
-	return true;
+	to->records += (status & (IPS_CONFIRMED | IPS_DYING)) == IPS_CONFIRMED;
 }
 
 /* The reply node of an entry whose original node stands in another chain. */
-static __always_inline bool send_reply_bucket(u64 ct, u32 bucket)
+static __always_inline void keep_reply(struct gathered *to, u64 ct, u32 bucket)
 {
-	struct record *record = reserve(KIND_WALK_REPLY);
+	u32 slot = to->replies & (SLOTS - 1);
 
-	if (!record)
-		return false;
-	record->ct = ct;
-	record->bucket[1] = bucket;
-	submit(record);
-	return true;
+	to->reply[slot].ct = ct;
+	to->reply[slot].bucket = bucket;
+	to->replies++;
 }
 
-/* False when the ring is full: the reader drains it and starts this bucket again. */
-static __always_inline bool send_node(u64 node, u32 bucket, u32 wants)
+/* Returns the next node; 0 ends the reading, and the front end starts this bucket again. */
+static __always_inline u64 keep_node(struct gathered *to, u64 at, u32 bucket, u32 wants)
 {
-	u32 reply = read_u8(node + TH_TUPLE + TUPLE_DIR);
-	u64 ct = node - CT_TUPLEHASH - (reply ? TH_BYTES : 0);
-	u32 only = reply && read_u32(ct + CT_STATUS) & IPS_NAT_CLASH;
+	struct node node;
+	u32 reply, only;
+	u64 ct;
 
+	if (bpf_probe_read_kernel(&node, sizeof(node), (void *)at))
+		return 0;
+	reply = node.rest[TH_TUPLE + TUPLE_DIR - 8];
+	ct = at - CT_TUPLEHASH - (reply ? TH_BYTES : 0);
+	only = reply && *(u32 *)(node.rest + sizeof(node.rest) - 4) & IPS_NAT_CLASH;
 	if (reply && !only && !(wants & WALK_EVERY))
-		return send_reply_bucket(ct, bucket);
-	return send_entry(ct, bucket, reply, only, wants);
+		keep_reply(to, ct, bucket);
+	else
+		keep_entry(to, ct, bucket, reply, only, wants);
+	return node.next;
 }
 
 int walk(u64 *args)
 {
 	u32 slot = 0, steps = 0, bucket = args[0], end = args[1], wants = args[3];
 	struct config *boot = config.lookup(&slot);
+	struct gathered *to = gathered.lookup(&slot);
 	u64 table, node;
 
-	if (!boot || !same_table(boot, bucket, args[2]))
+	if (!boot || !to || !same_table(boot, bucket, args[2]))
 		return RESIZED;
 	table = read_u64(boot->hash);
 	node = read_u64(table + 8ULL * bucket);
@@ -110,9 +135,9 @@ int walk(u64 *args)
 				break;
 			node = read_u64(table + 8ULL * bucket);
 		} else {
-			if (!node || !send_node(node, bucket, wants))
+			node = keep_node(to, node, bucket, wants);
+			if (!node)
 				break;
-			node = read_u64(node);
 		}
 	} while (++steps < STEPS);
 	return bucket;

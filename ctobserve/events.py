@@ -28,7 +28,6 @@ class Kind(IntEnum):
     FREE = 4
     DROP = 5
     WALK = 6
-    WALK_REPLY = 7
     RESIZE = 8
     UPDATE = 9
     MASTER = 10

@@ -1,10 +1,11 @@
-"""What comes out of the ring: into the table at once, and kept for whoever polls; the records of a walk go their own way."""
+"""What comes out of the ring: into the table at once, and kept for whoever polls; the records of a listing go their own way."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ctobserve.events import Kind, Records, join, take
+from ctobserve.gathering import Gathering
 from ctobserve.places import Addresses
 from ctobserve.ring import Ring
 from ctobserve.table import Table
@@ -34,16 +35,15 @@ class Intake:
         records, self._pending = self._pending, []
         return join(records) if records else np.empty(0, self._form)
 
-    def take(self, walked: list[Records] | None = None) -> Addresses:
-        """Empty the ring; records of a walk go to `walked`. Returns the addresses that events touched."""
-        if walked is None and not self._ring.pending_bytes:
+    def take(self, listed: Gathering | None = None) -> Addresses:
+        """Empty the ring; records of a listing go to `listed`. Returns the addresses that events touched."""
+        if not self._ring.pending_bytes:
             return NONE
         records = self._ring.peek().view(self._form)[:, 0]
-        if walked is not None:
-            kinds = records["kind"]
-            of_walk = (kinds == Kind.WALK) | (kinds == Kind.WALK_REPLY)
-            walked.append(take(records, of_walk))
-            records = take(records, ~of_walk)
+        if listed is not None:
+            of_listing = records["kind"] == Kind.WALK
+            listed.add(take(records, of_listing))
+            records = take(records, ~of_listing)
         self.seen += len(records)
         self.resized |= bool((records["kind"] == Kind.RESIZE).any())
         touched = self._table.apply(records)

@@ -12,9 +12,10 @@ import numpy as np
 from ctobserve import facts, kernel, netlink, sources, syscalls
 from ctobserve.clock import Clock
 from ctobserve.compile import build
-from ctobserve.details import Details, detail_dtype, details_of
+from ctobserve.details import Details, detail_dtype
 from ctobserve.errors import CtobserveError, KernelLacks
-from ctobserve.events import Kind, Records, join, record_dtype
+from ctobserve.events import Kind, Records, record_dtype
+from ctobserve.gathering import Gathering
 from ctobserve.hooks import DELETE, LOCK, WHYS, BtfId, Planned, Purpose, plan
 from ctobserve.intake import Intake
 from ctobserve.listener import Listener
@@ -23,7 +24,7 @@ from ctobserve.places import Addresses
 from ctobserve.probes import Choices, Probes, Variables
 from ctobserve.reader import HashReader, Lister
 from ctobserve.ring import Ring
-from ctobserve.table import Lengths, Merge, Table, entries_of_walk, in_bucket, lengths_of, walked_records
+from ctobserve.table import Lengths, Merge, Table, in_bucket, lengths_of
 
 SETTLE_S = 0.02
 POLL_S = 0.02
@@ -101,7 +102,7 @@ class Observer:
             self._ring = Ring(self._probes.map("ring"), ring_bytes, form.itemsize)
             self._intake = Intake(self._ring, form, self.table, self.options.stream)
             hashed = self.source is sources.Source.WALK
-            self._reader = HashReader(self._probes, self.facts.layout) if hashed else Lister(self._probes, self.source)
+            self._reader = HashReader(self._probes, self.facts.layout, form) if hashed else Lister(self._probes, self.source)
             self._clock_fd = self._probes.load_runnable("clock")
             self._probes.attach(self.plan)
             self.started_ns = time.monotonic_ns()
@@ -166,9 +167,9 @@ class Observer:
         return sorted((*struct.unpack("<IHH", key), sum(counts)) for key, counts in found.items())
 
     def lost(self) -> dict[Kind, int]:
-        """Records that found the ring full, by kind; a walk's own are not lost, it reads the bucket again."""
+        """Records that found the ring full, by kind; those of a listing are counted by it."""
         counts = {kind: sum(self._probes.per_cpu("lost", kind)) for kind in Kind}
-        return {kind: n for kind, n in counts.items() if n and kind not in (Kind.WALK, Kind.WALK_REPLY)}
+        return {kind: n for kind, n in counts.items() if n and kind != Kind.WALK}
 
     def poll(self) -> Records:
         """Everything that happened since the last call, in the kernel's order; the table has it already."""
@@ -251,14 +252,17 @@ class Observer:
         Raises CtobserveError when the hash is resized again and again meanwhile.
         """
         beside = [self._intake.take()]
+
+        def drain(listed: Gathering | None = None) -> None:
+            beside.append(self._intake.take(listed))
+
         time.sleep(SETTLE_S)
         for _ in range(WALK_TRIES):
-            walked: list[Records] = []
-            unread = self._reader.entries(lambda into=walked: beside.append(self._intake.take(into)), details)  # type: ignore[misc]
+            found = Gathering(self._detail_dtype if details else None)
+            unread = self._reader.entries(found, drain, details)
             if unread is not None:
-                records = join(walked)
-                more = details_of(walked_records(records) if details else records[:0], self._detail_dtype)
-                return Walk(entries_of_walk(records), more, self.buckets, time.monotonic_ns(), unread), np.concatenate(beside)
+                walk = Walk(*found.result(), self.buckets, time.monotonic_ns(), unread)
+                return walk, np.concatenate(beside)
         raise CtobserveError(RESIZING)
 
     def lengths(self) -> Lengths:
@@ -280,9 +284,9 @@ class Observer:
         """The entries with a node in this bucket, and both their buckets: read now, or from the table after a listing."""
         if isinstance(self._reader, Lister):
             return in_bucket(self.table.entries(), bucket)
-        walked: list[Records] = []
-        self._reader.chain(bucket, lambda: self._intake.take(walked))
-        found = entries_of_walk(join(walked))
+        gathering = Gathering()
+        self._reader.chain(bucket, gathering)
+        found, _ = gathering.result()
         for entry in found:
             for direction in (1,) if entry["reply_only"] else (0, 1):
                 if entry["bucket"][direction] == UNKNOWN_BUCKET:

@@ -1,6 +1,6 @@
-"""The kernel's table read once: its entries through the ring, or the lengths of its chains alone.
+"""The kernel's table read once: its entries into a Gathering, or the lengths of its chains alone.
 
-A reader calls `drain` between its steps, so that the ring has room; what arrives there is the caller's business.
+A reader calls `drain` between its steps, so that the ring has room for events; a listing also finds its entries there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from ctobserve import kernel, netlink, netns, syscalls
 from ctobserve.errors import CtobserveError
 from ctobserve.events import Kind
+from ctobserve.gathering import REPLY, Gathering
 from ctobserve.layout import Layout
 from ctobserve.probes import Probes
 from ctobserve.sources import PROC, Source
@@ -24,11 +26,19 @@ from ctobserve.table import Lengths
 
 RESIZED = 0xFFFFFFFF
 WALK_EVERY, WALK_DETAILS = 1, 2  # bpf/walk.c
+STEPS, SLOTS = 1024, 4096
+GATHERED = np.dtype([("records", "<u8"), ("replies", "<u8"), ("reply", REPLY, (SLOTS,))])
 BUCKET_TRIES = 8
 LISTING_TRIES = 3
 DRAIN_S = 0.005
 WINDOW = 65536  # buckets in the map of lengths.c
-Drain = Callable[[], object]
+LENGTHS = np.dtype([("originals", "<u8"), ("length", "<u2", (WINDOW,))])
+Drain = Callable[..., object]
+
+
+def mapped(fd: int, form: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+    """An array map's values as the kernel writes them; unmapped when nobody looks at them any more."""
+    return np.frombuffer(mmap.mmap(fd, form.itemsize * count), form)
 
 
 class HashReader:
@@ -36,23 +46,35 @@ class HashReader:
 
     source = Source.WALK
 
-    def __init__(self, probes: Probes, layout: Layout) -> None:
+    def __init__(self, probes: Probes, layout: Layout, form: np.dtype[np.void]) -> None:
         self._probes = probes
         self._layout = layout
+        self._form = form
         self.buckets = 0
 
-    def entries(self, drain: Drain, details: bool) -> int | None:
-        """All entries into the ring, one pass; buckets that could not be read to their end, None after a resize under way."""
-        return self._pass("walk", 0, drain, wants=WALK_DETAILS if details else 0)
+    def entries(self, found: Gathering, drain: Drain, details: bool) -> int | None:
+        """All entries, one pass; buckets that could not be read to their end, None after a resize under way."""
+        batch = _Batch(self._probes, self._form, found)
 
-    def chain(self, bucket: int, drain: Drain) -> None:
-        """Every node of one bucket into the ring; quietly none when the hash was resized."""
+        def step() -> None:
+            if batch.full:
+                batch.take()
+                drain()
+
+        unread = self._pass("walk", 0, step, wants=WALK_DETAILS if details else 0)
+        batch.take()
+        drain()
+        return unread
+
+    def chain(self, bucket: int, found: Gathering) -> None:
+        """Every node of one bucket as an entry; quietly none when the hash was resized."""
         fd = self._probes.load_runnable("walk")
+        batch = _Batch(self._probes, self._form, found)
         for _ in range(BUCKET_TRIES):
             if syscalls.test_run(fd, struct.pack("<4Q", bucket, bucket + 1, self.buckets, WALK_EVERY)) != bucket:
                 break
-            drain()
-        drain()
+            batch.take()
+        batch.take()
 
     def locate(self, ct: int, direction: int) -> int:
         """Bucket of an entry's original (0) or reply (1) node, read from the end of its chain."""
@@ -61,34 +83,28 @@ class HashReader:
 
     def lengths(self) -> Lengths | None:
         """The lengths of all chains, one pass without copying any entry; None after a resize under way."""
-        fd = self._probes.map("window")
-        with mmap.mmap(fd, 8 + 2 * WINDOW, mmap.MAP_SHARED, mmap.PROT_READ) as mapped:
-            originals = np.frombuffer(mapped, np.uint64, 1)
-            window = np.frombuffer(mapped, np.uint16, WINDOW, 8)
-            try:
-                return self._lengths(originals, window)
-            finally:
-                del originals, window
-
-    def _lengths(self, originals: npt.NDArray[np.uint64], window: npt.NDArray[np.uint16]) -> Lengths | None:
+        window = mapped(self._probes.map("window"), LENGTHS, 1)[0]
         counted: list[npt.NDArray[np.uint16]] = []
-        before = int(originals[0])
+        before = int(window["originals"])
 
         def keep(first: int, end: int) -> None:
-            counted.append(window[: end - first].copy())
+            counted.append(window["length"][: end - first].copy())
 
         unread = self._pass("lengths", WINDOW, lambda: None, keep)
-        return None if unread is None else Lengths(np.concatenate(counted), int(originals[0]) - before, unread)
+        return None if unread is None else Lengths(np.concatenate(counted), int(window["originals"]) - before, unread)
 
     def _pass(
         self,
         program: str,
         window: int,
-        drain: Drain,
+        step: Callable[[], object],
         full: Callable[[int, int], None] = lambda *_: None,
         wants: int = 0,
     ) -> int | None:
-        """Run a program over all buckets, `window` of them at a time (0: all); `full` is called after each window."""
+        """Run a program over all buckets, `window` of them at a time (0: all).
+
+        `step` is called after each run, `full` after each window.
+        """
         fd = self._probes.load_runnable(program)
         self.buckets = kernel.htable_size()
         unread = 0
@@ -99,13 +115,36 @@ class HashReader:
                 following = syscalls.test_run(fd, struct.pack("<4Q", bucket, end, self.buckets, wants))
                 if following == RESIZED:
                     return None
-                drain()
+                step()
                 tries = tries + 1 if following == bucket else 0
                 if tries == BUCKET_TRIES:
                     following, unread, tries = bucket + 1, unread + 1, 0
                 bucket = following
             full(first, end)
         return unread
+
+
+class _Batch:
+    """What bpf/walk.c has put into its maps and nobody has taken yet."""
+
+    def __init__(self, probes: Probes, form: np.dtype[np.void], found: Gathering) -> None:
+        self._records = mapped(probes.map("walked"), form, SLOTS)
+        self._gathered = mapped(probes.map("gathered"), GATHERED, 1)
+        self._counts = self._gathered.view(np.uint64)[:2]
+        self._counts[:] = 0
+        self._found = found
+
+    @property
+    def full(self) -> bool:
+        """Whether one more run might not find room."""
+        return int(self._counts.max()) > SLOTS - STEPS
+
+    def take(self) -> None:
+        """Into the gathering; the maps are empty again."""
+        records, replies = self._counts.tolist()
+        self._found.add(self._records[:records])
+        self._found.add_replies(self._gathered["reply"][0, :replies])
+        self._counts[:] = 0
 
 
 class Lister:
@@ -116,13 +155,13 @@ class Lister:
         self.source = source
         self.buckets = 0
 
-    def entries(self, drain: Drain, _details: bool) -> int | None:
-        """All entries into the ring, with details; how many found it full in the best listing, None after a resize under way."""
+    def entries(self, found: Gathering, drain: Drain, _details: bool) -> int | None:
+        """All entries; how many found it full in the best listing, None after a resize under way."""
         self.buckets = kernel.htable_size()
         unread = 0
         for _ in range(LISTING_TRIES):
             before = self._refused()
-            self._list(drain)
+            self._list(lambda: drain(found))
             unread = self._refused() - before
             if not unread:
                 break
@@ -131,7 +170,7 @@ class Lister:
     def _refused(self) -> int:
         return sum(self._probes.per_cpu("lost", Kind.WALK))
 
-    def _list(self, drain: Drain) -> None:
+    def _list(self, drain: Callable[[], object]) -> None:
         listings = [_read_proc] if self.source is Source.PROC else [_dump_of(space) for space in netns.discover().values()]
         for listing in listings:
             thread = threading.Thread(target=listing, daemon=True)

@@ -171,25 +171,6 @@ def _last_of_each(addresses: Addresses, positions: npt.NDArray[np.int64]) -> npt
     return chosen
 
 
-def walked_records(records: Records) -> Records:
-    """Of a walk's records, the last one of each entry, by address."""
-    walked = np.flatnonzero(records["kind"] == Kind.WALK)
-    return take(records, _last_of_each(records["ct"], walked))
-
-
-def entries_of_walk(records: Records) -> Entries:
-    """The entries of a walk: reply buckets joined to them, entries met twice counted once (the last time)."""
-    entries = entries_of(walked_records(records))
-    addresses = entries["ct"]
-    replies = records[records["kind"] == Kind.WALK_REPLY]
-    if len(replies) and len(entries):
-        at = np.searchsorted(addresses, replies["ct"])
-        at[at == len(addresses)] = 0
-        known = addresses[at] == replies["ct"]
-        entries["bucket"][at[known], 1] = replies["bucket"][known, 1]
-    return entries
-
-
 def lengths_of(entries: Entries, buckets: int) -> Lengths:
     """The same counted from entries; they must be a whole table."""
     numbers = entries["bucket"].ravel()

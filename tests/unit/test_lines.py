@@ -16,7 +16,6 @@ from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_HW_OFFLOAD, I
 from ctobserve.render.csvout import HEADER, csv_lines
 from ctobserve.render.kernel import Kernel, kernel_lines, printed
 from ctobserve.render.rows import entry_rows
-from ctobserve.table import walked_records
 from tests.unit.samples import LAYOUT, packed, record, records
 
 S = 1_000_000_000
@@ -133,8 +132,7 @@ def test_picked_and_joined_records_are_whole():
     one, two = made(ct=1, use=7), made(ct=2, use=8)
     both = join([one, two])
     assert details_of(take(both, np.array([False, True])), detail_dtype(LAYOUT))["use"].tolist() == [8]
-    assert details_of(walked_records(join([two, both])), detail_dtype(LAYOUT))["use"].tolist() == [7, 8]
-    assert details_of(walked_records(both[:0]), detail_dtype(LAYOUT))["use"].tolist() == []
+    assert details_of(both[:0], detail_dtype(LAYOUT))["use"].tolist() == []
 
 
 def test_details_of_a_kernel_without_some_members():

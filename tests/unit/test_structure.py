@@ -35,6 +35,7 @@ ORDER = [
     "ruleset",
     "events",
     "details",
+    "gathering",
     "lifetimes",
     "filters",
     "departures",

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.events import Kind
+from ctobserve.events import Kind, entries_of
 from ctobserve.model import UNKNOWN_BUCKET
-from ctobserve.table import Table, entries_of_walk
+from ctobserve.table import Table
 from tests.unit.samples import record, records
 
 NONE = np.empty(0, np.uint64)
@@ -54,7 +54,7 @@ def test_merge_takes_the_walk_but_for_what_events_touched():
     table.apply(
         records(record(Kind.INSERT, 0xA, sport=1, ts=5), record(Kind.INSERT, 0xB, sport=2), record(Kind.INSERT, 0xC, sport=3))
     )
-    walked = entries_of_walk(
+    walked = entries_of(
         records(
             record(Kind.WALK, 0xA, sport=1, ts=99, status=14, bucket=(4, UNKNOWN_BUCKET)),
             record(Kind.WALK, 0xD, sport=4),
@@ -72,24 +72,10 @@ def test_merge_takes_the_walk_but_for_what_events_touched():
 
 def test_merge_into_an_empty_table_and_of_an_empty_walk():
     table = Table()
-    table.merge(entries_of_walk(records(record(Kind.WALK, 0xA))), NONE)
+    table.merge(entries_of(records(record(Kind.WALK, 0xA))), NONE)
     assert len(table) == 1
-    table.merge(entries_of_walk(records()), NONE)
+    table.merge(entries_of(records()), NONE)
     assert len(table) == 0
-
-
-def test_walk_joins_reply_buckets_and_counts_repeats_once():
-    walked = entries_of_walk(
-        records(
-            record(Kind.WALK_REPLY, 0xA, bucket=(UNKNOWN_BUCKET, 9), has_ct=0),
-            record(Kind.WALK, 0xA, bucket=(3, UNKNOWN_BUCKET)),
-            record(Kind.WALK, 0xA, bucket=(3, UNKNOWN_BUCKET)),
-            record(Kind.WALK, 0xB, bucket=(UNKNOWN_BUCKET, 5), reply_only=1),
-            record(Kind.WALK_REPLY, 0xFF, bucket=(UNKNOWN_BUCKET, 7), has_ct=0),
-        )
-    )
-    assert walked["ct"].tolist() == [0xA, 0xB]
-    assert walked["bucket"].tolist() == [[3, 9], [UNKNOWN_BUCKET, 5]]
 
 
 def test_updates_change_state_but_not_bucket_or_birth():

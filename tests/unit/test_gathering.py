@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+
+from ctobserve.details import detail_dtype
+from ctobserve.events import Kind
+from ctobserve.gathering import REPLY, Gathering
+from ctobserve.model import UNKNOWN_BUCKET
+from tests.unit.samples import LAYOUT, record, records
+
+
+def replies(*pairs: tuple[int, int]):
+    return np.array(list(pairs), REPLY)
+
+
+def test_reply_buckets_are_joined_and_repeats_counted_once():
+    found = Gathering()
+    found.add_replies(replies((0xB, 9)))
+    found.add(records(record(Kind.WALK, 0xB, bucket=(3, UNKNOWN_BUCKET)), record(Kind.WALK, 0xA, bucket=(4, UNKNOWN_BUCKET))))
+    found.add(records())
+    found.add(
+        records(
+            record(Kind.WALK, 0xC, bucket=(UNKNOWN_BUCKET, 5), reply_only=1), record(Kind.WALK, 0xB, bucket=(6, UNKNOWN_BUCKET))
+        )
+    )
+    found.add_replies(replies((0xFF, 7), (0x1, 7), (0xA, 8)))
+    entries, details = found.result()
+    assert entries["ct"].tolist() == [0xA, 0xB, 0xC]
+    assert entries["bucket"].tolist() == [[4, 8], [6, 9], [UNKNOWN_BUCKET, 5]]
+    assert len(details) == 0
+
+
+def test_an_entry_without_repeats_keeps_its_place_and_its_reply_bucket():
+    found = Gathering()
+    found.add(records(record(Kind.WALK, 0xB, bucket=(3, UNKNOWN_BUCKET)), record(Kind.WALK, 0xA, bucket=(4, UNKNOWN_BUCKET))))
+    found.add_replies(replies((0xA, 8), (0xB, 9), (0xA, 10)))
+    entries, _ = found.result()
+    assert dict(zip(entries["ct"].tolist(), entries["bucket"].tolist(), strict=True)) == {0xB: [3, 9], 0xA: [4, 10]}
+
+
+def test_nothing_and_replies_of_nothing():
+    found = Gathering()
+    found.add_replies(replies((0xA, 8)))
+    entries, details = found.result()
+    assert (len(entries), len(details)) == (0, 0)
+
+
+def test_details_follow_their_entries():
+    found = Gathering(detail_dtype(LAYOUT))
+    for first, second in ((0xB, 0xA), (0xC, 0xB)):
+        made = records(record(Kind.WALK, first), record(Kind.WALK, second))
+        made.view(detail_dtype(LAYOUT))["use"] = first, second + 0x100 * (first == 0xC)
+        found.add(made)
+    entries, details = found.result()
+    assert dict(zip(entries["ct"].tolist(), details["use"].tolist(), strict=True)) == {0xA: 0xA, 0xB: 0x10B, 0xC: 0xC}
