@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.kernel.world import send_udp
+from ctobserve_lab.traffic import send_udp
 
 
 def frames(running, count: int) -> list[dict]:

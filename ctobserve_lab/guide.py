@@ -1,0 +1,85 @@
+"""A scenario told as a session: what is noticed, what ctobserve and the usual tools show, the fix, the proof that it worked."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ctobserve_lab.errors import LabError
+from ctobserve_lab.scenario import Play, Scenario
+from ctobserve_lab.stage import Stage
+from ctobserve_lab.world import Space
+
+READY_S = 300  # an emulated CPU compiles BPF programs for minutes, once
+
+
+def tell(scenario: Scenario, stage: Stage) -> Iterator[str]:
+    """Lines of the session, as they come about."""
+    play = scenario.play(stage)
+    watched = next(play)
+    yield from _observed(scenario, stage, play, watched)
+    for line in scenario.look:
+        # grep that finds nothing fails, and that is an answer too.
+        yield from _typed(line, stage.do(line, check=False))
+    if not scenario.fix:
+        return
+    yield ""
+    yield "The fix, and the same again:"
+    yield ""
+    for line in scenario.fix:
+        yield from _typed(line, stage.do(line))
+    yield ""
+    yield from _observed(scenario, stage, play, watched)
+
+
+def _observed(scenario: Scenario, stage: Stage, play: Play, watched: Space | None) -> Iterator[str]:
+    """One act, watched by ctobserve: its report, then what the world noticed."""
+    arguments = shlex.split(scenario.observe) + (["--netns", watched.name] if watched else [])
+    told = len(stage.said)
+    report = _beside(arguments, lambda: next(play, None))
+    yield f"# ctobserve {' '.join(arguments)}"
+    yield from report.splitlines()
+    yield ""
+    yield from (f"({line})" for line in stage.said[told:])
+    yield ""
+
+
+def _beside(arguments: list[str], act: Callable[[], object]) -> str:
+    """Output of ctobserve that is ready before the act and gets Ctrl-C after it."""
+    with tempfile.TemporaryDirectory() as directory:
+        ready = Path(directory, "ready")
+        command = [sys.executable, "-m", "ctobserve", *arguments, "--duration", "3600", "--ready-file", str(ready)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            wait_for(ready, process)
+            act()
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate()
+        finally:
+            process.kill()
+            process.wait()
+    if process.returncode not in (0, 1):
+        raise LabError(f"ctobserve {' '.join(arguments)}: {errors.strip()}")
+    return out
+
+
+def wait_for(ready: Path, process: subprocess.Popen[str] | None = None) -> None:
+    """Until that file exists; raises LabError when the process that is to make it has ended, or takes minutes."""
+    end = time.monotonic() + READY_S
+    while not ready.exists():
+        if process and process.poll() is not None:
+            raise LabError(f"ctobserve ended: {process.communicate()[1].strip()}")
+        if process and time.monotonic() > end:
+            raise LabError(f"ctobserve was not ready after {READY_S} s")
+        time.sleep(0.1)
+
+
+def _typed(line: str, output: str) -> Iterator[str]:
+    yield f"# {line}"
+    yield from output.splitlines()
