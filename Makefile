@@ -6,16 +6,24 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.setup-done
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
-.PHONY: help setup run test lint unit kernel-test bench format clean
+.PHONY: help setup tool lab run test lint unit kernel-test bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: $(STAMP) ## install Debian packages and make .venv/bin/ctobserve
 $(STAMP): packages.apt pyproject.toml
-	tests/vm/apt-install
+	tests/vm/apt-install tool host
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
 	$(PYTHON) -m pip install --quiet --editable '.[dev,lab]'
 	touch $(STAMP)
+
+tool: ## only what ctobserve and ctobserve-lab need to run, from Debian alone: .venv/bin/ctobserve (VENV=DIR: elsewhere)
+	tests/vm/apt-install tool
+	/usr/bin/python3 -m venv --system-site-packages $(VENV)
+	$(PYTHON) -m pip install --quiet --no-build-isolation --no-index --force-reinstall --no-deps .
+
+lab: setup ## a shell in a VM with everything in place: ctobserve-lab list
+	$(PYTHON) tests/vm/lab.py --shell
 
 run: setup ## report on a real kernel: its table, bucket distribution and drops
 	$(PYTHON) tests/vm/demo.py

@@ -17,8 +17,8 @@ Play = Generator[Space | None, None, None]
 class Scenario:
     """An incident in small, with exact numbers.
 
-    `expected` and `notices` are ids of the report's verdicts: all those of severity warning and above (none is left after the fix),
-    and lesser ones that must be there besides. `look` and `fix` are lines to type while its world stands.
+    `expected` and `notices` are ids of the report's verdicts: all those of severity warning and above (none after the fix), and
+    lesser ones that must be there besides. `look` and `fix` are lines to type while its world stands.
     """
 
     title: str
