@@ -23,31 +23,33 @@ def tell(scenario: Scenario, stage: Stage) -> Iterator[str]:
     """Lines of the session, as they come about."""
     play = scenario.play(stage)
     watched = next(play)
-    yield from _observed(scenario, stage, play, watched)
+    report = _observed(scenario, play, watched)
+    yield from _noticed(stage)
     for line in scenario.look:
         # grep that finds nothing fails, and that is an answer too.
         yield from _typed(line, stage.do(line, check=False))
+    yield from report
     if not scenario.fix:
         return
-    yield ""
-    yield "The fix, and the same again:"
+    yield "The fix, and then the same again:"
     yield ""
     for line in scenario.fix:
         yield from _typed(line, stage.do(line))
     yield ""
-    yield from _observed(scenario, stage, play, watched)
+    report = _observed(scenario, play, watched)
+    yield from _noticed(stage)
+    yield from report
 
 
-def _observed(scenario: Scenario, stage: Stage, play: Play, watched: Space | None) -> Iterator[str]:
-    """One act, watched by ctobserve: its report, then what the world noticed."""
+def _observed(scenario: Scenario, play: Play, watched: Space | None) -> list[str]:
+    """One act, watched by ctobserve: the command and its report."""
     arguments = shlex.split(scenario.observe) + (["--netns", watched.name] if watched else [])
-    told = len(stage.said)
     report = _beside(arguments, lambda: next(play, None))
-    yield f"# ctobserve {' '.join(arguments)}"
-    yield from report.splitlines()
-    yield ""
-    yield from (f"({line})" for line in stage.said[told:])
-    yield ""
+    return [f"# ctobserve {' '.join(arguments)}", *report.rstrip().splitlines(), ""]
+
+
+def _noticed(stage: Stage) -> Iterator[str]:
+    yield f"({stage.said[-1]})"
 
 
 def _beside(arguments: list[str], act: Callable[[], object]) -> str:

@@ -12,6 +12,7 @@ import pytest
 import ctobserve_lab
 from ctobserve_lab import machine
 from ctobserve_lab.scenarios import SCENARIOS
+from tests.kernel.sessions import sessions
 
 FILES = sorted(path.stem for path in Path(ctobserve_lab.__file__).parent.joinpath("scenarios").glob("*.py"))
 
@@ -56,3 +57,11 @@ def test_bad_input_or_no_lab_machine_is_one_clear_line_and_exit_2(arguments, nam
     code, out, err = lab(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("ctobserve-lab: ") and err.count("\n") == 1 and names in err
+
+
+def test_the_guide_tells_every_scenario_with_its_present_lines():
+    shown = sessions()
+    assert shown.keys() == SCENARIOS.keys()
+    for name, scenario in SCENARIOS.items():
+        typed = [line.removeprefix("# ") for line in shown[name].splitlines() if line.startswith("# ")]
+        assert [line for line in typed if not line.startswith("ctobserve ")] == [*scenario.look, *scenario.fix]
