@@ -15,12 +15,16 @@ step() { printf '== %4d s  %s\n' "$SECONDS" "$*"; }
 packages() {
 	echo systemd-sysv udev dbus openssh-server sudo rsync ifupdown isc-dhcp-client netbase ca-certificates initramfs-tools grub-pc
 	echo linux-image-amd64 make
-	awk '!/^#/ && / tool( |$)/ { print $1 }' "$here/../packages.apt"
+	awk '!/^#/ && / tool/ { print $1 }' "$here/../packages.apt"
 }
 
 unmount() {
-	for place in proc sys dev ''; do umount -q "$work/root/$place" || true; done
-	[ -z "${loop:-}" ] || losetup -d "$loop"
+	[ -n "${loop:-}" ] || return 0
+	for place in proc sys dev ''; do
+		mountpoint -q "$work/root/$place" && umount "$work/root/$place"
+	done
+	partx -d "$loop" || true
+	losetup -d "$loop"
 	loop=
 }
 
@@ -58,7 +62,8 @@ make_box() {
 	step "packages unpacked"
 	truncate -s 8G "$work/box.raw"
 	echo '2048,,L,*' | sfdisk --quiet --label dos "$work/box.raw"
-	loop=$(losetup -fP --show "$work/box.raw")
+	loop=$(losetup -f --show "$work/box.raw")
+	partx -u "$loop"
 	mkfs.ext4 -q "${loop}p1"
 	mkdir -p "$work/root"
 	mount "${loop}p1" "$work/root"
@@ -113,6 +118,7 @@ tidy() {
 	rm -rf "$work/home" "$work/dot" "$work/space.pid"
 }
 
+"$here/../tests/vm/apt-install" host round
 trap tidy EXIT
 if [ ! -e "$work/lab.box" ]; then
 	step "making a box"
