@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import textwrap
@@ -125,6 +126,9 @@ def main() -> int:
     except CtobserveError as error:
         _complain(str(error))
         return error.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.DONE
 
 
 def _complain(message: str) -> None:
