@@ -65,8 +65,8 @@ class Collector:
         kinds = records["kind"]
         self._inserts.update(records["netns"][kinds == Kind.INSERT].tolist())
         gone = records[kinds == Kind.DESTROY]
-        for inum, departure in zip(gone["netns"].tolist(), self._departures.of(gone), strict=True):
-            self._destroys[inum][departure.reason if departure else "other"] += 1
+        for inum, departure in zip(gone["netns"].tolist(), self._departures.of(gone).values(), strict=True):
+            self._destroys[inum][departure.reason] += 1
         lost = records[(kinds == Kind.DROP) | (kinds == Kind.RESOLVED)]
         reasons = np.where(lost["kind"] == Kind.RESOLVED, RESOLVED, lost["reason"])
         for (inum, reason), count in Counter(zip(lost["netns"].tolist(), reasons.tolist(), strict=True)).items():

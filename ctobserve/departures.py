@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from ctobserve.events import FLAG_KILLED, Kind, Records
 from ctobserve.kernel import Symbols
 
@@ -49,16 +51,16 @@ class Departures:
         self._symbols = symbols
         self._names: dict[int, str] = {}
 
-    def of(self, records: Records) -> list[Departure | None]:
-        """One for each destroy or free among these records, None for records of another kind."""
-        columns = (records[name].tolist() for name in ("kind", "caller", "token", "portid", "flags"))
-        return [self._one(*row) for row in zip(*columns, strict=True)]
+    def of(self, records: Records) -> dict[int, Departure]:
+        """One for each destroy or free among these records, by its place among them, in order."""
+        kinds = records["kind"]
+        places = np.flatnonzero((kinds == Kind.DESTROY) | (kinds == Kind.FREE))
+        columns = (records[name][places].tolist() for name in ("kind", "caller", "token", "portid", "flags"))
+        return {at: self._one(*row) for at, *row in zip(places.tolist(), *columns, strict=True)}
 
-    def _one(self, kind: int, caller: int, token: int, portid: int, flags: int) -> Departure | None:
+    def _one(self, kind: int, caller: int, token: int, portid: int, flags: int) -> Departure:
         if kind == Kind.FREE:
             return Departure("unconfirmed")
-        if kind != Kind.DESTROY:
-            return None
         name = self._name(caller)
         if name == "nf_ct_iterate_cleanup":
             reason, detail = ITERATORS.get(self._name(token), ("flushed" if portid else "other", self._name(token) or None))

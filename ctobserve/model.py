@@ -53,7 +53,7 @@ STATUS = (
     "hw_offload",
 )
 IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED, IPS_OFFLOAD, IPS_HW_OFFLOAD = 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 15
-IPS_SRC_NAT, IPS_DST_NAT = 1 << 4, 1 << 5
+IPS_SRC_NAT, IPS_DST_NAT, IPS_NAT_CLASH = 1 << 4, 1 << 5, 1 << 12
 
 # enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h
 TCP_STATES = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,32 +16,37 @@ from ctobserve.errors import CtobserveError, UsageError
 NAMED = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
 T = TypeVar("T")
+_CONTAINER = re.compile(r"[/-]([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.M)
 
 
 @dataclass
 class Namespace:
-    """One namespace: its inode number, names given by `ip netns`, and a path by which it can be entered."""
+    """One namespace: its inode number, names given by `ip netns`, a path by which it can be entered, its first process."""
 
     inum: int
     path: Path
     names: list[str] = field(default_factory=list)
     init: bool = False
+    pid: int | None = None
 
     @property
     def label(self) -> str:
-        """Name where it has one, `init` for the first, else the inode number."""
-        return self.names[0] if self.names else "init" if self.init else str(self.inum)
+        """Name where it has one, `init` for the first, else who lives in it: comm@container, or comm[pid]; else the number."""
+        if self.names or self.init:
+            return self.names[0] if self.names else "init"
+        return str(self.inum) if self.pid is None else _inhabitant(self.pid) or str(self.inum)
 
 
 def discover() -> dict[int, Namespace]:
     """All namespaces that a name or a process holds, by inode number; others cannot be entered by anyone."""
     found: dict[int, Namespace] = {}
-    for path in [Path("/proc/1/ns/net"), *Path("/proc").glob("[0-9]*/ns/net")]:
+    for pid in sorted(int(path.name) for path in Path("/proc").glob("[0-9]*")):
+        path = Path(f"/proc/{pid}/ns/net")
         try:
             inum = path.stat().st_ino
         except OSError:
             continue
-        found.setdefault(inum, Namespace(inum, path, init=path.parts[2] == "1"))
+        found.setdefault(inum, Namespace(inum, path, init=pid == 1, pid=pid))
     for path in sorted(NAMED.glob("*")) if NAMED.is_dir() else []:
         try:
             inum = path.stat().st_ino
@@ -48,6 +54,21 @@ def discover() -> dict[int, Namespace]:
             continue
         found.setdefault(inum, Namespace(inum, path)).names.append(path.name)
     return found
+
+
+def _inhabitant(pid: int) -> str | None:
+    try:
+        comm = Path(f"/proc/{pid}/comm").read_text().strip()
+        container = container_of(Path(f"/proc/{pid}/cgroup").read_text())
+    except OSError:
+        return None
+    return f"{comm}@{container}" if container else f"{comm}[{pid}]"
+
+
+def container_of(cgroup: str) -> str | None:
+    """The first 12 digits of the container id in a /proc/PID/cgroup, as docker, podman, containerd and CRI-O write it."""
+    found = _CONTAINER.search(cgroup)
+    return found[1][:12] if found else None
 
 
 def resolve(choice: str) -> int | None:

@@ -15,6 +15,7 @@ from ctobserve.commands.session import Request, Session, common_options, observe
 from ctobserve.filters import Filter
 from ctobserve.hooks import Purpose
 from ctobserve.render.jsonout import document
+from ctobserve.render.lines import described
 from ctobserve.render.rows import entry_rows
 from ctobserve.render.spread import bucket_lines
 from ctobserve.table import in_bucket, lengths_of
@@ -39,10 +40,11 @@ def buckets(request: Request) -> None:
         found = _of_table(session, limit) if follow else distribution(session.observer.lengths(), limit, session.observer.chain)
         report = {"meta": session.meta()} | as_rows(found, session.observer.clock(), request.filter, counters.limits_chains())
         if request.json:
-            out(document(report))
+            out([document(report)])
         else:
-            for text in bucket_lines(report, session.labels()):
-                out(text)
+            labels = session.labels()
+            named = [described(chain.entries[request.filter.mask(chain.entries)], labels) for chain in found.longest]
+            out(bucket_lines(report, named))
         session.finish(report["meta"])
 
 

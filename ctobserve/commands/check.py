@@ -42,10 +42,9 @@ def check(as_json: bool, attach: str) -> None:
         "hooks": hooks,
     }
     if as_json:
-        out(document(report))
+        out([document(report)])
     else:
-        for line in check_lines(report):
-            out(line)
+        out(check_lines(report))
     failed = [item for item in findings if item.ok is False]
     if failed:
         refused = any(item.name in ("root", "bpf") for item in failed)

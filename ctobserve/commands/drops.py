@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import click
+import numpy as np
 
 from ctobserve import counters
 from ctobserve.analysis.drops import balance
 from ctobserve.commands.session import Request, Session, common_options, observe, out
 from ctobserve.events import Records
 from ctobserve.hooks import Purpose
-from ctobserve.render.happenings import Chosen, Happenings
+from ctobserve.render.happenings import Chosen, Happenings, Told
 from ctobserve.render.jsonout import document
+from ctobserve.render.lines import EventLines
 from ctobserve.render.rows import Row
-from ctobserve.render.text import balance_lines, event_line
+from ctobserve.render.text import balance_lines
 
 KEPT = 10_000
 QUIET_TRIES = 10
@@ -29,23 +32,25 @@ class Tally:
         chosen = Chosen(("drop", "destroy", "resolved"), session.request.filter)
         self._happenings = Happenings(chosen, session.clock, session.observer.symbols)
         self._limit = limit
+        self._clock = session.clock
         self.reasons: dict[counters.Place, Counter[str]] = defaultdict(Counter)
         self.kept: list[Row] = []
         self.losses = 0
 
-    def add(self, records: Records, final: bool = False) -> list[Row]:
-        """Count what is a loss among these records; returns the rows that were kept of it."""
-        kept = []
-        for row in self._happenings.rows(records, final):
-            place = row["netns"], row.get("cpu", 0)
-            if row["event"] == "resolved":
+    def add(self, records: Records, final: bool = False) -> Told:
+        """Count what is a loss among these records; returns those events that were kept."""
+        told = self._happenings.of(records, final)
+        losses = []
+        for at, (facts, inum) in enumerate(zip(told.facts, told.entries["netns"].tolist(), strict=True)):
+            place = inum, facts["cpu"]
+            if facts["event"] == "resolved":
                 self.reasons[place][RESOLVED] += 1
-            elif row["event"] == "drop" or row["reason"] == "early_drop":
-                self.reasons[place][row["reason"]] += 1
-                self.losses += 1
-                if len(self.kept) < self._limit:
-                    self.kept.append(row)
-                    kept.append(row)
+            elif facts["event"] == "drop" or facts["reason"] == "early_drop":
+                self.reasons[place][facts["reason"]] += 1
+                losses.append(at)
+        self.losses += len(losses)
+        kept = told.only(losses[: self._limit - len(self.kept)])
+        self.kept += kept.rows(self._clock)
         return kept
 
     def forget(self) -> None:
@@ -68,39 +73,45 @@ def drops(request: Request, invalid: bool) -> None:
     purpose = Purpose.DROPS | (Purpose.INVALID if invalid else Purpose(0))
     with observe("drops", request, purpose, seed=False) as session:
         tally = Tally(session, KEPT if request.limit is None else request.limit)
-        before, _ = _read_quietly(session, tally)
+        show = _Shown(session)
+        before = _read_quietly(session, tally, lambda _: None)
         tally.forget()
         session.ready()
         for records in session.watch():
-            _show(tally.add(records), request, session)
-        after, late = _read_quietly(session, tally)
-        _show(late + tally.add(session.observer.poll(), final=True), request, session)
+            show(tally.add(records))
+        after = _read_quietly(session, tally, show)
+        show(tally.add(session.observer.poll(), final=True))
         report = _report(session, tally, counters.delta(before, after))
         if request.json:
-            out(document(report))
+            out([document(report)])
         else:
-            for text in balance_lines(report, session.labels()):
-                out(text)
+            out(balance_lines(report, session.labels()))
         session.finish(report["meta"])
 
 
-def _show(rows: list[Row], request: Request, session: Session) -> None:
-    if rows and not request.json:
-        labels = session.labels_for(rows)
-        for row in rows:
-            out(event_line(row, labels))
+class _Shown:
+    """Prints losses as they come; in JSON they are part of the document at the end."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._lines = EventLines()
+
+    def __call__(self, told: Told) -> None:
+        session = self._session
+        if len(told) and not session.request.json:
+            out(self._lines.of(told, session.clock, session.labels_for(np.unique(told.entries["netns"]).tolist())))
 
 
-def _read_quietly(session: Session, tally: Tally) -> tuple[counters.Reading, list[Row]]:
+def _read_quietly(session: Session, tally: Tally, show: Callable[[Told], None]) -> counters.Reading:
     """The kernel's counters at an instant when no loss is under way, so that both sides count the same packets."""
-    shown = tally.add(session.observer.poll())
+    show(tally.add(session.observer.poll()))
     for _ in range(QUIET_TRIES):
         reading = counters.read(session.request.filter.netns)
         seen = session.observer.seen
-        shown += tally.add(session.observer.poll())
+        show(tally.add(session.observer.poll()))
         if session.observer.seen == seen:
             break
-    return reading, shown
+    return reading
 
 
 def _report(session: Session, tally: Tally, delta: counters.Reading) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import click
+import numpy as np
 
 from ctobserve.commands.session import Request, Session, common_options, observe, out
 from ctobserve.errors import UsageError
 from ctobserve.hooks import Purpose
-from ctobserve.render.happenings import EVENTS, Chosen, Happenings
+from ctobserve.render.happenings import EVENTS, Chosen, Happenings, Told
 from ctobserve.render.jsonout import line
+from ctobserve.render.lines import EventLines
 from ctobserve.render.rows import Row
-from ctobserve.render.text import event_line, packet_line
+from ctobserve.render.text import packet_line
 
 STATES = ("ESTABLISHED", "RELATED", "NEW", "ESTABLISHED", "RELATED", None, None, "UNTRACKED", "INVALID")
 NF_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
@@ -44,29 +46,32 @@ def events(request: Request, choice: str | None, invalid: bool, packets: bool) -
         session.ready()
         shown = _Shown(session)
         for records in session.watch():
-            if shown.rows(happenings.rows(records)):
+            if shown.show(happenings.of(records)):
                 break
-        shown.rows(happenings.rows(session.observer.poll(), final=True))
+        shown.show(happenings.of(session.observer.poll(), final=True))
         if packets:
             shown.packets()
         session.finish(session.meta())
 
 
 class _Shown:
-    """Prints rows up to the limit."""
+    """Prints events up to the limit."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._lines = EventLines()
         self._left = session.request.limit
 
-    def rows(self, rows: list[Row]) -> bool:
+    def show(self, told: Told) -> bool:
         """True when the limit is reached."""
+        session = self._session
         if self._left is not None:
-            rows = rows[: self._left]
-            self._left -= len(rows)
-        labels = self._session.labels_for(rows)
-        for row in rows:
-            out(line(row) if self._session.request.json else event_line(row, labels))
+            told = told.first(self._left)
+            self._left -= len(told)
+        if session.request.json:
+            out(map(line, told.rows(session.clock)))
+        else:
+            out(self._lines.of(told, session.clock, session.labels_for(np.unique(told.entries["netns"]).tolist())))
         return self._left == 0
 
     def packets(self) -> None:
@@ -78,9 +83,9 @@ class _Shown:
         now = self._session.observer.clock()
         for (netns, hook, name), count in sorted(counts.items()):
             if self._session.request.filter.netns in (None, netns):
-                row = {"event": "packets", "ts": now.iso(now.monotonic_ns), "netns": netns, "hook": NF_HOOKS[hook]}
+                row: Row = {"event": "packets", "ts": now.iso(now.monotonic_ns), "netns": netns, "hook": NF_HOOKS[hook]}
                 row |= {"state": name, "packets": count}
-                out(line(row) if self._session.request.json else packet_line(row, self._session.labels_for([row])))
+                out([line(row) if self._session.request.json else packet_line(row, self._session.labels_for([netns]))])
 
 
 def _chosen(choice: str | None) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import click
 
@@ -15,8 +15,8 @@ from ctobserve.model import Entries
 from ctobserve.render.csvout import csv_lines
 from ctobserve.render.jsonout import document
 from ctobserve.render.kernel import Kernel, kernel_lines, printed
+from ctobserve.render.lines import entry_lines
 from ctobserve.render.rows import Row, entry_rows
-from ctobserve.render.text import entry_lines
 from ctobserve.table import lengths_of
 
 
@@ -48,19 +48,20 @@ def list_entries(request: Request, snapshot: bool, form: str | None) -> None:
 
 
 def _table(session: Session) -> None:
-    rows = _rows(session)
-    _out(entry_lines(rows, session.labels()))
+    out(entry_lines(_shown(session), session.observer.clock(), session.labels()))
 
 
 def _json(session: Session) -> None:
-    rows = _rows(session)
-    out(document({"meta": session.meta(), "entries": rows}))
+    shown = _shown(session)
+    rows = entry_rows(shown, session.observer.clock())
+    _name_masters(rows, shown, session)
+    out([document({"meta": session.meta(), "entries": rows})])
 
 
 def _csv(session: Session) -> None:
     shown = _shown(session)
     masters = session.observer.table.find(shown["master"][shown["master"] != 0])
-    _out(csv_lines(shown, masters, session.observer.clock()))
+    out(csv_lines(shown, masters, session.observer.clock()))
 
 
 def _kernel(session: Session) -> None:
@@ -70,7 +71,7 @@ def _kernel(session: Session) -> None:
     keep = (printed(walk.entries, clock) & session.request.filter.mask(walk.entries)).nonzero()[0][: session.request.limit]
     entries, details = walk.entries[keep], walk.details[keep]
     contexts = kernel.security_contexts()
-    _out(kernel_lines(entries, details, clock, Kernel(session.observer.symbols.trackers(), contexts)))
+    out(kernel_lines(entries, details, clock, Kernel(session.observer.symbols.trackers(), contexts)))
     hidden = int((~printed(walk.entries, clock)).sum())
     if hidden:
         click.echo(f"left out, as the kernel would: {hidden} entries, expired or hashed by their reply alone", err=True)
@@ -88,18 +89,6 @@ def _shown(session: Session) -> Entries:
     whole = session.observer.table.entries()
     shown = whole[session.request.filter.mask(whole)][: session.request.limit]
     return with_chains(shown, lengths_of(whole, session.observer.buckets))
-
-
-def _rows(session: Session) -> list[Row]:
-    shown = _shown(session)
-    rows = entry_rows(shown, session.observer.clock())
-    _name_masters(rows, shown, session)
-    return rows
-
-
-def _out(lines: Iterable[str]) -> None:
-    for text in lines:
-        out(text)
 
 
 def _name_masters(rows: list[Row], entries: Entries, session: Session) -> None:

@@ -38,8 +38,7 @@ def report(request: Request, no_invalid: bool) -> None:
         body: dict[str, Any] = {"meta": session.meta()} | as_rows(judgement)
         body["verdicts"] = body["verdicts"][: request.limit]
         if request.json:
-            out(document(body))
+            out([document(body)])
         else:
-            for text in report_lines(body):
-                out(text)
+            out(report_lines(body))
         session.finish(body["meta"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from ctobserve.events import Records
 from ctobserve.hooks import Purpose
 from ctobserve.netns import Namespace
 from ctobserve.observer import DEFAULT_RING_MIB, Observer, Options
-from ctobserve.render.rows import Row
 from ctobserve.render.text import summary_line
 from ctobserve.sources import Source
 
@@ -174,9 +173,9 @@ class Session:
         """What text calls each namespace."""
         return {inum: space.label for inum, space in self.spaces().items()}
 
-    def labels_for(self, rows: list[Row]) -> dict[int, str]:
+    def labels_for(self, inums: Iterable[int]) -> dict[int, str]:
         """The same for a stream: looked up again only when a namespace appears that was not met before."""
-        fresh = {row["netns"] for row in rows} - self._labels.keys() - {None}
+        fresh = set(inums) - self._labels.keys()
         if fresh:
             self._labels |= {inum: str(inum) for inum in fresh} | self.labels()
         return self._labels
@@ -231,8 +230,8 @@ def observe(
         yield session
 
 
-def out(line: str) -> None:
-    """One line of data; flushed at once when nobody looks at a terminal."""
-    sys.stdout.write(line + "\n")
+def out(lines: Iterable[str]) -> None:
+    """Lines of data; none waits for the next call when nobody looks at a terminal."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
     if not sys.stdout.isatty():
         sys.stdout.flush()

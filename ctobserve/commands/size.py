@@ -86,10 +86,9 @@ def size(
     }
     document_ = {"meta": meta} | report(known, wish)
     if as_json:
-        out(document(document_))
+        out([document(document_)])
     else:
-        for text in size_lines(document_):
-            out(text)
+        out(size_lines(document_))
 
 
 def _timeouts(given: tuple[str, ...]) -> dict[str, int]:

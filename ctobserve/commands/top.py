@@ -19,7 +19,7 @@ from ctobserve.errors import UsageError
 from ctobserve.events import DropReason, Kind, Records, entries_of, take
 from ctobserve.hooks import Purpose
 from ctobserve.model import Entries
-from ctobserve.render.jsonout import document
+from ctobserve.render.jsonout import line
 from ctobserve.render.top import frame_lines
 from ctobserve.table import lengths_of
 
@@ -91,12 +91,11 @@ class _Frame:
         """Print the frame and begin the next."""
         frame = self._rows()
         if self._session.request.json:
-            out(document(frame))
+            out([line(frame)])
         else:
             if sys.stdout.isatty():
-                out(CLEAR)
-            for text in frame_lines(frame, self._session.labels()):
-                out(text)
+                sys.stdout.write(CLEAR)
+            out(frame_lines(frame, self._session.labels()))
         self._clear()
 
     def _rows(self) -> dict[str, Any]:

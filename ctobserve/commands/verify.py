@@ -11,6 +11,7 @@ from ctobserve.errors import CtobserveError
 from ctobserve.hooks import Purpose
 from ctobserve.proof import Proof, prove
 from ctobserve.render.jsonout import document
+from ctobserve.render.lines import described
 from ctobserve.render.rows import entry_rows
 from ctobserve.render.text import verify_lines
 
@@ -36,10 +37,10 @@ def verify(request: Request) -> None:
         proof = prove(session.observer)
         report = _report(session, proof)
         if request.json:
-            out(document(report))
+            out([document(report)])
         else:
-            for text in verify_lines(report, session.labels()):
-                out(text)
+            labels, found = session.labels(), proof.differences
+            out(verify_lines(report, described(found.only_ours, labels), described(found.only_kernel, labels)))
         session.finish(report["meta"])
         if not report["equal"]:
             raise NotEqual("the rebuilt table differs from the kernel's; the differences are named above")

@@ -1,4 +1,4 @@
-"""Records as rows of the event stream, each with what earlier records said about the same entry."""
+"""Records as events of the stream, each with what earlier records said about the same entry."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ctobserve.events import (
 )
 from ctobserve.filters import Filter
 from ctobserve.kernel import Symbols
+from ctobserve.model import Entries
 from ctobserve.render.rows import Row, entry_rows
 
 EVENTS = ("insert", "confirm", "update", "destroy", "drop")
@@ -54,7 +55,11 @@ CHANGES = (
     "synproxy",
 )
 HOLD_NS = NS_PER_S
+INSERT = int(Kind.INSERT)
 CONTESTED = "clash_resolved"
+
+
+INSERTED: Row = {"event": "insert"}  # an insert of which there is nothing more to say
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,33 @@ class Chosen:
 
     events: Container[str]
     only: Filter
+
+
+@dataclass(frozen=True)
+class Told:
+    """Events in order: the entry of each, and what it says beyond its entry, first of all its name as `event`."""
+
+    entries: Entries
+    facts: list[Row]
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def first(self, count: int) -> Told:
+        """No more than that many."""
+        return Told(self.entries[:count], self.facts[:count])
+
+    def only(self, which: list[int]) -> Told:
+        """Those alone."""
+        return Told(self.entries[which], [self.facts[at] for at in which])
+
+    def rows(self, clock: Clock) -> list[Row]:
+        """As the JSON contract has them."""
+        times = map(clock.iso, self.entries["seen_ns"].tolist())
+        return [
+            {"event": facts["event"], "ts": ts} | row | facts
+            for facts, ts, row in zip(self.facts, times, entry_rows(self.entries, clock), strict=True)
+        ]
 
 
 class Happenings:
@@ -77,7 +109,7 @@ class Happenings:
         self._fates: dict[int, str] = {}
         self._held: Records | None = None
 
-    def rows(self, records: Records, final: bool = False) -> list[Row]:
+    def of(self, records: Records, final: bool = False) -> Told:
         """The contract's events, in order. A packet lost in confirm is two: the confirm's verdict, and the drop.
 
         A victim of early_drop waits for the tuple it made room for, which comes microseconds later; `final`: wait for nothing.
@@ -91,34 +123,50 @@ class Happenings:
         self._held = records[end:] if end < len(records) else None
         records = records[:end]
         entries = entries_of(records)
-        keep = self._chosen.only.mask(entries).tolist()
-        rows: list[Row] = []
-        for record, row, departure, wanted in zip(records, entry_rows(entries, self._clock), departures, keep, strict=False):
-            made = self._one(record, row, departure, beneficiaries)
-            if wanted:
-                rows += [event for event in made if event["event"] in self._chosen.events]
-        return rows
+        keep = self._chosen.only.mask(entries)
+        masters = np.flatnonzero(records["kind"] == Kind.MASTER).tolist()
+        sides = dict(zip(masters, [row["original"] for row in entry_rows(entries[masters], self._clock)], strict=True))
+        which: list[int] = []
+        facts: list[Row] = []
+        columns = (records[name].tolist() for name in ("kind", "ct", "ts"))
+        for at, (kind, ct, ts, master, wanted) in enumerate(
+            zip(*columns, entries["master"].tolist(), keep.tolist(), strict=True)
+        ):
+            if kind == INSERT and not master:
+                self._births[ct] = ts
+                made = [INSERTED]
+            elif at in sides:
+                self._masters[ct] = sides[at]
+                made = []
+            else:
+                made = self._one(kind, ct, ts, records[at], departures.get(at), beneficiaries)
+            for fact in made if wanted else ():
+                if fact["event"] in self._chosen.events:
+                    which.append(at)
+                    facts.append(fact)
+        return Told(entries if len(facts) == len(entries) and keep.all() else entries[which], facts)
 
     @staticmethod
-    def _complete(records: Records, departures: list[Departure | None], beneficiaries: dict[int, Row]) -> int:
+    def _complete(records: Records, departures: dict[int, Departure], beneficiaries: dict[int, Row]) -> int:
         """How many records can be told now: up to the first recent victim whose evictor is not known yet."""
         newest = int(records["ts"][-1]) if len(records) else 0
-        for at, departure in enumerate(departures):
-            waits = departure and departure.reason == "early_drop" and int(records["token"][at]) not in beneficiaries
+        for at, departure in departures.items():
+            waits = departure.reason == "early_drop" and int(records["token"][at]) not in beneficiaries
             if waits and newest - int(records["ts"][at]) < HOLD_NS:
                 return at
         return len(records)
 
-    def _one(self, record: Any, row: Row, departure: Departure | None, beneficiaries: dict[int, Row]) -> list[Row]:
-        kind, ct, ts = int(record["kind"]), int(record["ct"]), int(record["ts"])
-        if kind == Kind.MASTER:
-            self._masters[ct] = row["original"]
+    def _one(
+        self, kind: int, ct: int, ts: int, record: Any, departure: Departure | None, beneficiaries: dict[int, Row]
+    ) -> list[Row]:
+        master = int(record["master"]) if record["has_ct"] == 1 else 0
         if kind not in NAMES:
             return []
         if kind == Kind.INSERT:
             self._births[ct] = ts
-        event: Row = {"event": NAMES[Kind(kind)], "ts": self._clock.iso(ts)} | row
-        event["master"] = self._masters.get(int(record["master"])) if record["has_ct"] == 1 and record["master"] else None
+        event: Row = {"event": NAMES[Kind(kind)]}
+        if master in self._masters:
+            event["master"] = self._masters[master]
         if kind == Kind.DROP:
             return self._drop(record, event, ts, ct)
         if departure:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ctobserve.render.folding import filled, folded
 from ctobserve.rules import Judgement
-
-WIDTH = 98
 
 
 def as_rows(judgement: Judgement) -> dict[str, Any]:
@@ -33,25 +31,14 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
     for row in report["verdicts"]:
         head = f"{row['severity'].upper():<8}  {row['id']}: "
         sentence = row["sentence"].removeprefix(f"{row['id']}: ")
-        yield from textwrap.wrap(head + sentence, WIDTH, subsequent_indent=" " * 10, break_on_hyphens=False)
+        yield from folded(head + sentence, " " * 10)
         evidence = [f"{name}={_value(value)}" for name, value in row["evidence"].items()]
-        yield from _filled(evidence, "            ")
+        yield from filled(evidence, "            ")
         # Lines to paste stay whole, whatever their length.
         yield from (f"          $ {line}" for line in row["do"])
         yield ""
     for row in report["not_judged"]:
-        yield from textwrap.wrap(f"not judged: {row['id']}: {row['why']}", WIDTH, subsequent_indent=" " * 12)
-
-
-def _filled(words: list[str], indent: str) -> Iterable[str]:
-    line = indent
-    for word in words:
-        if len(line) + len(word) > WIDTH and line != indent:
-            yield line.rstrip()
-            line = indent
-        line += word + "  "
-    if line != indent:
-        yield line.rstrip()
+        yield from folded(f"not judged: {row['id']}: {row['why']}", " " * 12)
 
 
 def _value(value: Any) -> str:

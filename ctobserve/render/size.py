@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ctobserve.render.folding import folded
+
 MIB = 1 << 20
-WIDTH = 98
 Report = Mapping[str, Any]
 
 
@@ -29,7 +29,7 @@ def size_lines(report: Report) -> Iterable[str]:
     yield ""
     yield from _paste(report["paste"])
     for note in report["notes"]:
-        yield from _folded(f"Not known: {note}")
+        yield from folded(f"Not known: {note}")
 
 
 def _now(report: Report) -> Iterable[str]:
@@ -63,7 +63,7 @@ def _full(full: Report) -> Iterable[str]:
     if full["why"]:
         yield f"Why they differ (real: from {full['real_from']}):"
         for text in full["why"]:
-            yield from _folded(f"  - {text}", "    ")
+            yield from folded(f"  - {text}", "    ")
 
 
 def _entries(report: Report) -> Iterable[str]:
@@ -106,7 +106,7 @@ def _sysctls(rows: list[Report]) -> Iterable[str]:
         mark = "*" if row["default"] is not None and row["value"] not in (None, row["default"]) else " "
         name = row["name"].removeprefix("nf_conntrack_")
         text = f"{mark} {name:<31} {_plain(row['value']):>10} {_plain(row['default']):>10}  "
-        yield from _folded(text + _meaning(row), " " * len(text))
+        yield from folded(text + _meaning(row), " " * len(text))
 
 
 def _meaning(row: Report) -> str:
@@ -126,10 +126,6 @@ def _paste(paste: Report) -> Iterable[str]:
         yield from paste["modprobe_d"]
     if not paste["buckets_settable_here"]:
         yield "# max and buckets are global here: set them in the initial network namespace, on the host"
-
-
-def _folded(text: str, indent: str = "  ") -> Iterable[str]:
-    yield from textwrap.wrap(text, WIDTH, subsequent_indent=indent, drop_whitespace=True, replace_whitespace=False) or [text]
 
 
 def _number(value: int | None) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from ctobserve.render.text import flags, nat, netns_label, short
 
 BAR = 40
 
 
-def bucket_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
-    """The distribution with a bar per chain length, what a lookup costs, and the longest chains."""
+def bucket_lines(report: Mapping[str, Any], named: Sequence[Sequence[str]]) -> Iterable[str]:
+    """The distribution with a bar per chain length, what a lookup costs, and the longest chains with their entries in words."""
     limit = report["chain_limit_from"]
     yield (
         f"{report['entries']} entries, {report['nodes']} nodes in {report['buckets']} buckets; "
@@ -36,10 +34,10 @@ def bucket_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterabl
     if report["longest"]:
         yield ""
         yield "Longest chains:"
-    for chain in report["longest"]:
+    for chain, entries in zip(report["longest"], named, strict=True):
         yield f"  bucket {chain['bucket']}: {chain['length']} nodes"
-        for row in chain["entries"]:
-            yield f"    {netns_label(row, netns)} {row['proto']} {short(row['original'])}{nat(row)} {flags(row)}"
+        for entry in entries:
+            yield f"    {entry}"
 
 
 def _bar(count: int, expected: float, most: int) -> str:

@@ -1,118 +1,17 @@
-"""Lines for people: under 100 columns, same facts as JSON, `-` for unknown."""
+"""Sums and findings for people: under 100 columns, same facts as JSON, `-` for unknown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ctobserve.render.rows import Row
 
 
-def endpoint(side: Mapping[str, Any] | None) -> str:
-    """One direction's tuple in the words of `conntrack -L`."""
-    if side is None:
-        return "-"
-    words = " ".join(f"{name}={value}" for name, value in side.items() if name not in ("src", "dst") and value is not None)
-    return f"src={side['src']} dst={side['dst']}" + (f" {words}" if words else "")
-
-
-def short(side: Mapping[str, Any] | None) -> str:
-    """One direction's tuple as src:port > dst:port."""
-    if side is None:
-        return "-"
-    if "type" in side:
-        return f"{side['src']} > {side['dst']} type {side['type']} id {side['id']}"
-    return f"{_host(side['src'], side['sport'])} > {_host(side['dst'], side['dport'])}"
-
-
-def _host(address: str, port: int | None) -> str:
-    if port is None:
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _slash(pair: Mapping[str, int | None]) -> str:
-    return "/".join("-" if value is None else str(value) for value in pair.values())
-
-
-def flags(row: Row) -> str:
-    """TCP state and the status an operator asks for first."""
-    status = row["status"]
-    words = [row["tcp_state"]] if row["tcp_state"] else []
-    if "seen_reply" not in status:
-        words.append("UNREPLIED")
-    if "assured" in status:
-        words.append("ASSURED")
-    words += [word for word in ("src_nat", "dst_nat", "nat_clash", "offload") if word in status]
-    return ",".join(words) or "-"
-
-
-def entry_lines(rows: Sequence[Row], netns: Mapping[int, str]) -> Iterable[str]:
-    """A heading, then one line per entry; the reply tuple only where it is not the mirror of the original."""
-    width = max([5, *(len(netns_label(row, netns)) for row in rows)])
-    yield f"{'NETNS':<{width}} {'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}  TUPLE, STATE"
-    for row in rows:
-        yield (
-            f"{netns_label(row, netns):<{width}} {row['proto']:<6} {_number(row['timeout_s']):>6} {_slash(row['bucket']):>13}"
-            f" {_slash(row['chain']):>7}  {short(row['original'])}{nat(row)} {flags(row)}"
-        )
-
-
-def nat(row: Row) -> str:
-    """The reply tuple, where NAT made it another than the reverse of the original."""
-    original, reply = row["original"], row["reply"]
-    if reply is None or not {"src_nat", "dst_nat"} & set(row["status"]):
-        return ""
-    return f" reply {short(reply)}" if (original["src"], original["dst"]) != (reply["dst"], reply["src"]) or _ports(row) else ""
-
-
-def _ports(row: Row) -> bool:
-    original, reply = row["original"], row["reply"]
-    return (original.get("sport"), original.get("dport")) != (reply.get("dport"), reply.get("sport"))
-
-
-def netns_label(row: Row, netns: Mapping[int, str]) -> str:
-    """What text calls the namespace of an entry."""
-    return "-" if row["netns"] is None else netns.get(row["netns"], str(row["netns"]))
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else str(value)
-
-
-def event_line(row: Row, netns: Mapping[int, str]) -> str:
-    """One event: time of day, what, where, which tuple, and what else is known of it."""
-    words = [
-        f"{row['ts'][11:23]} {row['event']:<7} {netns_label(row, netns):<8} {row['proto']:<5} {short(row['original'])}{nat(row)}"
-    ]
-    words += [f"{name}={row[name]}" for name in ("reason", "verdict") if row.get(name)]
-    if row.get("changes"):
-        words.append("changes=" + ",".join(row["changes"]))
-    if row["reply"] is not None and row["event"] != "drop":
-        words.append(flags(row))
-    words += [f"{name}={_slash(row[name])}" for name in ("bucket", "chain") if set(row[name].values()) != {None}]
-    if row.get("age_s") is not None:
-        words.append(f"age={row['age_s']:.1f}s")
-    words += [f"{name}={_slash(row[name])}" for name in ("packets", "bytes") if row.get(name)]
-    if row.get("process"):
-        words.append(f"by {row['process']['comm']}[{row['process']['pid']}]")
-    if row.get("interface"):
-        words.append(f"on {row['interface']}")
-    if row.get("made_room_for"):
-        words.append(f"for {short(row['made_room_for'])}")
-    if row.get("master"):
-        words.append(f"master {short(row['master'])}")
-    words += [f"({row[name]})" for name in ("text", "detail") if row.get(name)]
-    if row.get("looked_at"):
-        words.append(
-            "(looked at: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in row["looked_at"].items()) + ")"
-        )
-    return " ".join(words)
-
-
 def packet_line(row: Row, netns: Mapping[int, str]) -> str:
     """Packets of one conntrack state at one hook."""
-    return f"{row['ts'][11:23]} packets {netns_label(row, netns):<8} {row['hook']:<11} {row['state']:<11} {row['packets']}"
+    where = netns.get(row["netns"], row["netns"])
+    return f"{row['ts'][11:23]} packets {where:<8} {row['hook']:<11} {row['state']:<11} {row['packets']}"
 
 
 def balance_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
@@ -142,14 +41,14 @@ def _sums(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-def verify_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
-    """Equal or not, and every lasting difference by name."""
+def verify_lines(report: Mapping[str, Any], only_ours: Iterable[str], only_kernel: Iterable[str]) -> Iterable[str]:
+    """Equal or not, and every lasting difference by name: entries of one side alone as `described` has them."""
     beside = "" if report["netlink"] is None else ", and netlink dumps"
     verdict = "EQUAL" if report["equal"] else "NOT EQUAL"
     yield f"{verdict}: {report['ours']} entries here, {report['kernel']} in a walk of the kernel's table{beside}"
-    for side, words in (("only_ours", "only here"), ("only_kernel", "only in the kernel")):
-        for row in report[side]:
-            yield f"  {words}: {netns_label(row, netns)} {row['proto']} {short(row['original'])}{nat(row)} {flags(row)}"
+    for entries, words in ((only_ours, "only here"), (only_kernel, "only in the kernel")):
+        for entry in entries:
+            yield f"  {words}: {entry}"
     for item in report["field_diffs"]:
         yield f"  {item['ct']} {item['field']}: here {item['ours']}, kernel {item['kernel']}"
     if report["netlink"] and any(report["netlink"].values()):

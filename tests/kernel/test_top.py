@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
+from pathlib import Path
 
+from ctobserve.netns import discover
 from ctobserve_lab.traffic import send_udp
 
 
@@ -46,3 +50,16 @@ def test_for_people_and_in_order(net, start):
     assert "23 entries" in text and f"23 in {space.name}" in text
     assert "\x1b" not in text
     assert text.splitlines()[3].split() == ["23", "0.0", "0", "udp"]
+
+
+def test_a_namespace_without_a_name_is_called_by_its_first_process(start):
+    with subprocess.Popen(["unshare", "-n", "sleep", "600"]) as process:
+        try:
+            while Path(f"/proc/{process.pid}/comm").read_text() != "sleep\n":
+                time.sleep(0.01)
+            inum = Path(f"/proc/{process.pid}/ns/net").stat().st_ino
+            running = start("top", "--json", "--interval", "0.5", "--by", "netns", "--netns", f"sleep[{process.pid}]")
+            running.end()
+            assert discover()[inum].label == f"sleep[{process.pid}]"
+        finally:
+            process.kill()

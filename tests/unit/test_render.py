@@ -3,15 +3,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from ctobserve.clock import Clock
 from ctobserve.counters import parse
 from ctobserve.events import FLAG_CONTESTED, FLAG_COUNTERS, FLAG_TEXT, TEXT_BYTES, DropReason, Kind, entries_of
 from ctobserve.filters import Filter
-from ctobserve.model import IPS_CONFIRMED, IPS_SEEN_REPLY
+from ctobserve.model import IPS_CONFIRMED, IPS_SEEN_REPLY, IPS_SRC_NAT, UNKNOWN_BUCKET
 from ctobserve.render.happenings import EVENTS, Chosen, Happenings
+from ctobserve.render.lines import EventLines, described, entry_lines, side
 from ctobserve.render.rows import entry_rows
-from ctobserve.render.text import entry_lines, event_line
 from tests.unit.samples import record, records
 
 CLOCK = Clock(monotonic_ns=1_000_000_000, wall_ns=1_700_000_000_000_000_000, jiffies=0xFFFFFF00, hz=250)
@@ -26,8 +27,16 @@ def rows(*made):
     return entry_rows(entries_of(records(*made)), CLOCK)
 
 
-def events(*made, chosen=EVENTS, only=None):
-    return Happenings(Chosen(chosen, only or Filter()), CLOCK, SYMBOLS).rows(records(*made), final=True)
+def told(*made, chosen=EVENTS, only=None):
+    return Happenings(Chosen(chosen, only or Filter()), CLOCK, SYMBOLS).of(records(*made), final=True)
+
+
+def events(*made, **more):
+    return told(*made, **more).rows(CLOCK)
+
+
+def lines(*made):
+    return EventLines().of(told(*made), CLOCK, NETNS)
 
 
 def test_an_entry_is_the_contract():
@@ -88,9 +97,9 @@ def test_reasons_of_departure():
 
 def test_a_victim_waits_for_the_tuple_it_made_room_for():
     stream = Happenings(Chosen(EVENTS, Filter()), CLOCK, SYMBOLS)
-    assert stream.rows(records(record(Kind.DESTROY, 1, caller=2, token=77), record(Kind.INSERT, 2))) == []
+    assert len(stream.of(records(record(Kind.DESTROY, 1, caller=2, token=77), record(Kind.INSERT, 2)))) == 0
     evictor = record(Kind.EVICTOR, 0, has_ct=0, token=77, dport=99)
-    first, second = stream.rows(records(evictor))
+    first, second = stream.of(records(evictor)).rows(CLOCK)
     assert (first["reason"], first["made_room_for"]["dport"], second["event"]) == ("early_drop", 99, "insert")
 
 
@@ -98,11 +107,12 @@ def test_age_traffic_and_process_of_an_entry_that_leaves():
     traffic = np.zeros(TEXT_BYTES, np.uint8)
     traffic[:32] = np.array([3, 300, 2, 200], "<u8").view(np.uint8)
     fields = {"caller": 1, "ts": 2_500_000_000, "pid": 4, "comm": b"conntrack", "flags": FLAG_COUNTERS, "extra": traffic}
-    row = events(record(Kind.INSERT, 1, ts=1_000_000_000), record(Kind.DESTROY, 1, **fields))[1]
+    made = record(Kind.INSERT, 1, ts=1_000_000_000), record(Kind.DESTROY, 1, **fields)
+    row = events(*made)[1]
     assert row["age_s"] == 1.5
     assert (row["packets"], row["bytes"]) == ({"original": 3, "reply": 2}, {"original": 300, "reply": 200})
     assert row["process"] == {"pid": 4, "comm": "conntrack"}
-    assert event_line(row, NETNS).endswith("age=1.5s packets=3/2 bytes=300/200 by conntrack[4]")
+    assert lines(*made)[1].endswith("age=1.5s packets=3/2 bytes=300/200 by conntrack[4]")
 
 
 def test_related_entries_name_their_master():
@@ -144,12 +154,12 @@ def test_filters():
 def test_lines():
     status, timeout = IPS_CONFIRMED | IPS_SEEN_REPLY, 0xFFFFFF00 + 500 - (1 << 32)
     made = record(Kind.WALK, 1, ts=1_000_000_000, proto=6, tcp_state=3, status=status, timeout=timeout, bucket=(5, 6))
-    line = list(entry_lines(rows(made), NETNS))[1]
+    line = list(entry_lines(entries_of(records(made)), CLOCK, NETNS))[1]
     assert line.split() == ["blue", "tcp", "2", "5/6", "-/-", "10.0.0.1:1000", ">", "10.0.0.2:53", "ESTABLISHED"]
     lost = record(Kind.DROP, 0, has_ct=0, reason=1, ts=1_000_000_000, src="fd00::1", dst="fd00::2")
-    assert "looked at" not in event_line(events(lost)[0], NETNS), "unknown where the buckets could not be read"
+    assert "looked at" not in lines(lost)[0], "unknown where the buckets could not be read"
     lost["looked"] = (0, 1, 0, 7)
-    line = event_line(events(lost)[0], NETNS)
+    line = lines(lost)[0]
     assert line.startswith(
         "22:13:20.000 drop    blue     udp   [fd00::1]:1000 > [fd00::2]:53 reason=table_full (looked at: 0 assured"
     )
@@ -160,3 +170,41 @@ def test_counters_of_proc():
     (cpu,) = parse(" ".join(columns) + "\n" + " ".join(f"{value:08x}" for value in columns.values()) + "\n")
     expected = {"entries": 3, "clash_resolve": 17, "found": 0, "invalid": 31, "chaintoolong": 2, "drop": 5, "error": 7}
     assert cpu == expected
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"src": "fd00::1", "dst": "fd00::2"},
+        {"proto": 1, "sport": 77, "dport": 0x0800},
+        {"proto": 253, "sport": 0, "dport": 0},
+        {"proto": 47, "sport": 5, "dport": 6},
+    ],
+)
+def test_a_tuple_reads_the_same_from_columns_and_from_json(fields):
+    made = record(Kind.WALK, 1, **fields)
+    (text,) = described(entries_of(records(made)), NETNS)
+    assert side(rows(made)[0]["original"]) in text
+    assert text.startswith("blue ") and text.endswith(" UNREPLIED")
+
+
+def test_nat_shows_the_reply_and_only_where_it_differs():
+    mirrored = record(Kind.WALK, 1, status=IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_SRC_NAT)
+    moved = record(Kind.WALK, 2, status=IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_SRC_NAT)
+    moved["dport1"] = 7777
+    assert described(entries_of(records(mirrored, moved)), {}) == [
+        "7 udp 10.0.0.1:1000 > 10.0.0.2:53 src_nat",
+        "7 udp 10.0.0.1:1000 > 10.0.0.2:53 reply 10.0.0.2:53 > 10.0.0.1:7777 src_nat",
+    ]
+
+
+def test_what_an_insert_and_what_a_refused_packet_say():
+    inserted = record(Kind.INSERT, 1, ts=1_000_000_000, bucket=(5, 6), chain=(1, 2))
+    (line,) = lines(inserted)
+    assert line == "22:13:20.000 insert  blue     udp   10.0.0.1:1000 > 10.0.0.2:53 UNREPLIED bucket=5/6 chain=1/2"
+    blind = record(Kind.INSERT, 1, ts=1_000_000_000, bucket=(5, UNKNOWN_BUCKET))
+    assert lines(blind)[0].endswith("UNREPLIED bucket=5/-")
+    confirm, drop = lines(record(Kind.DROP, 1, reason=DropReason.CLASH, ts=1_000_000_000, since=20))
+    assert confirm.endswith("verdict=drop UNREPLIED") and drop.endswith("10.0.0.2:53 reason=clash")
+    assert lines() == []
