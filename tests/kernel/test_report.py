@@ -65,6 +65,13 @@ def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothin
     assert machine() == before
 
 
+def test_a_loss_is_told_with_its_ports(observer):
+    with Stage() as stage:
+        play = SCENARIOS["snat_ports"].play(stage)
+        numbers = judged(observer, next(play), lambda: next(play))["snat_ports"].evidence
+    assert (numbers["dst"], numbers["dport"], numbers["packets"], numbers["connections"]) == ("10.1.0.2", 9, 5, 1)
+
+
 @pytest.fixture
 def stage() -> Iterator[Stage]:
     with Stage() as made:
