@@ -84,4 +84,4 @@ def wait_for(ready: Path, process: subprocess.Popen[str] | None = None) -> None:
 
 def _typed(line: str, output: str) -> Iterator[str]:
     yield f"# {line}"
-    yield from output.splitlines()
+    yield from (words.rstrip() for words in output.splitlines())

@@ -9,8 +9,8 @@ import pytest
 
 from tests.kernel.sessions import sessions, told
 
-# Each is there for another shape of output: a report, two hosts and NAT, a change of rules, a stream of events.
-SHOWN = ("table_full", "snat_ports", "stale_udp", "flush")
+# Each is there for another shape of output: a report, two hosts and NAT, a change of rules, a proof.
+SHOWN = ("table_full", "snat_ports", "stale_udp", "resize")
 
 
 def shape(text: str) -> list[str]:
