@@ -60,14 +60,13 @@ def send_past_errors(one: socket.socket) -> None:
 
 
 def answer(one: socket.socket) -> str:
-    """What waits for this socket."""
-    one.setblocking(False)
+    """What comes to this socket."""
     try:
         one.recv(9)
         return "its answer"
     except ConnectionRefusedError:
         return "connection refused"
-    except BlockingIOError:
+    except TimeoutError:
         return "no answer"
 
 
