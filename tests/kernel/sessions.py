@@ -21,7 +21,6 @@ def sessions() -> dict[str, str]:
 
 def told(name: str) -> str:
     """The session as it goes now."""
-    print(name, file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "ctobserve_lab", "guide", name]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
