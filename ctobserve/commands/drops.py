@@ -99,7 +99,7 @@ class _Shown:
     def __call__(self, told: Told) -> None:
         session = self._session
         if len(told) and not session.request.json:
-            out(self._lines.of(told, session.clock, session.labels_for(np.unique(told.entries["netns"]).tolist())))
+            out([self._lines.of(told, session.clock, session.labels_for(np.unique(told.entries["netns"]).tolist()))])
 
 
 def _read_quietly(session: Session, tally: Tally, show: Callable[[Told], None]) -> counters.Reading:

@@ -68,10 +68,12 @@ class _Shown:
         if self._left is not None:
             told = told.first(self._left)
             self._left -= len(told)
+        if not len(told):
+            return self._left == 0
         if session.request.json:
             out(map(line, told.rows(session.clock)))
         else:
-            out(self._lines.of(told, session.clock, session.labels_for(np.unique(told.entries["netns"]).tolist())))
+            out([self._lines.of(told, session.clock, session.labels_for(np.unique(told.entries["netns"]).tolist()))])
         return self._left == 0
 
     def packets(self) -> None:

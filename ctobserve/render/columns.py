@@ -1,10 +1,14 @@
-"""Entries as columns of text, for a million of them: each distinct address is formatted once, no dictionary per row."""
+"""Entries as columns of text, for a million of them: bytes in arrays, no Python value per row.
+
+A column is an array of byte strings of one width (UTF-8) in which NUL bytes stand for nothing, wherever they are: `joined` leaves
+them out. A part of a row is a column, or a text that is the same in every row.
+"""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,9 +16,108 @@ import numpy.typing as npt
 
 from ctobserve.model import Entries
 
-Texts = npt.NDArray[np.object_]
+Texts = npt.NDArray[np.bytes_]
+Part = Texts | str
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.integer[Any]]
+Bytes = npt.NDArray[np.uint8]
+
+
+def column(rows: Sequence[str]) -> Texts:
+    """Of as many texts."""
+    return np.array([text.encode(errors="replace") for text in rows], np.bytes_) if len(rows) else np.empty(0, "S1")
+
+
+def written(values: Numbers, write: Callable[[int], str]) -> Texts:
+    """Each value as text, each distinct one written once."""
+    if len(values) and (values == values[0]).all():
+        return np.full(len(values), write(int(values[0])).encode(errors="replace"))
+    kinds, of = np.unique(values, return_inverse=True)
+    return column([write(kind) for kind in kinds.tolist()])[of]
+
+
+def named(values: Numbers, names: Sequence[str], form: str = "%s") -> Texts:
+    """Each value of 8 bits by its name; numbers without one stay numbers."""
+    return column([form % name for name in (*names, *map(str, range(len(names), 256)))])[values]
+
+
+def texts(values: Numbers, form: str = "%d") -> Texts:
+    """Each value, which is not negative, by a %-form of one number."""
+    before, decimal, after = form.partition("%d")
+    if not decimal:
+        return written(values, lambda value: form % value)
+    number = _of_16_bits()[values] if values.dtype.itemsize <= 2 else _digits(values)
+    return glued(before, number, after) if before or after else number
+
+
+@cache
+def _of_16_bits() -> Texts:
+    return _digits(np.arange(1 << 16, dtype=np.uint32))
+
+
+def _digits(values: Numbers) -> Texts:
+    """Decimal, without a Python integer in between."""
+    rest: Numbers = values.astype(np.uint32 if values.dtype.itemsize <= 4 else np.uint64)
+    ten, zero = rest.dtype.type(10), rest.dtype.type(ord("0"))
+    width = len(str(int(rest.max(initial=0))))
+    digits = np.zeros((len(rest), width), np.uint8)
+    digits[:, -1] = ord("0")
+    for place in range(width - 1, -1, -1):
+        higher = rest // ten
+        digits[:, place] = np.where(rest != 0, rest - higher * ten + zero, digits[:, place])
+        rest = higher
+    return _texts(digits)
+
+
+def _bytes(text: Texts) -> Bytes:
+    return np.ascontiguousarray(text).view(np.uint8).reshape(len(text), text.dtype.itemsize)
+
+
+def _texts(rows: Bytes) -> Texts:
+    found: Texts = np.ascontiguousarray(rows).view(f"S{rows.shape[1]}")[:, 0]
+    return found
+
+
+def glued(*parts: Part) -> Texts:
+    """Side by side; at least one part is a column."""
+    ready = [np.frombuffer(part.encode(), np.uint8) if isinstance(part, str) else _bytes(part) for part in parts]
+    rows = np.empty((next(len(part) for part in ready if part.ndim == 2), sum(part.shape[-1] for part in ready)), np.uint8)
+    at = 0
+    for part in ready:
+        rows[:, at : at + part.shape[-1]] = part
+        at += part.shape[-1]
+    return _texts(rows)
+
+
+def where(mask: Mask, part: Part) -> Texts:
+    """The part where the mask holds, elsewhere nothing."""
+    if isinstance(part, str):
+        return column(["", part])[mask.view(np.uint8)]
+    return part if mask.all() else _texts(_bytes(part) * mask[:, None])
+
+
+def placed(mask: Mask, some: Texts) -> Texts:
+    """A column for those rows alone where the mask holds; elsewhere nothing."""
+    if mask.all():
+        return some
+    rows = np.zeros((len(mask), some.dtype.itemsize), np.uint8)
+    rows[mask] = _bytes(some)
+    return _texts(rows)
+
+
+def aligned(text: Texts, width: int, right: bool = False) -> Texts:
+    """With blanks up to this many characters."""
+    rows = _bytes(text)
+    long = ((rows != 0) & (rows & 0xC0 != 0x80)).sum(1)
+    blanks = column([" " * count for count in range(width + 1)])[np.maximum(width - long, 0)]
+    return glued(blanks, text) if right else glued(text, blanks)
+
+
+def joined(parts: Sequence[Part], between: str = "") -> str:
+    """Rows as lines, the last without its line end."""
+    apart = [piece for part in parts for piece in (part, between)][:-1]
+    rows = _bytes(glued(*apart, "\n")).ravel()
+    return bytes(rows[rows != 0]).decode()[:-1]
 
 
 def _short6(packed: bytes) -> str:
@@ -35,62 +138,23 @@ class Addresses:
 
     def __init__(self, full: bool = False) -> None:
         self._forms: dict[int, Callable[[Any], str]] = {4: _short4, 16: _full6 if full else _short6}
-        self._known: dict[tuple[int, str], dict[Any, str]] = {}
+        self._known: dict[int, dict[Any, str]] = {4: {}, 16: {}}
 
-    def column(self, entries: Entries, at: int, form: str = "%s") -> Texts:
+    def column(self, entries: Entries, at: int) -> Texts:
         """Of one of the four places: src, dst of original, src, dst of reply."""
         six = entries["l3num"] != socket.AF_INET
-        column = np.empty(len(entries), np.object_)
-        for mask, size in ((~six, 4), (six, 16)):
-            if mask.any():
-                packed = np.ascontiguousarray(entries["addr"][mask, at, :size])
-                column[mask] = self._family(packed, form)
-        return column
+        families = [
+            placed(mask, self._family(np.ascontiguousarray(entries["addr"][mask, at, :size])))
+            for mask, size in ((~six, 4), (six, 16))
+            if mask.any()
+        ]
+        return families[0] if len(families) == 1 else glued(*families) if families else column([])
 
-    def _family(self, packed: npt.NDArray[np.uint8], form: str) -> Texts:
+    def _family(self, packed: Bytes) -> Texts:
         size = packed.shape[1]
         kinds, of = np.unique(packed.view("<u4" if size == 4 else "V16")[:, 0], return_inverse=True)
-        known = self._known.setdefault((size, form), {})
-        names = kinds.tolist()
+        known, names = self._known[size], kinds.tolist()
         for one in names:
             if one not in known:
-                known[one] = form % self._forms[size](one)
-        column: Texts = np.array([known[one] for one in names], np.object_)[of]
-        return column
-
-
-@lru_cache(maxsize=32)
-def _of_16_bits(form: str) -> Texts:
-    return np.array([form % value for value in range(1 << 16)], np.object_)
-
-
-def texts(values: Numbers, form: str = "%d") -> Texts:
-    """Each value by a %-form; each distinct one is written once."""
-    if values.dtype.itemsize <= 2:
-        short: Texts = _of_16_bits(form)[values]
-        return short
-    kinds, of = np.unique(values, return_inverse=True)
-    column: Texts = np.array([form % value for value in kinds.tolist()], np.object_)
-    return column[of]
-
-
-def named(values: Numbers, names: Sequence[str], form: str = "%s") -> Texts:
-    """Each value by its name; numbers without one stay numbers."""
-    table = np.array([form % name for name in (*names, *map(str, range(len(names), 256)))], np.object_)
-    column: Texts = table[values]
-    return column
-
-
-def same(text: str, length: int) -> Texts:
-    """One text in every row."""
-    return np.full(length, text, np.object_)
-
-
-def where(mask: Mask, column: Texts, otherwise: str = "") -> Texts:
-    """The column where the mask holds."""
-    return column if mask.all() else np.where(mask, column, otherwise)
-
-
-def joined(columns: Sequence[Texts], between: str = "") -> str:
-    """Rows as lines, the last without its line end."""
-    return "\n".join([between.join(row) for row in zip(*(column.tolist() for column in columns), strict=True)])
+                known[one] = self._forms[size](one)
+        return column([known[one] for one in names])[of]

@@ -20,7 +20,7 @@ from ctobserve.model import (
     Entries,
     status_names,
 )
-from ctobserve.render.columns import Addresses, Mask, Numbers, Texts, joined, named, same, texts, where
+from ctobserve.render.columns import Addresses, Mask, Numbers, Part, joined, named, texts, where, written
 
 BATCH = 1 << 16
 SIDE = ("src", "dst", "sport", "dport", "type", "code", "id", "srckey", "dstkey")
@@ -46,11 +46,8 @@ def csv_lines(entries: Entries, masters: Entries, clock: Clock) -> Iterator[str]
         yield joined([*_columns(part, clock, addresses), *_of_masters(part, masters, addresses)], ",")
 
 
-def _columns(entries: Entries, clock: Clock, addresses: Addresses) -> list[Texts]:
+def _columns(entries: Entries, clock: Clock, addresses: Addresses) -> list[Part]:
     proto = [PROTOCOLS.get(number, "unknown") for number in range(256)]
-    # The bits that have names: every combination met is written once.
-    kinds, of = np.unique(entries["status"], return_inverse=True)
-    status = np.array([" ".join(status_names(kind)) for kind in kinds.tolist()], np.object_)
     families = [L3.get(number, str(number)) for number in range(256)]
     return [
         where(entries["netns"] != 0, texts(entries["netns"])),
@@ -59,7 +56,7 @@ def _columns(entries: Entries, clock: Clock, addresses: Addresses) -> list[Texts
         *(texts(entries[name]) for name in ("protonum", "zone", "mark")),
         *_side(entries, 0, addresses),
         *_side(entries, 1, addresses),
-        status[of],
+        written(entries["status"], lambda status: " ".join(status_names(status))),
         texts(clock.remaining_s(entries["timeout"], entries["seen_ns"])),
         where(entries["protonum"] == TCP, named(entries["tcp_state"], TCP_STATES)),
         *(_unless(entries["bucket"][:, at], UNKNOWN_BUCKET) for at in (0, 1)),
@@ -67,7 +64,7 @@ def _columns(entries: Entries, clock: Clock, addresses: Addresses) -> list[Texts
     ]
 
 
-def _side(entries: Entries, direction: int, addresses: Addresses) -> list[Texts]:
+def _side(entries: Entries, direction: int, addresses: Addresses) -> list[Part]:
     one, other = entries["port"][:, 2 * direction], entries["port"][:, 2 * direction + 1]
     ports = np.isin(entries["protonum"], list(WITH_PORTS))
     icmp = np.isin(entries["protonum"], list(WITH_ICMP))
@@ -81,18 +78,17 @@ def _side(entries: Entries, direction: int, addresses: Addresses) -> list[Texts]
     ]
 
 
-def _of_masters(entries: Entries, masters: Entries, addresses: Addresses) -> list[Texts]:
-    blank = same("", len(entries))
+def _of_masters(entries: Entries, masters: Entries, addresses: Addresses) -> list[Part]:
     if not len(masters):
-        return [blank] * len(SIDE)
+        return [""] * len(SIDE)
     at = np.minimum(np.searchsorted(masters["ct"], entries["master"]), len(masters) - 1)
     known = (masters["ct"][at] == entries["master"]) & (entries["master"] != 0)
     return [where(known, column) for column in _side(masters[at], 0, addresses)]
 
 
-def _some(mask: Mask, values: Numbers) -> Texts:
-    return where(mask, texts(values)) if mask.any() else same("", len(values))
+def _some(mask: Mask, values: Numbers) -> Part:
+    return where(mask, texts(values)) if mask.any() else ""
 
 
-def _unless(values: Numbers, unknown: int) -> Texts:
+def _unless(values: Numbers, unknown: int) -> Part:
     return where(values != unknown, texts(values))

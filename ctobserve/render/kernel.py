@@ -27,7 +27,7 @@ from ctobserve.model import (
     WITH_PORTS,
     Entries,
 )
-from ctobserve.render.columns import Addresses, Mask, Numbers, Texts, joined, named, same, texts, where
+from ctobserve.render.columns import Addresses, Mask, Numbers, Part, Texts, column, glued, joined, named, texts, where, written
 
 BATCH = 1 << 16
 ZONE_ORIG, ZONE_REPLY, ZONE_BOTH = 1, 2, 3
@@ -58,24 +58,28 @@ def kernel_lines(entries: Entries, details: Details, clock: Clock, kernel: Kerne
         yield joined(_columns(entries[rows], details[rows], clock, kernel, addresses))
 
 
-def _columns(entries: Entries, details: Details, clock: Clock, kernel: Kernel, addresses: Addresses) -> list[Texts]:
+def _columns(entries: Entries, details: Details, clock: Clock, kernel: Kernel, addresses: Addresses) -> list[Part]:
     status, zone_dir = entries["status"], entries["zone_dir"]
     tracker = np.where(np.isin(entries["protonum"], list(kernel.trackers)), entries["protonum"], 255)
     online = status & IPS_OFFLOAD == 0
     left = clock.remaining_s(entries["timeout"], entries["seen_ns"])
-    columns = [_head(entries, tracker), where(online, texts(left, "%d ")), *_state(entries, details, tracker, online, clock.hz)]
+    columns: list[Part] = [
+        _head(entries, tracker),
+        where(online, texts(left, "%d ")),
+        *_state(entries, details, tracker, online, clock.hz),
+    ]
     for direction, of_zone in ((0, (ZONE_ORIG, "zone-orig=%d ")), (1, (ZONE_REPLY, "zone-reply=%d "))):
         columns += _tuple(entries, tracker, direction, addresses)
         columns += _optional(zone_dir == of_zone[0], texts(entries["zone"], of_zone[1]))
         columns += _optional(details["has_counters"], texts(details["packets"][:, direction], "packets=%d "))
         columns += _optional(details["has_counters"], texts(details["bytes"][:, direction], "bytes=%d "))
         if direction == 0:
-            columns += _optional(status & IPS_SEEN_REPLY == 0, same("[UNREPLIED] ", len(entries)))
+            columns += _optional(status & IPS_SEEN_REPLY == 0, "[UNREPLIED] ")
     columns.append(_mood(entries))
     columns.append(texts(entries["mark"], "mark=%d "))
     contexts = {number: f"secctx={name} " for number, name in kernel.contexts.items()}
     if contexts:
-        columns.append(np.array([contexts.get(number, "") for number in details["secmark"].tolist()], np.object_))
+        columns.append(written(details["secmark"], lambda number: contexts.get(number, "")))
     columns += _optional(zone_dir == ZONE_BOTH, texts(entries["zone"], "zone=%d "))
     age = np.maximum(clock.wall_ns - details["start_ns"].astype(np.int64), 0) // NS_PER_S
     columns += _optional(details["has_start"], texts(age, "delta-time=%d "))
@@ -83,23 +87,22 @@ def _columns(entries: Entries, details: Details, clock: Clock, kernel: Kernel, a
     return columns
 
 
-def _optional(mask: Mask, column: Texts) -> list[Texts]:
-    return [where(mask, column)] if mask.any() else []
+def _optional(mask: Mask, part: Part) -> list[Part]:
+    return [where(mask, part)] if mask.any() else []
 
 
 def _head(entries: Entries, tracker: Numbers) -> Texts:
     """Both protocols with name and number."""
     both = entries["l3num"].astype(np.uint32) << 16 | tracker.astype(np.uint32) << 8 | entries["protonum"]
-    kinds, of = np.unique(both, return_inverse=True)
-    heads = [
-        f"{L3.get(kind >> 16, 'unknown'):<8} {kind >> 16} {PROTOCOLS.get(kind >> 8 & 255, 'unknown'):<8} {kind & 255} "
-        for kind in kinds.tolist()
-    ]
-    column: Texts = np.array(heads, np.object_)[of]
-    return column
+    return written(
+        both,
+        lambda kind: (
+            f"{L3.get(kind >> 16, 'unknown'):<8} {kind >> 16} {PROTOCOLS.get(kind >> 8 & 255, 'unknown'):<8} {kind & 255} "
+        ),
+    )
 
 
-def _state(entries: Entries, details: Details, tracker: Numbers, online: Mask, hz: int) -> list[Texts]:
+def _state(entries: Entries, details: Details, tracker: Numbers, online: Mask, hz: int) -> list[Part]:
     """What the trackers print of their own (print_conntrack)."""
     columns = _optional((tracker == TCP) & online, named(entries["tcp_state"], TCP_STATES, "%s "))
     columns += _optional(tracker == SCTP, named(details["state"], SCTP_STATES, "%s "))
@@ -108,13 +111,13 @@ def _state(entries: Entries, details: Details, tracker: Numbers, online: Mask, h
     return columns + _optional(tracker == GRE, texts(details["gre_stream_timeout"] // hz, "stream_timeout=%d "))
 
 
-def _tuple(entries: Entries, tracker: Numbers, direction: int, addresses: Addresses) -> list[Texts]:
+def _tuple(entries: Entries, tracker: Numbers, direction: int, addresses: Addresses) -> list[Part]:
     """One direction (print_tuple)."""
     addressed = np.isin(entries["l3num"], list(L3))
     one, other = entries["port"][:, 2 * direction], entries["port"][:, 2 * direction + 1]
-    columns = [
-        where(addressed, addresses.column(entries, 2 * direction, "src=%s ")),
-        where(addressed, addresses.column(entries, 2 * direction + 1, "dst=%s ")),
+    columns: list[Part] = [
+        where(addressed, glued(before, addresses.column(entries, 2 * direction + at), " "))
+        for at, before in enumerate(("src=", "dst="))
     ]
     ports = np.isin(tracker, list(WITH_PORTS))
     if ports.any():
@@ -133,6 +136,6 @@ def _mood(entries: Entries) -> Texts:
     """At most one word: where its packets go, or else that early drop spares it."""
     status = entries["status"]
     hard, soft, assured = (status & bit != 0 for bit in (IPS_HW_OFFLOAD, IPS_OFFLOAD, IPS_ASSURED))
-    words = np.array(["", "[ASSURED] ", "[OFFLOAD] ", "[HW_OFFLOAD] "], np.object_)
-    column: Texts = words[np.where(hard, 3, np.where(soft, 2, np.where(assured, 1, 0)))]
-    return column
+    words = column(["", "[ASSURED] ", "[OFFLOAD] ", "[HW_OFFLOAD] "])
+    mood: Texts = words[np.where(hard, 3, np.where(soft, 2, np.where(assured, 1, 0)))]
+    return mood

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,21 @@ from ctobserve.model import (
     protocol_name,
     tcp_state_name,
 )
-from ctobserve.render.columns import Addresses, Mask, Numbers, Texts
+from ctobserve.render.columns import (
+    Addresses,
+    Mask,
+    Numbers,
+    Part,
+    Texts,
+    aligned,
+    column,
+    glued,
+    joined,
+    placed,
+    texts,
+    where,
+    written,
+)
 from ctobserve.render.happenings import INSERTED, Told
 from ctobserve.render.rows import Row
 
@@ -39,34 +53,31 @@ Labels = Mapping[int, str]
 
 
 def entry_lines(entries: Entries, clock: Clock, labels: Labels) -> Iterator[str]:
-    """A heading, then one line per entry; the reply tuple only where it is not the mirror of the original."""
+    """A heading, then lines, many at a time; the reply tuple only where it is not the mirror of the original."""
     width = max([5, *(len(_label(inum, labels)) for inum in np.unique(entries["netns"]).tolist())])
     yield f"{'NETNS':<{width}} {'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}  TUPLE, STATE"
     addresses = Addresses()
     for start in range(0, len(entries), BATCH):
         part = entries[start : start + BATCH]
-        columns = zip(
-            _netns(part, labels).tolist(),
-            _protocol(part).tolist(),
-            _left(part, clock),
-            _pairs(part["bucket"], UNKNOWN_BUCKET),
-            _pairs(part["chain"], UNKNOWN_CHAIN),
-            _tuples(part, 0, addresses).tolist(),
-            _nat(part, addresses).tolist(),
-            _flags(part).tolist(),
-            strict=True,
+        columns = (
+            aligned(_netns(part, labels), width),
+            aligned(_protocol(part), 6),
+            aligned(_left(part, clock), 6, right=True),
+            aligned(_pair(part["bucket"], UNKNOWN_BUCKET), 13, right=True),
+            aligned(_pair(part["chain"], UNKNOWN_CHAIN), 7, right=True),
+            glued(" ", *_tuples(part, 0, addresses), *_nat(part, addresses)),
+            _flags(part),
         )
-        for netns, proto, left, buckets, chains, original, reply, flags in columns:
-            yield f"{netns:<{width}} {proto:<6} {left:>6} {buckets:>13} {chains:>7}  {original}{reply} {flags}"
+        yield joined(columns, " ")
 
 
 def described(entries: Entries, labels: Labels) -> list[str]:
     """Each entry in short: namespace, protocol, tuple, state."""
+    if not len(entries):
+        return []
     addresses = Addresses()
-    columns = (_netns(entries, labels), _protocol(entries), _tuples(entries, 0, addresses))
-    tails = zip(_nat(entries, addresses).tolist(), _flags(entries).tolist(), strict=True)
-    heads = zip(*(column.tolist() for column in columns), strict=True)
-    return [" ".join(head) + f"{reply} {flags}" for head, (reply, flags) in zip(heads, tails, strict=True)]
+    where_from = glued(*_tuples(entries, 0, addresses), *_nat(entries, addresses))
+    return joined((_netns(entries, labels), _protocol(entries), where_from, _flags(entries)), " ").split("\n")
 
 
 class EventLines:
@@ -75,30 +86,29 @@ class EventLines:
     def __init__(self) -> None:
         self._addresses = Addresses()
 
-    def of(self, told: Told, clock: Clock, labels: Labels) -> list[str]:
-        """In order, without line ends."""
-        entries = told.entries
-        columns = zip(
-            _times(entries["seen_ns"], clock).tolist(),
-            told.facts,
-            _netns(entries, labels).tolist(),
-            _protocol(entries).tolist(),
-            _tuples(entries, 0, self._addresses).tolist(),
-            _nat(entries, self._addresses).tolist(),
-            _flags(entries).tolist(),
-            _known(entries["bucket"], UNKNOWN_BUCKET, " bucket="),
-            _known(entries["chain"], UNKNOWN_CHAIN, " chain="),
-            strict=True,
-        )
-        lines = []
-        for ts, facts, netns, proto, original, reply, flags, bucket, chain in columns:
-            if facts is INSERTED:
-                lines.append(f"{ts} insert  {netns:<8} {proto:<5} {original}{reply} {flags}{bucket}{chain}")
-            else:
-                state = f" {flags}" if flags and facts["event"] != "drop" else ""
-                middle, end = f"{_middle(facts)}{state}", _end(facts)
-                lines.append(f"{ts} {facts['event']:<7} {netns:<8} {proto:<5} {original}{reply}{middle}{bucket}{chain}{end}")
-        return lines
+    def of(self, told: Told, clock: Clock, labels: Labels) -> str:
+        """All in order, the last without its line end; there must be one."""
+        entries, facts = told.entries, told.facts
+        plain = all(fact is INSERTED for fact in facts)
+        stated = entries["has_ct"] == 1
+        if not plain:
+            stated &= np.array([fact["event"] != "drop" for fact in facts])
+        columns: list[Part] = [
+            _times(entries["seen_ns"], clock),
+            " insert  " if plain else column([f" {fact['event']:<7} " for fact in facts]),
+            aligned(_netns(entries, labels), 8),
+            " ",
+            aligned(_protocol(entries), 5),
+            " ",
+            *_tuples(entries, 0, self._addresses),
+            *_nat(entries, self._addresses),
+            "" if plain else column([_middle(fact) for fact in facts]),
+            where(stated, glued(" ", _flags(entries))),
+            *_known(entries["bucket"], UNKNOWN_BUCKET, " bucket="),
+            *_known(entries["chain"], UNKNOWN_CHAIN, " chain="),
+            "" if plain else column([_end(fact) for fact in facts]),
+        ]
+        return joined(columns)
 
 
 def _middle(facts: Row) -> str:
@@ -134,42 +144,43 @@ def side(tuple_: Mapping[str, Any]) -> str:
     return f"{src}:{tuple_['sport']} > {dst}:{tuple_['dport']}"
 
 
-def _tuples(entries: Entries, direction: int, addresses: Addresses) -> Texts:
-    """One direction as `side` writes it."""
+def _tuples(entries: Entries, direction: int, addresses: Addresses) -> list[Texts]:
+    """One direction as `side` writes it: a column for each way to write it, of which each row has one."""
     src, dst = (addresses.column(entries, 2 * direction + at) for at in (0, 1))
-    one, other = (entries["port"][:, 2 * direction + at] for at in (0, 1))
+    one, other = (texts(entries["port"][:, 2 * direction + at]) for at in (0, 1))
     ports, icmp = (np.isin(entries["protonum"], list(protocols)) for protocols in (WITH_PORTS, WITH_ICMP))
     six = entries["l3num"] == socket.AF_INET6
-    column = np.empty(len(entries), np.object_)
-    for mask, form, values in (
-        (ports & ~six, "%s:%d > %s:%d", (src, one, dst, other)),
-        (ports & six, "[%s]:%d > [%s]:%d", (src, one, dst, other)),
-        (icmp, "%s > %s type %d id %d", (src, dst, other >> 8, one)),
-        (~(ports | icmp), "%s > %s", (src, dst)),
-    ):
-        if mask.any():
-            column[mask] = [form % row for row in zip(*(value[mask].tolist() for value in values), strict=True)]
-    return column
+    ways: tuple[tuple[Mask, tuple[Part, ...]], ...] = (
+        (ports & ~six, (src, ":", one, " > ", dst, ":", other)),
+        (ports & six, ("[", src, "]:", one, " > [", dst, "]:", other)),
+        (icmp, (src, " > ", dst, " type ", texts(entries["port"][:, 2 * direction + 1] >> 8), " id ", one)),
+        (~(ports | icmp), (src, " > ", dst)),
+    )
+    return [
+        placed(mask, glued(*(part if isinstance(part, str) else part[mask] for part in parts)))
+        for mask, parts in ways
+        if mask.any()
+    ]
 
 
-def _nat(entries: Entries, addresses: Addresses) -> Texts:
+def _nat(entries: Entries, addresses: Addresses) -> list[Texts]:
     """The reply tuple, where NAT made it another than the reverse of the original."""
-    column = np.full(len(entries), "", np.object_)
     changed: Mask = (entries["has_ct"] == 1) & (entries["status"] & (IPS_SRC_NAT | IPS_DST_NAT) != 0)
     if changed.any():
         addr, port = entries["addr"], entries["port"]
         moved = (addr[:, 0] != addr[:, 3]).any(1) | (addr[:, 1] != addr[:, 2]).any(1)
         other = (port[:, 0] != port[:, 3]) | (port[:, 1] != port[:, 2])
         changed &= moved | other & np.isin(entries["protonum"], list(WITH_PORTS))
-        column[changed] = [f" reply {text}" for text in _tuples(entries[changed], 1, addresses).tolist()]
-    return column
+    if not changed.any():
+        return []
+    return [placed(changed, glued(" reply ", *_tuples(entries[changed], 1, addresses)))]
 
 
 def _flags(entries: Entries) -> Texts:
     """TCP state and the status an operator asks for first; empty where only the tuple is known."""
     whole = entries["has_ct"] == 1
     both = whole.astype(np.uint64) << 40 | entries["protonum"].astype(np.uint64) << 32
-    return _written(both | entries["tcp_state"].astype(np.uint64) << 24 | entries["status"] & SHOWN, _flag_words)
+    return written(both | entries["tcp_state"].astype(np.uint64) << 24 | entries["status"] & SHOWN, _flag_words)
 
 
 def _flag_words(key: int) -> str:
@@ -183,18 +194,8 @@ def _flag_words(key: int) -> str:
     return ",".join(filter(None, words)) or "-"
 
 
-def _written(values: Numbers, write: Any) -> Texts:
-    """Each value as text, each distinct one written once."""
-    first = values[:1]
-    if (values == first).all():
-        return np.full(len(values), write(int(first[0])) if len(first) else "", np.object_)
-    kinds, of = np.unique(values, return_inverse=True)
-    column: Texts = np.array([write(kind) for kind in kinds.tolist()], np.object_)[of]
-    return column
-
-
 def _netns(entries: Entries, labels: Labels) -> Texts:
-    return _written(entries["netns"], lambda inum: _label(inum, labels))
+    return written(entries["netns"], lambda inum: _label(inum, labels))
 
 
 def _label(inum: int, labels: Labels) -> str:
@@ -202,34 +203,35 @@ def _label(inum: int, labels: Labels) -> str:
 
 
 def _protocol(entries: Entries) -> Texts:
-    return _written(entries["protonum"], protocol_name)
+    return written(entries["protonum"], protocol_name)
 
 
 def _times(seen_ns: Numbers, clock: Clock) -> Texts:
     """Time of day, UTC, to the millisecond."""
     wall_ms = (seen_ns.astype(np.int64) + (clock.wall_ns - clock.monotonic_ns)) // 1_000_000
-    return _written(wall_ms, lambda ms: clock.iso(ms * 1_000_000 - clock.wall_ns + clock.monotonic_ns)[11:23])
+    return written(wall_ms, lambda ms: clock.iso(ms * 1_000_000 - clock.wall_ns + clock.monotonic_ns)[11:23])
 
 
-def _left(entries: Entries, clock: Clock) -> list[str]:
+def _left(entries: Entries, clock: Clock) -> Texts:
     """Seconds until they expire; of an unconfirmed one those it will be given."""
     status = entries["status"]
     seconds = np.where(
         status & IPS_CONFIRMED != 0, clock.remaining_s(entries["timeout"], entries["seen_ns"]), entries["timeout"] // clock.hz
     )
-    known = (entries["has_ct"] == 1) & (status & IPS_OFFLOAD == 0)
-    return [str(left) if sure else "-" for left, sure in zip(seconds.tolist(), known.tolist(), strict=True)]
+    return _unless((entries["has_ct"] == 1) & (status & IPS_OFFLOAD == 0), seconds)
 
 
-def _pairs(values: Numbers, unknown: int) -> list[str]:
-    rows: Iterable[list[Any]] = values.tolist()
-    if (values == unknown).any():
-        rows = [["-" if value == unknown else value for value in row] for row in rows]
-    return [f"{original}/{reply}" for original, reply in rows]
+def _unless(known: Mask, values: Numbers) -> Texts:
+    return texts(values) if known.all() else glued(where(known, texts(np.where(known, values, 0))), where(~known, "-"))
 
 
-def _known(values: Numbers, unknown: int, prefix: str) -> list[str]:
+def _pair(values: Numbers, unknown: int) -> Texts:
+    """Original and reply."""
+    original, reply = (_unless(values[:, at] != unknown, values[:, at]) for at in (0, 1))
+    return glued(original, "/", reply)
+
+
+def _known(values: Numbers, unknown: int, name: str) -> list[Part]:
     """Pairs of which at least one side is known, others nothing."""
-    blank = f"{prefix}-/-"
-    texts = [prefix + pair for pair in _pairs(values, unknown)]
-    return ["" if text == blank else text for text in texts] if (values == unknown).any() else texts
+    known = (values != unknown).any(1)
+    return [where(known, glued(name, _pair(values, unknown)))] if known.any() else []
