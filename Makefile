@@ -6,16 +6,29 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.setup-done
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
-.PHONY: help setup run test lint unit kernel-test bench format clean
+.PHONY: help setup tool lab lab-doc run test lint unit kernel-test bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: $(STAMP) ## install Debian packages and make .venv/bin/ctobserve
 $(STAMP): packages.apt pyproject.toml
-	tests/vm/apt-install
+	tests/vm/apt-install tool host
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
 	$(PYTHON) -m pip install --quiet --editable '.[dev,lab]'
 	touch $(STAMP)
+
+tool: ## only what ctobserve and ctobserve-lab need to run, from Debian alone: .venv/bin/ctobserve (VENV=DIR: elsewhere)
+	tests/vm/apt-install tool
+	/usr/bin/python3 -m venv --system-site-packages $(VENV)
+	$(PYTHON) -m pip install --quiet --no-build-isolation --no-index --force-reinstall --no-deps .
+
+lab: setup ## a shell in a VM with everything in place: ctobserve-lab list
+	$(PYTHON) tests/vm/lab.py --shell
+
+lab-doc: setup ## make the sessions in docs/lab.md anew, in the VM
+	mkdir -p .lab
+	$(PYTHON) tests/vm/lab.py --timeout 1800 -- env PYTHONPATH=$(CURDIR) $(CURDIR)/$(PYTHON) -m tests.kernel.sessions > .lab/lab.md
+	cat .lab/lab.md > docs/lab.md
 
 run: setup ## report on a real kernel: its table, bucket distribution and drops
 	$(PYTHON) tests/vm/demo.py
@@ -34,7 +47,7 @@ unit: setup ## tests that need no root and no kernel
 IN_GUEST := env CTOBSERVE_KERNEL_TESTS=1 PYTHONPATH=$(CURDIR)
 PYTEST := -m pytest -p no:cacheprovider
 # What does not depend on the kernel's version is tested on one.
-ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py size.py)
+ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py size.py lab_doc.py)
 
 kernel-test: setup ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm

@@ -8,7 +8,7 @@ import socket
 
 import numpy as np
 
-from tests.kernel.world import Space
+from ctobserve_lab.world import Space
 
 BATCH = 1024
 PORTS = 50_000

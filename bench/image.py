@@ -18,7 +18,7 @@ from ctobserve.hooks import Purpose
 from ctobserve.layout import Layout
 from ctobserve.observer import Observer, Options
 from ctobserve.ring import HEADER_BYTES, PAGE
-from tests.kernel.world import Net
+from ctobserve_lab.world import Net
 
 RING_BYTES = 32 << 20
 

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from bench.flood import Flood
 from bench.instructions import Meter, wait_quiet
 from bench.observers import Observer, Running, observers
-from tests.kernel.world import Net, Space
+from ctobserve_lab.world import Net, Space
 
 
 @dataclass(frozen=True)

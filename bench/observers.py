@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kernel.world import CTOBSERVE, Space
+from ctobserve_lab.world import Space
+from tests.kernel.tool import CTOBSERVE
 
 READY_S = 100_000  # of the guest's clock, which runs ahead while it waits for the host
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,7 +22,7 @@ from bench.instructions import of_child, wait_quiet
 from ctobserve import netlink
 from ctobserve.hooks import Purpose
 from ctobserve.observer import Observer, Options
-from tests.kernel.world import Net, Space
+from ctobserve_lab.world import Net, Space
 
 FEW = 500  # for pyroute2, which takes half a million instructions for each
 CHUNK = 1 << 20

@@ -13,7 +13,7 @@ from ctobserve import counters, kernel, netns, ruleset
 from ctobserve.clock import NS_PER_S
 from ctobserve.departures import Departures
 from ctobserve.errors import CtobserveError
-from ctobserve.events import FLAG_TEXT, TEXT_BYTES, DropReason, Kind, Records, entries_of
+from ctobserve.events import FLAG_TEXT, TEXT_BYTES, DropReason, Kind, Records, entries_of, join
 from ctobserve.evidence import RESOLVED, Evidence, Losses, Space
 from ctobserve.filters import Filter
 from ctobserve.model import TCP
@@ -108,7 +108,7 @@ class Collector:
         )
 
     def _losses(self) -> Losses:
-        rows = np.concatenate([self._none, *self._rows])
+        rows = join([self._none, *self._rows])
         entries = entries_of(rows)
         spoken = (rows["flags"] & FLAG_TEXT) != 0
         text = np.ascontiguousarray(rows["extra"]).view(f"S{TEXT_BYTES}")[:, 0]

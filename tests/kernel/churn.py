@@ -6,7 +6,8 @@ import random
 import socket
 from pathlib import Path
 
-from tests.kernel.world import Net, Space, open_tcp, run, send_udp
+from ctobserve_lab.traffic import open_tcp, send_udp
+from ctobserve_lab.world import Net, Space, run
 
 BUCKETS = Path("/proc/sys/net/netfilter/nf_conntrack_buckets")
 MARKING = """table inet marks { chain out {

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.world import CTOBSERVE, Net, bpf_program_ids, run
+from ctobserve_lab.world import Net, run
+from tests.kernel.tool import CTOBSERVE, bpf_program_ids
 
 VARIABLE = "CTOBSERVE_KERNEL_TESTS"
 READY_S = 180

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.world import CTOBSERVE, bpf_program_ids, run, send_udp
+from ctobserve_lab.traffic import send_udp
+from ctobserve_lab.world import run
+from tests.kernel.tool import CTOBSERVE, bpf_program_ids
 
 
 def refused(*command: str) -> tuple[int, str]:

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tests.kernel.world import open_tcp, run, send_udp
+from ctobserve_lab.traffic import open_tcp, send_udp
+from ctobserve_lab.world import run
 
 SYNS = 13
 

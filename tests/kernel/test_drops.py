@@ -13,7 +13,7 @@ import pytest
 from ctobserve.hooks import Purpose
 from ctobserve.model import IPS_ASSURED
 from ctobserve.observer import Observer, Options
-from tests.kernel.world import open_tcp, send_udp
+from ctobserve_lab.traffic import open_tcp, race, send_udp
 
 FULL = 23
 FORMS = ["fentry", "kprobe"]
@@ -108,7 +108,7 @@ def test_udp_race_is_resolved_without_loss(net, start):
     running = start("drops", "--json", "--netns", space.name)
     before = space.counters()
     for _ in range(10):
-        space.run("/usr/bin/python3", str(Path(__file__).with_name("race.py")), "127.0.0.1", "499")
+        race(space, "127.0.0.1", 499)
         resolved = space.counters()["clash_resolve"] - before["clash_resolve"]
         if resolved:
             break

@@ -14,7 +14,7 @@ from ctobserve.events import Kind
 from ctobserve.hooks import Purpose
 from ctobserve.model import UNKNOWN_BUCKET
 from ctobserve.observer import Observer, Options
-from tests.kernel.world import open_tcp, send_udp
+from ctobserve_lab.traffic import open_tcp, send_udp
 
 COUNT = 5003
 

@@ -16,7 +16,9 @@ from ctobserve.filters import Filter
 from ctobserve.hooks import Purpose
 from ctobserve.observer import Observer, Options
 from ctobserve.render.kernel import Kernel, kernel_lines, printed
-from tests.kernel.world import CTOBSERVE, open_tcp, run, send_udp
+from ctobserve_lab.traffic import open_tcp, send_udp
+from ctobserve_lab.world import run
+from tests.kernel.tool import CTOBSERVE
 
 TRIES = 5
 LEFT = re.compile(r"^(\S+ +\d+ \S+ +\d+ )(\d+) ")

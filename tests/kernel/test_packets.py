@@ -8,43 +8,9 @@ import struct
 
 import pytest
 
-from tests.kernel.world import Space, open_tcp
+from ctobserve_lab.traffic import bound, checksum, next_sequence, open_tcp, send_segments
 
 FORMS = ["fentry", "kprobe"]
-
-
-def checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def send_segments(
-    space: Space, count: int, source: tuple[str, int], target: tuple[str, int], flags: int, seq: int, spoil: int = 0
-) -> None:
-    """TCP segments with these flags and sequence number, from a raw socket; `spoil` is added to the checksum."""
-
-    def send() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
-            raw.bind((source[0], 0))
-            for _ in range(count):
-                body = struct.pack(">HHIIBBHHH", source[1], target[1], seq, 0, 5 << 4, flags, 1024, 0, 0)
-                pseudo = socket.inet_aton(source[0]) + socket.inet_aton(target[0]) + struct.pack(">BBH", 0, 6, len(body))
-                right = checksum(pseudo + body)
-                raw.sendto(body[:16] + struct.pack(">HH", (right + spoil) & 0xFFFF, 0), (target[0], 0))
-
-    space.inside(send)
-
-
-def next_sequence(connected: socket.socket) -> int:
-    """The sequence number this socket will send next."""
-    repair, queue, sequence, off = 19, 20, 21, -1
-    connected.setsockopt(socket.IPPROTO_TCP, repair, 1)
-    connected.setsockopt(socket.IPPROTO_TCP, queue, 2)
-    value = connected.getsockopt(socket.IPPROTO_TCP, sequence)
-    connected.setsockopt(socket.IPPROTO_TCP, repair, off)
-    return value & 0xFFFFFFFF
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -138,10 +104,3 @@ def test_packets_by_state(net, start, form):
     }
     for one in [sender, *receivers]:
         one.close()
-
-
-def bound(address: str, port: int) -> socket.socket:
-    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    one.settimeout(10)
-    one.bind((address, port))
-    return one

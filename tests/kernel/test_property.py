@@ -17,8 +17,9 @@ from pathlib import Path
 from ctobserve.hooks import Purpose
 from ctobserve.observer import Observer, Options
 from ctobserve.proof import prove
+from ctobserve_lab.traffic import send_udp
 from tests.kernel.churn import Churn
-from tests.kernel.world import bpf_program_ids, send_udp
+from tests.kernel.tool import bpf_program_ids
 
 SECONDS = float(os.environ.get("CTOBSERVE_PROPERTY_S", "40"))
 SOAK_S = float(os.environ.get("CTOBSERVE_SOAK_S", "20"))

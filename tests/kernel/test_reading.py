@@ -15,7 +15,9 @@ from ctobserve.hooks import Purpose
 from ctobserve.model import UNKNOWN_BUCKET
 from ctobserve.observer import Observer, Options
 from ctobserve.proof import prove
-from tests.kernel.world import CTOBSERVE, open_tcp, run, send_udp
+from ctobserve_lab.traffic import open_tcp, race, send_udp
+from ctobserve_lab.world import run
+from tests.kernel.tool import CTOBSERVE
 
 NAT = """table ip nat {
  chain out { type nat hook output priority -100;
@@ -80,7 +82,7 @@ def test_reply_only_entries_are_in_every_reading(net):
         observer.seed()
         listing.seed()
         for _ in range(10):
-            space.run("/usr/bin/python3", str(Path(__file__).with_name("race.py")), "10.99.0.1", "199")
+            race(space, "10.99.0.1", 199)
             walked = observer.walk()[0].entries
             listed = listing.walk()[0].entries
             followed = observer.poll()

@@ -13,8 +13,10 @@ from ctobserve.filters import Filter
 from ctobserve.hooks import Purpose
 from ctobserve.observer import Observer, Options
 from ctobserve.verdict import Severity
-from tests.kernel import scenarios
-from tests.kernel.scenarios import SCENARIOS
+from ctobserve_lab.scenarios import SCENARIOS
+from ctobserve_lab.stage import Stage
+from ctobserve_lab.traffic import load
+from tests.kernel.machine import machine
 
 GRAVE = (Severity.CRITICAL, Severity.WARNING)
 
@@ -27,56 +29,83 @@ def observer() -> Iterator[Observer]:
         yield made
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_each_incident_has_its_verdicts(name, net, sysctl, observer):
-    scenario = SCENARIOS[name]
-    play = scenario.play(net, sysctl)
-    watched = next(play)
+def judged(observer, watched, act) -> dict:
+    """Verdicts on what happens during the act."""
     observer.seed()
     collector = Collector(observer, Scope(Filter(netns=watched and watched.inum), invalid=True))
-    with pytest.raises(StopIteration):
-        next(play)
+    act()
     for records in observer.watch(lambda: True):
         collector.add(records)
-    found = rules.judge(collector.finish()).verdicts
-    words = "\n".join(verdict.sentence for verdict in found.values())
+    return rules.judge(collector.finish()).verdicts
+
+
+def grave(found: dict) -> set[str]:
+    return {name for name, verdict in found.items() if verdict.severity in GRAVE}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothing(name, observer):
+    scenario = SCENARIOS[name]
+    before = machine()
+    with Stage() as stage:
+        play = scenario.play(stage)
+        watched = next(play)
+        found = judged(observer, watched, lambda: next(play))
+        for line in scenario.fix:
+            stage.do(line)
+        afterwards = judged(observer, watched, lambda: next(play, None)) if scenario.fix else {}
+    words = "\n".join([*(verdict.sentence for verdict in (*found.values(), *afterwards.values())), *stage.said])
     print(name, words, sep="\n")
-    assert {name for name, verdict in found.items() if verdict.severity in GRAVE} == scenario.expected, words
+    assert grave(found) == scenario.expected, words
     assert scenario.notices <= found.keys(), words
     assert ("healthy" in found) == (not scenario.expected)
     where = {verdict.evidence["netns"] for verdict in found.values() if verdict.evidence.get("netns")}
     assert not watched or where <= {watched.inum}
+    assert not grave(afterwards), words
+    assert machine() == before
 
 
-def reported(play, running) -> dict:
-    with pytest.raises(StopIteration):
-        play.send(running)
-    return json.loads(running.end())
+def test_a_loss_is_told_with_its_ports(observer):
+    with Stage() as stage:
+        play = SCENARIOS["snat_ports"].play(stage)
+        numbers = judged(observer, next(play), lambda: next(play))["snat_ports"].evidence
+    assert (numbers["dst"], numbers["dport"], numbers["packets"], numbers["connections"]) == ("10.1.0.2", 9, 5, 1)
 
 
-def test_healthy_is_the_only_verdict_where_nothing_is_wrong(net, sysctl, start):
-    play = scenarios.healthy(net, sysctl)
-    body = reported(play, start("report", "--json", "--duration", "600", "--netns", next(play).name))
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with Stage() as made:
+        yield made
+
+
+def test_healthy_is_the_only_verdict_where_nothing_is_wrong(stage, start):
+    play = SCENARIOS["healthy"].play(stage)
+    running = start("report", "--json", "--duration", "600", "--netns", next(play).name)
+    next(play)
+    body = json.loads(running.end())
     (verdict,) = body["verdicts"]
     assert (verdict["id"], verdict["severity"], verdict["evidence"]["entries"]) == ("healthy", "healthy", 8)
     assert {row["id"] for row in body["not_judged"]} == {"netns_share", "tracking_unneeded"}
 
 
-def test_a_full_table_as_the_operator_sees_it(net, sysctl, start):
-    play = scenarios.full(net, sysctl)
+def test_a_full_table_as_the_operator_sees_it(stage, start):
+    play = SCENARIOS["table_full"].play(stage)
     running = start("report", "--duration", "600", "--no-invalid", "--netns", next(play).name)
-    with pytest.raises(StopIteration):
-        play.send(running)
+    next(play)
     text = running.end()
-    assert text.startswith("CRITICAL  table_full: the table of full-")
+    assert text.startswith("CRITICAL  table_full: the table of full is full")
     assert "23 packets of new connections" in text
     assert "$ sysctl -w net.netfilter.nf_conntrack_max=" in text
     assert "not judged: invalid_window: invalid packets were not looked for" in text
 
 
-def test_lost_records_are_confessed(net, sysctl, start):
-    play = scenarios.lost_records(net, sysctl)
-    body = reported(play, start("report", "--json", "--duration", "600", "--ring-mib", "1", "--netns", next(play).name))
+def test_lost_records_are_confessed(net, start):
+    space = net.space("lost")
+    running = start("report", "--json", "--duration", "600", "--ring-mib", "1", "--netns", space.name)
+    running.pause()
+    load(space, 4001)
+    running.resume()
+    body = json.loads(running.end())
     worst, *others = body["verdicts"]
     assert worst["id"] == "records_lost" and {row["severity"] for row in others} == {"notice"}
     assert worst["evidence"]["events_lost"] == body["meta"]["events_lost"] > 0

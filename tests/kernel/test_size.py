@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from tests.kernel.world import open_tcp, send_udp
+from ctobserve_lab.traffic import open_tcp, send_udp
 
 WAYS = ("walk", "proc", "netlink")
 

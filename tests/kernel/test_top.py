@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from ctobserve.netns import discover
-from tests.kernel.world import send_udp
+from ctobserve_lab.traffic import send_udp
 
 
 def frames(running, count: int) -> list[dict]:

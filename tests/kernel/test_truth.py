@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 
-from tests.kernel.world import open_tcp, send_udp
+from ctobserve_lab.traffic import open_tcp, send_udp
 
 RING_MIB = 1
 

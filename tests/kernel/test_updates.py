@@ -10,7 +10,8 @@ from collections import Counter
 
 import pytest
 
-from tests.kernel.world import Space, open_tcp, send_udp
+from ctobserve_lab.traffic import open_tcp, send_udp
+from ctobserve_lab.world import Space
 
 
 def told(event: dict) -> str:

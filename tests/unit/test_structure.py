@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import ctobserve
+import ctobserve_lab
 
 PACKAGE = Path(ctobserve.__file__).parent
 # A module may import only from its left.
@@ -55,6 +56,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
+LAB_MODULES = sorted(Path(ctobserve_lab.__file__).parent.rglob("*.py"))
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 
@@ -82,16 +84,25 @@ def test_imports_only_from_its_left(path):
             assert ORDER.index(parts[1]) <= mine, f"{path.name} imports {name}"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_who_observes_does_not_know_who_makes_trouble(path):
+    assert not [name for name in imports(path) if name.split(".")[0] == "ctobserve_lab"]
+
+
 @pytest.mark.parametrize(("library", "owner"), [("bcc", "compile.py"), ("pyroute2", "netlink.py")])
 def test_one_module_imports(library, owner):
     users = [path.name for path in MODULES if any(name.split(".")[0] == library for name in imports(path))]
     assert users == [owner]
 
 
+@pytest.mark.parametrize("path", [*MODULES, *LAB_MODULES], ids=lambda path: path.stem)
+def test_size(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_size_and_printing(path):
+def test_printing(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 300
     if path.relative_to(PACKAGE).parts[0] not in ("render", "commands", "cli.py"):
         assert "print(" not in text.replace("pprint(", "")
 

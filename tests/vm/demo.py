@@ -29,7 +29,8 @@ def here() -> int:
 
 def in_lab() -> int:
     """Clients, a server behind them, and a table made too small, in namespaces of this VM."""
-    from tests.kernel.world import Net, open_tcp, send_udp
+    from ctobserve_lab.traffic import open_tcp, send_udp
+    from ctobserve_lab.world import Net
 
     limit = Path("/proc/sys/net/netfilter/nf_conntrack_max")
     with Net() as net:

@@ -1,11 +1,13 @@
-"""Run one command on a real kernel: boot a Debian kernel in QEMU's software emulation, this host's files its root.
+"""Run one command, or a shell, on a real kernel: boot a Debian kernel in QEMU's software emulation, this host's files its root.
 
 Usage: lab.py [--kernel VMLINUZ | --suite NAME] [--timeout S] [--memory SIZE] [--cpus N] [--icount] -- COMMAND ...
+       lab.py [--kernel VMLINUZ | --suite NAME] [--memory SIZE] [--cpus N] --shell
 
 The command runs as root in the guest, in this directory; its output is ours as it comes, its exit code is ours. The guest
 sees this host's files but cannot change them; what it writes is gone afterwards. With --suite the guest's root is another
 Debian release, with that release's kernel, Python and bcc, and this checkout at its place. With --icount it has one CPU, and
-its clock counts instructions: one takes one nanosecond, and idle time costs no time here (bench/).
+its clock counts instructions: one takes one nanosecond, and idle time costs no time here (bench/). With --shell there is a shell
+on this terminal instead of a command, until it ends.
 Exit 124: the time was up. Exit 125: the VM did not come up. Nothing is left running. The host kernel is not touched and no KVM
 is used.
 """
@@ -33,6 +35,7 @@ ICOUNT = "-icount shift=0,sleep=off"
 CPU = "-cpu max,avx2=off"
 TIMED_OUT, NOT_UP = 124, 125
 GUEST = """\
+#!/bin/bash
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 CTOBSERVE_LAB=1
 ip link set lo up
 mkdir -p /run/netns
@@ -40,9 +43,22 @@ for module in nf_conntrack nf_conntrack_netlink; do modprobe $module || exit 1; 
 {mounts}
 cd {cwd}
 touch {out}/ready
+"""
+COMMAND = """\
 {command} > {out}/output 2>&1 < /dev/null
 echo $? > {out}/status.part
 mv {out}/status.part {out}/status
+"""
+# Kernel messages stay in dmesg: on the console they would come between the lines one reads.
+SHELL = """\
+dmesg -n 1
+mkdir /run/lab
+for name in ctobserve ctobserve_lab; do
+	printf '#!/bin/sh\\nexec env PYTHONPATH=%s python3 -m %s "$@"\\n' {checkout} $name > /run/lab/${{name/_/-}}
+done
+chmod +x /run/lab/*
+echo 'What happens here is gone afterwards. Begin with: ctobserve-lab list'
+PATH=/run/lab:$PATH PS1='lab# ' exec bash --norc -i
 """
 
 
@@ -70,16 +86,19 @@ class _Cached:
 
 
 class Lab:
-    """A guest that runs one command; a context manager, so that QEMU ends with us."""
+    """A guest that runs one command, a context manager, so that QEMU ends with us; or, by shell(), one that gives a shell."""
 
     def __init__(self, kernel: Path, command: list[str], memory: str, cpus: int, root: Path | None, icount: bool) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="ctobserve-lab-", dir="/dev/shm")
         self._out = Path(self._directory.name)
         (self._out / "output").touch()
-        script = self._out / "guest.sh"
+        self._script = self._out / "guest.sh"
+        self._script.touch(mode=0o755)
         cached = _Cached({Path("/usr"): (root or Path("/")) / "usr", CHECKOUT: CHECKOUT})
         here = shlex.quote(os.getcwd())
-        script.write_text(GUEST.format(cwd=here, out=self._out, command=shlex.join(command), mounts=cached.mounts))
+        guest = GUEST + (COMMAND if command else SHELL)
+        words = {"cwd": here, "out": self._out, "command": shlex.join(command), "mounts": cached.mounts, "checkout": CHECKOUT}
+        self._script.write_text(guest.format(**words))
         self._tools = Path(sys.executable).parent
         self._arguments = [
             str(self._tools / "vng"),
@@ -95,7 +114,14 @@ class Lab:
         if root:
             self._arguments += ["--root", str(root)]
         devices = " ".join((cached.devices, CPU, *([ICOUNT] if icount else [])))
-        self._arguments += [f"--qemu-opts={devices}", "--run", str(kernel), "--", f"bash {script}"]
+        self._arguments += [f"--qemu-opts={devices}", "--run", str(kernel)]
+        self._arguments += ["--", f"bash {self._script}"] if command else ["--shell", str(self._script)]
+        self._environment = os.environ | {"PATH": f"{self._tools}:{os.environ['PATH']}"}
+
+    def shell(self) -> int:
+        """Give this terminal to a shell in the guest until that ends."""
+        with self._directory:
+            return subprocess.run(self._arguments, env=self._environment, check=False).returncode
 
     def __enter__(self) -> Lab:
         # vng wants its output read: QEMU reopens a plain file by name and truncates it.
@@ -106,7 +132,7 @@ class Lab:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | {"PATH": f"{self._tools}:{os.environ['PATH']}"},
+            env=self._environment,
         )
         self._reader = threading.Thread(target=self._read_console, daemon=True)
         self._reader.start()
@@ -166,13 +192,21 @@ def main() -> int:
     parser.add_argument("--memory", default="3G")
     parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--icount", action="store_true")
-    parser.add_argument("command", nargs="+")
+    parser.add_argument("--shell", action="store_true")
+    parser.add_argument("command", nargs="*")
     options = parser.parse_args()
+    if bool(options.command) == options.shell:
+        parser.error("give a command, or --shell")
+    if options.shell and not sys.stdin.isatty():
+        parser.error("--shell needs a terminal; try: script -qec 'make lab' /dev/null")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         root = root_of(options.suite) if options.suite else None
         kernel = options.kernel or newest_kernel(root or Path("/"))
-        with Lab(kernel, options.command, options.memory, options.cpus, root, options.icount) as lab:
+        lab = Lab(kernel, options.command, options.memory, options.cpus, root, options.icount)
+        if options.shell:
+            return lab.shell()
+        with lab:
             return lab.run(options.timeout)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

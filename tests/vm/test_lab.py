@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import select
 import subprocess
 import sys
 import time
@@ -9,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+ESCAPES = re.compile(r"\x1b\[[?0-9;]*[a-zA-Z]")
 LAB = Path(__file__).with_name("lab.py")
 
 
@@ -39,6 +44,38 @@ def test_exit_code_output_and_time_limit(command, limit, code, says):
     while set(labs_running()) - others and time.monotonic() < end:
         time.sleep(0.2)
     assert set(labs_running()) <= others
+
+
+def test_a_shell_on_a_terminal_has_the_lab_at_hand():
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen([sys.executable, str(LAB), "--shell"], stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True)
+    os.close(theirs)
+    try:
+        said = read_until(ours, "lab# ", 240)
+        for line in ("ctobserve-lab list | wc -l", "ctobserve-lab run healthy --hold 0", "exit"):
+            os.write(ours, f"{line}\n".encode())
+            said += read_until(ours, "lab# " if line != "exit" else "exit", 120)
+        read_until(ours, "", 60)
+        assert shell.wait(60) == 0
+    finally:
+        shell.kill()
+        os.close(ours)
+    assert re.search(r"^\r*20\r", ESCAPES.sub("", said), re.MULTILINE), said
+    assert "Done: 7 connections stand" in said and "Undone." in said
+
+
+def read_until(terminal: int, words: str, limit_s: float) -> str:
+    """What the terminal shows until these words are at its end; without words, until it is closed."""
+    said, end = "", time.monotonic() + limit_s
+    while not (words and ESCAPES.sub("", said).endswith(words)):
+        assert time.monotonic() < end, said
+        if select.select([terminal], [], [], 1)[0]:
+            try:
+                data = os.read(terminal, 4096)
+            except OSError:
+                return said
+            said += data.decode(errors="replace")
+    return said
 
 
 def test_a_kernel_that_cannot_boot_is_said(tmp_path):

@@ -15,6 +15,7 @@ FIRST_PORT = 20000
 
 
 def main() -> None:
+    """Both processes spin until the other has come as far."""
     address, rounds = sys.argv[1], int(sys.argv[2])
     shared = mmap.mmap(-1, 4096)
     turns = (ctypes.c_uint64 * 2).from_buffer(shared)
@@ -29,4 +30,5 @@ def main() -> None:
         os.wait()
 
 
-main()
+if __name__ == "__main__":
+    main()

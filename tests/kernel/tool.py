@@ -1,0 +1,21 @@
+"""The tool as kernel tests start it, and what it may not leave behind."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import sys
+
+CTOBSERVE = (sys.executable, "-m", "ctobserve")
+
+
+def bpf_program_ids() -> set[int]:
+    """Ids of all BPF programs in the kernel (BPF_PROG_GET_NEXT_ID)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    ids, last = set(), 0
+    while True:
+        attributes = bytearray(struct.pack("<III", last, 0, 0))
+        if libc.syscall(321, 11, (ctypes.c_char * 12).from_buffer(attributes), 12) < 0:
+            return ids
+        last = struct.unpack_from("<I", attributes, 4)[0]
+        ids.add(last)

@@ -1,0 +1,67 @@
+"""ctobserve-lab where it may do nothing: names, help, and the refusal of a machine that is no lab."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ctobserve_lab
+from ctobserve_lab import machine
+from ctobserve_lab.scenarios import SCENARIOS
+from tests.kernel.sessions import sessions
+
+FILES = sorted(path.stem for path in Path(ctobserve_lab.__file__).parent.joinpath("scenarios").glob("*.py"))
+
+
+def lab(*arguments: str) -> tuple[int, str, str]:
+    elsewhere = {name: value for name, value in os.environ.items() if name != machine.VARIABLE}
+    command = [sys.executable, "-m", "ctobserve_lab", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=elsewhere)
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_list_has_every_scenario_file_once():
+    code, out, _ = lab("list")
+    assert code == 0
+    assert sorted(line.split()[0] for line in out.splitlines()) == [name for name in FILES if name != "__init__"]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_show_says_what_it_does_and_how_to_mend_it(name):
+    code, out, _ = lab("show", name)
+    scenario = SCENARIOS[name]
+    assert code == 0 and out.startswith(f"{name}: {scenario.title}\n")
+    for line in (*scenario.look, *scenario.fix):
+        assert f"    # {line}\n" in out
+    assert bool(scenario.fix) == (name not in ("healthy", "resize", "flush")), "what goes wrong has a fix"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["run", "earthquake"], "earthquake"),
+        (["run"], "NAME"),
+        (["run", "healthy", "--hold", "-1"], "--hold"),
+        (["frobnicate"], "frobnicate"),
+        (["run", "healthy"], "--here"),
+        (["guide", "healthy"], "make lab"),
+    ],
+)
+def test_bad_input_or_no_lab_machine_is_one_clear_line_and_exit_2(arguments, names):
+    if machine.MARKER.exists():
+        pytest.skip("this is a lab machine")
+    code, out, err = lab(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("ctobserve-lab: ") and err.count("\n") == 1 and names in err
+
+
+def test_the_guide_tells_every_scenario_with_its_present_lines():
+    shown = sessions()
+    assert shown.keys() == SCENARIOS.keys()
+    for name, scenario in SCENARIOS.items():
+        typed = [line.removeprefix("# ") for line in shown[name].splitlines() if line.startswith("# ")]
+        assert [line for line in typed if not line.startswith("ctobserve ")] == [*scenario.look, *scenario.fix]
