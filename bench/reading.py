@@ -17,9 +17,11 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
+
 from bench.flood import Flood
 from bench.instructions import of_child, wait_quiet
-from ctobserve import netlink
+from ctobserve.dump import dump
 from ctobserve.hooks import Purpose
 from ctobserve.observer import Observer, Options
 from ctobserve_lab.world import Net, Space
@@ -55,6 +57,12 @@ def _read_proc() -> None:
     os.close(descriptor)
 
 
+def _pyroute2() -> None:
+    with NFCTSocket() as opened:
+        for _ in opened.dump():
+            pass
+
+
 def _make_room(entries: int) -> None:
     """As many buckets as entries, as the kernel itself sizes a table that may be full."""
     buckets = 1 << (entries - 1).bit_length()
@@ -70,8 +78,7 @@ def measure(entries: int, repeats: int) -> dict[str, float | None]:
         few, many, empty = net.space("few"), net.space("many"), net.space("empty")
         Flood(few, FEW).send()
         print("  pyroute2", file=sys.stderr, flush=True)
-        once = _median(1, lambda: few.inside(lambda: _in_process(netlink.dump)))
-        found["pyroute2 dump"] = once / FEW
+        found["pyroute2 dump"] = _median(1, lambda: few.inside(lambda: _in_process(_pyroute2))) / FEW
         flood = Flood(many, entries)
         flood.send()
         wait_quiet()
@@ -83,6 +90,7 @@ def measure(entries: int, repeats: int) -> dict[str, float | None]:
         found["conntrack -L"] = (_median(repeats, lambda: _listing(many), False) - start_up) / entries
         found["/proc/net/nf_conntrack"] = _median(repeats, lambda: many.inside(lambda: _in_process(_read_proc)), False) / entries
         print("  ctobserve", file=sys.stderr, flush=True)
+        found["ctobserve netlink dump"] = _median(repeats, lambda: many.inside(lambda: _in_process(dump))) / entries
         with Observer(Options(Purpose(0))) as observer:
             found["ctobserve walk"] = _median(repeats, lambda: _in_process(observer.walk)) / total
             found["ctobserve table filled"] = _in_process(observer.seed) / total

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve import netlink
+from ctobserve import dump, netlink
 from ctobserve.clock import Clock
 from ctobserve.details import Details
 from ctobserve.errors import KernelLacks
@@ -64,10 +64,12 @@ def of_netlink() -> Lifetimes:
     if not netlink.available():
         raise KernelLacks("nf_conntrack_netlink is not loaded; try: modprobe nf_conntrack_netlink")
     seen = []
-    for protonum, state, status, left in netlink.timeouts():
+    dumped = dump.dump()
+    for protonum, state, status, left in zip(
+        *(dumped[name].tolist() for name in ("protonum", "state", "status", "left_s")), strict=True
+    ):
         names = STATES[protonum][1] if protonum in STATES else ()
-        name = names[state] if state is not None and state < len(names) else None
-        seen.append((protonum, name, status, left))
+        seen.append((protonum, names[state] if state < len(names) else None, status, left))
     return _gathered(seen)
 
 

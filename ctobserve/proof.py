@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctobserve import netlink, netns
-from ctobserve.analysis.verify import Differences, Key, compare, keys, lasting
+from ctobserve.analysis.verify import KEY, Differences, Keys, compare, key_of, keys, lasting, without
+from ctobserve.dump import dump
 from ctobserve.errors import CtobserveError
 from ctobserve.model import Entries
 from ctobserve.observer import Observer
@@ -26,12 +27,12 @@ class Proof:
     ours: int
     kernel: int
     differences: Differences
-    unlike: tuple[set[Key], set[Key]] | None
+    unlike: tuple[Keys, Keys] | None
 
     @property
     def equal(self) -> bool:
         """No difference of any kind."""
-        return not self.differences.names() and not any(self.unlike or ())
+        return not self.differences.names() and not any(map(len, self.unlike or ()))
 
 
 def prove(observer: Observer) -> Proof:
@@ -64,22 +65,29 @@ def _calm(entries: Entries, touched: Addresses) -> Entries:
     return calm
 
 
-def _beside_netlink(observer: Observer) -> tuple[set[Key], set[Key]]:
-    lasting_ours: set[Key] | None = None
-    lasting_theirs: set[Key] = set()
+def _beside_netlink(observer: Observer) -> tuple[Keys, Keys]:
+    lasting_ours = lasting_theirs = None
     for _ in range(ROUNDS):
         spaces = netns.discover()
-        dumped: set[Key] = set()
+        dumps = [np.empty(0, KEY)]
         for inum, space in spaces.items():
             try:
-                dumped |= {(inum, *key) for key in netns.run_inside(space, netlink.dump)}
+                dumps.append(key_of(netns.run_inside(space, dump), inum))
             except (CtobserveError, OSError):
                 continue
+        dumped = np.concatenate(dumps)
         observer.poll()
-        ours = {key for key in keys(observer.table.entries()) if key[0] in spaces}
-        mine, theirs = ours - dumped, dumped - ours
-        lasting_ours, lasting_theirs = (mine, theirs) if lasting_ours is None else (lasting_ours & mine, lasting_theirs & theirs)
-        if not lasting_ours and not lasting_theirs:
+        ours = keys(observer.table.entries())
+        ours = ours[np.isin(ours["netns"], list(spaces))]
+        mine, theirs = without(ours, dumped), without(dumped, ours)
+        lasting_ours = mine if lasting_ours is None else _both(lasting_ours, mine)
+        lasting_theirs = theirs if lasting_theirs is None else _both(lasting_theirs, theirs)
+        if not len(lasting_ours) and not len(lasting_theirs):
             break
         time.sleep(PAUSE_S)
-    return lasting_ours or set(), lasting_theirs
+    assert lasting_ours is not None and lasting_theirs is not None
+    return lasting_ours, lasting_theirs
+
+
+def _both(one: Keys, other: Keys) -> Keys:
+    return without(one, without(one, other))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve import kernel, netlink, netns, syscalls
+from ctobserve import dump, kernel, netns, syscalls
 from ctobserve.errors import CtobserveError
 from ctobserve.events import Kind
 from ctobserve.gathering import REPLY, Gathering
@@ -188,11 +188,11 @@ def _read_proc() -> None:
 
 
 def _dump_of(space: netns.Namespace) -> Callable[[], None]:
-    def dump() -> None:
+    def listing() -> None:
         try:
-            netns.run_inside(space, netlink.dump)
+            netns.run_inside(space, dump.dump)
         except (CtobserveError, OSError):
             # The namespace ended meanwhile, and its entries with it.
             return
 
-    return dump
+    return listing

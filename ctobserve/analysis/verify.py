@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ctobserve.model import Entries
 
 # What must be equal of an entry that both have; timeouts and states move with every packet and are taken from the walk.
 FIELDS = ("netns", "zone", "l3num", "protonum", "addr", "port", "bucket", "reply_only", "master")
-Key = tuple[int | bytes, ...]
+# Namespace, zone where it holds for both directions, both tuples.
+KEY = np.dtype(
+    [("netns", "<u4"), ("zone", "<u2"), ("l3num", "u1"), ("protonum", "u1"), ("addr", "u1", (4, 16)), ("port", ">u2", (4,))]
+)
+ZONE_BOTH = 3
+Keys = npt.NDArray[np.void]
 
 
 @dataclass
@@ -63,20 +69,27 @@ def lasting(look: Callable[[], Differences], pause: Callable[[], None], rounds: 
     return found.only(names)
 
 
-def keys(entries: Entries) -> set[Key]:
-    """Entries as a netlink dump would identify them: namespace, zone where it holds for both directions, both tuples.
+def keys(entries: Entries) -> Keys:
+    """Entries as a netlink dump would identify them, as KEY.
 
     Reply-only entries (IPS_NAT_CLASH) are left out: a dump walks original nodes and never shows them.
     """
     shown = entries[entries["reply_only"] == 0]
-    addresses = shown["addr"].reshape(len(shown), 4, 16)
-    rows = zip(
-        shown["netns"].tolist(),
-        np.where(shown["zone_dir"] == 3, shown["zone"], 0).tolist(),
-        shown["l3num"].tolist(),
-        shown["protonum"].tolist(),
-        (row.tobytes() for row in addresses),
-        shown["port"].tolist(),
-        strict=True,
-    )
-    return {(netns, zone, l3num, proto, packed, *ports) for netns, zone, l3num, proto, packed, ports in rows}
+    found = key_of(shown, shown["netns"])
+    found["zone"] = np.where(shown["zone_dir"] == ZONE_BOTH, shown["zone"], 0)
+    return found
+
+
+def key_of(rows: npt.NDArray[np.void], netns: int | npt.NDArray[np.uint32]) -> Keys:
+    """Rows that have the fields of KEY, but for the namespace."""
+    found = np.zeros(len(rows), KEY)
+    for name in KEY.names or ():
+        found[name] = netns if name == "netns" else rows[name]
+    return found
+
+
+def without(keys_: Keys, others: Keys) -> Keys:
+    """Those that are not among the others."""
+    as_bytes = np.dtype((np.void, KEY.itemsize))
+    missing: Keys = keys_[~np.isin(keys_.view(as_bytes), others.view(as_bytes))]
+    return missing

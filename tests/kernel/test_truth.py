@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import threading
 
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
+
+from ctobserve.dump import dump
+from ctobserve.model import TCP_STATES
 from ctobserve_lab.traffic import open_tcp, send_udp
 
 RING_MIB = 1
@@ -63,3 +67,25 @@ def test_lost_records_are_an_exit_code_when_asked_for(net, start):
     received = len(running.end(code=5).splitlines())
     (said,) = [line for line in running.errors.splitlines() if "records were lost" in line]
     assert int(said.split()[1]) + received == 5003
+
+
+def test_a_dump_tells_what_pyroute2_reads_from_it(net):
+    one, two = net.space("one"), net.space("two")
+    _, far = net.link(one, two)
+    open_tcp(two, one, far, 4040, 5)
+    open_tcp(two, one, "fd00:1::2", 4141, 3)
+    send_udp(one, 307, target=far)
+
+    def theirs() -> list[tuple[int, ...]]:
+        with NFCTSocket() as opened:
+            return sorted(
+                (message["nfgen_family"], *(message.get_attr("CTA_TUPLE_ORIG").get_attr("CTA_TUPLE_PROTO").get_attr(f"CTA_PROTO_{name}")
+                  for name in ("NUM", "SRC_PORT", "DST_PORT")), message.get_attr("CTA_STATUS"))
+                for message in opened.dump()
+            )  # fmt: skip
+
+    ours = one.inside(dump)
+    columns = ours["l3num"], ours["protonum"], ours["port"][:, 0], ours["port"][:, 1], ours["status"]
+    assert sorted(zip(*(column.tolist() for column in columns), strict=True)) == one.inside(theirs)
+    assert len(ours) == one.count() == 315
+    assert (ours["state"] == TCP_STATES.index("ESTABLISHED")).sum() == 8

@@ -30,6 +30,7 @@ ORDER = [
     "ring",
     "netns",
     "netlink",
+    "dump",
     "sources",
     "listener",
     "counters",
