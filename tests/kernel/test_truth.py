@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
@@ -77,12 +78,14 @@ def test_a_dump_tells_what_pyroute2_reads_from_it(net):
     send_udp(one, 307, target=far)
 
     def theirs() -> list[tuple[int, ...]]:
-        with NFCTSocket() as opened:
-            return sorted(
-                (message["nfgen_family"], *(message.get_attr("CTA_TUPLE_ORIG").get_attr("CTA_TUPLE_PROTO").get_attr(f"CTA_PROTO_{name}")
-                  for name in ("NUM", "SRC_PORT", "DST_PORT")), message.get_attr("CTA_STATUS"))
-                for message in opened.dump()
-            )  # fmt: skip
+        found = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            with NFCTSocket(nfgen_family=family) as opened:
+                for message in opened.dump():
+                    proto = message.get_attr("CTA_TUPLE_ORIG").get_attr("CTA_TUPLE_PROTO")
+                    numbers = [proto.get_attr(f"CTA_PROTO_{name}") for name in ("NUM", "SRC_PORT", "DST_PORT")]
+                    found.append((int(family), *numbers, message.get_attr("CTA_STATUS")))
+        return sorted(found)
 
     ours = one.inside(dump)
     columns = ours["l3num"], ours["protonum"], ours["port"][:, 0], ours["port"][:, 1], ours["status"]
