@@ -68,6 +68,7 @@ enum drop_reason {
 #define DETAILS	 CHOICE(2) /* destroy: by whose call, with what traffic behind it */
 #define INVALID	 CHOICE(3) /* report invalid packets */
 #define PACKETS	 CHOICE(4) /* count packets by state */
+#define NETNS	 CHOICE(5) /* inode number of the only namespace that is wanted, 0 = all are */
 
 /* One size for every record, so that the ring reads as an array. */
 struct record {
@@ -157,6 +158,21 @@ static __always_inline u8 read_u8(u64 address)
 static __always_inline u32 netns_inum(u64 net)
 {
 	return net ? read_u32(net + NET_INUM) : 0;
+}
+
+/* What happens in this network namespace is not wanted. */
+static __always_inline bool unwanted(u64 net)
+{
+	u32 wanted = NETNS;
+
+	return wanted && netns_inum(net) != wanted;
+}
+
+static __always_inline bool unwanted_entry(u64 ct)
+{
+	u32 wanted = NETNS;
+
+	return wanted && netns_inum(read_u64(ct + CT_NET)) != wanted;
 }
 
 /* The nf_conn that a tuplehash (a node of a chain) belongs to. */

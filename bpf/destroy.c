@@ -78,6 +78,8 @@ int destroy(struct pt_regs *ctx)
 	if (read_u32(ct + CT_STATUS) & IPS_DYING)
 		return 0;
 #endif
+	if (unwanted_entry(ct))
+		return 0;
 	record = reserve(KIND_DESTROY);
 	if (!record)
 		return 0;
@@ -103,7 +105,7 @@ static __always_inline int on_free(u64 ct)
 {
 	struct record *record;
 
-	if (read_u32(ct + CT_STATUS) & IPS_CONFIRMED)
+	if (unwanted_entry(ct) || read_u32(ct + CT_STATUS) & IPS_CONFIRMED)
 		return 0;
 	record = reserve(KIND_FREE);
 	if (!record)

@@ -51,7 +51,7 @@ static __always_inline int on_alloc(u64 net, u64 zone, u64 tuple, u32 hash, u64 
 		allocated.update(&ct, &now);
 	}
 	full = take_outcome(net, hash, &outcome);
-	if (!hash || (!refused && !full))
+	if (!hash || (!refused && !full) || unwanted(net))
 		return 0;
 	record = reserve(refused ? KIND_DROP : KIND_EVICTOR);
 	if (!record)
@@ -124,7 +124,7 @@ static __always_inline int on_confirm(u64 skb, u32 verdict)
 	u64 since = take_allocation(ct);
 	struct record *record;
 
-	if (verdict != NF_DROP && !since)
+	if ((verdict != NF_DROP && !since) || unwanted_entry(ct))
 		return 0;
 	record = reserve(verdict == NF_DROP ? KIND_DROP : KIND_CONFIRM);
 	if (!record)

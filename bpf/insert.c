@@ -44,6 +44,8 @@ static __always_inline int on_insert(u64 ct, u32 bucket, u32 reply_bucket)
 	u64 master = ARG_U64(ct + CT_MASTER);
 	struct record *record;
 
+	if (unwanted_entry(ct))
+		return 0;
 	if (master)
 		send_master(master);
 	record = reserve(KIND_INSERT);
@@ -83,6 +85,8 @@ static __always_inline int on_resolve_clash(u64 skb, u64 winner, u32 verdict)
 	bool merged;
 	u64 now;
 
+	if (unwanted_entry(ct))
+		return 0;
 	if (verdict == NF_DROP) {
 		now = bpf_ktime_get_ns();
 		clashes.update(&skb, &now);

@@ -110,9 +110,12 @@ static __always_inline void copy_direction(struct record *record, u64 ct)
 static __always_inline void send_invalid(u64 skb, u64 net, u64 state)
 {
 	struct words *words = said.lookup(&skb);
-	struct record *record = reserve(KIND_DROP);
+	struct record *record;
 	u64 device;
 
+	if (unwanted(net))
+		return;
+	record = reserve(KIND_DROP);
 	if (!record)
 		return;
 	record->netns = netns_inum(net);

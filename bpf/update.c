@@ -16,13 +16,17 @@
 static __always_inline int on_event(u32 bits, u64 item)
 {
 	struct record *record;
+	u64 ct;
 
 	if (!bits || bits & IPCT_BEGINS_OR_ENDS)
+		return 0;
+	ct = read_u64(item);
+	if (unwanted_entry(ct))
 		return 0;
 	record = reserve(KIND_UPDATE);
 	if (!record)
 		return 0;
-	copy_entry(record, read_u64(item));
+	copy_entry(record, ct);
 	record->portid = bits;
 	submit(record);
 	return 0;

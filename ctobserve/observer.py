@@ -38,7 +38,8 @@ DEFAULT_RING_MIB = 32
 class Options:
     """How to observe. `form` is auto, fentry or kprobe; `chains` counts chain lengths at inserts; `source` names a Source.
 
-    Without `stream` only the table takes events, straight from the ring, and `poll` has nothing to tell.
+    Without `stream` only the table takes events, straight from the ring, and `poll` has nothing to tell. With `netns` (inode
+    number) events of other namespaces never leave the kernel: there is then no whole table.
     """
 
     purpose: Purpose
@@ -47,6 +48,7 @@ class Options:
     ring_mib: int = DEFAULT_RING_MIB
     source: str = "auto"
     stream: bool = True
+    netns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Observer:
             details=bool(purpose & WHYS),
             invalid=Purpose.INVALID in purpose,
             packets=Purpose.PACKETS in purpose,
+            netns=self.options.netns or 0,
         )
 
     def _variables(self) -> Variables:

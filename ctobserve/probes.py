@@ -37,6 +37,7 @@ class Choices:
     details: bool = False
     invalid: bool = False
     packets: bool = False
+    netns: int = 0
 
 
 class Probes:

@@ -32,7 +32,7 @@ def buckets(request: Request) -> None:
     entries of the longest chains are named.
     """
     follow = bool(request.duration)
-    with observe("buckets", request, Purpose.TABLE if follow else Purpose(0), seed=follow, stream=False) as session:
+    with observe("buckets", request, Purpose.TABLE if follow else Purpose(0), table=follow, stream=False) as session:
         session.ready()
         for _ in session.watch() if follow else ():
             pass

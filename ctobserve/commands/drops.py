@@ -71,7 +71,7 @@ def drops(request: Request, invalid: bool) -> None:
     `unaccounted` is what the kernel counted and we did not see; with filters other than --netns it says what they hid.
     """
     purpose = Purpose.DROPS | (Purpose.INVALID if invalid else Purpose(0))
-    with observe("drops", request, purpose, seed=False) as session:
+    with observe("drops", request, purpose, table=False) as session:
         tally = Tally(session, KEPT if request.limit is None else request.limit)
         show = _Shown(session)
         before = _read_quietly(session, tally, lambda _: None)

@@ -41,7 +41,7 @@ def events(request: Request, choice: str | None, invalid: bool, packets: bool) -
     ):
         if wanted:
             purpose |= more
-    with observe("events", request, purpose, chains=True, seed=False) as session:
+    with observe("events", request, purpose, chains=True, table=False) as session:
         happenings = Happenings(Chosen(chosen, request.filter), session.clock, session.observer.symbols)
         session.ready()
         shown = _Shown(session)

@@ -38,7 +38,7 @@ def list_entries(request: Request, snapshot: bool, form: str | None) -> None:
         raise UsageError(f"--json and --format {form} exclude each other; give one of them")
     form = form or ("json" if request.json else "table")
     watched = Purpose.TABLE if request.duration else Purpose(0)
-    with observe("list", request, watched, seed=form != "kernel", stream=False) as session:
+    with observe("list", request, watched, table=form != "kernel", stream=False) as session:
         session.ready()
         if request.duration:
             for _ in session.watch():

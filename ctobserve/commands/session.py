@@ -215,17 +215,21 @@ class Session:
 
 @contextmanager
 def observe(
-    command: str, request: Request, purpose: Purpose, chains: bool = False, seed: bool = True, stream: bool = True
+    command: str, request: Request, purpose: Purpose, *, table: bool = True, chains: bool = False, stream: bool = True
 ) -> Iterator[Session]:
-    """Attach what `purpose` needs, seed the table, signal readiness; detach at the end whatever happens."""
+    """Attach what `purpose` needs, with `table` read the kernel's; detach at the end whatever happens.
+
+    Without it, events of namespaces that --netns leaves out never leave the kernel.
+    """
     stop = Stop()
     kernel.require_root()
     while request.wait and not kernel.conntrack_loaded():
         time.sleep(WAIT_S)
-    options = Options(purpose, request.form, chains, request.ring_mib, request.source, stream)
+    only = None if table else request.filter.netns
+    options = Options(purpose, request.form, chains, request.ring_mib, request.source, stream, only)
     with Observer(options) as observer:
         session = Session(command, request, observer, stop)
-        if seed:
+        if table:
             observer.seed()
         yield session
 

@@ -70,6 +70,16 @@ def test_lost_records_are_an_exit_code_when_asked_for(net, start):
     assert int(said.split()[1]) + received == 5003
 
 
+def test_events_of_other_namespaces_stay_in_the_kernel(net, start):
+    wanted, other = net.space("wanted"), net.space("other")
+    running = start("events", "--json", "--netns", wanted.name)
+    send_udp(other, 1009)
+    other.run("conntrack", "-F")
+    send_udp(wanted, 307)
+    assert [event["event"] for event in running.events()] == ["insert"] * 307
+    assert running.errors.startswith("307 events seen, none lost")
+
+
 def test_a_dump_tells_what_pyroute2_reads_from_it(net):
     one, two = net.space("one"), net.space("two")
     _, far = net.link(one, two)

@@ -48,7 +48,7 @@ def test_choices_replace_the_constants_that_stand_for_them():
 
     code = bytearray(wide(0, 0xC401CE) + wide(7, 9) + wide(2, 0xC401CE))
     probes = Probes.__new__(Probes)
-    probes._choices = (False, False, True, False, False)
+    probes._choices = (False, False, True, False, False, 0)
     probes._choose(code)
     assert bytes(code) == wide(0, 0) + wide(7, 9) + wide(1, 0)
 
