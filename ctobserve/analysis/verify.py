@@ -12,9 +12,9 @@ from ctobserve.model import Entries
 
 # What must be equal of an entry that both have; timeouts and states move with every packet and are taken from the walk.
 FIELDS = ("netns", "zone", "l3num", "protonum", "addr", "port", "bucket", "reply_only", "master")
-# Namespace, zone where it holds for both directions, both tuples.
+# Namespace, zone where it holds for both directions, both tuples. Numbers are in our byte order: NumPy joins arrays so.
 KEY = np.dtype(
-    [("netns", "<u4"), ("zone", "<u2"), ("l3num", "u1"), ("protonum", "u1"), ("addr", "u1", (4, 16)), ("port", ">u2", (4,))]
+    [("netns", "<u4"), ("zone", "<u2"), ("l3num", "u1"), ("protonum", "u1"), ("addr", "u1", (4, 16)), ("port", "<u2", (4,))]
 )
 ZONE_BOTH = 3
 Keys = npt.NDArray[np.void]

@@ -74,6 +74,7 @@ def test_keys_that_others_lack():
     keys, others = key_of(made, 7), key_of(made[:1], 7)
     assert without(keys, others)["port"][:, 0].tolist() == [2, 2, 3]
     assert len(without(keys, keys)) == 0
+    assert len(without(keys, np.concatenate([keys, others]))) == 0, "joined keys are the same bytes"
     assert len(without(keys, key_of(made, 8))) == 4, "of another namespace"
     assert len(without(np.empty(0, keys.dtype), keys)) == 0
     assert len(key_of(np.empty(0, DUMPED), 7)) == 0
