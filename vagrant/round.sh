@@ -94,11 +94,11 @@ make_box() {
 start_daemons() {
 	mkdir -p "$work/cgroup"
 	setsid unshare -n -m bash -c "mount --make-rprivate /; mount --rbind /sys/fs/cgroup '$work/cgroup'; mount -t sysfs sysfs /sys
-		mount --rbind '$work/cgroup' /sys/fs/cgroup; ip link set lo up; echo \$\$ > '$work/space.pid'; exec sleep infinity" &
+		mount --rbind '$work/cgroup' /sys/fs/cgroup; ip link set lo up; echo \$\$ > '$work/space.pid'; exec sleep infinity" > "$work/daemons.log" 2>&1 &
 	while [ ! -s "$work/space.pid" ]; do sleep 0.1; done
 	pids+=("$(cat "$work/space.pid")")
 	for daemon in virtlogd libvirtd; do
-		inside "$daemon" -d -p "$work/$daemon.pid"
+		inside "$daemon" -d -p "$work/$daemon.pid" >> "$work/daemons.log" 2>&1
 		pids+=("$(cat "$work/$daemon.pid")")
 	done
 }
@@ -111,8 +111,8 @@ tidy() {
 	if [ ${#pids[@]} -gt 0 ]; then
 		inside vagrant destroy -f || true
 		inside virsh vol-list default 2>/dev/null | awk '/_vagrant_box_image_/ { print $1 }' | while read -r volume; do
-			inside virsh vol-delete --pool default "$volume" || true
-		done
+			inside virsh vol-delete --pool default "$volume"
+		done || true
 		for ((at = ${#pids[@]} - 1; at >= 0; at--)); do kill "${pids[at]}" || true; done
 	fi
 	rm -rf "$work/home" "$work/dot" "$work/space.pid"
