@@ -45,9 +45,9 @@ unit: setup ## tests that need no root and no kernel
 	$(PYTHON) -m pytest tests/unit
 
 IN_GUEST := env CTOBSERVE_KERNEL_TESTS=1 PYTHONPATH=$(CURDIR)
-PYTEST := -m pytest -p no:cacheprovider
+PYTEST := -m pytest -p no:cacheprovider --durations=15
 # What does not depend on the kernel's version is tested on one.
-ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py size.py lab_doc.py)
+ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py size.py lab.py lab_doc.py)
 
 kernel-test: setup ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm
