@@ -31,6 +31,8 @@ POLL_S = 0.02
 WALK_TRIES = 5
 RESIZING = "the hash table was resized during every attempt to read it; try again when that has ended"
 CHECK_NS = 1_000_000_000
+# Programs of which each call is an event (an update: at most).
+MISSED = {Kind.INSERT: "insert", Kind.DESTROY: "destroy", Kind.UPDATE: "update"}
 DEFAULT_RING_MIB = 32
 
 
@@ -170,8 +172,8 @@ class Observer:
         return sorted((*struct.unpack("<IHH", key), sum(counts)) for key, counts in found.items())
 
     def lost(self) -> dict[Kind, int]:
-        """Records that found the ring full, by kind; those of a listing are counted by it."""
-        counts = {kind: sum(self._probes.per_cpu("lost", kind)) for kind in Kind}
+        """Records that found the ring full, by kind, and calls that a program missed; those of a listing are counted by it."""
+        counts = {kind: sum(self._probes.per_cpu("lost", kind)) + self._probes.missed(MISSED.get(kind)) for kind in Kind}
         return {kind: n for kind, n in counts.items() if n and kind != Kind.WALK}
 
     def poll(self) -> Records:

@@ -133,6 +133,10 @@ class Probes:
             key = syscalls.map_next_key(self.map(name), key, spec.key_bytes)
         return found
 
+    def missed(self, name: str | None) -> int:
+        """Calls that this program did not see: a softirq made them on a CPU where it was running (Linux >= 5.12; 0 before)."""
+        return sum(_misses(fd) for (program, _), fd in self._programs.items() if program == name)
+
     def detach(self) -> None:
         """Take every program off; maps and what they hold stay until close."""
         while self._links:
@@ -147,6 +151,11 @@ class Probes:
         self._programs.clear()
         self._btf.clear()
         self._maps.clear()
+
+
+def _misses(fd: int) -> int:
+    with open(f"/proc/self/fdinfo/{fd}") as lines:
+        return sum(int(line.split()[1]) for line in lines if line.startswith("recursion_misses:"))
 
 
 def possible_cpus() -> int:

@@ -144,7 +144,7 @@ class Happenings:
                 if fact["event"] in self._chosen.events:
                     which.append(at)
                     facts.append(fact)
-        return Told(entries if len(facts) == len(entries) and keep.all() else entries[which], facts)
+        return Told(entries[which], facts)
 
     @staticmethod
     def _complete(records: Records, departures: dict[int, Departure], beneficiaries: dict[int, Row]) -> int:

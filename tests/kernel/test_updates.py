@@ -87,7 +87,10 @@ def test_nothing_that_conntrack_sees_escapes_us(net, start, tmp_path):
         heard[names[kind.group(1)], *re.findall(r"(?:src|dst|sport|dport)=(\S+)", line)[:4]] += 1
     # A TCP connection has 1 NEW, up to 6 UPDATE (the kernel may tell of two changes at once) and 1 DESTROY.
     assert sum(heard.values()) > 31 * 6 + 101 * 2 + 2
-    assert heard == ours
+    # A softirq that interrupts our program on its own CPU runs unseen; that is counted.
+    assert not ours - heard
+    lost = re.search(r"events seen, (\d+) lost", running.errors)
+    assert sum((heard - ours).values()) <= (int(lost[1]) if lost else 0), (heard - ours, running.errors)
 
 
 def listeners(space: Space) -> list[str]:
