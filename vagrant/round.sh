@@ -81,9 +81,8 @@ make_box() {
 		  config.vm.provider(:libvirt) do |libvirt|
 		    libvirt.driver = "qemu"
 		    libvirt.cpu_mode = "custom"
-		    libvirt.cpu_model = "Nehalem"
+		    libvirt.cpu_model = "qemu64"
 		    libvirt.uri = "qemu:///system"
-		    libvirt.graphics_type = "none"
 		  end
 		end
 	BOX
