@@ -8,7 +8,7 @@ import click
 
 from ctobserve import kernel
 from ctobserve.analysis.buckets import with_chains
-from ctobserve.commands.session import Request, Session, common_options, observe, out
+from ctobserve.commands.session import Request, Session, chosen_form, common_options, observe, out
 from ctobserve.errors import UsageError
 from ctobserve.hooks import Purpose
 from ctobserve.model import Entries
@@ -34,9 +34,7 @@ def list_entries(request: Request, snapshot: bool, form: str | None) -> None:
     """
     if snapshot and request.duration:
         raise UsageError("--snapshot reads once and --duration follows; give just one of them")
-    if request.json and form not in (None, "json"):
-        raise UsageError(f"--json and --format {form} exclude each other; give one of them")
-    form = form or ("json" if request.json else "table")
+    form = chosen_form(request, form, "table")
     watched = Purpose.TABLE if request.duration else Purpose(0)
     with observe("list", request, watched, table=form != "kernel", stream=False) as session:
         session.ready()

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
 
 from ctobserve import rules
 from ctobserve.collect import Collector, Scope
-from ctobserve.commands.session import Request, common_options, observe, out
+from ctobserve.commands.session import Request, chosen_form, common_options, observe, out
 from ctobserve.hooks import Purpose
+from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
 from ctobserve.render.report import as_rows, report_lines
 
 DEFAULT_S = 5.0
+FORMS: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
+    "text": report_lines,
+    "json": lambda body: [document(body)],
+    "html": page,
+}
 
 
 @click.command()
 @click.option("--no-invalid", is_flag=True, help="Spare the probe per packet: invalid packets are not judged.")
+@click.option(
+    "--format", "form", type=click.Choice(list(FORMS)), metavar="text|json|html", help="html: one page alone. Default: text."
+)
 @common_options
-def report(request: Request, no_invalid: bool) -> None:
+def report(request: Request, no_invalid: bool, form: str | None) -> None:
     """One incident report: what is wrong, gravest first, each verdict with its numbers and with lines to paste.
 
     Observes for --duration (default 5 s) or until Ctrl-C, then judges table, losses, counters and settings. What could not be
     judged is named. With filters, only the entries and losses that pass them are judged; limits and hash chains are always those
     of the whole table.
     """
+    form = chosen_form(request, form, "text")
     if request.duration is None:
         request.duration = DEFAULT_S
     purpose = Purpose.TABLE | Purpose.DROPS | (Purpose(0) if no_invalid else Purpose.INVALID)
@@ -37,8 +48,5 @@ def report(request: Request, no_invalid: bool) -> None:
         judgement = rules.judge(collector.finish())
         body: dict[str, Any] = {"meta": session.meta()} | as_rows(judgement)
         body["verdicts"] = body["verdicts"][: request.limit]
-        if request.json:
-            out([document(body)])
-        else:
-            out(report_lines(body))
+        out(FORMS[form](body))
         session.finish(body["meta"])

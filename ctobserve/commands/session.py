@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ import click
 
 from ctobserve import __version__, filters, kernel, netns
 from ctobserve.clock import NS_PER_S
-from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
+from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks, UsageError
 from ctobserve.events import Records
 from ctobserve.hooks import Purpose
 from ctobserve.netns import Namespace
@@ -66,6 +67,17 @@ class Request:
     filter: filters.Filter
 
 
+class Finite(click.FloatRange):
+    """A number from `min` on; nan and inf are none that one can wait for or multiply by."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises click's usage error."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
 def common_options(command: Command) -> Command:
     """The options of the contract that observing commands share; the command receives a Request."""
 
@@ -82,7 +94,7 @@ def common_options(command: Command) -> Command:
 
 
 _OPTIONS = (
-    click.option("--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="Observe this long. Ctrl-C ends earlier."),
+    click.option("--duration", type=Finite(min=0), metavar="SECONDS", help="Observe this long. Ctrl-C ends earlier."),
     click.option("--json", "as_json", is_flag=True, help="JSON: one document, or one object per line for streams."),
     click.option("--netns", "netns_choice", default="all", metavar="NAME|INUM|all", help="Only this network namespace."),
     click.option("--src", metavar="CIDR", help="Original source address or network."),
@@ -140,6 +152,13 @@ def _request(given: dict[str, Any]) -> Request:
             mark=filters.parse_mark(given["mark"]),
         ),
     )
+
+
+def chosen_form(request: Request, form: str | None, default: str) -> str:
+    """What --format and --json ask for together; raises UsageError where they differ."""
+    if request.json and form not in (None, "json"):
+        raise UsageError(f"--json and --format {form} exclude each other; give one of them")
+    return form or ("json" if request.json else default)
 
 
 class Session:

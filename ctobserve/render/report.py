@@ -32,7 +32,7 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
         head = f"{row['severity'].upper():<8}  {row['id']}: "
         sentence = row["sentence"].removeprefix(f"{row['id']}: ")
         yield from folded(head + sentence, " " * 10)
-        evidence = [f"{name}={_value(value)}" for name, value in row["evidence"].items()]
+        evidence = [f"{name}={shown(value)}" for name, value in row["evidence"].items()]
         yield from filled(evidence, "            ")
         # Lines to paste stay whole, whatever their length.
         yield from (f"          $ {line}" for line in row["do"])
@@ -41,9 +41,10 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
         yield from folded(f"not judged: {row['id']}: {row['why']}", " " * 12)
 
 
-def _value(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A number of the evidence as people read it; `-` for unknown."""
     if isinstance(value, list):
-        return ",".join(map(_value, value)) or "-"
+        return ",".join(map(shown, value)) or "-"
     if isinstance(value, float):
         return f"{value:.4f}".rstrip("0").rstrip(".") if value == 0 or value >= 0.001 else f"{value:.2g}"
     return "-" if value is None else str(value)

@@ -135,8 +135,12 @@ def test_observing_changes_nothing(net):
         ["buckets", "--duration", "1"],
         ["events", "--duration", "1"],
         ["drops", "--duration", "1"],
+        ["top", "--duration", "1"],
+        ["verify", "--duration", "1"],
+        ["report", "--format", "html", "--duration", "1"],
     ):
-        run(*CTOBSERVE, *command)
+        said = run(*CTOBSERVE, *command)
+    assert said.startswith("<!DOCTYPE html>")
     assert state_of_host() == before
     assert sorted(line.split("src=")[1] for line in space.listed()) == entries
 

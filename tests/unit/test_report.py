@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from html.parser import HTMLParser
 
 from ctobserve import rules
+from ctobserve.render.htmlout import FACTS, page
 from ctobserve.render.jsonout import document
 from ctobserve.render.report import as_rows, report_lines
 from tests.unit.tables import NETNS, evidence, space, tcp
@@ -53,3 +56,40 @@ def test_json():
     assert [list(row) for row in body["verdicts"]] == [["id", "severity", "sentence", "evidence", "do"]] * 3
     assert body["verdicts"][0]["evidence"]["kernel_drop"] is None, "unknown is null"
     assert {row["id"] for row in body["not_judged"]} >= {"invalid_window", "asymmetric_routing"}
+
+
+class Page(HTMLParser):
+    """Its words, and which elements are open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        assert not {"src", "href"} & {name for name, _ in attrs}, "the page stands alone"
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_html_says_what_json_says_and_takes_no_name_for_markup():
+    rows = as_rows(judged())
+    rows["verdicts"][0]["sentence"] += ", says <script>alert(1)</script> & co"
+    body = {"meta": dict.fromkeys(FACTS, 5)} | rows
+    made = Page("\n".join(page(body)))
+    assert made.open == []
+    words = "\n".join(made.words)
+    for row in rows["verdicts"]:
+        assert row["sentence"] in words
+        assert all(line in words for line in row["do"])
+        assert row["evidence"].keys() <= set(made.words)
+    assert all(row["why"] in made.words for row in rows["not_judged"])
+    assert "-" in made.words, "unknown is no number"
+    assert not re.search(r"<script", "\n".join(page(body)))
