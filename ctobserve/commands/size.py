@@ -16,7 +16,7 @@ import numpy as np
 from ctobserve import __version__, counters, kernel, lifetimes, netns, slab, sysctls
 from ctobserve.analysis import size as sums
 from ctobserve.analysis.size_report import Known, Wish, report
-from ctobserve.commands.session import out
+from ctobserve.commands.session import Finite, out
 from ctobserve.errors import CtobserveError, KernelLacks, UsageError
 from ctobserve.events import Kind
 from ctobserve.filters import Filter
@@ -43,9 +43,11 @@ class Place:
 @click.option("--max", "limit", type=click.IntRange(min=1), metavar="N", help="What if nf_conntrack_max were N.")
 @click.option("--buckets", type=click.IntRange(min=1), metavar="N", help="What if nf_conntrack_buckets were N.")
 @click.option("--timeout", "timeouts", multiple=True, metavar="NAME=SECONDS", help="What if this timeout were so. Repeatable.")
-@click.option("--rate", type=click.FloatRange(min=0), metavar="N", help="Size for N new entries per second, not the rate now.")
-@click.option("--headroom", type=click.FloatRange(min=1), default=HEADROOM, help="Factor between need and size. Default: 2.")
-@click.option("--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="Measure the rate of new entries (BPF).")
+@click.option("--rate", type=Finite(min=0), metavar="N", help="Size for N new entries per second, not the rate now.")
+@click.option(
+    "--headroom", type=Finite(min=1), default=HEADROOM, metavar="FACTOR", help="Factor between need and size. Default: 2."
+)
+@click.option("--duration", type=Finite(min=0), metavar="SECONDS", help="Measure the rate of new entries (BPF).")
 @click.option("--netns", "choice", metavar="NAME|INUM", help="Of this network namespace. Default: the one we are in.")
 @click.option(
     "--source", "source", type=click.Choice(["auto", "walk", "proc", "netlink", "none"]), metavar="auto|walk|proc|netlink|none",

@@ -14,7 +14,7 @@ from ctobserve import kernel
 from ctobserve.analysis.groups import COLUMNS
 from ctobserve.analysis.top import ORDERS, heaviest
 from ctobserve.clock import NS_PER_S
-from ctobserve.commands.session import Request, Session, common_options, observe, out
+from ctobserve.commands.session import Finite, Request, Session, common_options, observe, out
 from ctobserve.errors import UsageError
 from ctobserve.events import DropReason, Kind, Records, entries_of, take
 from ctobserve.hooks import Purpose
@@ -30,7 +30,7 @@ CLEAR = "\x1b[H\x1b[J"
 @click.command()
 @click.option("--by", default="src", metavar="COLUMN[,COLUMN]", help=f"Group by: {', '.join(COLUMNS)}. Default: src.")
 @click.option("--order", type=click.Choice(ORDERS), default="entries", help="Which groups come first.")
-@click.option("--interval", type=click.FloatRange(min=0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2.")
+@click.option("--interval", type=Finite(min=0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2.")
 @common_options
 def top(request: Request, by: str, order: str, interval: float) -> None:
     """Who fills the table, now: how full it is, rates of new, leaving and lost, and the heaviest sources, services, namespaces.

@@ -36,7 +36,7 @@ CPU = "-cpu max,avx2=off"
 TIMED_OUT, NOT_UP = 124, 125
 GUEST = """\
 #!/bin/bash
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 CTOBSERVE_LAB=1
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONPYCACHEPREFIX=/run/pycache PYTHONUNBUFFERED=1 CTOBSERVE_LAB=1
 ip link set lo up
 mkdir -p /run/netns
 for module in nf_conntrack nf_conntrack_netlink; do modprobe $module || exit 1; done
