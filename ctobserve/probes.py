@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import struct
 from dataclasses import astuple, dataclass
 
@@ -52,7 +51,7 @@ class Probes:
         self._programs: dict[tuple[str, BtfId | None], int] = {}
         self._btf: dict[str, int] = {"vmlinux": 0}
         self._maps: dict[str, int] = {}
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        syscalls.lock_any_memory()
         syscalls.map_update(self.map("config"), bytes(4), struct.pack("<5Q", *astuple(variables)))
 
     def map(self, name: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import struct
 from fcntl import ioctl
 
@@ -75,6 +76,17 @@ def map_next_key(fd: int, key: bytes | None, key_bytes: int) -> bytes | None:
     except FileNotFoundError:
         return None
     return following.raw
+
+
+def lock_any_memory() -> None:
+    """Maps count as locked memory (before Linux 5.11); raises NotPermitted where that limit may not be lifted."""
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except (ValueError, OSError) as error:
+        raise NotPermitted(
+            "the limit of locked memory may not be lifted here (no CAP_SYS_RESOURCE), and BPF maps count as such; "
+            "run as root outside the container, or use `make run`'s lab VM"
+        ) from error
 
 
 def prog_load(kind: int, name: str, code: bytes, attach: int = 0, btf_id: int = 0, btf_fd: int = 0) -> int:

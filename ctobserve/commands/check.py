@@ -103,6 +103,7 @@ def _bcc() -> Finding:
 
 def _bpf() -> Finding:
     try:
+        syscalls.lock_any_memory()
         os.close(syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "probe", bytes.fromhex("b7000000000000009500000000000000")))
     except CtobserveError as error:
         return Finding("bpf", False, str(error).split(";")[0], "use a kernel that admits BPF programs, or the lab: make run")
