@@ -84,7 +84,7 @@ def lock_any_memory() -> None:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     except (ValueError, OSError) as error:
         raise NotPermitted(
-            "the limit of locked memory may not be lifted here (no CAP_SYS_RESOURCE), and BPF maps count as such; "
+            "the limit of locked memory may not be lifted here (no CAP_SYS_RESOURCE), and BPF maps may count as such; "
             "run as root outside the container, or use `make run`'s lab VM"
         ) from error
 
