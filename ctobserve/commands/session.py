@@ -119,7 +119,7 @@ _OPTIONS = (
         help="How the table is read; auto takes the first that this kernel offers.",
     ),
     click.option("--wait", is_flag=True, help="If nf_conntrack is not loaded, wait until it is."),
-    click.option("--ready-file", type=click.Path(path_type=Path), metavar="PATH", help="Create PATH when attached."),
+    click.option("--ready-file", type=click.Path(path_type=Path), metavar="PATH", help="Create PATH, empty, when attached."),
     click.option("--fail-on-loss", is_flag=True, help="Exit 5 when records were lost."),
 )  # fmt: skip
 _COMMON = (
@@ -241,6 +241,8 @@ def observe(
     Without it, events of namespaces that --netns leaves out never leave the kernel.
     """
     stop = Stop()
+    if request.ready_file:
+        _withdraw(request.ready_file)
     kernel.require_root()
     while request.wait and not kernel.conntrack_loaded():
         time.sleep(WAIT_S)
@@ -251,6 +253,16 @@ def observe(
         if table:
             observer.seed()
         yield session
+
+
+def _withdraw(ready_file: Path) -> None:
+    """Remove what an earlier run left: it would say too early that we are ready. Raises UsageError where we could not say it."""
+    if ready_file.is_file() and not ready_file.stat().st_size:
+        ready_file.unlink()
+    elif ready_file.exists():
+        raise UsageError(f"--ready-file {ready_file} exists and is not an empty file; give a path where one can be created")
+    elif not ready_file.parent.is_dir():
+        raise UsageError(f"--ready-file {ready_file}: there is no directory {ready_file.parent}; make it first")
 
 
 def out(lines: Iterable[str]) -> None:

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/kernel" in str(item.path):
             item.add_marker(pytest.mark.kernel)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, None, None]:
+    """A failed test lets go of its sockets: kept with the traceback, they would keep its namespaces and fail other tests."""
+    yield
+    if call.excinfo:
+        traceback.clear_frames(call.excinfo.tb)
 
 
 @pytest.fixture(scope="session", autouse=True)

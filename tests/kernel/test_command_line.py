@@ -145,9 +145,13 @@ def test_observing_changes_nothing(net):
     assert sorted(line.split("src=")[1] for line in space.listed()) == entries
 
 
-def test_duration_and_limit(net, report):
+def test_duration_and_limit(net, report, tmp_path):
     space = net.space("limit")
     send_udp(space, 41)
-    assert len(report("list", "--netns", space.name, "--limit", "7")["entries"]) == 7
+    ready, of_another_run = tmp_path / "ready", tmp_path / "old"
+    ready.touch()
+    of_another_run.hardlink_to(ready)
+    assert len(report("list", "--netns", space.name, "--limit", "7", "--ready-file", str(ready))["entries"]) == 7
+    assert ready.exists() and not ready.samefile(of_another_run)
     assert len(report("list", "--netns", str(space.inum), "--dport", "10000-10004")["entries"]) == 5
     assert report("list", "--netns", space.name, "--src", "192.0.2.0/24")["entries"] == []

@@ -40,6 +40,8 @@ def test_help(command):
         (["list", "--duration", "nan"], "--duration"),
         (["top", "--interval", "inf"], "--interval"),
         (["size", "--rate", "nan"], "--rate"),
+        (["list", "--ready-file", "/proc/version/ready"], "no directory /proc/version"),
+        (["list", "--ready-file", "/proc"], "is not an empty file"),
         (["list", "--format", "csv", "--json"], "--format csv"),
         (["report", "--format", "html", "--json"], "--format html"),
         (["report", "--format", "pdf"], "--format"),
