@@ -84,12 +84,12 @@ class Collector:
         gained = counters.delta(self._counters, counters.read(only.netns))
         observer.seed()
         whole = observer.table.entries()
-        entries = whole[only.mask(whole)]
+        entries = only.passing(whole)
         spaces, counts = np.unique(entries["netns"], return_counts=True)
         around = _spaces(only.netns, dict(zip(spaces.tolist(), counts.tolist(), strict=True)), gained)
         return Evidence(
             entries=entries,
-            before=self._before[only.mask(self._before)],
+            before=only.passing(self._before),
             lengths=lengths_of(whole, observer.buckets),
             spaces={inum: space for inum, space in around.items() if only.netns in (None, inum)},
             losses=self._losses(),

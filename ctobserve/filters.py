@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctobserve.errors import UsageError
+from ctobserve.events import take
 from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, PROTOCOLS, TCP, TCP_STATES, Entries
 
 Mask = npt.NDArray[np.bool_]
@@ -49,6 +50,11 @@ class Filter:
         if self.state is not None:
             keep &= _in_state(entries, self.state)
         return keep
+
+    def passing(self, entries: Entries) -> Entries:
+        """Those that pass; the same array, not a copy, when all do."""
+        keep = self.mask(entries)
+        return entries if keep.all() else take(entries, keep)
 
 
 def _in_network(entries: Entries, at: int, network: Network) -> Mask:

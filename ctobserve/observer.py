@@ -24,7 +24,7 @@ from ctobserve.places import Addresses
 from ctobserve.probes import Choices, Probes, Variables
 from ctobserve.reader import HashReader, Lister
 from ctobserve.ring import Ring
-from ctobserve.table import Lengths, Merge, Table, in_bucket, lengths_of
+from ctobserve.table import Lengths, Table, in_bucket, lengths_of
 
 SETTLE_S = 0.02
 POLL_S = 0.02
@@ -243,13 +243,13 @@ class Observer:
                 self.uncertain_ns += time.monotonic_ns() - max(self._checked_ns, self.started_ns)
             self._checked_ns = time.monotonic_ns()
 
-    def seed(self) -> Merge:
+    def seed(self) -> None:
         """Fill or repair the table by a walk, keeping what events say meanwhile."""
         self._intake.resized = False
         walk, touched = self.walk()
         self.walked_ns = walk.at_ns
         self.unread = walk.unread
-        return self.table.merge(walk.entries, touched)
+        self.table.merge(walk.entries, touched)
 
     def walk(self, details: bool = False) -> tuple[Walk, Addresses]:
         """The kernel's table, and the addresses that events touched from shortly before the walk until its end.

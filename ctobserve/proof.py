@@ -11,6 +11,7 @@ from ctobserve import netlink, netns
 from ctobserve.analysis.verify import KEY, Differences, Keys, compare, key_of, keys, lasting, without
 from ctobserve.dump import dump
 from ctobserve.errors import CtobserveError
+from ctobserve.events import take
 from ctobserve.model import Entries
 from ctobserve.observer import Observer
 from ctobserve.places import Addresses
@@ -61,8 +62,7 @@ class _Look:
 
 
 def _calm(entries: Entries, touched: Addresses) -> Entries:
-    calm: Entries = entries[~np.isin(entries["ct"], touched)]
-    return calm
+    return take(entries, ~np.isin(entries["ct"], touched)) if len(touched) else entries
 
 
 def _beside_netlink(observer: Observer) -> tuple[Keys, Keys]:

@@ -16,14 +16,6 @@ CHANGEABLE = ("status", "timeout", "mark", "tcp_state")
 
 
 @dataclass(frozen=True)
-class Merge:
-    """What a walk changed: entries it found that we lacked, and ours that the kernel no longer has."""
-
-    added: Entries
-    removed: Entries
-
-
-@dataclass(frozen=True)
 class Lengths:
     """Nodes in every bucket, shape (buckets,), and how many of all nodes are original ones; `unread` counts buckets left out."""
 
@@ -127,27 +119,24 @@ class Table:
         """Forget entries; addresses that are not in the table are ignored."""
         self._alive[self._present(np.ascontiguousarray(addresses))] = False
 
-    def merge(self, walked: Entries, touched: Addresses) -> Merge:
+    def merge(self, walked: Entries, touched: Addresses) -> None:
         """Make the table what a walk saw, but for addresses that events touched since shortly before it began.
 
         Rows that stay take the walk's state (status, timeout, TCP state) and keep the time of their insert.
         """
-        ours = self.entries()
-        mine = ours[~np.isin(ours["ct"], touched)]
-        theirs = walked[~np.isin(walked["ct"], touched)]
-        removed = mine[~np.isin(mine["ct"], theirs["ct"])]
-        known = np.isin(theirs["ct"], mine["ct"])
-        kept = theirs[known]
-        if len(kept):
-            # Stable sorts throughout: NumPy 2's vectorised argsort gives wrong orders on emulated CPUs (QEMU 7.2, AVX2).
-            order = np.argsort(mine["ct"], kind="stable")
-            at = order[np.searchsorted(mine["ct"], kept["ct"], sorter=order)]
-            kept["seen_ns"] = mine["seen_ns"][at]
-            kept["chain"] = mine["chain"][at]
-        self.remove(removed["ct"])
-        self.put(kept)
-        self.put(theirs[~known])
-        return Merge(added=theirs[~known], removed=removed)
+        if len(touched):
+            walked = take(walked, ~np.isin(walked["ct"], touched))
+        at = self._places.find(np.ascontiguousarray(walked["ct"]))
+        known = (at >= 0) & self._alive[at]
+        mine = at[known]
+        stays = np.zeros(len(self._alive), np.bool_)
+        stays[mine] = stays[self._present(touched)] = True
+        self._alive &= stays
+        kept = take(walked, known)
+        for name in ("seen_ns", "chain"):
+            kept[name] = self._rows[name][mine]
+        self._write(mine, kept)
+        self.put(take(walked, ~known))
 
     def _make_room(self, needed: int) -> None:
         """Rows of the dead are given up when they are many; otherwise the array grows."""

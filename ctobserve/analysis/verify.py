@@ -44,15 +44,13 @@ class Differences:
 
 def compare(ours: Entries, kernel: Entries) -> Differences:
     """Two tables by address of the entries; rows in flux must have been taken out of both before."""
-    ours, kernel = ours[np.argsort(ours["ct"], kind="stable")], kernel[np.argsort(kernel["ct"], kind="stable")]
-    both = np.intersect1d(ours["ct"], kernel["ct"])
-    found = Differences(ours[~np.isin(ours["ct"], both)], kernel[~np.isin(kernel["ct"], both)])
-    left, right = ours[np.isin(ours["ct"], both)], kernel[np.isin(kernel["ct"], both)]
+    both, left, right = np.intersect1d(ours["ct"], kernel["ct"], assume_unique=True, return_indices=True)
+    found = Differences(np.delete(ours, left), np.delete(kernel, right))
     for name in FIELDS:
-        unequal = left[name] != right[name]
-        differ = unequal.any(axis=tuple(range(1, unequal.ndim)))
-        for mine, theirs in zip(left[differ], right[differ], strict=True):
-            found.fields.append((int(mine["ct"]), name, mine[name].tolist(), theirs[name].tolist()))
+        mine, theirs = ours[name][left], kernel[name][right]
+        unequal = mine != theirs
+        for at in np.flatnonzero(unequal.any(axis=tuple(range(1, unequal.ndim)))):
+            found.fields.append((int(both[at]), name, mine[at].tolist(), theirs[at].tolist()))
     return found
 
 

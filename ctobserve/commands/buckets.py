@@ -43,7 +43,7 @@ def buckets(request: Request) -> None:
             out([document(report)])
         else:
             labels = session.labels()
-            named = [described(chain.entries[request.filter.mask(chain.entries)], labels) for chain in found.longest]
+            named = [described(request.filter.passing(chain.entries), labels) for chain in found.longest]
             out(bucket_lines(report, named))
         session.finish(report["meta"])
 
@@ -74,7 +74,7 @@ def as_rows(found: Distribution, clock: Clock, only: Filter, limits_chains: bool
             {
                 "bucket": chain.bucket,
                 "length": chain.length,
-                "entries": entry_rows(chain.entries[only.mask(chain.entries)], clock),
+                "entries": entry_rows(only.passing(chain.entries), clock),
             }
             for chain in found.longest
         ],

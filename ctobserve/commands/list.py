@@ -85,7 +85,7 @@ def _shown(session: Session) -> Entries:
     if session.request.duration:
         session.observer.seed()
     whole = session.observer.table.entries()
-    shown = whole[session.request.filter.mask(whole)][: session.request.limit]
+    shown = session.request.filter.passing(whole)[: session.request.limit]
     return with_chains(shown, lengths_of(whole, session.observer.buckets))
 
 

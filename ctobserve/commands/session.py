@@ -17,6 +17,7 @@ import click
 
 from ctobserve import __version__, filters, kernel, netns
 from ctobserve.clock import NS_PER_S
+from ctobserve.commands import ready
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks, UsageError
 from ctobserve.events import Records
 from ctobserve.hooks import Purpose
@@ -177,7 +178,7 @@ class Session:
         self._stop.armed = True
         self.ready_ns = time.monotonic_ns()
         if self.request.ready_file:
-            self.request.ready_file.touch()
+            ready.announce(self.request.ready_file)
 
     def watch(self, idle: bool = False) -> Iterator[Records]:
         """Records until --duration is over or Ctrl-C; empty batches only if `idle`."""
@@ -242,7 +243,7 @@ def observe(
     """
     stop = Stop()
     if request.ready_file:
-        _withdraw(request.ready_file)
+        ready.withdraw(request.ready_file)
     kernel.require_root()
     while request.wait and not kernel.conntrack_loaded():
         time.sleep(WAIT_S)
@@ -253,16 +254,6 @@ def observe(
         if table:
             observer.seed()
         yield session
-
-
-def _withdraw(ready_file: Path) -> None:
-    """Remove what an earlier run left: it would say too early that we are ready. Raises UsageError where we could not say it."""
-    if ready_file.is_file() and not ready_file.stat().st_size:
-        ready_file.unlink()
-    elif ready_file.exists():
-        raise UsageError(f"--ready-file {ready_file} exists and is not an empty file; give a path where one can be created")
-    elif not ready_file.parent.is_dir():
-        raise UsageError(f"--ready-file {ready_file}: there is no directory {ready_file.parent}; make it first")
 
 
 def out(lines: Iterable[str]) -> None:

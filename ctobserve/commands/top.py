@@ -102,7 +102,7 @@ class _Frame:
         session, now_ns = self._session, time.monotonic_ns()
         seconds = (now_ns - self._began_ns) / NS_PER_S
         whole = session.observer.table.entries()
-        shown = whole[session.request.filter.mask(whole)]
+        shown = session.request.filter.passing(whole)
         none = whole[:0]
         limit = LINES if session.request.limit is None else session.request.limit
         lines = heaviest(

@@ -109,7 +109,7 @@ def test_printing(path):
 
 
 def test_nothing_in_the_package_writes_below_proc_or_sys_or_runs_programs():
-    """It only observes. It starts the compiler in a child, and nft to list rules; the cache is the one thing it writes."""
+    """It only observes. It starts the compiler in a child, and nft to list rules; it writes its cache and a ready file alone."""
     for path in MODULES:
         tree = ast.parse(path.read_text())
         calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -118,7 +118,7 @@ def test_nothing_in_the_package_writes_below_proc_or_sys_or_runs_programs():
             for func in calls
             if isinstance(func, (ast.Attribute, ast.Name))
         }
-        if path.name != "cache.py":
+        if path.name not in ("cache.py", "ready.py"):
             assert not names & {"write_text", "write_bytes", "unlink"}, path.name
         if path.name != "compile.py":
             assert not names & {"Popen", "system", "check_call", "check_output"}, path.name
