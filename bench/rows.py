@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LISTENER, LISTING = "conntrack -E", "conntrack -L"
-NOT_INSTALLED, NOT_BUILT = "not installed", "not built yet"
+NOT_INSTALLED, TOO_LONG = "not installed", "not measured: it takes the square of so many"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _reading(guest: dict[str, Any]) -> Iterator[Row]:
         ratio = _over(listing, value)
         met = None if least is None or ratio is None else ratio >= least
         bar = f">= {least} x" if least else ""
-        note = NOT_BUILT if value is None else ""
+        note = TOO_LONG if value is None else ""
         yield Row(f"{name}, per entry", value, "instructions", ratio, f"of {LISTING}", bar, met, note)
     yield Row("ctobserve table, per entry", kept, "bytes", bar="<= 300", met=kept <= 300)
     yield Row("  while it is filled, at most", peak, "bytes")
