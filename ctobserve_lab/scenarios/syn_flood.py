@@ -16,6 +16,8 @@ def play(stage: Stage) -> Play:
     client, server = stage.space("client"), stage.space("server")
     source, target = stage.net.link(client, server)
     server.run("ip", "route", "add", "default", "via", source)
+    # One answer each: a second one that comes after the fix would find its entry deleted, and be INVALID.
+    server.run("sysctl", "-qw", "net.ipv4.tcp_synack_retries=0")
     server.sockets.append(server.inside(lambda: socket.create_server((target, 443))))
     yield server
     flood(client, target, 77)
