@@ -117,6 +117,7 @@ class Collector:
             entries,
             reason=np.where(rows["kind"] == Kind.RESOLVED, RESOLVED, rows["reason"]).astype(np.uint8),
             flags=rows["flags"],
+            hook=rows["hook"],
             tcp_flags=np.where(flagged, rows["looked"][:, 0], 0).astype(np.uint8),
             text=np.where(spoken, text, b""),
         )

@@ -54,19 +54,21 @@ class Space:
 class Losses:
     """Packets lost, found invalid, or saved from a clash: all that fit, one row each.
 
-    `reason` is a DropReason, or RESOLVED; `flags` are events.FLAG_*; `tcp_flags` byte 13 of the header of an invalid TCP packet;
-    `text` the kernel's words for it, NUL padded.
+    `reason` is a DropReason, or RESOLVED; `flags` are events.FLAG_*; of an invalid packet, `hook` is an index of model.NF_HOOKS,
+    `tcp_flags` byte 13 of its header when it is TCP, `text` the kernel's words for it, NUL padded.
     """
 
     entries: Entries
     reason: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint8]
+    hook: npt.NDArray[np.uint8]
     tcp_flags: npt.NDArray[np.uint8]
     text: npt.NDArray[np.bytes_]
 
     def only(self, mask: npt.NDArray[np.bool_]) -> Losses:
         """Those rows alone."""
-        return Losses(self.entries[mask], self.reason[mask], self.flags[mask], self.tcp_flags[mask], self.text[mask])
+        numbers = self.reason[mask], self.flags[mask], self.hook[mask], self.tcp_flags[mask]
+        return Losses(self.entries[mask], *numbers, self.text[mask])
 
     def of(self, *reasons: int) -> Losses:
         """Rows with one of these reasons."""

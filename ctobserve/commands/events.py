@@ -8,6 +8,7 @@ import numpy as np
 from ctobserve.commands.session import Request, Session, common_options, observe, out
 from ctobserve.errors import UsageError
 from ctobserve.hooks import Purpose
+from ctobserve.model import NF_HOOKS
 from ctobserve.render.happenings import EVENTS, Chosen, Happenings, Told
 from ctobserve.render.jsonout import line
 from ctobserve.render.lines import EventLines
@@ -15,7 +16,6 @@ from ctobserve.render.rows import Row
 from ctobserve.render.text import packet_line
 
 STATES = ("ESTABLISHED", "RELATED", "NEW", "ESTABLISHED", "RELATED", None, None, "UNTRACKED", "INVALID")
-NF_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 
 
 @click.command()

@@ -24,7 +24,7 @@ from ctobserve.events import (
 )
 from ctobserve.filters import Filter
 from ctobserve.kernel import Symbols
-from ctobserve.model import Entries
+from ctobserve.model import NF_HOOKS, Entries
 from ctobserve.render.rows import Row, entry_rows
 
 EVENTS = ("insert", "confirm", "update", "destroy", "drop")
@@ -38,7 +38,6 @@ NAMES = {
     Kind.RESOLVED: "resolved",
 }
 IN_CONFIRM = (DropReason.CLASH, DropReason.CHAINTOOLONG, DropReason.DYING, DropReason.CONFIRMED)
-HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 # IPCT_* bits, include/uapi/linux/netfilter/nf_conntrack_common.h
 CHANGES = (
     "new",
@@ -187,7 +186,7 @@ class Happenings:
             "direction": _direction(record, reason),
             "process": _process(record),
             "interface": record["device"].decode(errors="replace") if record["ifindex"] else None,
-            "hook": HOOKS[record["hook"]] if reason in (DropReason.INVALID, DropReason.ERROR) else None,
+            "hook": NF_HOOKS[record["hook"]] if reason in (DropReason.INVALID, DropReason.ERROR) else None,
             "text": _text(record),
             "looked_at": _looked(record) if reason == DropReason.TABLE_FULL else None,
         }

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ctobserve.analysis.groups import divide, key
 from ctobserve.events import FLAG_ENTRY, DropReason
 from ctobserve.evidence import Evidence, Losses
-from ctobserve.model import IPS_SEEN_REPLY, TCP, TCP_STATES, Entries
+from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries
 from ctobserve.rules.words import during, plural
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
@@ -19,6 +19,7 @@ SEVERAL = 5  # packets: a lost SYN leaves at most a few stray SYN+ACKs, of one c
 ONE_WAY = 10  # entries: a moment after a flush, or a connection about to end, makes some
 WORDS = (b"SEQ is", b"ACK is")  # how tcp_in_window's complaints begin
 SYN, RST, ACK = 0x02, 0x04, 0x10
+OUTPUT = NF_HOOKS.index("output")
 NOT_WATCHED = "invalid packets were not looked for"
 SYN_SENT, ESTABLISHED = TCP_STATES.index("SYN_SENT"), TCP_STATES.index("ESTABLISHED")
 
@@ -58,7 +59,8 @@ def judge_asymmetric(evidence: Evidence) -> Finding:
         return Unjudged(NOT_WATCHED)
     invalid = evidence.losses.of(DropReason.INVALID)
     tcp = invalid.only(invalid.entries["protonum"] == TCP)
-    stray = tcp.only((tcp.flags & FLAG_ENTRY) == 0)
+    # What this host itself sends answers what came here: its entry is gone, as after `conntrack -D`.
+    stray = tcp.only(((tcp.flags & FLAG_ENTRY) == 0) & (tcp.hook != OUTPUT))
     answers = stray.only((stray.tcp_flags & (SYN | ACK | RST)) == SYN | ACK).entries
     middle = stray.only((stray.tcp_flags & (SYN | ACK | RST)) == ACK).entries
     unanswered = _half(evidence.entries, ESTABLISHED)

@@ -62,10 +62,12 @@ def many(count: int) -> list[str]:
     return [f"10.{1 + at // 62_500}.{at // 250 % 250}.{at % 250 + 1}" for at in range(count)]
 
 
-def losses(rows: Entries | None = None, reason: int = 1, flags: int = 0, tcp_flags: int = 0, text: bytes = b"") -> Losses:
+def losses(
+    rows: Entries | None = None, reason: int = 1, flags: int = 0, hook: int = 0, tcp_flags: int = 0, text: bytes = b""
+) -> Losses:
     rows = entries(0) if rows is None else rows
     n = len(rows)
-    numbers = [np.full(n, value, np.uint8) for value in (reason, flags, tcp_flags)]
+    numbers = [np.full(n, value, np.uint8) for value in (reason, flags, hook, tcp_flags)]
     return Losses(rows, *numbers, np.full(n, text, "S84"))
 
 

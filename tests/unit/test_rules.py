@@ -11,7 +11,7 @@ from ctobserve import rules
 from ctobserve.analysis.poisson import fit, tail
 from ctobserve.events import FLAG_ENTRY, DropReason
 from ctobserve.evidence import RESOLVED
-from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT
+from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, NF_HOOKS
 from ctobserve.ruleset import Ruleset, parse
 from ctobserve.table import Lengths
 from ctobserve.verdict import Severity, Unjudged, Verdict
@@ -49,13 +49,18 @@ def many_mapped():
     return evidence(rows, spaces={NETNS: space(nf_conntrack_count=60_000, nf_conntrack_max=1 << 20)})
 
 
-def stray(tcp_flags: int, count: int = 11):
-    return evidence(losses=losses(tcp(count), DropReason.INVALID, tcp_flags=tcp_flags), drops={"invalid": count})
+def stray(tcp_flags: int, count: int = 11, hook: str = "prerouting"):
+    lost = losses(tcp(count), DropReason.INVALID, hook=NF_HOOKS.index(hook), tcp_flags=tcp_flags)
+    return evidence(losses=lost, drops={"invalid": count})
+
+
+def outside(count: int):
+    return losses(tcp(count, sport=5), DropReason.INVALID, FLAG_ENTRY, tcp_flags=0x10, text=OUTSIDE)
 
 
 def opening_acks():
     rows = tcp(1, "SYN_SENT", status=UNREPLIED)
-    lost = losses(np.repeat(rows, 6), DropReason.INVALID, FLAG_ENTRY, 0x10)
+    lost = losses(np.repeat(rows, 6), DropReason.INVALID, FLAG_ENTRY, tcp_flags=0x10)
     return evidence(rows, losses=lost, drops={"invalid": 6})
 
 
@@ -110,7 +115,7 @@ CASES = {
     "clash_race": (dns_race(), Severity.WARNING, "3 lost, 2 given to the winner's entry; this is the resolver that waits 5 s"),
     "snat_ports": (nat_clash(), Severity.CRITICAL, "5 packets of new connections lost"),
     "invalid_window": (
-        evidence(losses=losses(tcp(11, sport=5), DropReason.INVALID, FLAG_ENTRY, 0x10, OUTSIDE), drops={"invalid": 11}),
+        evidence(losses=outside(11), drops={"invalid": 11}),
         Severity.WARNING,
         "11 packets of 1 connection were INVALID",
     ),
@@ -168,7 +173,7 @@ PEACE = evidence(
     inserts={NETNS: 400},
     destroys={"timeout": 390},
     drops={"invalid": 3},
-    losses=losses(tcp(3, sport=5), DropReason.INVALID, FLAG_ENTRY, 0x10, OUTSIDE),
+    losses=outside(3),
     spaces={NETNS: replace(space(nf_conntrack_count=990), ruleset=Ruleset(5, 1, 2))},
 )
 
@@ -276,6 +281,7 @@ def test_ports_nearly_used_up():
 
 
 def test_other_signs_of_one_direction():
+    assert RULES["asymmetric_routing"](stray(0x12, hook="output")) is None, "the SYN came here; its entry was deleted"
     assert RULES["asymmetric_routing"](stray(0x04)) is None, "stray RST come after the end of any connection"
     assert RULES["asymmetric_routing"](stray(0x10)).evidence["mid_stream_without_entry"] == 11
     assert RULES["asymmetric_routing"](opening_acks()).evidence["ack_after_unanswered_syn"] == 6
