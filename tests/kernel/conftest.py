@@ -89,7 +89,7 @@ class Running:
 
     def wait_for(self, lines: int) -> None:
         """Until it has printed that many lines; the data is the signal, not the clock."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + READY_S
         while len(self.lines()) < lines and time.monotonic() < end:
             time.sleep(0.1)
 
