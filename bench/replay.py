@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from bench.image import Image, Replay
 from ctobserve.events import Kind, record_dtype
+from ctobserve.intake import Intake
 from ctobserve.model import Entries
 from ctobserve.ring import HEADER_BYTES, Ring
 from ctobserve.table import Table
@@ -43,11 +44,12 @@ def _rate(replay: Replay, repeats: int, work: Callable[[], float]) -> float:
 def _ours(image: Image, replay: Replay) -> float:
     """Seconds of CPU for the whole image."""
     dtype = record_dtype(image.layout)
-    ring, table = Ring(replay.fd, 32 << 20, dtype.itemsize), Table()
+    ring = Ring(replay.fd, 32 << 20, dtype.itemsize)
+    intake = Intake(ring, dtype, Table(), stream=False)
     begun = time.process_time()
     for first in range(0, replay.count, BATCH):
         replay.rewind(first, min(BATCH, replay.count - first))
-        table.apply(ring.drain().view(dtype)[:, 0])
+        intake.take()
     spent = time.process_time() - begun
     ring.close()
     return spent

@@ -59,12 +59,6 @@ class Ring:
         """Give back what the last peek showed."""
         self._consumer[0] = self._read
 
-    def drain(self) -> npt.NDArray[np.uint8]:
-        """Copy of what peek shows; it leaves the ring."""
-        records = self.peek().copy()
-        self.release()
-        return records
-
     def close(self) -> None:
         """Unmap."""
         del self._consumer, self._producer, self._data

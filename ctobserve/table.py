@@ -39,15 +39,20 @@ class Table:
 
     An address is reused as soon as its entry is freed, so within a batch only the last insert or destroy of an address
     decides; the ring's order is the kernel's order. A row stays its address's after the entry has left: the slab gives the
-    same addresses out again.
+    same addresses out again. An unknown address has row -1, the spare one at the end, in which nobody lives.
     """
 
     def __init__(self) -> None:
-        self._rows = np.zeros(1024, ENTRY)
-        self._alive = np.zeros(1024, np.bool_)
-        self._visitor = np.empty(1024, np.int32)
-        self._used = 0
         self._places = Places()
+        self._fill(np.zeros(1024, ENTRY), 0)
+
+    def _fill(self, rows: Entries, used: int) -> None:
+        """These rows, of which the first `used` are entries."""
+        self._rows = rows
+        self._alive = np.zeros(len(rows) + 1, np.bool_)
+        self._alive[:used] = True
+        self._visitor = np.empty(len(rows) + 1, np.int32)
+        self._used = used
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._alive))
@@ -62,44 +67,50 @@ class Table:
 
     def _present(self, addresses: Addresses) -> Rows:
         rows = self._places.find(addresses)
-        return rows[(rows >= 0) & self._alive[rows]]
+        present: Rows = rows[self._alive[rows]]
+        return present
 
     def apply(self, records: Records) -> Addresses:
-        """Carry out the inserts and destroys among these records, in order; returns the addresses they touched."""
+        """Carry out the inserts, destroys and updates among these records, in order; returns the addresses of the first two."""
         kinds = np.ascontiguousarray(records["kind"])
         # A copy in every case: the caller keeps it, and the records may lie in the ring.
         addresses: Addresses = records["ct"].copy()
-        # A flood: nothing but inserts. When all go to different rows, order does not matter and nobody needs to sort.
-        if len(records) and (kinds == Kind.INSERT).all():
-            rows = self._rows_for(addresses)
-            if self._distinct(rows):
-                self._write(rows, entries_of(records))
-                return addresses
         life = np.flatnonzero((kinds == Kind.INSERT) | (kinds == Kind.DESTROY))
-        final = _last_of_each(addresses, life)
-        inserted = kinds[final] == Kind.INSERT
-        self.remove(addresses[final[~inserted]])
-        self.put(entries_of(take(records, final[inserted])))
+        touched = addresses[life]
+        self._live(records, life, touched, kinds[life] == Kind.INSERT)
         if len(life) < len(records):
             changed = np.flatnonzero(kinds == Kind.UPDATE)
-            if len(changed):
-                self._change(entries_of(take(records, _last_of_each(addresses, changed))))
-        return addresses[final]
+            rows = self._places.find(addresses[changed])
+            latest = self._last(rows) & self._alive[rows]
+            self._change(rows[latest], entries_of(take(records, changed[latest])))
+        return touched
 
-    def _distinct(self, rows: Rows) -> bool:
-        """Whether no row comes twice: each then remembers the one who came last."""
+    def _live(self, records: Records, life: Rows, addresses: Addresses, inserted: npt.NDArray[np.bool_]) -> None:
+        """Inserts and destroys: those at these positions, with these addresses."""
+        rows = np.empty(len(life), np.int64)
+        for which, row_of in ((inserted, self._rows_for), (~inserted, self._places.find)):
+            if which.any():
+                rows[which] = row_of(addresses[which])
+        last = self._last(rows)
+        new = last & inserted
+        if np.count_nonzero(new) == len(records):
+            self._write(rows, entries_of(records))
+        elif new.any():
+            self._write(rows[new], entries_of(take(records, life[new])))
+        self._alive[rows[last & ~inserted]] = False
+
+    def _last(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which of these does not come again further on: every row remembers the last one who came."""
         order = np.arange(len(rows), dtype=np.int32)
         self._visitor[rows] = order
-        return bool((self._visitor[rows] == order).all())
+        last: npt.NDArray[np.bool_] = self._visitor[rows] == order
+        return last
 
-    def _change(self, entries: Entries) -> None:
-        """Take over what an update can change, of entries that are in the table."""
-        at = self._places.find(np.ascontiguousarray(entries["ct"]))
-        known = (at >= 0) & self._alive[at]
-        newer = known.copy()
-        newer[known] = entries["seen_ns"][known] >= self._rows["seen_ns"][at[known]]
+    def _change(self, rows: Rows, entries: Entries) -> None:
+        """Take over what an update can change."""
+        newer = entries["seen_ns"] >= self._rows["seen_ns"][rows]
         for name in CHANGEABLE:
-            self._rows[name][at[newer]] = entries[name][newer]
+            self._rows[name][rows[newer]] = entries[name][newer]
 
     def put(self, entries: Entries) -> None:
         """Add entries, or replace those with the same address."""
@@ -115,10 +126,6 @@ class Table:
         self._rows.view(AS_BYTES)[rows] = entries.view(AS_BYTES)
         self._alive[rows] = True
 
-    def remove(self, addresses: Addresses) -> None:
-        """Forget entries; addresses that are not in the table are ignored."""
-        self._alive[self._present(np.ascontiguousarray(addresses))] = False
-
     def merge(self, walked: Entries, touched: Addresses) -> None:
         """Make the table what a walk saw, but for addresses that events touched since shortly before it began.
 
@@ -127,7 +134,7 @@ class Table:
         if len(touched):
             walked = take(walked, ~np.isin(walked["ct"], touched))
         at = self._places.find(np.ascontiguousarray(walked["ct"]))
-        known = (at >= 0) & self._alive[at]
+        known = self._alive[at]
         mine = at[known]
         stays = np.zeros(len(self._alive), np.bool_)
         stays[mine] = stays[self._present(touched)] = True
@@ -145,19 +152,8 @@ class Table:
         wanted = size if 2 * (len(alive) + needed) < size else max(size + size // 2, len(alive) + needed)
         rows = np.zeros(wanted, ENTRY)
         rows[: len(alive)] = take(self._rows, alive)
-        self._rows = rows
-        self._alive = np.zeros(wanted, np.bool_)
-        self._alive[: len(alive)] = True
-        self._visitor = np.empty(wanted, np.int32)
-        self._used = len(alive)
+        self._fill(rows, len(alive))
         self._places.rebuild(np.ascontiguousarray(rows["ct"][: len(alive)]), np.arange(len(alive), dtype=np.int32))
-
-
-def _last_of_each(addresses: Addresses, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Of these positions, the last one for each address."""
-    _, last = np.unique(addresses[positions][::-1], return_index=True)
-    chosen: npt.NDArray[np.int64] = positions[len(positions) - 1 - last]
-    return chosen
 
 
 def lengths_of(entries: Entries, buckets: int) -> Lengths:
