@@ -52,8 +52,8 @@ ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py size.py top.py
 
 kernel-test: setup ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm
-	$(PYTHON) tests/vm/lab.py --timeout 2400 -- $(IN_GUEST) $(PYTEST) tests/kernel
-	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 2400 -- $(IN_GUEST) $(PYTEST) tests/kernel $(ON_ONE)
+	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(IN_GUEST) $(PYTEST) tests/kernel
+	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3000 -- $(IN_GUEST) $(PYTEST) tests/kernel $(ON_ONE)
 
 bench: setup ## what observing costs, in instructions: one table of ratios; no test
 	$(PYTHON) -m bench
