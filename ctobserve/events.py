@@ -15,7 +15,6 @@ from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries
 
 HEADER_BYTES = 200
 TEXT_BYTES = 84
-BLOCK = 1024  # records: few enough to stay in a CPU's cache while they are copied column by column
 FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CONTESTED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
 Records = npt.NDArray[np.void]
 
@@ -187,7 +186,5 @@ def _of_some(records: Records, whole: npt.NDArray[np.bool_]) -> Entries:
 
 
 def _copy(source: Records, target: Records, pairs: tuple[tuple[str, str], ...]) -> None:
-    for first in range(0, len(source), BLOCK):
-        rows = slice(first, first + BLOCK)
-        for name, theirs in pairs:
-            target[name][rows] = source[theirs][rows]
+    for name, theirs in pairs:
+        target[name] = source[theirs]

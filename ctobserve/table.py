@@ -75,9 +75,14 @@ class Table:
         kinds = np.ascontiguousarray(records["kind"])
         # A copy in every case: the caller keeps it, and the records may lie in the ring.
         addresses: Addresses = records["ct"].copy()
-        life = np.flatnonzero((kinds == Kind.INSERT) | (kinds == Kind.DESTROY))
+        inserted = kinds == Kind.INSERT
+        # A flood: nothing but inserts, of which the last that is written to a row stays.
+        if inserted.all():
+            self._write(self._rows_for(addresses), entries_of(records))
+            return addresses
+        life = np.flatnonzero(inserted | (kinds == Kind.DESTROY))
         touched = addresses[life]
-        self._live(records, life, touched, kinds[life] == Kind.INSERT)
+        self._live(records, life, touched, inserted[life])
         if len(life) < len(records):
             changed = np.flatnonzero(kinds == Kind.UPDATE)
             rows = self._places.find(addresses[changed])
@@ -88,15 +93,11 @@ class Table:
     def _live(self, records: Records, life: Rows, addresses: Addresses, inserted: npt.NDArray[np.bool_]) -> None:
         """Inserts and destroys: those at these positions, with these addresses."""
         rows = np.empty(len(life), np.int64)
-        for which, row_of in ((inserted, self._rows_for), (~inserted, self._places.find)):
-            if which.any():
-                rows[which] = row_of(addresses[which])
+        rows[inserted] = self._rows_for(addresses[inserted])
+        rows[~inserted] = self._places.find(addresses[~inserted])
         last = self._last(rows)
         new = last & inserted
-        if np.count_nonzero(new) == len(records):
-            self._write(rows, entries_of(records))
-        elif new.any():
-            self._write(rows[new], entries_of(take(records, life[new])))
+        self._write(rows[new], entries_of(take(records, life[new])))
         self._alive[rows[last & ~inserted]] = False
 
     def _last(self, rows: Rows) -> npt.NDArray[np.bool_]:
