@@ -8,8 +8,8 @@ sees this host's files but cannot change them; what it writes is gone afterwards
 Debian release, with that release's kernel, Python and bcc, and this checkout at its place. With --icount it has one CPU, and
 its clock counts instructions: one takes one nanosecond, and idle time costs no time here (bench/). With --shell there is a shell
 on this terminal instead of a command, until it ends.
-Exit 124: the time was up. Exit 125: the VM did not come up. Nothing is left running. The host kernel is not touched and no KVM
-is used.
+Exit 124: the time was up. Exit 125: the VM did not come up, or died. With either comes what its kernel said last. Nothing is left
+running. The host kernel is not touched and no KVM is used.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ ICOUNT = "-icount shift=0,sleep=off"
 # QEMU 7.2 emulates AVX2 wrongly: NumPy 2, which sorts with it, gets wrong orders and crashes.
 CPU = "-cpu max,avx2=off"
 TIMED_OUT, NOT_UP = 124, 125
+CONSOLE_LINES = 150
 GUEST = """\
 #!/bin/bash
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONPYCACHEPREFIX=/run/pycache PYTHONUNBUFFERED=1 CTOBSERVE_LAB=1
@@ -103,6 +104,9 @@ class Lab:
         self._arguments = [
             str(self._tools / "vng"),
             "--disable-kvm",
+            # The kernel's warnings, oopses and panics on the console.
+            "--verbose",
+            "--append=loglevel=5",
             "--cpus",
             "1" if icount else str(cpus),
             "-m",
@@ -148,26 +152,28 @@ class Lab:
         assert self._vm.stdout
         for line in self._vm.stdout:
             self._console.append(line)
-            del self._console[:-200]
+            del self._console[:-CONSOLE_LINES]
 
     def run(self, timeout: float) -> int:
         """Wait for the guest, then for its command, copying its output; the command's exit code, or one of ours."""
         if not self._wait("ready", time.monotonic() + BOOT_S):
-            return self._not_up(f"the VM did not come up in {BOOT_S} s" if self._vm.poll() is None else "the VM ended at boot")
+            self._complain(f"the VM did not come up in {BOOT_S} s" if self._vm.poll() is None else "the VM ended at boot")
+            return NOT_UP
         with (self._out / "output").open("rb") as output:
             done = self._wait("status", time.monotonic() + timeout, lambda: self._copy(output.read()))
             self._copy(output.read())
         if done:
             return int((self._out / "status").read_text())
         if self._vm.poll() is None:
-            sys.stderr.write(f"lab: not finished after {timeout:.0f} s; ended it\n")
+            self._complain(f"not finished after {timeout:.0f} s")
             return TIMED_OUT
-        return self._not_up("the VM died")
-
-    def _not_up(self, what: str) -> int:
-        self._reader.join(1)
-        sys.stderr.write(f"lab: {what}; its console ends:\n" + b"".join(self._console[-30:]).decode(errors="replace"))
+        self._complain("the VM died")
         return NOT_UP
+
+    def _complain(self, what: str) -> None:
+        """Why a run has no exit code of its command, and what the guest's kernel said last: a panic, a stalled CPU."""
+        self._reader.join(1)
+        sys.stderr.write(f"lab: {what}; its console ends:\n" + b"".join(self._console).decode(errors="replace"))
 
     def _wait(self, name: str, until: float, meanwhile=lambda: None) -> bool:
         path = self._out / name

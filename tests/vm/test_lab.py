@@ -32,7 +32,11 @@ def labs_running() -> list[str]:
 
 @pytest.mark.parametrize(
     ("command", "limit", "code", "says"),
-    [("echo hello; uname -r >&2; exit 7", "60", 7, "hello"), ("echo begun; sleep 600", "5", 124, "begun")],
+    [
+        ("echo hello; uname -r >&2; exit 7", "60", 7, "hello"),
+        ("echo begun; sleep 600", "5", 124, "begun"),
+        ("echo begun; echo c > /proc/sysrq-trigger; sleep 600", "120", 125, "begun"),
+    ],
 )
 def test_exit_code_output_and_time_limit(command, limit, code, says):
     others = set(labs_running())
@@ -40,6 +44,7 @@ def test_exit_code_output_and_time_limit(command, limit, code, says):
     result = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == code, result.stderr
     assert says in result.stdout
+    assert ("sysrq triggered crash" in result.stderr) == (code == 125)
     end = time.monotonic() + 10
     while set(labs_running()) - others and time.monotonic() < end:
         time.sleep(0.2)
