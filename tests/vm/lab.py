@@ -104,9 +104,6 @@ class Lab:
         self._arguments = [
             str(self._tools / "vng"),
             "--disable-kvm",
-            # The kernel's warnings, oopses and panics on the console.
-            "--verbose",
-            "--append=loglevel=5",
             "--cpus",
             "1" if icount else str(cpus),
             "-m",
@@ -114,6 +111,9 @@ class Lab:
             "--cwd",
             str(root or "/"),
         ]
+        if command:
+            # The kernel's warnings, oopses and panics on the console; a shell's terminal stays free of them.
+            self._arguments += ["--verbose", "--append=loglevel=5"]
         self._arguments += ["--rwdir", f"{self._out}={self._out}"]
         if root:
             self._arguments += ["--root", str(root)]
