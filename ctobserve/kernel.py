@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ctobserve.errors import KernelLacks, NotPermitted
-from ctobserve.model import PROTOCOLS
+from ctobserve.model import PROTOCOLS, printable
 
 KALLSYMS = Path("/proc/kallsyms")
 SYSCTL = Path("/proc/sys/net/netfilter")
@@ -25,6 +25,14 @@ CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
 MODULES = ("nf_conntrack", "nf_conntrack_netlink", "nf_nat", "act_ct", "openvswitch", "ip_vs", "nf_conntrack_pptp")
 
 
+def read_text(path: Path) -> str:
+    """A file of /proc or /sys: bytes that are no UTF-8, which other users may have put there, stay as surrogates.
+
+    What of it is shown goes through model.printable. Raises OSError.
+    """
+    return path.read_text("utf-8", "surrogateescape")
+
+
 @dataclass(frozen=True)
 class Symbols:
     """/proc/kallsyms, cut to the conntrack modules, or to the whole kernel where conntrack is built in."""
@@ -34,7 +42,7 @@ class Symbols:
     @classmethod
     def read(cls) -> Symbols:
         """Raises NotPermitted when addresses are hidden, KernelLacks when nf_conntrack is not loaded."""
-        text = KALLSYMS.read_text()
+        text = read_text(KALLSYMS)
         # Symbols of modules come last: the long part before them is only searched for a few names.
         modules = max(text.find("\t["), 0)
         tag = re.compile(r"^(\w+) \w (\S+)\t\[(?:" + "|".join(MODULES) + r")\]$", re.M)
@@ -104,7 +112,7 @@ def conntrack_loaded() -> bool:
 def sysctl(name: str) -> int | None:
     """Value of net.netfilter.`name` in our network namespace, or None where the kernel has none."""
     try:
-        return int(SYSCTL.joinpath(name).read_text())
+        return int(read_text(SYSCTL / name))
     except (OSError, ValueError):
         return None
 
@@ -112,7 +120,7 @@ def sysctl(name: str) -> int | None:
 def security_contexts() -> dict[int, str]:
     """Names of security ids as far as they can be known from here: SELinux's for 0. Only the kernel can name others."""
     try:
-        return {0: UNLABELED.read_text().rstrip("\0\n")}
+        return {0: printable(read_text(UNLABELED).rstrip("\0\n"))}
     except OSError:
         return {}
 
@@ -127,7 +135,7 @@ def sysctls() -> dict[str, tuple[int | None, bool]]:
 
 def memory_bytes() -> int | None:
     """Memory the kernel manages (totalram_pages)."""
-    found = re.search(r"^MemTotal:\s+(\d+) kB", MEMINFO.read_text(), re.M) if MEMINFO.exists() else None
+    found = re.search(r"^MemTotal:\s+(\d+) kB", read_text(MEMINFO), re.M) if MEMINFO.exists() else None
     return int(found[1]) * 1024 if found else None
 
 

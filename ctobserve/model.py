@@ -101,6 +101,34 @@ WITH_PORTS = frozenset((TCP, UDP, DCCP, SCTP, UDPLITE))
 WITH_ICMP = frozenset((ICMP, ICMPV6))
 
 
+SHOWN_CHARACTERS = 64  # of a foreign text: a comm has 15 bytes, a name in /run/netns may have 255
+
+
+def printable(foreign: bytes | str, limit: int = SHOWN_CHARACTERS) -> str:
+    """A text that others chose (comm, device, namespace, the kernel's words) as one that a terminal can only show.
+
+    The one door by which foreign bytes become text. UTF-8 stays where it is printable; every other byte or character, line ends,
+    unusual blanks and the backslash itself among them, comes escaped: `\\xff`, `\\x1b`, `\\u202e`, `\\\\`. Beyond `limit` characters
+    it is cut and ends in `...`. In a str, surrogates stand for bytes as os.fsdecode leaves them. Never raises.
+    """
+    text = foreign if isinstance(foreign, str) else foreign.decode("utf-8", "surrogateescape")
+    pieces = [one if one.isprintable() and one != "\\" else _escaped(one) for one in text[: limit + 1]]
+    if sum(map(len, pieces)) <= limit:
+        return "".join(pieces)
+    while sum(map(len, pieces)) > limit - 3:
+        pieces.pop()
+    return "".join(pieces) + "..."
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that was no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    if character == "\\":
+        return "\\\\"
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
 def protocol_name(number: int) -> str:
     """As the kernel's own listing names a tracker: `unknown` for the generic one."""
     return PROTOCOLS.get(number, "unknown")
