@@ -108,8 +108,8 @@ def printable(foreign: bytes | str, limit: int = SHOWN_CHARACTERS) -> str:
     """A text that others chose (comm, device, namespace, the kernel's words) as one that a terminal can only show.
 
     The one door by which foreign bytes become text. UTF-8 stays where it is printable; every other byte or character, line ends,
-    unusual blanks and the backslash itself among them, comes escaped: `\\xff`, `\\x1b`, `\\u202e`, `\\\\`. Beyond `limit` characters
-    it is cut and ends in `...`. In a str, surrogates stand for bytes as os.fsdecode leaves them. Never raises.
+    unusual blanks and the backslash among them, comes escaped: `\\xff`, `\\x1b`, `\\u202e`, `\\\\`. Beyond `limit` characters it
+    is cut and ends in `...`. In a str, surrogates stand for bytes as os.fsdecode leaves them. Never raises.
     """
     text = foreign if isinstance(foreign, str) else foreign.decode("utf-8", "surrogateescape")
     pieces = [one if one.isprintable() and one != "\\" else _escaped(one) for one in text[: limit + 1]]
