@@ -11,7 +11,8 @@ from ctobserve import counters
 from ctobserve.analysis.buckets import Distribution, distribution
 from ctobserve.analysis.lookup import KERNEL_LIMIT
 from ctobserve.clock import Clock
-from ctobserve.commands.session import Request, Session, common_options, observe, out
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, common_options
+from ctobserve.commands.session import Session, observe, out
 from ctobserve.filters import Filter
 from ctobserve.hooks import Purpose
 from ctobserve.render.jsonout import document
@@ -24,7 +25,7 @@ LONGEST = 5
 
 
 @click.command()
-@common_options
+@common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
 def buckets(request: Request) -> None:
     """Chain lengths: how many buckets hold how many nodes, beside what a perfect hash would give, and the longest chains.
 

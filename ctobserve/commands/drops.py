@@ -11,7 +11,8 @@ import numpy as np
 
 from ctobserve import counters
 from ctobserve.analysis.drops import balance
-from ctobserve.commands.session import Request, Session, common_options, observe, out
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, Request, common_options
+from ctobserve.commands.session import Session, observe, out
 from ctobserve.events import Records
 from ctobserve.hooks import Purpose
 from ctobserve.render.happenings import Chosen, Happenings, Told
@@ -64,7 +65,7 @@ class Tally:
 @click.option(
     "--invalid", is_flag=True, help="Also INVALID packets and refused ICMP errors, with the kernel's words. One probe per packet."
 )
-@common_options
+@common_options(OF_NETNS, OF_TUPLE, LIMIT)
 def drops(request: Request, invalid: bool) -> None:
     """Lost packets and evicted entries with tuple and reason, then the sums by reason beside the kernel's own counters.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 import numpy as np
 
-from ctobserve.commands.session import Request, Session, common_options, observe, out
-from ctobserve.errors import UsageError
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, Request, common_options
+from ctobserve.commands.session import Session, observe, out
+from ctobserve.commands.values import some_of
 from ctobserve.hooks import Purpose
 from ctobserve.model import NF_HOOKS
 from ctobserve.render.happenings import EVENTS, Chosen, Happenings, Told
@@ -20,18 +21,19 @@ STATES = ("ESTABLISHED", "RELATED", "NEW", "ESTABLISHED", "RELATED", None, None,
 
 @click.command()
 @click.option(
-    "--events", "choice", metavar="LIST", help=f"Comma-separated: {', '.join(EVENTS)}. Default: all, without accepted confirms."
-)
+    "--events", "choice", type=some_of(EVENTS), metavar="LIST",
+    help=f"Comma-separated: {', '.join(EVENTS)}. Default: all, without accepted confirms.",
+)  # fmt: skip
 @click.option("--invalid", is_flag=True, help="Drops also of INVALID packets, with the kernel's words. One probe per packet.")
 @click.option("--packets", is_flag=True, help="At the end, packets by conntrack state, namespace and hook. One probe per packet.")
-@common_options
-def events(request: Request, choice: str | None, invalid: bool, packets: bool) -> None:
+@common_options(OF_NETNS, OF_TUPLE, LIMIT)
+def events(request: Request, choice: tuple[str, ...] | None, invalid: bool, packets: bool) -> None:
     """One line per event as it happens.
 
     insert: an entry enters the table. confirm: a packet's new entry passed or failed the last check. update: status, TCP state,
     mark or helper changed. destroy: an entry leaves, with the reason. drop: conntrack lost a packet, with the reason.
     """
-    chosen = _chosen(choice)
+    chosen = set(choice or EVENTS)
     purpose = Purpose.TABLE | Purpose.DEPARTURES | Purpose.DROPS
     for wanted, more in (
         (choice and "confirm" in chosen, Purpose.CONFIRMS),
@@ -88,13 +90,3 @@ class _Shown:
                 row: Row = {"event": "packets", "ts": now.iso(now.monotonic_ns), "netns": netns, "hook": NF_HOOKS[hook]}
                 row |= {"state": name, "packets": count}
                 out([line(row) if self._session.request.json else packet_line(row, self._session.labels_for([netns]))])
-
-
-def _chosen(choice: str | None) -> set[str]:
-    if choice is None:
-        return set(EVENTS)
-    chosen = {name.strip() for name in choice.split(",") if name.strip()}
-    wrong = sorted(chosen - set(EVENTS))
-    if wrong or not chosen:
-        raise UsageError(f"--events {choice!r}: {', '.join(wrong) or 'nothing'} is no event; choose of {', '.join(EVENTS)}")
-    return chosen

@@ -8,7 +8,8 @@ import click
 
 from ctobserve import kernel
 from ctobserve.analysis.buckets import with_chains
-from ctobserve.commands.session import Request, Session, chosen_form, common_options, observe, out
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, chosen_form, common_options
+from ctobserve.commands.session import Session, observe, out
 from ctobserve.errors import UsageError
 from ctobserve.hooks import Purpose
 from ctobserve.model import Entries
@@ -26,7 +27,7 @@ from ctobserve.table import lengths_of
     "--format", "form", type=click.Choice(["kernel", "table", "json", "csv"]), metavar="kernel|table|json|csv",
     help="kernel: lines of /proc/net/nf_conntrack. Default: table.",
 )  # fmt: skip
-@common_options
+@common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
 def list_entries(request: Request, snapshot: bool, form: str | None) -> None:
     """The table now: every entry of every network namespace, with its buckets and the lengths of their chains.
 

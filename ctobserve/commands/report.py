@@ -9,7 +9,8 @@ import click
 
 from ctobserve import rules
 from ctobserve.collect import Collector, Scope
-from ctobserve.commands.session import Request, chosen_form, common_options, observe, out
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, chosen_form, common_options
+from ctobserve.commands.session import observe, out
 from ctobserve.hooks import Purpose
 from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
@@ -28,7 +29,7 @@ FORMS: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
 @click.option(
     "--format", "form", type=click.Choice(list(FORMS)), metavar="text|json|html", help="html: one page alone. Default: text."
 )
-@common_options
+@common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
 def report(request: Request, no_invalid: bool, form: str | None) -> None:
     """One incident report: what is wrong, gravest first, each verdict with its numbers and with lines to paste.
 

@@ -1,32 +1,28 @@
-"""What every observing command does alike: options, start and end of an observation, the meta block, the closing line."""
+"""What every observing command does alike: start and end of an observation, the meta block, the closing line."""
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from ctobserve import __version__, filters, kernel, netns
+from ctobserve import __version__, kernel, netns
 from ctobserve.clock import NS_PER_S
 from ctobserve.commands import ready
-from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks, UsageError
+from ctobserve.commands.options import Request
+from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
 from ctobserve.events import Records
 from ctobserve.hooks import Purpose
 from ctobserve.netns import Namespace
-from ctobserve.observer import DEFAULT_RING_MIB, Observer, Options
+from ctobserve.observer import Observer, Options
 from ctobserve.render.text import summary_line
-from ctobserve.sources import Source
 
-Command = Callable[..., Any]
 WAIT_S = 0.2
 
 
@@ -49,117 +45,6 @@ class Stop:
         if self.requested or not self.armed:
             raise KeyboardInterrupt
         self.requested = True
-
-
-@dataclass
-class Request:
-    """The common options, parsed."""
-
-    duration: float | None
-    json: bool
-    netns: str
-    form: str
-    ring_mib: int
-    source: str
-    wait: bool
-    limit: int | None
-    ready_file: Path | None
-    fail_on_loss: bool
-    filter: filters.Filter
-
-
-class Finite(click.FloatRange):
-    """A number from `min` on; nan and inf are none that one can wait for or multiply by."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Raises click's usage error."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
-        return number
-
-
-def common_options(command: Command) -> Command:
-    """The options of the contract that observing commands share; the command receives a Request."""
-
-    def run(**given: Any) -> Any:
-        own = {name: given.pop(name) for name in list(given) if name not in _COMMON}
-        return command(_request(given), **own)
-
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    wrapped: Command = run
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
-
-
-_OPTIONS = (
-    click.option("--duration", type=Finite(min=0), metavar="SECONDS", help="Observe this long. Ctrl-C ends earlier."),
-    click.option("--json", "as_json", is_flag=True, help="JSON: one document, or one object per line for streams."),
-    click.option("--netns", "netns_choice", default="all", metavar="NAME|INUM|all", help="Only this network namespace."),
-    click.option("--src", metavar="CIDR", help="Original source address or network."),
-    click.option("--dst", metavar="CIDR", help="Original destination address or network."),
-    click.option("--sport", metavar="PORT[-PORT]", help="Original source port."),
-    click.option("--dport", metavar="PORT[-PORT]", help="Original destination port."),
-    click.option("--proto", metavar="NAME|NUMBER", help="Protocol: tcp, udp, icmp, ... or its number."),
-    click.option("--state", metavar="STATE", help="TCP state, or ASSURED, REPLIED, UNREPLIED."),
-    click.option("--zone", type=click.IntRange(0, 65535), metavar="ID", help="Conntrack zone."),
-    click.option("--mark", metavar="MARK", help="Conntrack mark, decimal or 0x...."),
-    click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Show at most N."),
-    click.option(
-        "--attach", type=click.Choice(["auto", "fentry", "kprobe"]), default="auto",
-        help="Form of the probes; auto takes the cheapest.",
-    ),
-    click.option(
-        "--ring-mib", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128", "256"]), default=str(DEFAULT_RING_MIB),
-        help="Size of the ring between kernel and us.",
-    ),
-    click.option(
-        "--source", type=click.Choice(["auto", *(source.value for source in Source)]), default="auto",
-        help="How the table is read; auto takes the first that this kernel offers.",
-    ),
-    click.option("--wait", is_flag=True, help="If nf_conntrack is not loaded, wait until it is."),
-    click.option("--ready-file", type=click.Path(path_type=Path), metavar="PATH", help="Create PATH, empty, when attached."),
-    click.option("--fail-on-loss", is_flag=True, help="Exit 5 when records were lost."),
-)  # fmt: skip
-_COMMON = (
-    *("duration", "as_json", "netns_choice", "src", "dst", "sport", "dport", "proto", "state", "zone", "mark"),
-    *("limit", "attach", "ring_mib", "source", "wait", "ready_file", "fail_on_loss"),
-)
-
-
-def _request(given: dict[str, Any]) -> Request:
-    return Request(
-        duration=given["duration"],
-        json=given["as_json"],
-        netns=given["netns_choice"],
-        form=given["attach"],
-        ring_mib=int(given["ring_mib"]),
-        source=given["source"],
-        wait=given["wait"],
-        limit=given["limit"],
-        ready_file=given["ready_file"],
-        fail_on_loss=given["fail_on_loss"],
-        filter=filters.Filter(
-            netns=netns.resolve(given["netns_choice"]),
-            src=filters.parse_network("--src", given["src"]),
-            dst=filters.parse_network("--dst", given["dst"]),
-            sport=filters.parse_ports("--sport", given["sport"]),
-            dport=filters.parse_ports("--dport", given["dport"]),
-            proto=filters.parse_proto(given["proto"]),
-            state=filters.parse_state(given["state"]),
-            zone=given["zone"],
-            mark=filters.parse_mark(given["mark"]),
-        ),
-    )
-
-
-def chosen_form(request: Request, form: str | None, default: str) -> str:
-    """What --format and --json ask for together; raises UsageError where they differ."""
-    if request.json and form not in (None, "json"):
-        raise UsageError(f"--json and --format {form} exclude each other; give one of them")
-    return form or ("json" if request.json else default)
 
 
 class Session:
@@ -248,7 +133,7 @@ def observe(
     while request.wait and not kernel.conntrack_loaded():
         time.sleep(WAIT_S)
     only = None if table else request.filter.netns
-    options = Options(purpose, request.form, chains, request.ring_mib, request.source, stream, only)
+    options = Options(purpose, request.attach, chains, request.ring_mib, request.source, stream, only)
     with Observer(options) as observer:
         session = Session(command, request, observer, stop)
         if table:

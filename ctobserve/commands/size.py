@@ -16,7 +16,8 @@ import numpy as np
 from ctobserve import __version__, counters, kernel, lifetimes, netns, slab, sysctls
 from ctobserve.analysis import size as sums
 from ctobserve.analysis.size_report import Known, Wish, report
-from ctobserve.commands.session import Finite, out
+from ctobserve.commands.session import out
+from ctobserve.commands.values import INT_MAX, Value, number, real, whole
 from ctobserve.errors import CtobserveError, KernelLacks, UsageError
 from ctobserve.events import Kind
 from ctobserve.filters import Filter
@@ -28,6 +29,8 @@ from ctobserve.render.size import size_lines
 
 SELF = Path("/proc/thread-self/ns/net")
 HEADROOM = 2.0
+# nf_ct_alloc_hashtable() makes no hash of more than INT_MAX bytes, and rounds up to whole pages.
+MOST_BUCKETS = INT_MAX // slab.PAGE_BYTES * slab.PAGE_BYTES // sums.HEAD
 
 
 @dataclass
@@ -38,17 +41,41 @@ class Place:
     inside: Callable[[Callable[[], Any]], Any]
 
 
+def _timeout(text: str) -> tuple[str, int]:
+    """Full name and seconds; raises ValueError."""
+    short, _, seconds = text.partition("=")
+    name = sysctls.PREFIX + short.removeprefix("net.netfilter.").removeprefix(sysctls.PREFIX)
+    found = sysctls.known(name)
+    if found is None or found.unit != "s":
+        raise ValueError("names no timeout; write it like udp_timeout=10; `ctobserve size` lists them")
+    try:
+        return name, number(seconds, 0, INT_MAX)
+    except ValueError:
+        raise ValueError(f"has no seconds from 0 to {INT_MAX}; write it like udp_timeout=10") from None
+
+
+def _one_netns(text: str) -> int:
+    """Inode number; raises UsageError."""
+    inum = netns.resolve(text)
+    if inum is None:
+        raise UsageError("--netns all: a count and a maximum are of one network namespace; name it, or leave --netns out")
+    return inum
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@click.option("--max", "limit", type=click.IntRange(min=1), metavar="N", help="What if nf_conntrack_max were N.")
-@click.option("--buckets", type=click.IntRange(min=1), metavar="N", help="What if nf_conntrack_buckets were N.")
-@click.option("--timeout", "timeouts", multiple=True, metavar="NAME=SECONDS", help="What if this timeout were so. Repeatable.")
-@click.option("--rate", type=Finite(min=0), metavar="N", help="Size for N new entries per second, not the rate now.")
+@click.option("--max", "limit", type=whole(1), metavar="N", help="What if nf_conntrack_max were N.")
+@click.option("--buckets", type=whole(1, MOST_BUCKETS), metavar="N", help="What if nf_conntrack_buckets were N.")
 @click.option(
-    "--headroom", type=Finite(min=1), default=HEADROOM, metavar="FACTOR", help="Factor between need and size. Default: 2."
+    "--timeout", "timeouts", type=Value(_timeout), multiple=True, metavar="NAME=SECONDS",
+    help="What if this timeout were so. Repeatable.",
+)  # fmt: skip
+@click.option("--rate", type=real(0), metavar="N", help="Size for N new entries per second, not the rate now.")
+@click.option("--headroom", type=real(1), default=HEADROOM, metavar="FACTOR", help="Factor between need and size. Default: 2.")
+@click.option("--duration", type=real(0), metavar="SECONDS", help="Measure the rate of new entries (BPF).")
+@click.option(
+    "--netns", "inum", type=Value(_one_netns), metavar="NAME|INUM", help="Of this network namespace. Default: the one we are in."
 )
-@click.option("--duration", type=Finite(min=0), metavar="SECONDS", help="Measure the rate of new entries (BPF).")
-@click.option("--netns", "choice", metavar="NAME|INUM", help="Of this network namespace. Default: the one we are in.")
 @click.option(
     "--source", "source", type=click.Choice(["auto", "walk", "proc", "netlink", "none"]), metavar="auto|walk|proc|netlink|none",
     help="How to read the entries for --timeout; auto: walk (BPF), else /proc, else netlink. Without --timeout: none.",
@@ -57,11 +84,11 @@ def size(
     as_json: bool,
     limit: int | None,
     buckets: int | None,
-    timeouts: tuple[str, ...],
+    timeouts: tuple[tuple[str, int], ...],
     rate: float | None,
     headroom: float,
     duration: float | None,
-    choice: str | None,
+    inum: int | None,
     source: str | None,
 ) -> None:
     """Memory of a full table, the kernel's defaults, what other values would do, and the lines to paste. Writes nothing.
@@ -69,9 +96,9 @@ def size(
     Needs neither root nor BPF; what could not be read is null, or `-`, and a note says why.
     """
     started = time.time()
-    wish = Wish(limit, buckets, _timeouts(timeouts), rate, headroom)
+    wish = Wish(limit, buckets, dict(timeouts), rate, headroom)
     how = source or ("auto" if timeouts else "none")
-    place = _place(choice)
+    place = _place(inum)
     known = _read(place)
     if how != "none":
         _read_table(known, place, how)
@@ -93,25 +120,7 @@ def size(
         out(size_lines(document_))
 
 
-def _timeouts(given: tuple[str, ...]) -> dict[str, int]:
-    """Full names and seconds; raises UsageError."""
-    wanted = {}
-    for text in given:
-        name, _, seconds = text.partition("=")
-        name = sysctls.PREFIX + name.removeprefix("net.netfilter.").removeprefix(sysctls.PREFIX)
-        if not seconds.isdigit():
-            raise UsageError(f"--timeout {text!r} has no seconds; write it like udp_timeout=10")
-        found = sysctls.known(name)
-        if found is None or found.unit != "s":
-            raise UsageError(f"--timeout {text!r}: {name} is no timeout; `ctobserve size` lists them")
-        wanted[name] = int(seconds)
-    return wanted
-
-
-def _place(choice: str | None) -> Place:
-    inum = netns.resolve(choice) if choice else None
-    if choice and inum is None:
-        raise UsageError("--netns all: a count and a maximum are of one network namespace; name it, or leave --netns out")
+def _place(inum: int | None) -> Place:
     here = os.stat(SELF).st_ino
     if inum is None or inum == here:
         return Place(here, lambda function: function())

@@ -14,8 +14,9 @@ from ctobserve import kernel
 from ctobserve.analysis.groups import COLUMNS
 from ctobserve.analysis.top import ORDERS, heaviest
 from ctobserve.clock import NS_PER_S
-from ctobserve.commands.session import Finite, Request, Session, common_options, observe, out
-from ctobserve.errors import UsageError
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, common_options
+from ctobserve.commands.session import Session, observe, out
+from ctobserve.commands.values import real, some_of
 from ctobserve.events import DropReason, Kind, Records, entries_of, take
 from ctobserve.hooks import Purpose
 from ctobserve.model import Entries
@@ -28,23 +29,21 @@ CLEAR = "\x1b[H\x1b[J"
 
 
 @click.command()
-@click.option("--by", default="src", metavar="COLUMN[,COLUMN]", help=f"Group by: {', '.join(COLUMNS)}. Default: src.")
+@click.option(
+    "--by", type=some_of(COLUMNS), default="src", metavar="COLUMN[,COLUMN]", help=f"Group by: {', '.join(COLUMNS)}. Default: src."
+)
 @click.option("--order", type=click.Choice(ORDERS), default="entries", help="Which groups come first.")
-@click.option("--interval", type=Finite(min=0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2.")
-@common_options
-def top(request: Request, by: str, order: str, interval: float) -> None:
+@click.option("--interval", type=real(0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2.")
+@common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
+def top(request: Request, by: tuple[str, ...], order: str, interval: float) -> None:
     """Who fills the table, now: how full it is, rates of new, leaving and lost, and the heaviest sources, services, namespaces.
 
     A new frame every interval, until --duration or Ctrl-C; with --json one object per line.
     """
-    columns = tuple(by.split(","))
-    unknown = [name for name in columns if name not in COLUMNS]
-    if unknown:
-        raise UsageError(f"--by {unknown[0]!r} is no column; there are: {', '.join(COLUMNS)}")
     with observe("top", request, Purpose.TABLE | Purpose.DROPS) as session:
         session.observer.poll()
         session.ready()
-        frame = _Frame(session, columns, order)
+        frame = _Frame(session, by, order)
         due = time.monotonic() + interval
         for records in session.watch(idle=True):
             frame.add(records)

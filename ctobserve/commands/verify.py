@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from ctobserve.commands.session import Request, Session, common_options, observe, out
+from ctobserve.commands.options import LIMIT, OF_NETNS, SOURCE, Request, common_options
+from ctobserve.commands.session import Session, observe, out
 from ctobserve.errors import CtobserveError
 from ctobserve.hooks import Purpose
 from ctobserve.proof import Proof, prove
@@ -21,7 +22,7 @@ class NotEqual(CtobserveError):
 
 
 @click.command()
-@common_options
+@common_options(OF_NETNS, LIMIT, SOURCE)
 def verify(request: Request) -> None:
     """Prove the table rebuilt from events equal to the kernel's: entry by entry with a walk of the hash, and with netlink dumps.
 
