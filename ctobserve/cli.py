@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import ClassVar
 
 import click
 
 from ctobserve import __version__
 from ctobserve.errors import CtobserveError, ExitStatus
+
+SHOWN = 500  # characters of a complaint
 
 
 class Commands(click.Group):
@@ -52,35 +55,42 @@ def cli(debug: bool) -> None:
 
 
 def main() -> int:
-    """Run a command; every failure is one line on stderr and an exit code."""
-    debug = "--debug" in sys.argv
+    """Run the command that was typed; its exit code."""
+    return ended(lambda: cli.main(standalone_mode=False, prog_name="ctobserve"))
+
+
+def ended(run: Callable[[], object]) -> int:
+    """Exit code of a run; every failure is one line on stderr, after --debug with its traceback."""
     try:
-        result = cli.main(standalone_mode=False, prog_name="ctobserve")
+        result = run()
         return result if isinstance(result, int) else ExitStatus.DONE
-    except click.UsageError as error:
-        _complain(f"{_lower(error.format_message())}; try: {error.ctx.command_path if error.ctx else 'ctobserve'} --help")
-        return ExitStatus.USAGE
-    except CtobserveError as error:
-        if debug:
-            traceback.print_exc()
-        _complain(str(error))
-        return error.exit_status
     except (KeyboardInterrupt, click.Abort):
         return ExitStatus.DONE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.DONE
-    except OSError as error:
-        if debug:
+    except Exception as error:
+        if "--debug" in sys.argv:
             traceback.print_exc()
-        _complain(f"{error.strerror}: {error.filename}" if error.filename else str(error))
-        return ExitStatus.FAILURE
+        message, status = _complaint(error)
+        click.echo(f"ctobserve: {_shown(message)}", err=True)
+        return status
 
 
-def _complain(message: str) -> None:
-    click.echo(f"ctobserve: {message}", err=True)
+def _complaint(error: Exception) -> tuple[str, ExitStatus]:
+    if isinstance(error, click.UsageError):
+        message = error.format_message().rstrip(".")
+        where = error.ctx.command_path if error.ctx else "ctobserve"
+        return f"{message[:1].lower()}{message[1:]}; try: {where} --help", ExitStatus.USAGE
+    if isinstance(error, CtobserveError):
+        return str(error), error.exit_status
+    if isinstance(error, OSError):
+        return f"{error.strerror}: {error.filename}" if error.filename else str(error), ExitStatus.FAILURE
+    what = f"internal error: {type(error).__name__}: {error}"
+    return f"{what}; this is our fault: run ctobserve --debug ... and report it", ExitStatus.FAILURE
 
 
-def _lower(message: str) -> str:
-    message = message.rstrip(".").replace("\n", " ")
-    return message[:1].lower() + message[1:]
+def _shown(message: str) -> str:
+    """What a terminal can only show, in one line, whatever was typed; of a long one the beginning and the end."""
+    text = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in message)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"
