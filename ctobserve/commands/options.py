@@ -77,7 +77,7 @@ def common_options(*groups: Group) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         @wraps(command)
         def run(**given: Any) -> Any:
-            request = _request(given)
+            request = request_of(given)
             return command(request, **given)
 
         decorated: Command = run
@@ -88,8 +88,8 @@ def common_options(*groups: Group) -> Callable[[Command], Command]:
     return decorate
 
 
-def _request(given: dict[str, Any]) -> Request:
-    """Takes out of `given` what belongs to a Request and its filter."""
+def request_of(given: dict[str, Any]) -> Request:
+    """A Request of what click parsed; takes out of `given` what belongs to it and its filter."""
     conditions, common = (
         {one.name: given.pop(one.name) for one in fields(kind) if one.name in given} for kind in (Filter, Request)
     )

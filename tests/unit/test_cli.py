@@ -1,14 +1,38 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
-COMMANDS = ["check", "events", "list", "buckets", "drops", "verify", "size", "report", "top"]
+from ctobserve.cli import ended
+from ctobserve.commands.options import Request
+from ctobserve.commands.size import size
+from ctobserve.errors import KernelLacks
+from ctobserve.filters import Filter
+from tests.unit.typed import COMMANDS, OPTIONS, parse
+
+README = Path(__file__).parents[2] / "README.md"
+OBSERVING = {"--duration", "--json", "--attach", "--ring-mib", "--wait", "--ready-file", "--fail-on-loss"}
+TUPLE = {"--src", "--dst", "--sport", "--dport", "--proto", "--state", "--zone", "--mark"}
+STREAMS = OBSERVING | TUPLE | {"--netns", "--limit"}
+OFFERED = {
+    "check": {"--json", "--attach"},
+    "events": STREAMS | {"--events", "--invalid", "--packets"},
+    "list": STREAMS | {"--source", "--snapshot", "--format"},
+    "buckets": STREAMS | {"--source"},
+    "drops": STREAMS | {"--invalid"},
+    "verify": OBSERVING | {"--netns", "--limit", "--source"},
+    "size": {"--json", "--max", "--buckets", "--timeout", "--rate", "--headroom", "--duration", "--netns", "--source"},
+    "report": STREAMS | {"--source", "--no-invalid", "--format"},
+    "top": STREAMS | {"--source", "--by", "--order", "--interval"},
+}
 
 
-def run(*arguments: str, user: str | None = None) -> tuple[int, str, str]:
+def run(*arguments: str | bytes, user: str | None = None) -> tuple[int, str, str]:
     result = subprocess.run(
         [sys.executable, "-m", "ctobserve", *arguments], capture_output=True, text=True, check=False, user=user
     )
@@ -35,6 +59,7 @@ def test_help(command):
         (["list", "--state", "happy"], "--state"),
         (["list", "--mark", "red"], "--mark"),
         (["list", "--netns", "nowhere"], "nowhere"),
+        (["list", "--netns", "\u00b2"], "\u00b2"),
         (["list", "--duration", "-1"], "--duration"),
         (["list", "--duration", "soon"], "--duration"),
         (["list", "--duration", "nan"], "--duration"),
@@ -55,6 +80,10 @@ def test_help(command):
         (["size", "--netns", "all"], "--netns all"),
         (["size", "--netns", "17"], "17"),
         (["events", "--events", "insert,explode"], "explode"),
+        (["verify", "--src", "10.0.0.1"], "--src"),
+        (["drops", "--source", "walk"], "--source"),
+        (["list", "\x1b[2J\n"], "\\x1b[2J\\n"),
+        (["list", b"--src=\xff"], "--src"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_2(arguments, names):
@@ -62,3 +91,141 @@ def test_bad_input_is_one_clear_line_and_exit_2(arguments, names):
     assert code == 2
     assert out == ""
     assert err.startswith("ctobserve: ") and err.count("\n") == 1 and names in err
+
+
+@pytest.mark.parametrize("command", OFFERED)
+def test_each_command_offers_what_has_an_effect_in_it(command):
+    assert {option for name, option in OPTIONS if name == command} == OFFERED[command]
+    assert list(OFFERED) == list(COMMANDS)
+
+
+def test_the_readme_names_every_shared_option():
+    (paragraph,) = re.findall(r"^Every command takes .*?\n\n", README.read_text(), re.M | re.S)
+    assert set(re.findall(r"--[a-z-]+", paragraph)) >= STREAMS | {"--source"}
+
+
+NUMBERS = [
+    "\u00b2",
+    "\uff11",
+    "\u0661",
+    "",
+    " ",
+    "1 ",
+    " 1",
+    "1\n",
+    "+1",
+    "-1",
+    "--",
+    "1_0",
+    "0b1",
+    "0o7",
+    "1e3",
+    "nan",
+    "1" * 5000,
+]
+
+
+@pytest.mark.parametrize("value", NUMBERS)
+@pytest.mark.parametrize(
+    ("command", "option", "form"),
+    [
+        *((command, option, "{}") for command, option in OPTIONS if option in ("--limit", "--zone", "--mark", "--proto")),
+        *(("list", option, form) for option in ("--sport", "--dport") for form in ("{}", "{}-9", "1-{}")),
+        *(("size", option, "{}") for option in ("--max", "--buckets", "--rate", "--headroom", "--duration")),
+        *(("size", "--timeout", "udp_timeout={}"), ("list", "--duration", "{}"), ("top", "--interval", "{}")),
+        *(("list", "--ring-mib", "{}"), ("list", "--src", "10.0.0.0/{}"), ("list", "--dst", "{}.0.0.1")),
+    ],
+)
+def test_a_number_is_ascii_digits_alone(command, option, form, value, capsys):
+    assert parse(command, option, form.format(value)) == (2, None)
+    assert option in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value", "names"),
+    [
+        ("list", "--dport", "65536", "1024-65535"),
+        ("list", "--dport", "-53", "1024-65535"),
+        ("list", "--dport", "53-54-55", "1024-65535"),
+        ("list", "--proto", "256", "0 to 255"),
+        ("list", "--zone", "65536", "from 0 to 65535"),
+        ("list", "--mark", "0x100000000", "32 bits"),
+        ("list", "--mark", "4294967296", "32 bits"),
+        ("list", "--mark", "010", "32 bits"),
+        ("list", "--limit", "2147483648", "from 0 to 2147483647"),
+        ("list", "--src", "fe80::1%lo", "no address"),
+        ("list", "--state", "\u017fyn_sent", "SYN_SENT"),
+        ("list", "--duration", "2147483648", "from 0 to 2147483647"),
+        ("size", "--max", "2147483648", "from 1 to 2147483647"),
+        ("size", "--buckets", "268434945", "from 1 to 268434944"),
+        ("size", "--timeout", "udp_timeout=2147483648", "from 0 to 2147483647"),
+        ("size", "--rate", "2147483648", "from 0 to 2147483647"),
+        ("top", "--interval", "0.09", "from 0.1"),
+        ("top", "--by", "src,", "sport"),
+        ("top", "--by", "src, dst", "sport"),
+        ("events", "--events", "", "insert"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_the_range(command, option, value, names, capsys):
+    assert parse(command, option, value) == (2, None)
+    error = capsys.readouterr().err
+    assert option in error and names in error
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--src", "10.1.2.3/8", {"src": ip_network("10.0.0.0/8")}),
+        ("--dst", "2001:db8::1", {"dst": ip_network("2001:db8::1/128")}),
+        ("--sport", "53", {"sport": (53, 53)}),
+        ("--dport", "0-65535", {"dport": (0, 65535)}),
+        ("--proto", "UDP", {"proto": 17}),
+        ("--proto", "255", {"proto": 255}),
+        ("--state", "syn_sent", {"state": "SYN_SENT"}),
+        ("--state", "assured", {"state": "ASSURED"}),
+        ("--zone", "65535", {"zone": 65535}),
+        ("--mark", "4294967295", {"mark": (1 << 32) - 1}),
+        ("--mark", "0xFFFFFFFF", {"mark": (1 << 32) - 1}),
+        ("--netns", "all", {"netns": None}),
+    ],
+)
+def test_conditions_have_their_meaning(option, value, expected):
+    assert parse("list", option, value) == (0, Request(filter=Filter(**expected)))
+
+
+def test_what_is_not_typed_or_not_offered_has_its_default():
+    for command in ("events", "list", "verify"):
+        assert parse(command) == (0, Request())
+    typed = ("--duration", "2.5", "--json", "--limit", "0", "--source", "proc", "--attach", "kprobe", "--ring-mib", "1", "--wait")
+    expected = Request(2.5, True, 0, "proc", "kprobe", 1, True, Path("ready"), True, Filter())
+    assert parse("verify", *typed, "--ready-file", "ready", "--fail-on-loss") == (0, expected)
+
+
+def test_timeouts_have_full_names_and_seconds():
+    context = size.make_context("size", ["--timeout", "udp_timeout=0", "--timeout", "net.netfilter.nf_conntrack_icmp_timeout=9"])
+    assert context.params["timeouts"] == (("nf_conntrack_udp_timeout", 0), ("nf_conntrack_icmp_timeout", 9))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KernelLacks("no \x1b]0;such\x07 thing\n"), 3, r"no \x1b]0;such\x07 thing\n"),
+        (OSError(28, "No space left on device", "a\nb"), 1, r"No space left on device: a\nb"),
+        (OSError("gone"), 1, "gone"),
+        (ZeroDivisionError("division by\r zero"), 1, r"internal error: ZeroDivisionError: division by\r zero"),
+        (UnicodeEncodeError("ascii", "\udcff", 0, 1, "no"), 1, "--debug"),
+    ],
+)
+def test_a_failure_is_one_line_whatever_failed(error, code, words, capsys):
+    def fails() -> None:
+        raise error
+
+    assert ended(fails) == code
+    shown = capsys.readouterr().err
+    assert shown.startswith("ctobserve: ") and words in shown and shown[:-1].isprintable() and shown[-1] == "\n"
+
+
+def test_a_long_complaint_keeps_its_beginning_and_its_end(capsys):
+    assert parse("list", "--src", "1" * 100_000) == (2, None)
+    error = capsys.readouterr().err
+    assert len(error) < 600 and "--src" in error and "2001:db8::/32" in error

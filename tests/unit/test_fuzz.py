@@ -1,0 +1,116 @@
+"""Whatever is typed: a meaning, or one line on stderr that a terminal can only show, and exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from ctobserve.cli import cli, ended
+from ctobserve.commands import ready
+from ctobserve.errors import ExitStatus
+from tests.unit.typed import COMMANDS, OPTIONS, parse
+
+WORDS = 10_000
+PLAUSIBLE = (
+    *("0", "1", "53", "1024-65535", "7.5", "0.1", "65535", "4294967295", "0x10", "0xffffffff", "2147483647", "1e3", "0b1", "010"),
+    *("10.0.0.1", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "2001:db8::/32", "::", "fe80::1%lo", "::ffff:10.0.0.1", "0.0.0.0/0"),
+    *("tcp", "udp", "icmpv6", "UNREPLIED", "assured", "syn_sent", "TIME_WAIT", "all", "init", "4026531840"),
+    *("src,dport", "netns", "insert,drop", "confirm", "udp_timeout=10", "nf_conntrack_max=3", "tcp_timeout_close=0"),
+    *(
+        "auto",
+        "walk",
+        "kprobe",
+        "csv",
+        "html",
+        "entries",
+        "ready",
+        "ready/file",
+        ".",
+        "-",
+        "--",
+        "-1",
+        "-h",
+        "--json",
+        "nan",
+        "inf",
+    ),
+)
+DIGITS = ("\u00b2", "\uff11", "\u0663", "\u07c5", "\U0001d7d7", "\u00bd", "\u2167")  # superscript, of other scripts, fractions
+ODD = (
+    *DIGITS,
+    *("\u017f", "\u0131", "\u212a", "\u00a0", "\u2028", "\u202e", "\ufeff", "\U0010ffff"),  # long s, dotless i, Kelvin, blanks
+    *("\0", "\n", "\r", "\t", "\x1b[2J", "\x07", "\x7f", "\x85", "\udc80", "\udcff", "\ud800"),
+    *(" ", "_", "+", "-", "--", "=", ",", "/", ":", "%", ".", "'", '"', "\\", "$(reboot)", ";", "#", "*", "{}", "%s", "[0-9]"),
+)
+
+
+def _mutated(some: Random, word: str) -> str:
+    at = some.randrange(len(word) + 1)
+    return some.choice(
+        (
+            word[:at] + some.choice(ODD) + word[at:],
+            word[:at] + some.choice(ODD) + word[at + 1 :],
+            word[:at] + word[at + 1 :],
+            word + some.choice(("-", "/", ",", "=", "_0", " ", "\n")) + some.choice(("", word, "53", "8", "99")),
+            word.swapcase(),
+            word.translate({ord("0") + digit: some.choice(DIGITS) for digit in range(10)}),
+            (word * some.choice((2, 1000)))[:6000],
+        )
+    )
+
+
+def words(some: Random, count: int) -> Iterator[str]:
+    """As people type them, slips and worse, and what no person would type."""
+    for _ in range(count):
+        word = some.choice(PLAUSIBLE)
+        for _ in range(some.choice((0, 1, 1, 2, 3))):
+            word = _mutated(some, word)
+        yield some.choice(
+            (
+                *(word,) * 6,
+                str(some.randrange(-(1 << 70), 1 << 70)),
+                "9" * some.choice((11, 300, 5000)),
+                "".join(chr(some.randrange(0x110000)) for _ in range(some.randrange(20))),
+                bytes(some.randrange(256) for _ in range(some.randrange(20))).decode("utf-8", "surrogateescape"),
+            )
+        )
+
+
+def check(code: int, stderr: str) -> None:
+    """A meaning without a word, or a refusal in one."""
+    if code == ExitStatus.DONE:
+        assert stderr == ""
+    else:
+        assert code == ExitStatus.USAGE, stderr
+        assert stderr.startswith("ctobserve: ") and stderr[-1] == "\n" and stderr[:-1].isprintable(), stderr
+        assert len(stderr) < 600
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONS)
+def test_any_value_of_any_option(command, option, capsys):
+    some = Random(f"{command} {option}")
+    for word in words(some, WORDS // len(OPTIONS) + 1):
+        code, request = parse(command, *some.choice(((option, word), (f"{option}={word}",))))
+        check(code, capsys.readouterr().err)
+        if request is not None and option not in ("--netns", "--ready-file"):
+            # Names of people's own choice apart, what has a meaning is plain: digits of one script, no blank, no line end.
+            assert word.isascii() and word.isprintable() and not set(word) & set(" +"), word
+            assert "_" not in word or any(map(str.isalpha, word)), word
+
+
+def test_any_command(capsys):
+    for word in words(Random("commands"), 500):
+        assert word not in COMMANDS
+        code = ended(lambda word=word: cli.main([word], standalone_mode=False, prog_name="ctobserve"))
+        check(code, capsys.readouterr().err)
+
+
+def test_any_ready_file(capsys, tmp_path, monkeypatch):
+    """None is there yet, so that each word either names a file that can be made or is refused."""
+    monkeypatch.chdir(tmp_path)
+    for word in words(Random("ready"), 2000):
+        code = ended(lambda word=word: ready.withdraw(Path(word)))
+        check(code, capsys.readouterr().err)

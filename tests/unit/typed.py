@@ -1,0 +1,34 @@
+"""What is typed, parsed as `ctobserve.cli.main` does it but not run; all commands and options, found by introspection."""
+
+from __future__ import annotations
+
+import click
+
+from ctobserve.cli import cli, ended
+from ctobserve.commands.options import Request, request_of
+
+CONTEXT = click.Context(cli, info_name="ctobserve")
+
+
+def _command(name: str) -> click.Command:
+    found = cli.get_command(CONTEXT, name)
+    assert found
+    return found
+
+
+COMMANDS = {name: _command(name) for name in cli.list_commands(CONTEXT)}
+OPTIONS = [(name, option.opts[0]) for name, command in COMMANDS.items() for option in command.params]
+
+
+def parse(command: str, *arguments: str) -> tuple[int, Request | None]:
+    """Exit code, and the Request where there is one; complaints go to stderr."""
+    made: list[Request] = []
+
+    def run() -> None:
+        try:
+            context = COMMANDS[command].make_context(command, list(arguments), parent=CONTEXT)
+        except click.exceptions.Exit:  # of --help
+            return
+        made.append(request_of(dict(context.params)))
+
+    return ended(run), made[0] if made else None
