@@ -1,0 +1,100 @@
+"""Files of our own on disk: made only where nothing is, read only where nobody else may have written.
+
+Who runs as root and writes to a name that others may have put there, writes wherever it leads. So this is the only module that
+writes files, and it judges what it has open, never a name that may mean something else by then.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# A FIFO without a writer does not hold us up.
+_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@contextmanager
+def directory(path: Path) -> Iterator[int]:
+    """Its descriptor while it is needed; raises OSError."""
+    fd = os.open(path, _DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def own_directory(path: Path) -> Iterator[int]:
+    """The same of a directory that is ours alone, made where it is missing; raises OSError also where it is not."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(path, _DIRECTORY | os.O_NOFOLLOW)
+    try:
+        _require_ours(fd)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def create(name: str, within: int, content: bytes = b"") -> None:
+    """A new file in the open directory `within`, for our user alone; raises FileExistsError where anything has the name, be it
+    a link that leads nowhere, and OSError."""
+    with open(os.open(name, _NEW, 0o600, dir_fd=within), "wb") as file:
+        file.write(content)
+
+
+def require_room(within: int) -> None:
+    """Raises OSError where no file can be made in the open directory `within`: only trying tells."""
+    name = _passing_name()
+    create(name, within)
+    os.unlink(name, dir_fd=within)
+
+
+def replace(name: str, within: int, content: bytes) -> None:
+    """A file of this name in the open directory `within`, whole or not at all; raises OSError."""
+    partial = _passing_name()
+    try:
+        create(partial, within, content)
+        os.rename(partial, name, src_dir_fd=within, dst_dir_fd=within)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(partial, dir_fd=within)
+        raise
+
+
+def remove_empty(name: str, within: int) -> None:
+    """Remove an empty regular file, if one has this name; raises FileExistsError where anything else has it, and OSError."""
+    try:
+        status = os.stat(name, dir_fd=within, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(status.st_mode) or status.st_size:
+        raise FileExistsError(f"{name} is not an empty file")
+    os.unlink(name, dir_fd=within)
+
+
+def read(name: str, within: int, limit_bytes: int) -> bytes:
+    """Content of a regular file that only we can have written; raises OSError where it is none, or longer than the limit."""
+    with open(os.open(name, _OLD, dir_fd=within), "rb") as file:
+        if not stat.S_ISREG(_require_ours(file.fileno()).st_mode):
+            raise PermissionError(f"{name} is no regular file")
+        content = file.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise OSError(f"{name} is too long")
+    return content
+
+
+def _require_ours(fd: int) -> os.stat_result:
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError("others can write there")
+    return status
+
+
+def _passing_name() -> str:
+    return f".ctobserve.{secrets.token_hex(8)}"
