@@ -9,6 +9,10 @@ def start() -> int:
     """Entry point of the `ctobserve` script and of `python -m ctobserve`."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
+    os.umask(0o077)
+    from ctobserve import surroundings
+
+    surroundings.leave()
     from ctobserve.cli import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -26,12 +26,14 @@ def read() -> Facts:
     """From /sys/kernel/btf, or as kept for this very kernel; raises KernelLacks without BTF or with an unknown layout."""
     present = [module for module in MODULES if BTF_DIR.joinpath(module).exists()]
     names = sorted({name for hook in HOOKS for name in hook.functions})
-    key = "facts-" + kernel.digest(kernel.build_id(), Path(layout.__file__).read_text(), *names, *present)
-    found = cache.load(key)
-    if found is None:
-        found = _read(present, names)
-        cache.store(key, found)
-    return Facts(Layout(**found["layout"]), {name: BtfId(*pair) for name, pair in found["function_ids"].items()})
+    key = "facts-" + kernel.digest(kernel.build_id(), kernel.read_text(Path(layout.__file__)), *names, *present)
+    return cache.kept(key, lambda: _read(present, names), decoded)
+
+
+def decoded(found: Any) -> Facts:
+    """As they were kept; raises what cache.kept allows."""
+    ids = {name: BtfId(module, number) for name, (module, number) in found["function_ids"].items()}
+    return Facts(Layout(**found["layout"]), ids)
 
 
 def _read(present: list[str], names: list[str]) -> dict[str, Any]:

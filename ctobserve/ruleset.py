@@ -7,12 +7,13 @@ asks, and no rule of nftables can exist.
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ctobserve import programs
+from ctobserve.kernel import read_text
 
 TIMEOUT_S = 5
 # Expressions and statements of libnftables-json(5) that work on entries; notrack is not one: it avoids them.
@@ -66,32 +67,58 @@ def read() -> Ruleset:
     users = [name for name in OTHER_USERS if Path("/sys/module", name).exists()]
     if users:
         return Ruleset(unread=f"{users[0]} is loaded and may use conntrack without firewall rules")
-    if any(path.exists() and path.read_text().strip() for path in LEGACY):
+    if any(_content(path) for path in LEGACY):
         return Ruleset(unread="legacy iptables tables are in use, which are not read")
     return _listed() if Path("/sys/module/nf_tables").exists() else Ruleset()
 
 
+def _content(path: Path) -> str:
+    """Of a file that is there only while a module is loaded."""
+    try:
+        return read_text(path).strip()
+    except OSError:
+        return ""
+
+
 def _listed() -> Ruleset:
-    nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    nft = programs.trusted("nft")
     if nft is None:
         return Ruleset(unread="there is no nft to list the rules")
     try:
-        listed = subprocess.run([nft, "-j", "list", "ruleset"], capture_output=True, check=True, timeout=TIMEOUT_S).stdout
-        return parse(json.loads(listed))
-    except subprocess.TimeoutExpired:
+        result = programs.run(nft, "-j", "list", "ruleset", timeout_s=TIMEOUT_S)
+    except TimeoutError:
         return Ruleset(unread=f"listing the rules took longer than {TIMEOUT_S} s")
-    except (OSError, ValueError, subprocess.CalledProcessError):
+    except OSError:
+        return Ruleset(unread="nft could not be run")
+    if result.returncode:
         return Ruleset(unread="nft could not list the rules")
+    try:
+        # Names and comments hold any byte.
+        return parse(json.loads(result.stdout.decode("utf-8", "replace")))
+    except (ValueError, RecursionError):
+        return Ruleset(unread="what nft listed is no JSON")
 
 
-def parse(document: dict[str, Any]) -> Ruleset:
-    """The output of `nft -j list ruleset`."""
-    items = document.get("nftables", [])
+def parse(document: Any) -> Ruleset:
+    """The output of `nft -j list ruleset`; `unread` where it has another form than libnftables-json(5) says."""
+    try:
+        return _counted(_list(document["nftables"]))
+    except (TypeError, AttributeError, LookupError, RecursionError):
+        return Ruleset(unread="nft listed the rules in an unknown form")
+
+
+def _counted(items: list[Any]) -> Ruleset:
     rules = [item["rule"] for item in items if "rule" in item]
     chains = [item["chain"] for item in items if item.get("chain", {}).get("type") == "nat"]
     objects = [item for item in items if NEEDING & item.keys() or "flowtable" in item]
-    needing = sum(any(_needs(word) for word in _words(rule.get("expr", []))) for rule in rules)
+    needing = sum(any(_needs(word) for word in _words(_list(rule.get("expr", [])))) for rule in rules)
     return Ruleset(len(rules), len(chains), needing + len(objects))
+
+
+def _list(node: Any) -> list[Any]:
+    if not isinstance(node, list):
+        raise TypeError(node)
+    return node
 
 
 def _words(node: Any) -> Iterator[tuple[str, Any]]:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
-from ctobserve import __version__
+from ctobserve import __version__, surroundings
 from ctobserve.errors import CtobserveError, ExitStatus
 from ctobserve_lab import guide
-from ctobserve_lab.machine import admit
+from ctobserve_lab.machine import VARIABLE, admit
 from ctobserve_lab.scenario import Scenario
 from ctobserve_lab.scenarios import SCENARIOS
 from ctobserve_lab.stage import Ended, Stage, end_by_exception
@@ -115,6 +115,7 @@ def _hold(seconds: float | None) -> None:
 def main() -> int:
     """Run a command; every failure is one line on stderr and an exit code; Ctrl-C is a normal end, other signals are told."""
     end_by_exception()
+    _leave_surroundings()
     try:
         cli.main(standalone_mode=False, prog_name="ctobserve-lab")
         return ExitStatus.DONE
@@ -129,6 +130,15 @@ def main() -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.DONE
+
+
+def _leave_surroundings() -> None:
+    """As ctobserve does; and Python programs that we start find modules where we found ours, never in the current directory."""
+    # Services of a world that are not root read what we make.
+    os.umask(0o022)
+    surroundings.leave(VARIABLE)
+    modules = Path(surroundings.__file__).resolve().parents[1]
+    os.environ.update(PYTHONSAFEPATH="1", PYTHONNOUSERSITE="1", PYTHONPATH=str(modules))
 
 
 def _complain(message: str) -> None:
