@@ -4,6 +4,13 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.setup-done
+# With -I neither PYTHONPATH nor the user's own packages choose what root runs. pip writes no such option: not into the first line of a
+# script, nor, where the path is too long for that or has blanks, into the second, which has sh run Python.
+SCRIPTS := "$(VENV)/bin/ctobserve" "$(VENV)/bin/ctobserve-lab"
+define ISOLATE
+sed -i -E -e '1s|/python[0-9.]*$$|& -I|' -e "2s|^('''exec' .*/python[0-9.]*\"?) \"|\1 -I \"|" $(SCRIPTS)
+for script in $(SCRIPTS); do head -n 2 "$$script" | grep -q '/python.* -I' || { echo "$$script: no place for -I in it" >&2; exit 1; }; done
+endef
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
 .PHONY: help setup tool lab lab-doc run test lint unit kernel-test bench format clean
@@ -15,12 +22,14 @@ $(STAMP): packages.apt pyproject.toml
 	tests/vm/apt-install tool host
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
 	$(PYTHON) -m pip install --quiet --editable '.[dev,lab]'
+	$(ISOLATE)
 	touch $(STAMP)
 
 tool: ## only what ctobserve and ctobserve-lab need to run, from Debian alone: .venv/bin/ctobserve (VENV=DIR: elsewhere)
 	tests/vm/apt-install tool
-	/usr/bin/python3 -m venv --system-site-packages $(VENV)
-	$(PYTHON) -m pip install --quiet --no-build-isolation --no-index --force-reinstall --no-deps .
+	/usr/bin/python3 -m venv --system-site-packages "$(VENV)"
+	"$(PYTHON)" -m pip install --quiet --no-build-isolation --no-index --force-reinstall --no-deps .
+	$(ISOLATE)
 
 lab: setup ## a shell in a VM with everything in place: ctobserve-lab list
 	$(PYTHON) tests/vm/lab.py --shell
