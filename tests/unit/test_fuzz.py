@@ -17,26 +17,10 @@ WORDS = 10_000
 PLAUSIBLE = (
     *("0", "1", "53", "1024-65535", "7.5", "0.1", "65535", "4294967295", "0x10", "0xffffffff", "2147483647", "1e3", "0b1", "010"),
     *("10.0.0.1", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "2001:db8::/32", "::", "fe80::1%lo", "::ffff:10.0.0.1", "0.0.0.0/0"),
-    *("tcp", "udp", "icmpv6", "UNREPLIED", "assured", "syn_sent", "TIME_WAIT", "all", "init", "4026531840"),
-    *("src,dport", "netns", "insert,drop", "confirm", "udp_timeout=10", "nf_conntrack_max=3", "tcp_timeout_close=0"),
-    *(
-        "auto",
-        "walk",
-        "kprobe",
-        "csv",
-        "html",
-        "entries",
-        "ready",
-        "ready/file",
-        ".",
-        "-",
-        "--",
-        "-1",
-        "-h",
-        "--json",
-        "nan",
-        "inf",
-    ),
+    *("tcp", "udp", "icmpv6", "UNREPLIED", "assured", "syn_sent", "TIME_WAIT", "src,dport", "netns", "insert,drop", "confirm"),
+    *("udp_timeout=10", "nf_conntrack_max=3", "tcp_timeout_close=0", "auto", "walk", "kprobe", "csv", "html", "entries"),
+    *("all", "init", str(Path("/proc/self/ns/net").stat().st_ino), "ready", "ready/file", "."),
+    *("-", "--", "-1", "-h", "--json", "nan", "inf"),
 )
 DIGITS = ("\u00b2", "\uff11", "\u0663", "\u07c5", "\U0001d7d7", "\u00bd", "\u2167")  # superscript, of other scripts, fractions
 ODD = (
