@@ -53,6 +53,9 @@ enum drop_reason {
 #define FLAG_START     64  /* walk: extra has the start time, after the counters' place */
 #define FLAG_EXT       128 /* walk: the entry has extensions; extra has their length after that */
 
+/* What a call left for its own end, and is older than this, was of a call whose end we did not see: ns. */
+#define STALE_NS 1000000000ULL
+
 /*
  * Choices of the user, as constants that stand out: the loader writes the chosen value over them (ctobserve/probes.py), and the
  * verifier drops the branches that are never taken. So one compilation serves every command.

@@ -71,9 +71,13 @@ static __always_inline int on_alloc(u64 net, u64 zone, u64 tuple, u32 hash, u64 
 /* Which of the ways out of __nf_conntrack_confirm. */
 static __always_inline u8 confirm_drop_reason(u64 skb, u32 status)
 {
-	if (clashes.lookup(&skb)) {
+	u64 *ts = clashes.lookup(&skb), since;
+
+	if (ts) {
+		since = bpf_ktime_get_ns() - *ts;
 		clashes.delete(&skb);
-		return DROP_CLASH;
+		if (since <= STALE_NS) /* older: of another packet that lay at this address */
+			return DROP_CLASH;
 	}
 	if (status & IPS_CONFIRMED)
 		return DROP_CONFIRMED;

@@ -10,8 +10,9 @@
  * Tested by: tests/kernel/test_drops.py
  */
 
-#define RANGE	 8   /* NF_CT_EVICTION_RANGE: buckets that early_drop scans */
-#define LOOK_MAX 256 /* nodes and buckets we look at to say why nobody could be evicted */
+#define RANGE	  8   /* NF_CT_EVICTION_RANGE: buckets that early_drop scans */
+#define LOOK_MAX  256 /* nodes and buckets we look at to say why nobody could be evicted */
+#define DEPTH_MAX 4   /* calls of early_drop nested on one CPU: a task's, a softirq's; more cannot be */
 
 struct attempt {
 	u64 net;
@@ -19,6 +20,7 @@ struct attempt {
 };
 
 struct outcome {
+	u64 ts;	   /* of early_drop's return: __nf_conntrack_alloc returns right after it */
 	u64 token; /* of the eviction; 0: there was none */
 	u16 looked[4];
 };
@@ -28,12 +30,14 @@ struct evictions {
 	u64 started;
 	u64 unclaimed; /* outcomes that drops.c has not taken yet */
 	u64 depth;
-	u64 token[4];
-	u16 looked[4]; /* here and not on the stack: the verifier would follow every count it knows */
+	u64 token[DEPTH_MAX];
+	u64 began[DEPTH_MAX]; /* ns */
+	u16 looked[4];	      /* here and not on the stack: the verifier would follow every count it knows */
 };
 
 BPF_TABLE("lru_hash", struct attempt, struct outcome, outcomes, 4096);
 BPF_TABLE("percpu_array", u32, struct evictions, evictions, 1);
+BPF_TABLE("percpu_array", u32, u64, unpaired, 1); /* calls of early_drop of which we saw the begin or the return alone */
 
 static __always_inline struct evictions *evictions_here(void)
 {
@@ -42,23 +46,52 @@ static __always_inline struct evictions *evictions_here(void)
 	return evictions.lookup(&slot);
 }
 
+static __always_inline void count_unpaired(void)
+{
+	u32 slot = 0;
+	u64 *count = unpaired.lookup(&slot);
+
+	if (count)
+		*count += 1;
+}
+
+/*
+ * A return can stay unseen: a kretprobe had no room, a task was moved to another CPU. The depth would then never come back to 0, and
+ * everything that leaves on this CPU would seem evicted.
+ */
+static __always_inline void forget_what_cannot_be(struct evictions *here, u64 now)
+{
+	if (!here->depth)
+		return;
+	if (here->depth < DEPTH_MAX && now - here->began[here->depth & (DEPTH_MAX - 1)] <= STALE_NS)
+		return;
+	here->depth = 0;
+	count_unpaired();
+}
+
 /* Which early_drop call removes entries on this CPU now, 0 = none. */
 static __always_inline u64 eviction_under_way(void)
 {
 	struct evictions *here = evictions_here();
 
-	return here && here->depth ? here->token[here->depth & 3] : 0;
+	if (!here || !here->depth)
+		return 0;
+	forget_what_cannot_be(here, bpf_ktime_get_ns());
+	return here->depth ? here->token[here->depth & (DEPTH_MAX - 1)] : 0;
 }
 
 static __always_inline int on_early_drop_begin(void)
 {
 	struct evictions *here = evictions_here();
+	u64 now = bpf_ktime_get_ns();
 
 	if (!here)
 		return 0;
+	forget_what_cannot_be(here, now);
 	here->started++;
 	here->depth++;
-	here->token[here->depth & 3] = (u64)(bpf_get_smp_processor_id() + 1) << 48 | here->started;
+	here->token[here->depth & (DEPTH_MAX - 1)] = (u64)(bpf_get_smp_processor_id() + 1) << 48 | here->started;
+	here->began[here->depth & (DEPTH_MAX - 1)] = now;
 	return 0;
 }
 
@@ -108,17 +141,21 @@ static __always_inline int on_early_drop(u64 net, u32 hash, u8 evicted)
 {
 	struct attempt attempt = {.net = net, .hash = hash};
 	struct evictions *here = evictions_here();
-	struct outcome outcome = {};
+	struct outcome outcome = {.ts = bpf_ktime_get_ns()};
 
-	if (!here || !here->depth)
+	if (!here)
 		return 0;
-	if (evicted) {
-		outcome.token = here->token[here->depth & 3];
-	} else {
+	if (!here->depth)
+		count_unpaired();
+	if (!evicted) {
 		look(here, net, hash);
 		__builtin_memcpy(outcome.looked, here->looked, sizeof(outcome.looked));
+	} else if (here->depth) {
+		outcome.token = here->token[here->depth & (DEPTH_MAX - 1)];
+	} else {
+		return 0; /* it made room for this tuple, but which victims were its own nobody noted */
 	}
-	here->depth--;
+	here->depth -= here->depth > 0;
 	here->unclaimed++;
 	outcomes.update(&attempt, &outcome);
 	return 0;
@@ -139,7 +176,7 @@ static __always_inline bool take_outcome(u64 net, u32 hash, struct outcome *outc
 	*outcome = *found;
 	outcomes.delete(&attempt);
 	here->unclaimed--;
-	return true;
+	return bpf_ktime_get_ns() - outcome->ts <= STALE_NS; /* older: another packet's, whose allocation ended unseen */
 }
 
 ENTRY(early_drop_begin, on_early_drop_begin())
