@@ -3,19 +3,37 @@
  * listed.c - what does the kernel list, where the hash itself cannot be found?
  *
  * Hooks:     ct_seq_show entry (a line of /proc/net/nf_conntrack, of every namespace); ctnetlink_fill_info entry (an entry of a
- *            netlink dump). Somebody must read the listing: the front end does
- * Emits:     KIND_WALK once per entry listed, both buckets found by following its chains to their ends
+ *            netlink dump). Somebody must read the listing: the front end does, and others' readings are left alone
+ * Emits:     KIND_WALK once per entry listed to us, both buckets found by following its chains to their ends
  * Kernels:   5.10 - 7.2 (from 7.2 on a namespace's file lists only its own)
  * Cost:      one record and two chain walks per entry listed; traffic is not touched
  * Blind to:  netlink: reply-only entries, which no dump shows
  * Tested by: tests/kernel/test_reading.py
  */
 
+BPF_TABLE("array", u32, u32, lister, 1); /* process for which the kernel lists now; 0 = nobody of ours reads a listing */
+
+/* Our own process, as the programs see it: in a container getpid() has another number. */
+int whoami(u64 *args)
+{
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
+static __always_inline bool listed_to_us(void)
+{
+	u32 slot = 0, *process = lister.lookup(&slot);
+
+	return process && *process && *process == bpf_get_current_pid_tgid() >> 32;
+}
+
 static __always_inline int send_listed(u64 ct)
 {
-	struct record *record = reserve(KIND_WALK);
+	struct record *record;
 	u32 status;
 
+	if (!listed_to_us())
+		return 0;
+	record = reserve(KIND_WALK);
 	if (!record)
 		return 0;
 	copy_entry(record, ct);

@@ -9,6 +9,7 @@ A request can make the kernel load nf_conntrack_netlink, which an observer must 
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -22,6 +23,8 @@ NETLINK_NETFILTER = 12
 CONNTRACK_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
 REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 ERROR, DONE = 2, 3
+INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: the table changed its size meanwhile, entries may be missing or come twice
+TRIES = 3
 HEADERS = 20  # struct nlmsghdr and struct nfgenmsg, whose first byte is the address family
 FAMILY_AT = 16
 TYPE_MASK, NESTED = 0x3FFF, 0x8000
@@ -80,9 +83,23 @@ class _Form:
     values: list[tuple[int, int, int]]
 
 
+class Interrupted(OSError):
+    """The kernel says that a dump is not whole."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EINTR, "the table was resized while the kernel listed it")
+
+
 def dump() -> Dumped:
-    """All of them, as DUMPED. Raises OSError where the kernel refuses."""
-    parts = [decode(batch) for batch in _batches()]
+    """All of them, as DUMPED. Raises OSError where the kernel refuses, breaks off, or was interrupted again and again."""
+    for left in reversed(range(TRIES)):
+        try:
+            parts = [decode(batch) for batch in _batches()]
+        except Interrupted:
+            if not left:
+                raise
+        else:
+            break
     return np.concatenate(parts) if parts else np.empty(0, DUMPED)
 
 
@@ -92,21 +109,37 @@ def _batches() -> Iterator[bytes]:
         asked.send(struct.pack("=IHHIIBBH", HEADERS, CONNTRACK_GET, REQUEST_DUMP, 0, 0, socket.AF_UNSPEC, 0, 0))
         held: list[bytes] = []
         size = 0
-        while True:
+        done = False
+        while not done:
             data = asked.recv(RECEIVED)
-            _, kind, _, _, _ = struct.unpack_from("=IHHII", data)
-            if kind == ERROR:
-                number = -struct.unpack_from("=i", data, 16)[0]
-                raise OSError(number, os.strerror(number))
-            if kind == DONE:
-                break
+            done = ends(data)
             held.append(data)
             size += len(data)
-            if size > BATCH:
+            if size > BATCH or done:
                 yield b"".join(held)
                 held, size = [], 0
-        if held:
-            yield b"".join(held)
+
+
+def ends(data: bytes) -> bool:
+    """Whether the dump ends with these messages; raises OSError with what an error, or its last message, says went wrong."""
+    if not (_says_end(data, 0) or _says_end(data, len(data) - HEADERS)):
+        return False
+    for at, length, kind in _headers(data):
+        if kind not in (ERROR, DONE):
+            continue
+        if struct.unpack_from("=H", data, at + 6)[0] & INTERRUPTED:
+            raise Interrupted
+        # struct nlmsgerr.error; netlink_dump_done() puts the dump's result there too.
+        number = -struct.unpack_from("=i", data, at + 16)[0] if length >= HEADERS else 0
+        if number > 0:
+            raise OSError(number, os.strerror(number))
+        return True
+    return False
+
+
+def _says_end(data: bytes, at: int) -> bool:
+    """As a quick look: what lies there may also be a part of an entry."""
+    return 0 <= at <= len(data) - 16 and struct.unpack_from("=H", data, at + 4)[0] in (ERROR, DONE)
 
 
 def decode(data: bytes) -> Dumped:
@@ -131,14 +164,20 @@ def decode(data: bytes) -> Dumped:
 
 def _messages(data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Where each begins, and its length; the end of the dump, which may come with the last ones, is none."""
-    starts, lengths, at = [], [], 0
+    found = [(at, length) for at, length, kind in _headers(data) if kind not in (ERROR, DONE)]
+    starts, lengths = ([pair[which] for pair in found] for which in (0, 1))
+    return np.array(starts, np.int64), np.array(lengths, np.int64)
+
+
+def _headers(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Place, length and type of each message (struct nlmsghdr)."""
+    at = 0
     while at < len(data):
         length, kind = struct.unpack_from("=IH", data, at)
-        if kind != DONE:
-            starts.append(at)
-            lengths.append(length)
+        if length < 16:
+            raise OSError(errno.EBADMSG, "a netlink message shorter than its header")
+        yield at, length, kind
         at += length + 3 & ~3
-    return np.array(starts, np.int64), np.array(lengths, np.int64)
 
 
 def _form(message: bytes) -> _Form:

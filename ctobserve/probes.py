@@ -42,8 +42,8 @@ class Choices:
 class Probes:
     """All file descriptors of one observation; closing them, or the process's death, leaves nothing attached."""
 
-    def __init__(self, image: Image, variables: Variables, choices: Choices, ring_bytes: int) -> None:
-        """Make the maps that everything needs, the ring with this size; raises NotPermitted where the kernel refuses."""
+    def __init__(self, image: Image, choices: Choices, ring_bytes: int) -> None:
+        """Nothing is in the kernel yet; the ring will have this size."""
         self._image = image
         self._choices = astuple(choices)
         self._ring_bytes = ring_bytes
@@ -51,8 +51,15 @@ class Probes:
         self._programs: dict[tuple[str, BtfId | None], int] = {}
         self._btf: dict[str, int] = {"vmlinux": 0}
         self._maps: dict[str, int] = {}
+
+    def configure(self, variables: Variables) -> None:
+        """What the programs need to know of this boot; raises NotPermitted where the kernel refuses maps."""
         syscalls.lock_any_memory()
         syscalls.map_update(self.map("config"), bytes(4), struct.pack("<5Q", *astuple(variables)))
+
+    def list_to(self, process: int) -> None:
+        """The process, as the kernel numbers it, whose reading of a listing is sent (bpf/listed.c); 0: nobody's."""
+        syscalls.map_update(self.map("lister"), bytes(4), struct.pack("<I", process))
 
     def map(self, name: str) -> int:
         """Descriptor of a map, made when it is first needed; raises NotPermitted or CtobserveError."""
@@ -153,11 +160,11 @@ class Probes:
 
 
 def _misses(fd: int) -> int:
-    with open(f"/proc/self/fdinfo/{fd}") as lines:
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii", errors="replace") as lines:
         return sum(int(line.split()[1]) for line in lines if line.startswith("recursion_misses:"))
 
 
 def possible_cpus() -> int:
     """Number of CPU slots in a per-CPU map (/sys/devices/system/cpu/possible, e.g. 0-3)."""
-    with open("/sys/devices/system/cpu/possible") as file:
+    with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
         return int(file.read().strip().split(",")[-1].split("-")[-1]) + 1

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from ctobserve.layout import Layout
 from ctobserve.probes import Probes
 from ctobserve.sources import PROC, Source
 from ctobserve.table import Lengths
+from ctobserve.threads import elsewhere
 
 RESIZED = 0xFFFFFFFF
 WALK_EVERY, WALK_DETAILS = 1, 2  # bpf/walk.c
@@ -156,7 +155,10 @@ class Lister:
         self.buckets = 0
 
     def entries(self, found: Gathering, drain: Drain, _details: bool) -> int | None:
-        """All entries; how many found it full in the best listing, None after a resize under way."""
+        """All entries; how many found it full in the best listing, None after a resize under way.
+
+        Raises OSError or CtobserveError where the kernel does not list: half a table is none.
+        """
         self.buckets = kernel.htable_size()
         unread = 0
         for _ in range(LISTING_TRIES):
@@ -171,14 +173,19 @@ class Lister:
         return sum(self._probes.per_cpu("lost", Kind.WALK))
 
     def _list(self, drain: Callable[[], object]) -> None:
-        listings = [_read_proc] if self.source is Source.PROC else [_dump_of(space) for space in netns.discover().values()]
-        for listing in listings:
-            thread = threading.Thread(target=listing, daemon=True)
-            thread.start()
-            while thread.is_alive():
-                drain()
-                time.sleep(DRAIN_S)
+        self._probes.list_to(syscalls.test_run(self._probes.load_runnable("whoami"), bytes(8)))
+        try:
+            for listing in self._listings():
+                elsewhere(listing, drain, DRAIN_S)
+        finally:
+            self._probes.list_to(0)
         drain()
+
+    def _listings(self) -> Iterator[Callable[[], None]]:
+        if self.source is Source.PROC:
+            yield _read_proc
+        else:
+            yield from map(_dump_of, netns.discover().values())
 
 
 def _read_proc() -> None:
@@ -192,7 +199,8 @@ def _dump_of(space: netns.Namespace) -> Callable[[], None]:
         try:
             netns.run_inside(space, dump.dump)
         except (CtobserveError, OSError):
-            # The namespace ended meanwhile, and its entries with it.
-            return
+            # One that has ended took its entries with it; of any other a part of the table would be missing.
+            if space.inum in netns.discover():
+                raise
 
     return listing

@@ -22,6 +22,7 @@ ORDER = [
     "clock",
     "sysctls",
     "kernel",
+    "threads",
     "cache",
     "btf",
     "slab",
