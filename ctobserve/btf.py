@@ -195,7 +195,7 @@ class Btf:
         if offset < self._first_str and self._base:
             return self._base._string(offset)
         offset -= self._first_str
-        return self._strs[offset : self._strs.index(b"\0", offset)].decode()
+        return self._strs[offset : self._strs.index(b"\0", offset)].decode(errors="surrogateescape")
 
 
 def _type_starts(types: bytes) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ctobserve.events import FLAG_KILLED, Kind, Records
 from ctobserve.kernel import Symbols
+from ctobserve.model import printable
 
 # Caller of nf_ct_delete -> reason and detail; net/netfilter/*.c of 5.10 - 7.2.
 CALLERS: dict[str, tuple[str, str | None]] = {
@@ -72,5 +73,5 @@ class Departures:
 
     def _name(self, address: int) -> str:
         if address not in self._names:
-            self._names[address] = _SUFFIX.sub("", self._symbols.containing(address) or "")
+            self._names[address] = printable(_SUFFIX.sub("", self._symbols.containing(address) or ""))
         return self._names[address]

@@ -44,7 +44,7 @@ def of_walk(entries: Entries, details: Details, clock: Clock) -> Lifetimes:
 
 def of_proc() -> Lifetimes:
     """Of the namespace of this thread, from /proc/net/nf_conntrack; raises OSError where that cannot be read."""
-    with PROC.open() as lines:
+    with PROC.open(encoding="utf-8", errors="surrogateescape") as lines:
         return _gathered(filter(None, map(parse_line, lines)))
 
 

@@ -14,15 +14,23 @@ def available() -> bool:
 
 
 def stats() -> list[dict[str, int]]:
-    """Counters per CPU of our network namespace, named as `conntrack -S` names them (ctnetlink_ct_stat_cpu_fill_info)."""
+    """Counters per CPU of our network namespace, named as `conntrack -S` names them (ctnetlink_ct_stat_cpu_fill_info).
+
+    Raises OSError where the kernel refuses.
+    """
+    from pyroute2.netlink.exceptions import NetlinkError
     from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
-    with NFCTSocket() as opened:
-        return [
+    try:
+        with NFCTSocket() as opened:
+            messages = tuple(opened.stat())
+    except NetlinkError as error:
+        raise OSError(error.code, f"the kernel does not tell its counters: {error}") from error
+    return [
             {
                 key.removeprefix("CTA_STATS_").lower().replace("chain_toolong", "chaintoolong"): value
                 for key, value in message["attrs"]
                 if key.startswith("CTA_STATS_") and isinstance(value, int)
             }
-            for message in opened.stat()
+            for message in messages
         ]

@@ -5,16 +5,25 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import threading
-from collections.abc import Callable
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from ctobserve.errors import CtobserveError, UsageError
+from ctobserve.kernel import read_text
+from ctobserve.model import printable
+from ctobserve.threads import elsewhere
 
 NAMED = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
+SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
+BELIEVED_NS = 1_000_000_000
+MENTIONED = 20  # namespaces in a message
+_NUMBER = re.compile(r"[0-9]{1,10}")
 T = TypeVar("T")
 _CONTAINER = re.compile(r"[/-]([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.M)
 
@@ -33,33 +42,36 @@ class Namespace:
     def label(self) -> str:
         """Name where it has one, `init` for the first, else who lives in it: comm@container, or comm[pid]; else the number."""
         if self.names or self.init:
-            return self.names[0] if self.names else "init"
+            return printable(self.names[0]) if self.names else "init"
         return str(self.inum) if self.pid is None else _inhabitant(self.pid) or str(self.inum)
 
 
 def discover() -> dict[int, Namespace]:
     """All namespaces that a name or a process holds, by inode number; others cannot be entered by anyone."""
     found: dict[int, Namespace] = {}
-    for pid in sorted(int(path.name) for path in Path("/proc").glob("[0-9]*")):
+    for pid in sorted(int(path.name) for path in Path("/proc").glob("[0-9]*") if path.name.isdecimal()):
         path = Path(f"/proc/{pid}/ns/net")
         try:
             inum = path.stat().st_ino
         except OSError:
             continue
         found.setdefault(inum, Namespace(inum, path, init=pid == 1, pid=pid))
+    kind = os.stat("/proc/self/ns/net").st_dev
     for path in sorted(NAMED.glob("*")) if NAMED.is_dir() else []:
         try:
-            inum = path.stat().st_ino
+            status = path.stat()
         except OSError:
             continue
-        found.setdefault(inum, Namespace(inum, path)).names.append(path.name)
+        # A name whose namespace was taken away is a plain file.
+        if status.st_dev == kind:
+            found.setdefault(status.st_ino, Namespace(status.st_ino, path)).names.append(path.name)
     return found
 
 
 def _inhabitant(pid: int) -> str | None:
     try:
-        comm = Path(f"/proc/{pid}/comm").read_text().strip()
-        container = container_of(Path(f"/proc/{pid}/cgroup").read_text())
+        comm = printable(Path(f"/proc/{pid}/comm").read_bytes().removesuffix(b"\n"))
+        container = container_of(read_text(Path(f"/proc/{pid}/cgroup")))
     except OSError:
         return None
     return f"{comm}@{container}" if container else f"{comm}[{pid}]"
@@ -72,17 +84,67 @@ def container_of(cgroup: str) -> str | None:
 
 
 def resolve(choice: str) -> int | None:
-    """Inode number for a --netns value (name, inode number), None for `all`; raises UsageError with the names there are."""
+    """Inode number for a --netns value (name, inode number), None for `all`; raises UsageError where there is no such one."""
     if choice == "all":
         return None
     spaces = discover()
-    if choice.isdigit():
-        return int(choice)
+    if _NUMBER.fullmatch(choice):
+        if int(choice) in spaces:
+            return int(choice)
+        raise UsageError(
+            f"no process and no name holds network namespace {choice}, so it cannot be looked into; {_there_are(spaces)}"
+        )
     for space in spaces.values():
         if choice in space.names or choice == space.label:
             return space.inum
-    known = ", ".join(sorted(space.label for space in spaces.values())) or "none"
-    raise UsageError(f"no network namespace is called {choice!r}; there are: {known} (or give an inode number, or all)")
+    raise UsageError(f"no network namespace is called {printable(choice)}; {_there_are(spaces)}")
+
+
+def _there_are(spaces: Mapping[int, Namespace]) -> str:
+    labels = sorted(space.label for space in spaces.values())
+    more = f" and {len(labels) - MENTIONED} more" if len(labels) > MENTIONED else ""
+    return f"there are: {', '.join(labels[:MENTIONED])}{more} (give a name, an inode number, or all)"
+
+
+class Names:
+    """What a stream's namespaces are called: inode numbers are given out again at once, so a name is believed for a while."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+        self._last: dict[int, str] = {}
+        self._looked_ns = 0
+
+    def of(self, inums: Iterable[int]) -> dict[int, str]:
+        """Labels by inode number: those of `inums`, and others; the number itself where nobody knows a name."""
+        late = time.monotonic_ns() - self._looked_ns > BELIEVED_NS
+        if late or not self._known.keys() >= set(inums):
+            self._look()
+            self._known |= {inum: str(inum) for inum in set(inums) - self._known.keys()}
+        return self._known
+
+    def forget(self, inums: Iterable[int]) -> None:
+        """These have ended; what comes with their number is another namespace."""
+        for inum in inums:
+            self._known.pop(inum, None)
+            self._last.pop(inum, None)
+
+    def _look(self) -> None:
+        """A namespace that is not found any more keeps its name until the next look: its last events may be still to come."""
+        found = {inum: space.label for inum, space in discover().items()}
+        self._known, self._last = self._last | found, found
+        self._looked_ns = time.monotonic_ns()
+
+
+def cookie() -> int:
+    """Number of this thread's network namespace that no other ever gets, as long as the host is up; 0 before Linux 5.14.
+
+    SO_NETNS_COOKIE: sock_getsockopt() gives net->net_cookie.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as some:
+        try:
+            return int.from_bytes(some.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError:
+            return 0
 
 
 def run_inside(space: Namespace, function: Callable[[], T]) -> T:
@@ -90,22 +152,12 @@ def run_inside(space: Namespace, function: Callable[[], T]) -> T:
 
     Raises CtobserveError when the namespace cannot be entered, because it is gone or we are not root.
     """
-    outcome: list[T] = []
-    failure: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            _enter(space)
-            outcome.append(function())
-        except BaseException as error:
-            failure.append(error)
+    def inside() -> T:
+        _enter(space)
+        return function()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return outcome[0]
+    return elsewhere(inside)
 
 
 def _enter(space: Namespace) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ctobserve.btf import BTF_DIR, Btf
 from ctobserve.errors import CtobserveError
+from ctobserve.kernel import read_text
 
 SYSFS = Path("/sys/kernel/slab/nf_conntrack")
 SLABINFO = Path("/proc/slabinfo")
@@ -39,7 +40,7 @@ def read() -> Slab | None:
 def _sysfs() -> Slab | None:
     try:
         number = {
-            name: int(SYSFS.joinpath(name).read_text().split()[0])
+            name: int(read_text(SYSFS / name).split()[0])
             for name in ("object_size", "slab_size", "order", "objs_per_slab", "objects", "slabs")
         }
     except (OSError, ValueError, IndexError):
@@ -58,7 +59,7 @@ def _sysfs() -> Slab | None:
 
 def _slabinfo() -> Slab | None:
     try:
-        return parse_slabinfo(SLABINFO.read_text())
+        return parse_slabinfo(read_text(SLABINFO))
     except OSError:
         return None
 

@@ -159,7 +159,7 @@ def raw_tracepoint_open(prog_fd: int) -> int:
 
 def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
     """Attach a program to a kernel function's entry or return by a perf event, gone with its file descriptor."""
-    with open(KPROBE_TYPE) as file:
+    with open(KPROBE_TYPE, encoding="ascii") as file:
         kind = int(file.read())
     name = ctypes.create_string_buffer(function.encode())
     # struct perf_event_attr: type, size, config, four u64 we leave zero, wakeup, bp_type, config1 (the name), config2 (offset)
@@ -187,7 +187,7 @@ def module_btf_fd(module: str) -> int:
         name = ctypes.create_string_buffer(64)
         info = ctypes.create_string_buffer(struct.pack("<QIIQII", 0, 0, 0, _address(name), 64, 0), 32)
         _bpf(OBJ_GET_INFO, struct.pack("<IIQ", fd, 32, _address(info)))
-        if name.value.decode() == module:
+        if name.value == module.encode():
             return fd
         os.close(fd)
 
