@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ctobserve import netlink
 from ctobserve.errors import CtobserveError
-from ctobserve.netns import discover, run_inside
+from ctobserve.kernel import read_text
+from ctobserve.netns import cookie, discover, run_inside
 
 PROC = Path("/proc/thread-self/net/stat/nf_conntrack")
 # Columns of ct_cpu_seq_show that have another name than in `conntrack -S`.
@@ -25,31 +26,36 @@ NAMES = (
     "clash_resolve",
     "chaintoolong",
 )
-Place = tuple[int, int]
-Reading = dict[Place, Counter[str]]
+Place = tuple[int, int]  # namespace's inode number, CPU
+Moved = dict[Place, Counter[str]]
+# The same with the namespace's cookie after its inode number: that can be another one's a moment later.
+Reading = dict[tuple[int, int, int], Counter[str]]
 
 
 def read(only: int | None = None) -> Reading:
-    """Counters by namespace inode number and CPU; `only` one namespace. Namespaces that vanish meanwhile are left out."""
+    """Counters by namespace and CPU; `only` of the one with this inode number. Namespaces that vanish meanwhile are left out."""
     found: Reading = {}
     for inum, space in discover().items():
         if only in (None, inum):
             try:
-                cpus = run_inside(space, _read_here)
+                unique, cpus = run_inside(space, _read_here)
             except (CtobserveError, OSError):
                 continue
             for cpu, values in enumerate(cpus):
-                found[inum, cpu] = Counter({name: value for name, value in values.items() if name in NAMES})
+                found[inum, unique, cpu] = Counter({name: value for name, value in values.items() if name in NAMES})
     return found
 
 
-def delta(before: Reading, after: Reading) -> Reading:
+def delta(before: Reading, after: Reading) -> Moved:
     """What was added to each counter between two readings; a namespace that is new began at 0."""
-    none: Counter[str] = Counter()
-    return {
-        place: Counter({name: value - before.get(place, none)[name] for name, value in now.items()})
-        for place, now in after.items()
-    }
+    moved: Moved = {}
+    for (inum, unique, cpu), now in after.items():
+        then = before.get((inum, unique, cpu), Counter())
+        # Before Linux 5.14 there are no cookies: where a counter fell, it is another namespace's.
+        if any(now[name] < then[name] for name in now):
+            then = Counter()
+        moved[inum, cpu] = Counter({name: value - then[name] for name, value in now.items()})
+    return moved
 
 
 def total(parts: Iterable[Counter[str]]) -> Counter[str]:
@@ -60,11 +66,11 @@ def total(parts: Iterable[Counter[str]]) -> Counter[str]:
     return result
 
 
-def _read_here() -> list[dict[str, int]]:
-    """Of the namespace of this thread: from /proc, or by netlink where the kernel was built without NF_CONNTRACK_PROCFS."""
+def _read_here() -> tuple[int, list[dict[str, int]]]:
+    """Cookie and counters of this thread's namespace: from /proc, or by netlink where the kernel lacks NF_CONNTRACK_PROCFS."""
     if PROC.exists():
-        return parse(PROC.read_text())
-    return netlink.stats() if netlink.available() else []
+        return cookie(), parse(read_text(PROC))
+    return cookie(), netlink.stats() if netlink.available() else []
 
 
 def limits_chains() -> bool | None:
@@ -73,7 +79,7 @@ def limits_chains() -> bool | None:
     None where it was built without NF_CONNTRACK_PROCFS.
     """
     try:
-        return "chainlength" in PROC.read_text().split("\n", 1)[0]
+        return "chainlength" in read_text(PROC).split("\n", 1)[0]
     except OSError:
         return None
 
