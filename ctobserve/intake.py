@@ -16,10 +16,11 @@ NONE = np.empty(0, np.uint64)
 class Intake:
     """`seen` counts records, `resized` is set when one says that the hash has another size.
 
-    Without `stream` only the table takes events, straight from the ring, and `poll` has nothing to tell.
+    Without a table none is followed. Without `stream` only the table takes events, straight from the ring, and `poll` has nothing
+    to tell.
     """
 
-    def __init__(self, ring: Ring, form: np.dtype[np.void], table: Table, stream: bool) -> None:
+    def __init__(self, ring: Ring, form: np.dtype[np.void], table: Table | None, stream: bool) -> None:
         self.seen = 0
         self.resized = False
         self._ring = ring
@@ -28,6 +29,12 @@ class Intake:
         self._table = table
         self._stream = stream
         self._pending: list[Records] = []
+
+    def begin(self) -> None:
+        """Everything is attached: what came before is the table's alone, neither told nor counted."""
+        self.take()
+        self._pending.clear()
+        self.seen = 0
 
     def poll(self) -> Records:
         """Everything that happened since the last call, in the kernel's order; the table has it already."""
@@ -40,13 +47,15 @@ class Intake:
         if not self._ring.pending_bytes:
             return NONE
         records = self._ring.peek().view(self._form)[:, 0]
-        if listed is not None:
-            of_listing = records["kind"] == Kind.WALK
-            listed.add(take(records, of_listing))
+        of_listing = records["kind"] == Kind.WALK
+        if of_listing.any():
+            # Those that come when nobody gathers them are late, of a listing that was given up.
+            if listed is not None:
+                listed.add(take(records, of_listing))
             records = take(records, ~of_listing)
         self.seen += len(records)
         self.resized |= bool((records["kind"] == Kind.RESIZE).any())
-        touched = self._table.apply(records)
+        touched = NONE if self._table is None else self._table.apply(records)
         if self._stream and len(records):
             self._pending.append(records.view(self._as_bytes).copy().view(self._form))
         self._ring.release()

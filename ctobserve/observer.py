@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,10 +16,10 @@ from ctobserve import facts, kernel, netlink, sources, syscalls
 from ctobserve.clock import Clock
 from ctobserve.compile import build
 from ctobserve.details import Details, detail_dtype
-from ctobserve.errors import CtobserveError, KernelLacks
+from ctobserve.errors import CtobserveError
 from ctobserve.events import Kind, Records, record_dtype
 from ctobserve.gathering import Gathering
-from ctobserve.hooks import DELETE, LOCK, WHYS, BtfId, Planned, Purpose, plan
+from ctobserve.hooks import DELETE, LOCK, WHYS, BtfId, Planned, Purpose, check, plan
 from ctobserve.intake import Intake
 from ctobserve.listener import Listener
 from ctobserve.model import UNKNOWN_BUCKET, Entries
@@ -25,6 +28,7 @@ from ctobserve.probes import Choices, Probes, Variables
 from ctobserve.reader import HashReader, Lister
 from ctobserve.ring import Ring
 from ctobserve.table import Lengths, Table, in_bucket, lengths_of
+from ctobserve.threads import elsewhere
 
 SETTLE_S = 0.02
 POLL_S = 0.02
@@ -33,15 +37,19 @@ RESIZING = "the hash table was resized during every attempt to read it; try agai
 CHECK_NS = 1_000_000_000
 # Programs of which each call is an event (an update: at most).
 MISSED = {Kind.INSERT: "insert", Kind.DESTROY: "destroy", Kind.UPDATE: "update"}
+UNPAIRED = "unpaired"
+DRAIN_S = 0.005
 DEFAULT_RING_MIB = 32
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Options:
     """How to observe. `form` is auto, fentry or kprobe; `chains` counts chain lengths at inserts; `source` names a Source.
 
-    Without `stream` only the table takes events, straight from the ring, and `poll` has nothing to tell. With `netns` (inode
-    number) events of other namespaces never leave the kernel: there is then no whole table.
+    Without `table` the kernel's table is neither read nor followed, and nothing is needed for that. Without `stream` only the
+    table takes events, straight from the ring, and `poll` has nothing to tell. With `netns` (inode number) events of other
+    namespaces never leave the kernel: there is then no whole table.
     """
 
     purpose: Purpose
@@ -49,6 +57,7 @@ class Options:
     chains: bool = False
     ring_mib: int = DEFAULT_RING_MIB
     source: str = "auto"
+    table: bool = True
     stream: bool = True
     netns: int | None = None
 
@@ -76,11 +85,10 @@ class Observer:
         self.options = options
         self.symbols = kernel.Symbols.read()
         self.facts = facts.read()
-        if options.form == "fentry" and not self.facts.function_ids:
-            raise KernelLacks("this kernel has no BTF of nf_conntrack's functions for fentry; try: --attach kprobe")
-        self.source = sources.choose(options.source, self.symbols)
-        self._purpose = options.purpose | self.source.purpose
+        self.source = sources.choose(options.source, self.symbols) if options.table else None
+        self._purpose = options.purpose | (self.source.purpose if self.source else Purpose(0))
         self.plan = self._plan()
+        check(self.plan, self.facts.function_ids, options.form)
         # Without any hook the programs are compiled in the form that other commands will want, and found again.
         self.trampolines = any(item.btf for item in self.plan) or (not self.plan and bool(self._ids()))
         self.table = Table()
@@ -88,6 +96,7 @@ class Observer:
         self.unread = 0
         self.gone = False
         self.uncertain_ns = 0
+        self._before: Counter[str] = Counter()
         self._lost_known = 0
         self._checked_ns = self._looked_ns = 0
 
@@ -95,31 +104,38 @@ class Observer:
         """Compile, load, attach. From here on every event is in the ring."""
         syscalls.keep_freed_memory()
         ring_bytes = self.options.ring_mib << 20
-        self._probes = Probes(build(self._defines()), self._variables(), self._choices(), ring_bytes)
-        self._listener = Listener()
-        try:
+        with ExitStack() as opened:
+            self._probes = Probes(build(self._defines()), self._choices(), ring_bytes)
+            opened.callback(self._probes.close)
+            self._probes.configure(self._variables())
+            self._listener = Listener()
+            opened.callback(self._listener.close)
             self._netlink = netlink.available()
             if Purpose.UPDATES in self._purpose:
                 self._listener.renew()
             form = record_dtype(self.facts.layout)
             self._detail_dtype = detail_dtype(self.facts.layout)
-            self._ring = Ring(self._probes.map("ring"), ring_bytes, form.itemsize)
-            self._intake = Intake(self._ring, form, self.table, self.options.stream)
-            hashed = self.source is sources.Source.WALK
-            self._reader = HashReader(self._probes, self.facts.layout, form) if hashed else Lister(self._probes, self.source)
+            ring = Ring(self._probes.map("ring"), ring_bytes, form.itemsize)
+            opened.callback(ring.close)
+            self._intake = Intake(ring, form, self.table if self.options.table else None, self.options.stream)
+            self._reader = self._reader_of(form)
             self._clock_fd = self._probes.load_runnable("clock")
             self._probes.attach(self.plan)
+            # While the hooks came one by one, what was seen is true of the table, but no story that could be told or counted.
+            self._intake.begin()
+            self._before = self._counted()
             self.started_ns = time.monotonic_ns()
             self.started = self.clock()
-        except BaseException:
-            self._probes.close()
-            raise
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
-        self._ring.close()
-        self._probes.close()
+        self._opened.close()
+
+    def _reader_of(self, form: np.dtype[np.void]) -> HashReader | Lister:
+        if self.source in (sources.Source.PROC, sources.Source.NETLINK):
+            return Lister(self._probes, self.source)
+        return HashReader(self._probes, self.facts.layout, form)
 
     def _plan(self) -> list[Planned]:
         return plan(self.symbols, self._ids(), self._purpose) if self._purpose else []
@@ -138,7 +154,7 @@ class Observer:
     def _choices(self) -> Choices:
         purpose = self._purpose
         return Choices(
-            chains=self.options.chains and self.source is sources.Source.WALK,
+            chains=self.options.chains and "nf_conntrack_hash" in self.symbols.addresses,
             confirms=Purpose.CONFIRMS in purpose,
             details=bool(purpose & WHYS),
             invalid=Purpose.INVALID in purpose,
@@ -172,9 +188,21 @@ class Observer:
         return sorted((*struct.unpack("<IHH", key), sum(counts)) for key, counts in found.items())
 
     def lost(self) -> dict[Kind, int]:
-        """Records that found the ring full, by kind, and calls that a program missed; those of a listing are counted by it."""
-        counts = {kind: sum(self._probes.per_cpu("lost", kind)) + self._probes.missed(MISSED.get(kind)) for kind in Kind}
-        return {kind: n for kind, n in counts.items() if n and kind != Kind.WALK}
+        """Records that found the ring full, by kind, and calls that a program missed, since everything was attached.
+
+        Those of a listing are counted by it.
+        """
+        now = self._counted()
+        return {kind: n for kind in Kind if (n := now[kind.name] - self._before[kind.name]) and kind != Kind.WALK}
+
+    @property
+    def unpaired(self) -> int:
+        """Calls of early_drop of which the begin or the return stayed unseen: their victims have no evictor."""
+        return self._counted()[UNPAIRED] - self._before[UNPAIRED]
+
+    def _counted(self) -> Counter[str]:
+        counts = {kind.name: sum(self._probes.per_cpu("lost", kind)) + self._probes.missed(MISSED.get(kind)) for kind in Kind}
+        return Counter(counts | {UNPAIRED: sum(self._probes.per_cpu("unpaired", 0))})
 
     def poll(self) -> Records:
         """Everything that happened since the last call, in the kernel's order; the table has it already."""
@@ -242,6 +270,15 @@ class Observer:
                 self.seed()
                 self.uncertain_ns += time.monotonic_ns() - max(self._checked_ns, self.started_ns)
             self._checked_ns = time.monotonic_ns()
+
+    def drained(self, function: Callable[[], T]) -> T:
+        """Result of a function that takes its time, while the ring is emptied; its exceptions are ours."""
+        return elsewhere(function, self._intake.take, DRAIN_S)
+
+    def end(self) -> None:
+        """Take the hooks off: what is asked of the host from here on can take its time, and nothing more is seen or lost."""
+        self._probes.detach()
+        self._intake.take()
 
     def seed(self) -> None:
         """Fill or repair the table by a walk, keeping what events say meanwhile."""

@@ -19,7 +19,6 @@ from ctobserve.commands.options import Request
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
 from ctobserve.events import Records
 from ctobserve.hooks import Purpose
-from ctobserve.netns import Namespace
 from ctobserve.observer import Observer, Options
 from ctobserve.render.text import summary_line
 
@@ -56,7 +55,7 @@ class Session:
         self.observer = observer
         self._stop = stop
         self.clock = observer.started
-        self._labels: dict[int, str] = {}
+        self._names = netns.Names()
 
     def ready(self) -> None:
         """Everything is attached and seeded: from now on Ctrl-C ends with a summary; tell who waits for us."""
@@ -70,20 +69,17 @@ class Session:
         end = None if self.request.duration is None else self.ready_ns + int(self.request.duration * NS_PER_S)
         return self.observer.watch(lambda: self._stop.requested or (end is not None and time.monotonic_ns() >= end), idle)
 
-    def spaces(self) -> dict[int, Namespace]:
-        """Namespaces by inode number, as known now."""
-        return netns.discover()
-
     def labels(self) -> dict[int, str]:
-        """What text calls each namespace."""
-        return {inum: space.label for inum, space in self.spaces().items()}
+        """What text calls each namespace, as known now."""
+        return {inum: space.label for inum, space in netns.discover().items()}
 
     def labels_for(self, inums: Iterable[int]) -> dict[int, str]:
-        """The same for a stream: looked up again only when a namespace appears that was not met before."""
-        fresh = set(inums) - self._labels.keys()
-        if fresh:
-            self._labels |= {inum: str(inum) for inum in fresh} | self.labels()
-        return self._labels
+        """The same for a stream that shows these: those that ended a moment ago keep their name until their last event."""
+        return self._names.of(inums)
+
+    def forget(self, inums: Iterable[int]) -> None:
+        """The last events of these namespaces have been shown."""
+        self._names.forget(inums)
 
     def meta(self) -> dict[str, Any]:
         """The meta block of every JSON document."""
@@ -98,12 +94,13 @@ class Session:
             "ended": self.clock.iso(now),
             "duration_s": round((now - self.observer.started_ns) / NS_PER_S, 3),
             "netns": self.request.filter.netns or "all",
-            "netns_names": {str(inum): space.label for inum, space in self.spaces().items()},
+            "netns_names": {str(inum): label for inum, label in self.labels().items()},
             "attach": ("fentry" if self.observer.trampolines else "kprobe") if self.observer.plan else "walk",
-            "table_source": self.observer.source.value,
+            "table_source": self.observer.source and self.observer.source.value,
             "events_seen": self.observer.seen,
             "events_lost": sum(lost.values()),
             "lost_by_kind": lost,
+            "evictions_unpaired": self.observer.unpaired,
             "table_age_s": round((now - walked) / NS_PER_S, 3) if walked else None,
             "table_uncertain_s": round(self.observer.uncertain_ns / NS_PER_S, 3),
             "buckets_unread": self.observer.unread,
@@ -120,11 +117,19 @@ class Session:
 
 @contextmanager
 def observe(
-    command: str, request: Request, purpose: Purpose, *, table: bool = True, chains: bool = False, stream: bool = True
+    command: str,
+    request: Request,
+    purpose: Purpose,
+    *,
+    reads: bool = True,
+    table: bool = True,
+    chains: bool = False,
+    stream: bool = True,
 ) -> Iterator[Session]:
     """Attach what `purpose` needs, with `table` read the kernel's; detach at the end whatever happens.
 
-    Without it, events of namespaces that --netns leaves out never leave the kernel.
+    `reads`: the command needs the kernel's table at all. Without `table`, events of namespaces that --netns leaves out never
+    leave the kernel.
     """
     stop = Stop()
     if request.ready_file:
@@ -132,8 +137,16 @@ def observe(
     kernel.require_root()
     while request.wait and not kernel.conntrack_loaded():
         time.sleep(WAIT_S)
-    only = None if table else request.filter.netns
-    options = Options(purpose, request.attach, chains, request.ring_mib, request.source, stream, only)
+    options = Options(
+        purpose,
+        form=request.attach,
+        chains=chains,
+        ring_mib=request.ring_mib,
+        source=request.source,
+        table=reads,
+        stream=stream,
+        netns=None if table else request.filter.netns,
+    )
     with Observer(options) as observer:
         session = Session(command, request, observer, stop)
         if table:
