@@ -3,16 +3,25 @@
 Layout from kernel/bpf/ringbuf.c: one page with the consumer position (ours to write), one with the producer position, then
 the data mapped twice, so that a run of records across the end is contiguous. Each record has an 8-byte header whose first
 u32 is the length with a busy and a discard bit.
+
+The kernel releases the producer position and each header (smp_store_release), and acquires ours; a reader must acquire what the
+kernel released before it looks at a record, and release its own position after it has copied it. NumPy's plain loads and stores
+do both on x86-64, where loads are not reordered with loads, nor stores with what came before (total store order). Elsewhere they
+do not, and a record could be read before it was written: there the ring is refused rather than read wrongly.
 """
 
 from __future__ import annotations
 
 import mmap
+import platform
 from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
 
+from ctobserve.errors import KernelLacks
+
+ORDERED = ("x86_64", "i686")  # machines with total store order
 BUSY, DISCARD = 1 << 31, 1 << 30
 HEADER_BYTES = 8
 PAGE = mmap.PAGESIZE
@@ -22,7 +31,14 @@ class Ring:
     """Reader of a ring whose records all have one size."""
 
     def __init__(self, fd: int, size: int, record_bytes: int) -> None:
-        """`size` is the ring's data size in bytes, a power of two; `record_bytes` without the header, a multiple of 8."""
+        """`size` is the ring's data size in bytes, a power of two; `record_bytes` without the header, a multiple of 8.
+
+        Raises KernelLacks on a machine whose loads and stores keep no order.
+        """
+        if platform.machine() not in ORDERED:
+            raise KernelLacks(
+                f"the ring cannot be read on {platform.machine()}: its memory order takes barriers, and there are none"
+            )
         self._size = size
         self._stride = HEADER_BYTES + record_bytes
         self._consumer_map = mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
@@ -41,6 +57,7 @@ class Ring:
 
         Stops at the first record that is still being written, so that order is kept.
         """
+        # Acquire: the headers are read after this, and the records after the headers.
         start, end = int(self._consumer[0]), int(self._producer[0])
         count = (end - start) // self._stride
         offset = start & (self._size - 1)
@@ -56,7 +73,7 @@ class Ring:
         return records
 
     def release(self) -> None:
-        """Give back what the last peek showed."""
+        """Give back what the last peek showed. A release: whoever looked at the records has done so."""
         self._consumer[0] = self._read
 
     def close(self) -> None:
