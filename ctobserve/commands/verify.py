@@ -35,30 +35,37 @@ def verify(request: Request) -> None:
         session.ready()
         for _ in session.watch():
             pass
-        proof = prove(session.observer)
+        proof = prove(session.observer, request.filter.netns)
         report = _report(session, proof)
         if request.json:
             out([document(report)])
         else:
-            labels, found = session.labels(), proof.differences
-            out(verify_lines(report, described(found.only_ours, labels), described(found.only_kernel, labels)))
+            labels, found, limit = session.labels(), proof.differences, request.limit
+            ours, kernel = (described(side[:limit], labels) for side in (found.only_ours, found.only_kernel))
+            out(verify_lines(report, ours, kernel))
         session.finish(report["meta"])
         if not report["equal"]:
             raise NotEqual("the rebuilt table differs from the kernel's; the differences are named above")
 
 
 def _report(session: Session, proof: Proof) -> dict[str, Any]:
-    clock = session.observer.clock()
+    clock, limit = session.observer.clock(), session.request.limit
     found = proof.differences
     return {
         "meta": session.meta(),
         "equal": proof.equal,
         "ours": proof.ours,
         "kernel": proof.kernel,
-        "only_ours": entry_rows(found.only_ours, clock),
-        "only_kernel": entry_rows(found.only_kernel, clock),
+        "only_ours": entry_rows(found.only_ours[:limit], clock),
+        "only_kernel": entry_rows(found.only_kernel[:limit], clock),
         "field_diffs": [
-            {"ct": f"{ct:#x}", "field": name, "ours": mine, "kernel": theirs} for ct, name, mine, theirs in found.fields
+            {"ct": f"{ct:#x}", "field": name, "ours": mine, "kernel": theirs} for ct, name, mine, theirs in found.fields[:limit]
         ],
+        "differences": {
+            "only_ours": len(found.only_ours),
+            "only_kernel": len(found.only_kernel),
+            "field_diffs": len(found.fields),
+        },
         "netlink": None if proof.unlike is None else dict(zip(("only_ours", "only_kernel"), map(len, proof.unlike), strict=True)),
+        "not_dumped": list(proof.not_dumped),
     }
