@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from ctobserve.evidence import RESOLVED, Evidence, Losses, Space
 from ctobserve.filters import Filter
 from ctobserve.model import TCP
 from ctobserve.observer import Observer
+from ctobserve.rules.paste import way_into
 from ctobserve.ruleset import Ruleset
 from ctobserve.table import lengths_of
 
+QUIET_TRIES = 10
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
 ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and of fewer entries nobody cares
 SYSCTLS = (
@@ -40,8 +43,25 @@ class Scope:
     invalid: bool
 
 
+def read_quietly(observer: Observer, only: int | None, add: Callable[[Records], object]) -> counters.Reading:
+    """The kernel's counters at an instant when no loss is under way, so that both sides count the same packets.
+
+    What happens meanwhile is given to `add`. On a host that loses packets all the time the last try is taken.
+    """
+    add(observer.poll())
+    for _ in range(QUIET_TRIES):
+        reading = observer.drained(lambda: counters.read(only))
+        records = observer.poll()
+        add(records)
+        kinds = records["kind"]
+        # An eviction is a destroy with a token.
+        if not ((kinds == Kind.DROP) | (kinds == Kind.RESOLVED) | ((kinds == Kind.DESTROY) & (records["token"] != 0))).any():
+            break
+    return reading
+
+
 class Collector:
-    """Made when the table is seeded; `add` every batch of records, then `finish`."""
+    """Made when the table is seeded; `add` every batch of records, then `finish`, which ends the observation."""
 
     def __init__(self, observer: Observer, scope: Scope) -> None:
         self._observer = observer
@@ -52,9 +72,10 @@ class Collector:
         self._drops: dict[int, Counter[str]] = defaultdict(Counter)
         self._kept: Counter[int] = Counter()
         self._rows: list[Records] = []
-        self._counters = counters.read(scope.only.netns)
-        # What happened while we attached and looked around is in the table, and none of the incident.
         self._none = observer.poll()[:0]
+        # What happened until here is in the table, and none of the incident.
+        self._counters = read_quietly(observer, scope.only.netns, lambda _: None)
+        self._names = _labels()
         self._before = observer.table.entries()
         self._began_ns = time.monotonic_ns()
 
@@ -78,15 +99,22 @@ class Collector:
             self._rows.append(rows)
 
     def finish(self) -> Evidence:
-        """Read the table once more, for the timeouts and states that moved, and what the namespaces say of themselves."""
+        """Read the table once more, for the timeouts and states that moved; then, unobserved, ask the namespaces themselves.
+
+        Rule sets take their time: a process for each namespace. Whatever came meanwhile would fill the ring, and count as lost.
+        """
         ended_ns = time.monotonic_ns()
         observer, only = self._observer, self._scope.only
-        gained = counters.delta(self._counters, counters.read(only.netns))
+        counted = read_quietly(observer, only.netns, self.add)
+        gained = counters.delta(self._counters, counted)
         observer.seed()
+        self.add(observer.poll())
+        observer.end()
         whole = observer.table.entries()
         entries = only.passing(whole)
         spaces, counts = np.unique(entries["netns"], return_counts=True)
         around = _spaces(only.netns, dict(zip(spaces.tolist(), counts.tolist(), strict=True)), gained)
+        self._name_the_ended(around, counted)
         return Evidence(
             entries=entries,
             before=only.passing(self._before),
@@ -107,6 +135,17 @@ class Collector:
             init=next((space for space in around.values() if space.init), None),
         )
 
+    def _name_the_ended(self, around: dict[int, Space], counted: counters.Reading) -> None:
+        """What a namespace was called that is no more; its number may be another's by now, which the cookie tells."""
+        then, now = ({inum: unique for inum, unique, _ in reading} for reading in (self._counters, counted))
+        for inum in self._drops.keys() | self._destroys.keys():
+            if inum not in self._names or then.get(inum) == now.get(inum):
+                continue
+            if inum in around:
+                around[inum] = replace(around[inum], label=f"{self._names[inum]}, then {around[inum].label}")
+            else:
+                around[inum] = Space(inum, f"{self._names[inum]} (ended)")
+
     def _losses(self) -> Losses:
         rows = join([self._none, *self._rows])
         entries = entries_of(rows)
@@ -124,7 +163,7 @@ class Collector:
         return losses.only(self._scope.only.mask(entries))
 
 
-def _spaces(only: int | None, counts: dict[int, int], gained: counters.Reading) -> dict[int, Space]:
+def _spaces(only: int | None, counts: dict[int, int], gained: counters.Moved) -> dict[int, Space]:
     """Every namespace that can be entered, or `only` one and the first; what cannot be read of it is missing."""
     here = Path("/proc/self/ns/net").stat().st_ino
     found = {}
@@ -137,17 +176,20 @@ def _spaces(only: int | None, counts: dict[int, int], gained: counters.Reading) 
         except (CtobserveError, OSError):
             sysctls, rules = {}, None
         cpus = [values for (at, _), values in gained.items() if at == inum]
-        enter = f"ip netns exec {space.names[0]} " if space.names else f"nsenter --net={space.path} "
         found[inum] = Space(
             inum,
             space.label,
-            prefix="" if inum == here else enter,
+            prefix=() if inum == here else way_into(space),
             init=space.init,
             sysctls=sysctls,
             counters=counters.total(cpus) if cpus else None,
             ruleset=rules,
         )
     return found
+
+
+def _labels() -> dict[int, str]:
+    return {inum: space.label for inum, space in netns.discover().items()}
 
 
 def _ask() -> tuple[dict[str, int], Ruleset | None]:
