@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctobserve.analysis.groups import Key, divide, key
-from ctobserve.model import Entries
+from ctobserve.analysis.groups import Key, Labels, divide, key
+from ctobserve.model import ENTRY, Entries
 
 ORDERS = ("entries", "new", "lost")
+MOST = 1 << 16  # groups of an interval that are told apart
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,56 @@ class Line:
     lost: int
 
 
-def heaviest(now: Entries, new: Entries, lost: Entries, by: Sequence[str], order: str, limit: int) -> list[Line]:
+class Gathered:
+    """What came in an interval, by group: as many rows as there are groups, however long the interval and however much came.
+
+    Beyond MOST groups the smallest are given up, and counted in `forgotten`.
+    """
+
+    def __init__(self, by: Sequence[str]) -> None:
+        self._by = by
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._parts: list[Entries] = [np.empty(0, ENTRY)]
+        self._weights: list[Labels] = [np.empty(0, np.int64)]
+        self._rows = 0
+        self.forgotten = 0
+
+    def add(self, entries: Entries) -> None:
+        """Each counts one."""
+        self._parts.append(entries)
+        self._weights.append(np.ones(len(entries), np.int64))
+        self._rows += len(entries)
+        if self._rows > 2 * MOST:
+            entries, weights = self._grouped()
+            self._parts, self._weights, self._rows = [entries], [weights], len(entries)
+
+    def _grouped(self) -> tuple[Entries, Labels]:
+        entries, weights = self.result()
+        groups = divide(entries, self._by)
+        sums = groups.sums(weights)
+        kept = np.argsort(-sums, kind="stable")[:MOST]
+        self.forgotten += int(sums.sum() - sums[kept].sum())
+        return entries[groups.first[kept]], sums[kept]
+
+    def result(self) -> tuple[Entries, Labels]:
+        """Entries, and how many each of them stands for: shapes (n,) and (n,)."""
+        return np.concatenate(self._parts), np.concatenate(self._weights)
+
+
+def heaviest(now: Entries, new: Gathered, lost: Gathered, by: Sequence[str], order: str, limit: int) -> list[Line]:
     """Groups by these columns (see groups.divide), those with the most of `order` first; `new` and `lost` are of the interval.
 
     One that comes and goes within the interval is in `new` only.
     """
-    everybody = np.concatenate([now, new, lost])
-    which = np.repeat(np.arange(3), [len(now), len(new), len(lost)])
+    parts = ((now, np.ones(len(now), np.int64)), new.result(), lost.result())
+    everybody = np.concatenate([entries for entries, _ in parts])
+    weights = np.concatenate([weights for _, weights in parts])
+    which = np.repeat(np.arange(3), [len(entries) for entries, _ in parts])
     groups = divide(everybody, by)
-    sums = [groups.sums(which == part) for part in range(3)]
+    sums = [groups.sums(np.where(which == part, weights, 0)) for part in range(3)]
     best = np.argsort(-sums[ORDERS.index(order)], kind="stable")[:limit]
     return [
         Line(tuple(key(everybody[groups.first[at]], name) for name in by), *(int(part[at]) for part in sums))

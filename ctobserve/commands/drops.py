@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ import numpy as np
 
 from ctobserve import counters
 from ctobserve.analysis.drops import balance
+from ctobserve.collect import read_quietly
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, Request, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.events import Records
@@ -21,25 +21,22 @@ from ctobserve.render.lines import EventLines
 from ctobserve.render.rows import Row
 from ctobserve.render.text import balance_lines
 
-KEPT = 10_000
-QUIET_TRIES = 10
+KEPT = 10_000  # rows in the JSON document
 RESOLVED = "clash_resolved"
 
 
 class Tally:
-    """Losses seen: counted all, by namespace and CPU; kept up to a limit."""
+    """Losses seen: counted all, by namespace and CPU; told up to a limit."""
 
-    def __init__(self, session: Session, limit: int) -> None:
+    def __init__(self, session: Session, limit: int | None) -> None:
         chosen = Chosen(("drop", "destroy", "resolved"), session.request.filter)
         self._happenings = Happenings(chosen, session.clock, session.observer.symbols)
         self._limit = limit
-        self._clock = session.clock
         self.reasons: dict[counters.Place, Counter[str]] = defaultdict(Counter)
-        self.kept: list[Row] = []
-        self.losses = 0
+        self.losses = self.told = 0
 
     def add(self, records: Records, final: bool = False) -> Told:
-        """Count what is a loss among these records; returns those events that were kept."""
+        """Count what is a loss among these records; returns those to be told."""
         told = self._happenings.of(records, final)
         losses = []
         for at, (facts, inum) in enumerate(zip(told.facts, told.entries["netns"].tolist(), strict=True)):
@@ -50,15 +47,14 @@ class Tally:
                 self.reasons[place][facts["reason"]] += 1
                 losses.append(at)
         self.losses += len(losses)
-        kept = told.only(losses[: self._limit - len(self.kept)])
-        self.kept += kept.rows(self._clock)
-        return kept
+        chosen = told.only(losses if self._limit is None else losses[: self._limit - self.told])
+        self.told += len(chosen)
+        return chosen
 
     def forget(self) -> None:
         """Begin again at zero."""
         self.reasons.clear()
-        self.kept.clear()
-        self.losses = 0
+        self.losses = self.told = 0
 
 
 @click.command()
@@ -72,17 +68,21 @@ def drops(request: Request, invalid: bool) -> None:
     `unaccounted` is what the kernel counted and we did not see; with filters other than --netns it says what they hid.
     """
     purpose = Purpose.DROPS | (Purpose.INVALID if invalid else Purpose(0))
-    with observe("drops", request, purpose, table=False) as session:
-        tally = Tally(session, KEPT if request.limit is None else request.limit)
-        show = _Shown(session)
-        before = _read_quietly(session, tally, lambda _: None)
+    with observe("drops", request, purpose, reads=False, table=False) as session:
+        shown = _Shown(session)
+        tally = Tally(session, KEPT if request.json and request.limit is None else request.limit)
+        before = read_quietly(session.observer, request.filter.netns, tally.add)
         tally.forget()
         session.ready()
+
+        def tell(records: Records) -> None:
+            shown.add(tally.add(records))
+
         for records in session.watch():
-            show(tally.add(records))
-        after = _read_quietly(session, tally, show)
-        show(tally.add(session.observer.poll(), final=True))
-        report = _report(session, tally, counters.delta(before, after))
+            tell(records)
+        after = read_quietly(session.observer, request.filter.netns, tell)
+        shown.add(tally.add(session.observer.poll(), final=True))
+        report = _report(session, tally, counters.delta(before, after), shown.rows)
         if request.json:
             out([document(report)])
         else:
@@ -91,45 +91,39 @@ def drops(request: Request, invalid: bool) -> None:
 
 
 class _Shown:
-    """Prints losses as they come; in JSON they are part of the document at the end."""
+    """Prints losses as they come; in JSON they are rows of the document at the end."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._lines = EventLines()
+        self.rows: list[Row] = []
 
-    def __call__(self, told: Told) -> None:
+    def add(self, told: Told) -> None:
         session = self._session
-        if len(told) and not session.request.json:
+        if session.request.json:
+            self.rows += told.rows(session.clock)
+        elif len(told):
             out([self._lines.of(told, session.clock, session.labels_for(np.unique(told.entries["netns"]).tolist()))])
 
 
-def _read_quietly(session: Session, tally: Tally, show: Callable[[Told], None]) -> counters.Reading:
-    """The kernel's counters at an instant when no loss is under way, so that both sides count the same packets."""
-    show(tally.add(session.observer.poll()))
-    for _ in range(QUIET_TRIES):
-        reading = counters.read(session.request.filter.netns)
-        seen = session.observer.seen
-        show(tally.add(session.observer.poll()))
-        if session.observer.seen == seen:
-            break
-    return reading
-
-
-def _report(session: Session, tally: Tally, delta: counters.Reading) -> dict[str, Any]:
-    whole = balance(counters.total(tally.reasons.values()), counters.total(delta.values()))
+def _report(session: Session, tally: Tally, delta: counters.Moved, rows: list[Row]) -> dict[str, Any]:
+    readable = {inum for inum, _ in delta}
+    gone = counters.total(found for (inum, _), found in tally.reasons.items() if inum not in readable)
+    whole = balance(counters.total(tally.reasons.values()), counters.total(delta.values()), gone)
     resolved = whole.by_reason.pop(RESOLVED, 0)
     return {
-        "meta": session.meta() | {"drops_not_shown": tally.losses - len(tally.kept)},
+        "meta": session.meta() | {"drops_not_shown": tally.losses - tally.told},
         "by_reason": whole.by_reason,
         "clash_resolved": resolved,
         "kernel_counters": whole.kernel_counters,
         "unaccounted": whole.unaccounted,
+        "not_compared": dict(gone) if delta else {},
         "by_netns": {str(inum): _of_netns(inum, tally, delta) for inum in sorted({inum for inum, _ in [*delta, *tally.reasons]})},
-        "drops": tally.kept,
+        "drops": rows,
     }
 
 
-def _of_netns(inum: int, tally: Tally, delta: counters.Reading) -> dict[str, Any]:
+def _of_netns(inum: int, tally: Tally, delta: counters.Moved) -> dict[str, Any]:
     """The same sums for one namespace, and for each CPU in it; a CPU's two sides can differ where a task moved meanwhile."""
     reasons = {cpu: found for (at, cpu), found in tally.reasons.items() if at == inum}
     kernel = {cpu: found for (at, cpu), found in delta.items() if at == inum}

@@ -43,7 +43,7 @@ def events(request: Request, choice: tuple[str, ...] | None, invalid: bool, pack
     ):
         if wanted:
             purpose |= more
-    with observe("events", request, purpose, chains=True, table=False) as session:
+    with observe("events", request, purpose, chains=True, reads=False, table=False) as session:
         happenings = Happenings(Chosen(chosen, request.filter), session.clock, session.observer.symbols)
         session.ready()
         shown = _Shown(session)
@@ -76,6 +76,7 @@ class _Shown:
             out(map(line, told.rows(session.clock)))
         else:
             out([self._lines.of(told, session.clock, session.labels_for(np.unique(told.entries["netns"]).tolist()))])
+            session.forget(told.ended())
         return self._left == 0
 
     def packets(self) -> None:

@@ -10,16 +10,16 @@ from typing import Any
 import click
 import numpy as np
 
-from ctobserve import kernel
+from ctobserve import kernel, netns
 from ctobserve.analysis.groups import COLUMNS
-from ctobserve.analysis.top import ORDERS, heaviest
+from ctobserve.analysis.top import ORDERS, Gathered, heaviest
 from ctobserve.clock import NS_PER_S
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import real, some_of
+from ctobserve.errors import CtobserveError
 from ctobserve.events import DropReason, Kind, Records, entries_of, take
 from ctobserve.hooks import Purpose
-from ctobserve.model import Entries
 from ctobserve.render.jsonout import line
 from ctobserve.render.top import frame_lines
 from ctobserve.table import lengths_of
@@ -61,24 +61,25 @@ class _Frame:
         self._session = session
         self._by = by
         self._order = order
+        self._gathered = {kind: Gathered(by) for kind in (Kind.INSERT, Kind.DROP)}
         self._clear()
 
     def _clear(self) -> None:
         self._began_ns = time.monotonic_ns()
-        self._new: list[Entries] = []
-        self._lost: list[Entries] = []
         self._kinds: Counter[int] = Counter()
         self._reasons: Counter[str] = Counter()
+        for gathered in self._gathered.values():
+            gathered.clear()
 
     def add(self, records: Records) -> None:
         kinds = records["kind"]
-        for kind, kept in ((Kind.INSERT, self._new), (Kind.DROP, self._lost)):
+        for kind, gathered in self._gathered.items():
             some = take(records, kinds == kind)
             if not len(some):
                 continue
             entries = entries_of(some)
             wanted = self._session.request.filter.mask(entries)
-            kept.append(entries[wanted])
+            gathered.add(entries[wanted])
             self._kinds[kind] += int(wanted.sum())
             if kind == Kind.DROP:
                 self._reasons.update(DropReason(reason).name.lower() for reason in some["reason"][wanted].tolist())
@@ -102,17 +103,16 @@ class _Frame:
         seconds = (now_ns - self._began_ns) / NS_PER_S
         whole = session.observer.table.entries()
         shown = session.request.filter.passing(whole)
-        none = whole[:0]
         limit = LINES if session.request.limit is None else session.request.limit
-        lines = heaviest(
-            shown, np.concatenate([none, *self._new]), np.concatenate([none, *self._lost]), self._by, self._order, limit
-        )
+        new, lost = self._gathered.values()
+        lines = heaviest(shown, new, lost, self._by, self._order, limit)
         lengths = lengths_of(whole, session.observer.buckets)
         spaces, counts = np.unique(whole["netns"], return_counts=True)
         return {
             "ts": session.clock.iso(now_ns),
             "interval_s": round(seconds, 3),
             "max": kernel.sysctl("nf_conntrack_max"),
+            "max_by_netns": session.observer.drained(lambda: _limits(spaces.tolist())),
             "entries": len(shown),
             "entries_by_netns": dict(zip(map(str, spaces.tolist()), counts.tolist(), strict=True)),
             "buckets": len(lengths.of_bucket),
@@ -121,6 +121,7 @@ class _Frame:
             "gone_per_s": round(self._kinds[Kind.DESTROY] / seconds, 1),
             "lost_per_s": round(self._kinds[Kind.DROP] / seconds, 1),
             "lost_by_reason": dict(self._reasons),
+            "not_grouped": new.forgotten + lost.forgotten,
             "by": list(self._by),
             "groups": [
                 {
@@ -133,3 +134,22 @@ class _Frame:
             ],
             "events_lost": sum(session.observer.lost().values()),
         }
+
+
+def _limits(inums: list[int]) -> dict[str, int | None]:
+    """Entries that each namespace may have: its nf_conntrack_max, or the first one's where that is less. None: unknown."""
+    spaces = netns.discover()
+    first = next((space for space in spaces.values() if space.init), None)
+    cap = _limit(first)
+    own = {inum: _limit(spaces.get(inum)) for inum in inums}
+    return {str(inum): limit and min(limit, cap or limit) for inum, limit in own.items()}
+
+
+def _limit(space: netns.Namespace | None) -> int | None:
+    """None also for 0, which newer kernels take as no limit."""
+    if space is None:
+        return None
+    try:
+        return netns.run_inside(space, lambda: kernel.sysctl("nf_conntrack_max")) or None
+    except (CtobserveError, OSError):
+        return None
