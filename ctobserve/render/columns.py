@@ -6,15 +6,12 @@ them out. A part of a row is a column, or a text that is the same in every row.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from ctobserve.model import Entries
 
 Texts = npt.NDArray[np.bytes_]
 Part = Texts | str
@@ -118,43 +115,3 @@ def joined(parts: Sequence[Part], between: str = "") -> str:
     apart = [piece for part in parts for piece in (part, between)][:-1]
     rows = _bytes(glued(*apart, "\n")).ravel()
     return bytes(rows[rows != 0]).decode()[:-1]
-
-
-def _short6(packed: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET6, packed)
-
-
-def _full6(packed: bytes) -> str:
-    """As %pI6: eight groups of four digits."""
-    return packed.hex(":", 2)
-
-
-def _short4(number: int) -> str:
-    return socket.inet_ntop(socket.AF_INET, number.to_bytes(4, "little"))
-
-
-class Addresses:
-    """Printable addresses; `full` writes IPv6 without shortening, as the kernel does. Each is formatted once for all batches."""
-
-    def __init__(self, full: bool = False) -> None:
-        self._forms: dict[int, Callable[[Any], str]] = {4: _short4, 16: _full6 if full else _short6}
-        self._known: dict[int, dict[Any, str]] = {4: {}, 16: {}}
-
-    def column(self, entries: Entries, at: int) -> Texts:
-        """Of one of the four places: src, dst of original, src, dst of reply."""
-        six = entries["l3num"] != socket.AF_INET
-        families = [
-            placed(mask, self._family(np.ascontiguousarray(entries["addr"][mask, at, :size])))
-            for mask, size in ((~six, 4), (six, 16))
-            if mask.any()
-        ]
-        return families[0] if len(families) == 1 else glued(*families) if families else column([])
-
-    def _family(self, packed: Bytes) -> Texts:
-        size = packed.shape[1]
-        kinds, of = np.unique(packed.view("<u4" if size == 4 else "V16")[:, 0], return_inverse=True)
-        known, names = self._known[size], kinds.tolist()
-        for one in names:
-            if one not in known:
-                known[one] = self._forms[size](one)
-        return column([known[one] for one in names])[of]

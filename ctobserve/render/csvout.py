@@ -10,17 +10,18 @@ from ctobserve.clock import Clock
 from ctobserve.model import (
     GRE,
     L3,
-    PROTOCOLS,
-    TCP,
     TCP_STATES,
     UNKNOWN_BUCKET,
     UNKNOWN_CHAIN,
     WITH_ICMP,
     WITH_PORTS,
     Entries,
+    protocol_name,
     status_names,
 )
-from ctobserve.render.columns import Addresses, Mask, Numbers, Part, joined, named, texts, where, written
+from ctobserve.render import known
+from ctobserve.render.addresses import addresses
+from ctobserve.render.columns import Mask, Numbers, Part, joined, named, texts, where, written
 
 BATCH = 1 << 16
 SIDE = ("src", "dst", "sport", "dport", "type", "code", "id", "srckey", "dstkey")
@@ -39,51 +40,47 @@ HEADER = (
 def csv_lines(entries: Entries, masters: Entries, clock: Clock) -> Iterator[str]:
     """The heading, then lines, many at a time. `masters`: those of these entries' masters that are in the table."""
     yield ",".join(HEADER)
-    addresses = Addresses()
-    masters = masters[np.argsort(masters["ct"], kind="stable")]
     for start in range(0, len(entries), BATCH):
         part = entries[start : start + BATCH]
-        yield joined([*_columns(part, clock, addresses), *_of_masters(part, masters, addresses)], ",")
+        yield joined([*_columns(part, clock), *_of_masters(part, masters)], ",")
 
 
-def _columns(entries: Entries, clock: Clock, addresses: Addresses) -> list[Part]:
-    proto = [PROTOCOLS.get(number, "unknown") for number in range(256)]
-    families = [L3.get(number, str(number)) for number in range(256)]
+def _columns(entries: Entries, clock: Clock) -> list[Part]:
+    whole = known.whole(entries)
+    seconds, timed = known.left_s(entries, clock)
     return [
         where(entries["netns"] != 0, texts(entries["netns"])),
-        named(entries["l3num"], families),
-        named(entries["protonum"], proto),
-        *(texts(entries[name]) for name in ("protonum", "zone", "mark")),
-        *_side(entries, 0, addresses),
-        *_side(entries, 1, addresses),
-        written(entries["status"], lambda status: " ".join(status_names(status))),
-        texts(clock.remaining_s(entries["timeout"], entries["seen_ns"])),
-        where(entries["protonum"] == TCP, named(entries["tcp_state"], TCP_STATES)),
+        named(entries["l3num"], [L3.get(number, str(number)) for number in range(256)]),
+        named(entries["protonum"], [protocol_name(number) for number in range(256)]),
+        texts(entries["protonum"]),
+        where(known.zoned(entries), texts(entries["zone"])),
+        where(whole, texts(entries["mark"])),
+        *_side(entries, 0),
+        *(where(whole, part) for part in _side(entries, 1)),
+        where(whole, written(entries["status"], lambda status: " ".join(status_names(status)))),
+        where(timed, texts(seconds)),
+        where(known.tcp(entries), named(entries["tcp_state"], TCP_STATES)),
         *(_unless(entries["bucket"][:, at], UNKNOWN_BUCKET) for at in (0, 1)),
         *(_unless(entries["chain"][:, at], UNKNOWN_CHAIN) for at in (0, 1)),
     ]
 
 
-def _side(entries: Entries, direction: int, addresses: Addresses) -> list[Part]:
+def _side(entries: Entries, direction: int) -> list[Part]:
     one, other = entries["port"][:, 2 * direction], entries["port"][:, 2 * direction + 1]
     ports = np.isin(entries["protonum"], list(WITH_PORTS))
     icmp = np.isin(entries["protonum"], list(WITH_ICMP))
     gre = entries["protonum"] == GRE
     return [
-        addresses.column(entries, 2 * direction),
-        addresses.column(entries, 2 * direction + 1),
+        *(addresses(entries, 2 * direction + at) for at in (0, 1)),
         *(_some(ports, value) for value in (one, other)),
         *(_some(icmp, value) for value in (other >> 8, other & 255, one)),
         *(_some(gre, value) for value in (one, other)),
     ]
 
 
-def _of_masters(entries: Entries, masters: Entries, addresses: Addresses) -> list[Part]:
-    if not len(masters):
-        return [""] * len(SIDE)
-    at = np.minimum(np.searchsorted(masters["ct"], entries["master"]), len(masters) - 1)
-    known = (masters["ct"][at] == entries["master"]) & (entries["master"] != 0)
-    return [where(known, column) for column in _side(masters[at], 0, addresses)]
+def _of_masters(entries: Entries, masters: Entries) -> list[Part]:
+    at, there = known.masters_of(entries, masters)
+    return [where(there, part) for part in _side(masters[at], 0)] if there.any() else [""] * len(SIDE)
 
 
 def _some(mask: Mask, values: Numbers) -> Part:

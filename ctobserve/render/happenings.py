@@ -16,6 +16,7 @@ from ctobserve.events import (
     FLAG_ENTRY,
     FLAG_REPLY,
     FLAG_TEXT,
+    TEXT_BYTES,
     DropReason,
     Kind,
     Records,
@@ -24,7 +25,8 @@ from ctobserve.events import (
 )
 from ctobserve.filters import Filter
 from ctobserve.kernel import Symbols
-from ctobserve.model import NF_HOOKS, Entries
+from ctobserve.model import NF_HOOKS, Entries, printable
+from ctobserve.render.memory import Memory
 from ctobserve.render.rows import Row, entry_rows
 
 EVENTS = ("insert", "confirm", "update", "destroy", "drop")
@@ -54,6 +56,8 @@ CHANGES = (
     "synproxy",
 )
 HOLD_NS = NS_PER_S
+TEXT_CHARACTERS = 4 * TEXT_BYTES  # room for every byte escaped
+ENTRIES_REMEMBERED, MASTERS_REMEMBERED = 1 << 17, 1 << 13
 INSERT = int(Kind.INSERT)
 CONTESTED = "clash_resolved"
 
@@ -103,9 +107,9 @@ class Happenings:
         self._chosen = chosen
         self._clock = clock
         self._departures = Departures(symbols)
-        self._births: dict[int, int] = {}
-        self._masters: dict[int, Row] = {}
-        self._fates: dict[int, str] = {}
+        self._births: Memory[int] = Memory(ENTRIES_REMEMBERED)
+        self._masters: Memory[Row] = Memory(MASTERS_REMEMBERED)
+        self._fates: Memory[str] = Memory(ENTRIES_REMEMBERED)
         self._held: Records | None = None
 
     def of(self, records: Records, final: bool = False) -> Told:
@@ -127,15 +131,16 @@ class Happenings:
         sides = dict(zip(masters, [row["original"] for row in entry_rows(entries[masters], self._clock)], strict=True))
         which: list[int] = []
         facts: list[Row] = []
+        births = self._births.latest
         columns = (records[name].tolist() for name in ("kind", "ct", "ts"))
         for at, (kind, ct, ts, master, wanted) in enumerate(
             zip(*columns, entries["master"].tolist(), keep.tolist(), strict=True)
         ):
             if kind == INSERT and not master:
-                self._births[ct] = ts
+                births[ct] = ts
                 made = [INSERTED]
             elif at in sides:
-                self._masters[ct] = sides[at]
+                self._masters.latest[ct] = sides[at]
                 made = []
             else:
                 made = self._one(kind, ct, ts, records[at], departures.get(at), beneficiaries)
@@ -143,6 +148,8 @@ class Happenings:
                 if fact["event"] in self._chosen.events:
                     which.append(at)
                     facts.append(fact)
+        for memory in (self._births, self._masters, self._fates):
+            memory.age()
         return Told(entries[which], facts)
 
     @staticmethod
@@ -162,10 +169,11 @@ class Happenings:
         if kind not in NAMES:
             return []
         if kind == Kind.INSERT:
-            self._births[ct] = ts
+            self._births.latest[ct] = ts
         event: Row = {"event": NAMES[Kind(kind)]}
-        if master in self._masters:
-            event["master"] = self._masters[master]
+        expected_by = self._masters.get(master)
+        if expected_by:
+            event["master"] = expected_by
         if kind == Kind.DROP:
             return self._drop(record, event, ts, ct)
         if departure:
@@ -185,22 +193,22 @@ class Happenings:
             "cpu": int(record["cpu"]),
             "direction": _direction(record, reason),
             "process": _process(record),
-            "interface": record["device"].decode(errors="replace") if record["ifindex"] else None,
+            "interface": printable(_until_nul(record["device"])) if record["ifindex"] else None,
             "hook": NF_HOOKS[record["hook"]] if reason in (DropReason.INVALID, DropReason.ERROR) else None,
             "text": _text(record),
             "looked_at": _looked(record) if reason == DropReason.TABLE_FULL else None,
         }
         if reason not in IN_CONFIRM:
             return [drop]
-        self._fates[ct] = reason.name.lower()
+        self._fates.latest[ct] = reason.name.lower()
         return [event | {"event": "confirm"} | _verdict("drop", ts, int(record["since"])), drop]
 
     def _leaving(self, record: Any, departure: Departure, ts: int, ct: int, beneficiaries: dict[int, Row]) -> Row:
-        born = self._births.pop(ct, None)
-        self._masters.pop(ct, None)
+        born = self._births.pop(ct)
+        self._masters.pop(ct)
         counters = _counters(record)
         beneficiary = beneficiaries.get(int(record["token"])) if departure.reason == "early_drop" else None
-        fate = self._fates.pop(ct, CONTESTED if record["flags"] & FLAG_CONTESTED else None)
+        fate = self._fates.pop(ct) or (CONTESTED if record["flags"] & FLAG_CONTESTED else None)
         return {
             "reason": departure.reason,
             "detail": departure.detail or fate,
@@ -219,7 +227,11 @@ def _verdict(verdict: str, ts: int, since: int) -> Row:
 
 
 def _process(record: Any) -> Row | None:
-    return {"pid": int(record["pid"]), "comm": record["comm"].decode(errors="replace")} if record["pid"] else None
+    return {"pid": int(record["pid"]), "comm": printable(_until_nul(record["comm"]))} if record["pid"] else None
+
+
+def _until_nul(string: bytes) -> bytes:
+    return string.partition(b"\0")[0]
 
 
 def _direction(record: Any, reason: DropReason) -> str | None:
@@ -234,7 +246,7 @@ def _direction(record: Any, reason: DropReason) -> str | None:
 def _text(record: Any) -> str | None:
     if not record["flags"] & FLAG_TEXT:
         return None
-    return bytes(record["extra"]).split(b"\0")[0].decode(errors="replace").strip()
+    return printable(_until_nul(bytes(record["extra"])).strip(), TEXT_CHARACTERS)
 
 
 def _counters(record: Any) -> list[int] | None:

@@ -17,7 +17,6 @@ table { border-collapse: collapse; font-size: .9em }
 th { text-align: left; font-weight: normal; padding-right: 1.5em; color: #555 }
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere }
 pre { background: #222; color: #eee; padding: .6em; overflow-x: auto }"""
-FACTS = ("kernel", "version", "started", "ended", "netns", "events_seen", "events_lost", "table_age_s", "table_uncertain_s")
 
 
 def page(report: Mapping[str, Any]) -> Iterable[str]:
@@ -27,7 +26,7 @@ def page(report: Mapping[str, Any]) -> Iterable[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>ctobserve report, {_text(meta['ended'])}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>"
     yield "<h1>Connection tracking: incident report</h1>"
-    yield from _table((name, meta[name]) for name in FACTS)
+    yield from _table(meta.items())
     for row in report["verdicts"]:
         severity = _text(row["severity"])
         yield f'<section class="{severity}">\n<h2>{severity.upper()}: {_text(row["id"])}</h2>\n<p>{_text(row["sentence"])}</p>'

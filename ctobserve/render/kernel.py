@@ -27,7 +27,8 @@ from ctobserve.model import (
     WITH_PORTS,
     Entries,
 )
-from ctobserve.render.columns import Addresses, Mask, Numbers, Part, Texts, column, glued, joined, named, texts, where, written
+from ctobserve.render.addresses import addresses
+from ctobserve.render.columns import Mask, Numbers, Part, Texts, column, glued, joined, named, texts, where, written
 
 BATCH = 1 << 16
 ZONE_ORIG, ZONE_REPLY, ZONE_BOTH = 1, 2, 3
@@ -51,14 +52,13 @@ def printed(entries: Entries, clock: Clock) -> Mask:
 
 def kernel_lines(entries: Entries, details: Details, clock: Clock, kernel: Kernel) -> Iterator[str]:
     """Lines, many at a time, in the kernel's order of buckets; `details` has a row for each entry."""
-    addresses = Addresses(full=True)
     order = np.argsort(entries["bucket"][:, 0], kind="stable")
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        yield joined(_columns(entries[rows], details[rows], clock, kernel, addresses))
+        yield joined(_columns(entries[rows], details[rows], clock, kernel))
 
 
-def _columns(entries: Entries, details: Details, clock: Clock, kernel: Kernel, addresses: Addresses) -> list[Part]:
+def _columns(entries: Entries, details: Details, clock: Clock, kernel: Kernel) -> list[Part]:
     status, zone_dir = entries["status"], entries["zone_dir"]
     tracker = np.where(np.isin(entries["protonum"], list(kernel.trackers)), entries["protonum"], 255)
     online = status & IPS_OFFLOAD == 0
@@ -69,7 +69,7 @@ def _columns(entries: Entries, details: Details, clock: Clock, kernel: Kernel, a
         *_state(entries, details, tracker, online, clock.hz),
     ]
     for direction, of_zone in ((0, (ZONE_ORIG, "zone-orig=%d ")), (1, (ZONE_REPLY, "zone-reply=%d "))):
-        columns += _tuple(entries, tracker, direction, addresses)
+        columns += _tuple(entries, tracker, direction)
         columns += _optional(zone_dir == of_zone[0], texts(entries["zone"], of_zone[1]))
         columns += _optional(details["has_counters"], texts(details["packets"][:, direction], "packets=%d "))
         columns += _optional(details["has_counters"], texts(details["bytes"][:, direction], "bytes=%d "))
@@ -111,12 +111,12 @@ def _state(entries: Entries, details: Details, tracker: Numbers, online: Mask, h
     return columns + _optional(tracker == GRE, texts(details["gre_stream_timeout"] // hz, "stream_timeout=%d "))
 
 
-def _tuple(entries: Entries, tracker: Numbers, direction: int, addresses: Addresses) -> list[Part]:
+def _tuple(entries: Entries, tracker: Numbers, direction: int) -> list[Part]:
     """One direction (print_tuple)."""
     addressed = np.isin(entries["l3num"], list(L3))
     one, other = entries["port"][:, 2 * direction], entries["port"][:, 2 * direction + 1]
     columns: list[Part] = [
-        where(addressed, glued(before, addresses.column(entries, 2 * direction + at), " "))
+        where(addressed, glued(before, addresses(entries, 2 * direction + at, full=True), " "))
         for at, before in enumerate(("src=", "dst="))
     ]
     ports = np.isin(tracker, list(WITH_PORTS))

@@ -1,126 +1,141 @@
-"""Entries and events as lines for people: under 100 columns, same facts as JSON, `-` for unknown. Built column by column."""
+"""Entries and events as rows for people: what JSON says of them, in the same words. Built column by column.
+
+What is null in JSON is `-` where a column waits for it, and else nothing; docs/json.md has what text leaves out. Rows come with
+marks where they may be folded, until `fitted`: on a terminal of so many columns; elsewhere a row stays one line.
+"""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
 from ctobserve.clock import Clock
 from ctobserve.model import (
+    ENTRY,
     IPS_ASSURED,
-    IPS_CONFIRMED,
-    IPS_DST_NAT,
-    IPS_NAT_CLASH,
-    IPS_OFFLOAD,
     IPS_SEEN_REPLY,
-    IPS_SRC_NAT,
+    PROTOCOLS,
+    STATUS,
     UNKNOWN_BUCKET,
     UNKNOWN_CHAIN,
-    WITH_ICMP,
-    WITH_PORTS,
     Entries,
-    protocol_name,
     tcp_state_name,
 )
-from ctobserve.render.columns import (
-    Addresses,
-    Mask,
-    Numbers,
-    Part,
-    Texts,
-    aligned,
-    column,
-    glued,
-    joined,
-    placed,
-    texts,
-    where,
-    written,
-)
+from ctobserve.render import known
+from ctobserve.render.columns import Mask, Numbers, Part, Texts, aligned, column, glued, joined, texts, where, written
+from ctobserve.render.folding import CLAUSE, fitted
 from ctobserve.render.happenings import INSERTED, Told
 from ctobserve.render.rows import Row
+from ctobserve.render.tuples import replies, side, sides
 
 BATCH = 1 << 16
-WORDS = (
-    *((IPS_SRC_NAT, "src_nat"), (IPS_DST_NAT, "dst_nat")),
-    *((IPS_NAT_CLASH, "nat_clash"), (IPS_OFFLOAD, "offload")),
-)
-SHOWN = IPS_SEEN_REPLY | IPS_ASSURED | IPS_SRC_NAT | IPS_DST_NAT | IPS_NAT_CLASH | IPS_OFFLOAD
+LABEL = 24  # characters for which columns wait: a longer label moves what stands behind it
+NOBODY: Entries = np.empty(0, ENTRY)
+# Bits that have no word of their own: said in capitals, true of every entry in the table, or of NAT's own bookkeeping.
+UNSAID = ("seen_reply", "assured", "confirmed", "src_nat_done", "dst_nat_done")
+WORDS = tuple((1 << bit, name) for bit, name in enumerate(STATUS) if name not in UNSAID)
+SHOWN = IPS_SEEN_REPLY | IPS_ASSURED | sum(bit for bit, _ in WORDS)
 Labels = Mapping[int, str]
 
 
-def entry_lines(entries: Entries, clock: Clock, labels: Labels) -> Iterator[str]:
-    """A heading, then lines, many at a time; the reply tuple only where it is not the mirror of the original."""
-    width = max([5, *(len(_label(inum, labels)) for inum in np.unique(entries["netns"]).tolist())])
-    yield f"{'NETNS':<{width}} {'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}  TUPLE, STATE"
-    addresses = Addresses()
+def entry_lines(
+    entries: Entries, clock: Clock, labels: Labels, masters: Entries = NOBODY, columns: int | None = None
+) -> Iterator[str]:
+    """A heading, then rows, many at a time; the reply tuple only where it is not the mirror of the original.
+
+    `masters`: those of these entries' masters that are in the table. `columns`: of the terminal, None: each row is one line.
+    """
+    width = min(max([5, *(len(_label(inum, labels)) for inum in np.unique(entries["netns"]).tolist())]), LABEL)
+    heading = f"{'NETNS':<{width}}{CLAUSE}{'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}{CLAUSE} TUPLE, STATE"
+    yield fitted(heading, columns)
     for start in range(0, len(entries), BATCH):
         part = entries[start : start + BATCH]
-        columns = (
+        seconds, timed = known.left_s(part, clock)
+        cells = (
             aligned(_netns(part, labels), width),
+            CLAUSE,
             aligned(_protocol(part), 6),
-            aligned(_left(part, clock), 6, right=True),
+            " ",
+            aligned(_unless(timed, seconds), 6, right=True),
+            " ",
             aligned(_pair(part["bucket"], UNKNOWN_BUCKET), 13, right=True),
+            " ",
             aligned(_pair(part["chain"], UNKNOWN_CHAIN), 7, right=True),
-            glued(" ", *_tuples(part, 0, addresses), *_nat(part, addresses)),
+            f"{CLAUSE} ",
+            *_what(part),
             _flags(part),
+            *_marks(part),
+            *_masters(part, masters),
         )
-        yield joined(columns, " ")
+        yield fitted(joined(cells), columns)
 
 
 def described(entries: Entries, labels: Labels) -> list[str]:
-    """Each entry in short: namespace, protocol, tuple, state."""
+    """Each entry in short, to be `fitted`: namespace, protocol, tuples, state, zone, mark, buckets; not what passes with time."""
     if not len(entries):
         return []
-    addresses = Addresses()
-    where_from = glued(*_tuples(entries, 0, addresses), *_nat(entries, addresses))
-    return joined((_netns(entries, labels), _protocol(entries), where_from, _flags(entries)), " ").split("\n")
+    buckets = _known(entries["bucket"], UNKNOWN_BUCKET, "bucket=")
+    named = (_netns(entries, labels), " ", _protocol(entries), CLAUSE)
+    return joined((*named, *_what(entries), _flags(entries), *_marks(entries), *buckets)).split("\n")
 
 
 class EventLines:
-    """One line per event: time of day, what, where, which tuple, and what else is known of it. Remembers addresses it wrote."""
+    """One row per event: time of day, what, where, which tuple, and what else is known of it.
 
-    def __init__(self) -> None:
-        self._addresses = Addresses()
+    `columns`: of the terminal, None: each row is one line.
+    """
+
+    def __init__(self, columns: int | None = None) -> None:
+        self._columns = columns
 
     def of(self, told: Told, clock: Clock, labels: Labels) -> str:
         """All in order, the last without its line end; there must be one."""
         entries, facts = told.entries, told.facts
         plain = all(fact is INSERTED for fact in facts)
-        stated = entries["has_ct"] == 1
+        # Of a lost packet, not what its entry would have had.
+        lived = known.whole(entries)
         if not plain:
-            stated &= np.array([fact["event"] != "drop" for fact in facts])
-        columns: list[Part] = [
+            lived &= np.array([fact["event"] != "drop" for fact in facts])
+        seconds, timed = known.left_s(entries, clock)
+        timed &= lived
+        cells: list[Part] = [
             _times(entries["seen_ns"], clock),
             " insert  " if plain else column([f" {fact['event']:<7} " for fact in facts]),
             aligned(_netns(entries, labels), 8),
             " ",
             aligned(_protocol(entries), 5),
-            " ",
-            *_tuples(entries, 0, self._addresses),
-            *_nat(entries, self._addresses),
+            CLAUSE,
+            *_what(entries),
             "" if plain else column([_middle(fact) for fact in facts]),
-            where(stated, glued(" ", _flags(entries))),
-            *_known(entries["bucket"], UNKNOWN_BUCKET, " bucket="),
-            *_known(entries["chain"], UNKNOWN_CHAIN, " chain="),
+            where(lived, _flags(entries)),
+            where(timed, texts(np.where(timed, seconds, 0), f"{CLAUSE}left=%ds")),
+            *_marks(entries),
+            *_known(entries["bucket"], UNKNOWN_BUCKET, "bucket="),
+            *_known(entries["chain"], UNKNOWN_CHAIN, "chain="),
             "" if plain else column([_end(fact) for fact in facts]),
         ]
-        return joined(columns)
+        return fitted(joined(cells), self._columns)
 
 
 def _middle(facts: Row) -> str:
-    text = "".join(f" {name}={facts[name]}" for name in ("reason", "verdict") if facts.get(name))
-    return text + (" changes=" + ",".join(facts["changes"]) if facts.get("changes") else "")
+    words = [f"{name}={facts[name]}" for name in ("reason", "verdict") if facts.get(name)]
+    if facts.get("since_alloc_ns") is not None:
+        words.append(f"since_alloc={facts['since_alloc_ns']}ns")
+    if facts.get("hook"):
+        words.append(f"hook={facts['hook']}")
+        words += [f"direction={facts['direction']}"] if facts["direction"] else []
+    if facts.get("changes"):
+        words.append("changes=" + ",".join(facts["changes"]))
+    return "".join(CLAUSE + word for word in words)
 
 
 def _end(facts: Row) -> str:
-    words = [""]
+    words = []
     if facts.get("age_s") is not None:
-        words.append(f"age={facts['age_s']:.1f}s")
+        words.append(f"age={facts['age_s']}s")
     words += [f"{name}={facts[name]['original']}/{facts[name]['reply']}" for name in ("packets", "bytes") if facts.get(name)]
+    words += [f"{name}={facts[name]}" for name in ("portid", "cpu") if facts.get(name) is not None]
     if facts.get("process"):
         words.append(f"by {facts['process']['comm']}[{facts['process']['pid']}]")
     if facts.get("interface"):
@@ -130,57 +145,17 @@ def _end(facts: Row) -> str:
     if facts.get("looked_at"):
         looked = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["looked_at"].items())
         words.append(f"(looked at: {looked})")
-    return " ".join(words)
+    return "".join(CLAUSE + word for word in words)
 
 
-def side(tuple_: Mapping[str, Any]) -> str:
-    """One direction's tuple of the JSON contract as src:port > dst:port."""
-    src, dst = tuple_["src"], tuple_["dst"]
-    if "type" in tuple_:
-        return f"{src} > {dst} type {tuple_['type']} id {tuple_['id']}"
-    if tuple_["sport"] is None:
-        return f"{src} > {dst}"
-    src, dst = (f"[{host}]" if ":" in host else host for host in (src, dst))
-    return f"{src}:{tuple_['sport']} > {dst}:{tuple_['dport']}"
-
-
-def _tuples(entries: Entries, direction: int, addresses: Addresses) -> list[Texts]:
-    """One direction as `side` writes it: a column for each way to write it, of which each row has one."""
-    src, dst = (addresses.column(entries, 2 * direction + at) for at in (0, 1))
-    one, other = (texts(entries["port"][:, 2 * direction + at]) for at in (0, 1))
-    ports, icmp = (np.isin(entries["protonum"], list(protocols)) for protocols in (WITH_PORTS, WITH_ICMP))
-    six = entries["l3num"] == socket.AF_INET6
-    ways: tuple[tuple[Mask, tuple[Part, ...]], ...] = (
-        (ports & ~six, (src, ":", one, " > ", dst, ":", other)),
-        (ports & six, ("[", src, "]:", one, " > [", dst, "]:", other)),
-        (icmp, (src, " > ", dst, " type ", texts(entries["port"][:, 2 * direction + 1] >> 8), " id ", one)),
-        (~(ports | icmp), (src, " > ", dst)),
-    )
-    return [
-        placed(mask, glued(*(part if isinstance(part, str) else part[mask] for part in parts)))
-        for mask, parts in ways
-        if mask.any()
-    ]
-
-
-def _nat(entries: Entries, addresses: Addresses) -> list[Texts]:
-    """The reply tuple, where NAT made it another than the reverse of the original."""
-    changed: Mask = (entries["has_ct"] == 1) & (entries["status"] & (IPS_SRC_NAT | IPS_DST_NAT) != 0)
-    if changed.any():
-        addr, port = entries["addr"], entries["port"]
-        moved = (addr[:, 0] != addr[:, 3]).any(1) | (addr[:, 1] != addr[:, 2]).any(1)
-        other = (port[:, 0] != port[:, 3]) | (port[:, 1] != port[:, 2])
-        changed &= moved | other & np.isin(entries["protonum"], list(WITH_PORTS))
-    if not changed.any():
-        return []
-    return [placed(changed, glued(" reply ", *_tuples(entries[changed], 1, addresses)))]
+def _what(entries: Entries) -> list[Texts]:
+    return [*sides(entries, 0), *replies(entries, f"{CLAUSE}reply ")]
 
 
 def _flags(entries: Entries) -> Texts:
-    """TCP state and the status an operator asks for first; empty where only the tuple is known."""
-    whole = entries["has_ct"] == 1
-    both = whole.astype(np.uint64) << 40 | entries["protonum"].astype(np.uint64) << 32
-    return written(both | entries["tcp_state"].astype(np.uint64) << 24 | entries["status"] & SHOWN, _flag_words)
+    """TCP state and status; empty where only the tuple is known."""
+    stated = entries["protonum"].astype(np.uint64) << 32 | entries["tcp_state"].astype(np.uint64) << 24
+    return written(known.whole(entries).astype(np.uint64) << 40 | stated | entries["status"] & SHOWN, _flag_words)
 
 
 def _flag_words(key: int) -> str:
@@ -191,7 +166,19 @@ def _flag_words(key: int) -> str:
     words.append("" if status & IPS_SEEN_REPLY else "UNREPLIED")
     words.append("ASSURED" if status & IPS_ASSURED else "")
     words += [word for bit, word in WORDS if status & bit]
-    return ",".join(filter(None, words)) or "-"
+    return CLAUSE + (",".join(filter(None, words)) or "-")
+
+
+def _marks(entries: Entries) -> list[Part]:
+    """Zone and mark, which are 0 nearly everywhere: then they say nothing."""
+    knowns = (("zone", known.zoned(entries)), ("mark", known.whole(entries)))
+    shown = ((name, there & (entries[name] != 0)) for name, there in knowns)
+    return [where(there, texts(entries[name], f"{CLAUSE}{name}=%d")) for name, there in shown if there.any()]
+
+
+def _masters(entries: Entries, masters: Entries) -> list[Part]:
+    at, there = known.masters_of(entries, masters)
+    return [where(there, glued(f"{CLAUSE}master ", *sides(masters[at], 0)))] if there.any() else []
 
 
 def _netns(entries: Entries, labels: Labels) -> Texts:
@@ -203,7 +190,8 @@ def _label(inum: int, labels: Labels) -> str:
 
 
 def _protocol(entries: Entries) -> Texts:
-    return written(entries["protonum"], protocol_name)
+    """Its name, the number of one without."""
+    return written(entries["protonum"], lambda number: PROTOCOLS.get(number, str(number)))
 
 
 def _times(seen_ns: Numbers, clock: Clock) -> Texts:
@@ -212,17 +200,8 @@ def _times(seen_ns: Numbers, clock: Clock) -> Texts:
     return written(wall_ms, lambda ms: clock.iso(ms * 1_000_000 - clock.wall_ns + clock.monotonic_ns)[11:23])
 
 
-def _left(entries: Entries, clock: Clock) -> Texts:
-    """Seconds until they expire; of an unconfirmed one those it will be given."""
-    status = entries["status"]
-    seconds = np.where(
-        status & IPS_CONFIRMED != 0, clock.remaining_s(entries["timeout"], entries["seen_ns"]), entries["timeout"] // clock.hz
-    )
-    return _unless((entries["has_ct"] == 1) & (status & IPS_OFFLOAD == 0), seconds)
-
-
-def _unless(known: Mask, values: Numbers) -> Texts:
-    return texts(values) if known.all() else glued(where(known, texts(np.where(known, values, 0))), where(~known, "-"))
+def _unless(there: Mask, values: Numbers) -> Texts:
+    return texts(values) if there.all() else glued(where(there, texts(np.where(there, values, 0))), where(~there, "-"))
 
 
 def _pair(values: Numbers, unknown: int) -> Texts:
@@ -233,5 +212,5 @@ def _pair(values: Numbers, unknown: int) -> Texts:
 
 def _known(values: Numbers, unknown: int, name: str) -> list[Part]:
     """Pairs of which at least one side is known, others nothing."""
-    known = (values != unknown).any(1)
-    return [where(known, glued(name, _pair(values, unknown)))] if known.any() else []
+    there = (values != unknown).any(1)
+    return [where(there, glued(CLAUSE, name, _pair(values, unknown)))] if there.any() else []

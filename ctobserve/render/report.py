@@ -42,7 +42,9 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
 
 
 def shown(value: Any) -> str:
-    """A number of the evidence as people read it; `-` for unknown."""
+    """A value of the evidence or of meta as people read it; `-` for unknown and for none."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {shown(part)}" for name, part in value.items()) or "-"
     if isinstance(value, list):
         return ",".join(map(shown, value)) or "-"
     if isinstance(value, float):

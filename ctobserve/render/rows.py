@@ -1,4 +1,4 @@
-"""Entries as plain Python values, column by column: what text and JSON share."""
+"""Entries as plain Python values, column by column: the rows of the JSON contract."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 from ctobserve.clock import Clock
 from ctobserve.model import (
     GRE,
-    IPS_CONFIRMED,
-    IPS_OFFLOAD,
     L3,
     UNKNOWN_BUCKET,
     UNKNOWN_CHAIN,
@@ -20,20 +18,22 @@ from ctobserve.model import (
     status_names,
     tcp_state_name,
 )
+from ctobserve.render import known
 
 Row = dict[str, Any]
 
 
 def addresses(entries: Entries, at: int) -> list[str]:
     """Printable addresses of one of the four places; each distinct one is formatted once."""
-    known: dict[tuple[int, bytes], str] = {}
+    written: dict[tuple[int, bytes], str] = {}
     packed = entries["addr"][:, at].tobytes()
     result = []
     for i, l3num in enumerate(entries["l3num"].tolist()):
         key = (l3num, packed[16 * i : 16 * i + 16])
-        if key not in known:
-            known[key] = socket.inet_ntop(socket.AF_INET if l3num == 2 else socket.AF_INET6, key[1][: 4 if l3num == 2 else 16])
-        result.append(known[key])
+        if key not in written:
+            family, size = (socket.AF_INET, 4) if l3num == socket.AF_INET else (socket.AF_INET6, 16)
+            written[key] = socket.inet_ntop(family, key[1][:size])
+        result.append(written[key])
     return result
 
 
@@ -49,33 +49,32 @@ def _endpoint(protonum: int, src: str, dst: str, sport: int, dport: int) -> Row:
 
 def entry_rows(entries: Entries, clock: Clock) -> list[Row]:
     """Entries as the JSON contract has them; unknown is None. `master` is for the caller to fill, who knows other entries."""
-    remaining = clock.remaining_s(entries["timeout"], entries["seen_ns"]).tolist()
-    relative = (entries["timeout"] // clock.hz).tolist()
+    seconds, ticking = known.left_s(entries, clock)
     columns = zip(
-        *(entries[name].tolist() for name in ("netns", "l3num", "protonum", "zone", "mark", "status", "tcp_state", "has_ct")),
+        *(entries[name].tolist() for name in ("netns", "l3num", "protonum", "zone", "mark", "status", "tcp_state")),
+        *(mask.tolist() for mask in (known.whole(entries), known.zoned(entries), known.tcp(entries), ticking)),
         *(addresses(entries, at) for at in range(4)),
         entries["port"].tolist(),
         entries["bucket"].tolist(),
         entries["chain"].tolist(),
-        remaining,
-        relative,
+        seconds.tolist(),
         strict=True,
     )
     rows = []
-    for netns, l3, proto, zone, mark, status, state, known, src0, dst0, src1, dst1, port, bucket, chain, left, still in columns:
-        whole = known == 1
+    for netns, l3, proto, zone, mark, status, state, *knowns, src0, dst0, src1, dst1, port, bucket, chain, left in columns:
+        whole, zoned, stateful, timed = knowns
         row: Row = {
             "netns": netns or None,
             "l3": L3.get(l3, str(l3)),
             "proto": protocol_name(proto),
             "protonum": proto,
-            "zone": zone if known else None,
+            "zone": zone if zoned else None,
             "mark": mark if whole else None,
             "original": _endpoint(proto, src0, dst0, port[0], port[1]),
             "reply": _endpoint(proto, src1, dst1, port[2], port[3]) if whole else None,
-            "status": status_names(status),
-            "timeout_s": None if not whole or status & IPS_OFFLOAD else left if status & IPS_CONFIRMED else still,
-            "tcp_state": tcp_state_name(proto, state) if whole else None,
+            "status": status_names(status) if whole else None,
+            "timeout_s": left if timed else None,
+            "tcp_state": tcp_state_name(proto, state) if stateful else None,
             "bucket": _pair(bucket, UNKNOWN_BUCKET),
             "chain": _pair(chain, UNKNOWN_CHAIN),
             "master": None,

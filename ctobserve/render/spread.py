@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ctobserve.render.folding import fitted, folded
+
 BAR = 40
 
 
-def bucket_lines(report: Mapping[str, Any], named: Sequence[Sequence[str]]) -> Iterable[str]:
-    """The distribution with a bar per chain length, what a lookup costs, and the longest chains with their entries in words."""
+def bucket_lines(report: Mapping[str, Any], named: Sequence[Sequence[str]], columns: int | None = None) -> Iterable[str]:
+    """The distribution with a bar per chain length, what a lookup costs, and the longest chains with their entries in words.
+
+    `named`: those entries as `described` has them. `columns`: of the terminal, None: each entry is one line.
+    """
     limit = report["chain_limit_from"]
     yield (
         f"{report['entries']} entries, {report['nodes']} nodes in {report['buckets']} buckets; "
         f"load factor {report['load_factor']:.3f}; longest chain {report['max_chain']}"
     )
-    yield f"Spread: {report['verdict']}"
+    yield from folded(f"Spread: {report['verdict']}")
     yield ""
     yield f"{'LENGTH':>6} {'BUCKETS':>9} {'EXPECTED':>11}  # seen, | expected"
     most = max(report["histogram"].values())
@@ -37,7 +42,7 @@ def bucket_lines(report: Mapping[str, Any], named: Sequence[Sequence[str]]) -> I
     for chain, entries in zip(report["longest"], named, strict=True):
         yield f"  bucket {chain['bucket']}: {chain['length']} nodes"
         for entry in entries:
-            yield f"    {entry}"
+            yield fitted(f"    {entry}", columns)
 
 
 def _bar(count: int, expected: float, most: int) -> str:

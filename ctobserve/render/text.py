@@ -1,17 +1,20 @@
-"""Sums and findings for people: under 100 columns, same facts as JSON, `-` for unknown."""
+"""Sums and findings for people: what JSON says, in few words, `-` for unknown; docs/json.md has what text leaves out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ctobserve.render.folding import CLAUSE, fitted, folded
 from ctobserve.render.rows import Row
 
+HANGING = " " * 17
 
-def packet_line(row: Row, netns: Mapping[int, str]) -> str:
-    """Packets of one conntrack state at one hook."""
+
+def packet_line(row: Row, netns: Mapping[int, str], columns: int | None = None) -> str:
+    """Packets of one conntrack state at one hook. `columns`: of the terminal, None: it is one line."""
     where = netns.get(row["netns"], row["netns"])
-    return f"{row['ts'][11:23]} packets {where:<8} {row['hook']:<11} {row['state']:<11} {row['packets']}"
+    return fitted(f"{row['ts'][11:23]} packets {where:<8}{CLAUSE}{row['hook']:<11} {row['state']:<11} {row['packets']}", columns)
 
 
 def balance_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
@@ -20,40 +23,60 @@ def balance_lines(report: Mapping[str, Any], netns: Mapping[int, str]) -> Iterab
     if hidden:
         yield f"... and {hidden} more (--limit)"
     moved = [inum for inum, part in report["by_netns"].items() if part["by_reason"] or any(part["kernel_counters"].values())]
-    for inum in moved if len(moved) > 1 else []:
+    for inum in moved if len(moved) > 1 or report["meta"]["netns"] == "all" else []:
         part = report["by_netns"][inum]
         kernel = _sums({name: count for name, count in part["kernel_counters"].items() if count})
-        yield f"{netns.get(int(inum), inum)}: {_sums(part['by_reason']) or 'nothing'}; kernel: {kernel or 'none moved'}"
+        rest = f"; unaccounted: {_signed(part['unaccounted'])}" if part["unaccounted"] else ""
+        sums = f"{_sums(part['by_reason']) or 'nothing'}; kernel: {kernel or 'none moved'}{rest}"
+        yield from folded(f"{netns.get(int(inum), inum)}: {sums}")
     kept = f"; {report['clash_resolved']} clashes resolved, no loss" if report["clash_resolved"] else ""
     kernel = ", ".join(f"{name} +{count}" for name, count in report["kernel_counters"].items() if count)
-    rest = ", ".join(f"{name} {count:+}" for name, count in report["unaccounted"].items())
-    yield f"By reason:       {_sums(report['by_reason']) or 'nothing was lost'}{kept}"
+    yield from folded(f"By reason:       {_sums(report['by_reason']) or 'nothing was lost'}{kept}", HANGING)
     if not report["kernel_counters"]:
         yield "Kernel counters: not readable here, so nothing can be compared"
         return
-    yield f"Kernel counters: {kernel or 'none moved'}"
-    yield f"Unaccounted:     {rest or 'nothing: our reasons explain every count'}"
+    yield from folded(f"Kernel counters: {kernel or 'none moved'}", HANGING)
+    if report["not_compared"]:
+        yield from folded(f"Not compared:    {_sums(report['not_compared'])}, where the counters can no longer be read", HANGING)
+    rest = _signed(report["unaccounted"])
+    yield from folded(f"Unaccounted:     {rest or 'nothing: our reasons explain every count'}", HANGING)
     if {"invalid", "error"} & set(report["unaccounted"]):
-        yield "                 (--invalid shows those packets, at the cost of a probe per packet)"
+        yield f"{HANGING}(--invalid shows those packets, at the cost of a probe per packet)"
 
 
 def _sums(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-def verify_lines(report: Mapping[str, Any], only_ours: Iterable[str], only_kernel: Iterable[str]) -> Iterable[str]:
-    """Equal or not, and every lasting difference by name: entries of one side alone as `described` has them."""
+def _signed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:+}" for name, count in counts.items())
+
+
+def verify_lines(
+    report: Mapping[str, Any], only_ours: Iterable[str], only_kernel: Iterable[str], columns: int | None = None
+) -> Iterable[str]:
+    """Equal or not, and every lasting difference by name: entries of one side alone as `described` has them.
+
+    `columns`: of the terminal, None: each difference is one line.
+    """
     beside = "" if report["netlink"] is None else ", and netlink dumps"
     verdict = "EQUAL" if report["equal"] else "NOT EQUAL"
-    yield f"{verdict}: {report['ours']} entries here, {report['kernel']} in a walk of the kernel's table{beside}"
+    reading = "walk" if report["meta"]["table_source"] == "walk" else "listing"
+    yield f"{verdict}: {report['ours']} entries here, {report['kernel']} in a {reading} of the kernel's table{beside}"
     for entries, words in ((only_ours, "only here"), (only_kernel, "only in the kernel")):
         for entry in entries:
-            yield f"  {words}: {entry}"
+            yield fitted(f"  {words}: {entry}", columns)
     for item in report["field_diffs"]:
-        yield f"  {item['ct']} {item['field']}: here {item['ours']}, kernel {item['kernel']}"
+        yield fitted(f"  {item['ct']} {item['field']}:{CLAUSE}here {item['ours']},{CLAUSE}kernel {item['kernel']}", columns)
+    hidden = {name: count - len(report[name]) for name, count in report["differences"].items()}
+    if any(hidden.values()):
+        yield f"  ... and {sum(hidden.values())} more (--limit)"
     if report["netlink"] and any(report["netlink"].values()):
         counts = report["netlink"]
         yield f"  netlink: {counts['only_ours']} entries only here, {counts['only_kernel']} only in the dumps"
+    if report["not_dumped"]:
+        inums = ", ".join(map(str, report["not_dumped"]))
+        yield from folded(f"  netlink: no dump of network namespaces {inums}, which could not be entered")
 
 
 def check_lines(report: Mapping[str, Any]) -> Iterable[str]:
@@ -61,17 +84,26 @@ def check_lines(report: Mapping[str, Any]) -> Iterable[str]:
     marks = {True: "ok", False: "MISSING", None: "partly"}
     yield f"kernel {report['meta']['kernel']} {report['meta']['machine']}"
     for item in report["findings"]:
-        yield f"  {marks[item['ok']]:<8} {item['name']:<10} {item['found']}" + (f"; {item['do']}" if item["do"] else "")
+        found = f"  {marks[item['ok']]:<8} {item['name']:<10} {item['found']}" + (f"; {item['do']}" if item["do"] else "")
+        yield from folded(found, " " * 22)
     for item in report["hooks"]:
         where = item["function"] or "not in this kernel: blind to it"
-        yield f"  {item['form'] if item['function'] else '-':<18} {where:<32} per {item['each']:<13} {item['tells']}"
+        hook = f"  {item['form'] if item['function'] else '-':<18} {where:<32} per {item['each']:<13} {item['tells']}"
+        yield from folded(hook, " " * 22)
 
 
 def summary_line(meta: Mapping[str, Any]) -> str:
-    """What every report ends with: how much was seen, lost, and how old the table is."""
-    age = meta["table_age_s"]
-    lost = f"{meta['events_lost']} lost" if meta["events_lost"] else "none lost"
-    return (
-        f"{meta['events_seen']} events seen, {lost}, in {meta['duration_s']:.1f} s ({meta['attach']})"
-        f"{'' if age is None else f'; table read {age:.1f} s ago'}"
-    )
+    """What every report ends with: how much was seen and lost, how old the table is, and whatever makes it doubtful."""
+    lost = f"{meta['events_lost']} lost ({_sums(meta['lost_by_kind'])})" if meta["events_lost"] else "none lost"
+    words = [f"{meta['events_seen']} events seen, {lost}, in {meta['duration_s']:.1f} s ({meta['attach']})"]
+    if meta["table_age_s"] is not None:
+        by = "" if meta["table_source"] == "walk" else f" by {meta['table_source']}"
+        words.append(f"table read{by} {meta['table_age_s']:.1f} s ago")
+    if meta["table_uncertain_s"]:
+        words.append(f"it was wrong for up to {meta['table_uncertain_s']} s, as records were lost")
+    if meta["buckets_unread"]:
+        what = "buckets" if meta["table_source"] == "walk" else "entries"
+        words.append(f"{meta['buckets_unread']} {what} could not be read")
+    if meta["evictions_unpaired"]:
+        words.append(f"{meta['evictions_unpaired']} evictions of which it is not known for whom")
+    return "; ".join(words)

@@ -10,9 +10,11 @@ from ctobserve.counters import parse
 from ctobserve.events import FLAG_CONTESTED, FLAG_COUNTERS, FLAG_TEXT, TEXT_BYTES, DropReason, Kind, entries_of
 from ctobserve.filters import Filter
 from ctobserve.model import IPS_CONFIRMED, IPS_SEEN_REPLY, IPS_SRC_NAT, UNKNOWN_BUCKET
+from ctobserve.render.folding import fitted
 from ctobserve.render.happenings import EVENTS, Chosen, Happenings
-from ctobserve.render.lines import EventLines, described, entry_lines, side
+from ctobserve.render.lines import EventLines, described, entry_lines
 from ctobserve.render.rows import entry_rows
+from ctobserve.render.tuples import side
 from tests.unit.samples import record, records
 
 CLOCK = Clock(monotonic_ns=1_000_000_000, wall_ns=1_700_000_000_000_000_000, jiffies=0xFFFFFF00, hz=250)
@@ -37,6 +39,10 @@ def events(*made, **more):
 
 def lines(*made):
     return EventLines().of(told(*made), CLOCK, NETNS).split("\n")
+
+
+def short(*made, labels=NETNS):
+    return [fitted(row, None) for row in described(entries_of(records(*made)), labels)]
 
 
 def test_an_entry_is_the_contract():
@@ -112,7 +118,7 @@ def test_age_traffic_and_process_of_an_entry_that_leaves():
     assert row["age_s"] == 1.5
     assert (row["packets"], row["bytes"]) == ({"original": 3, "reply": 2}, {"original": 300, "reply": 200})
     assert row["process"] == {"pid": 4, "comm": "conntrack"}
-    assert lines(*made)[1].endswith("age=1.5s packets=3/2 bytes=300/200 by conntrack[4]")
+    assert lines(*made)[1].endswith("age=1.5s packets=3/2 bytes=300/200 cpu=0 by conntrack[4]")
 
 
 def test_related_entries_name_their_master():
@@ -161,7 +167,7 @@ def test_lines():
     lost["looked"] = (0, 1, 0, 7)
     line = lines(lost)[0]
     assert line.startswith(
-        "22:13:20.000 drop    blue     udp   [fd00::1]:1000 > [fd00::2]:53 reason=table_full (looked at: 0 assured"
+        "22:13:20.000 drop    blue     udp   [fd00::1]:1000 > [fd00::2]:53 reason=table_full cpu=0 (looked at: 0 assured"
     )
 
 
@@ -177,14 +183,14 @@ def test_counters_of_proc():
     [
         {},
         {"src": "fd00::1", "dst": "fd00::2"},
-        {"proto": 1, "sport": 77, "dport": 0x0800},
+        {"proto": 1, "sport": 77, "dport": 0x0800, "sport1": 77, "dport1": 0},
         {"proto": 253, "sport": 0, "dport": 0},
         {"proto": 47, "sport": 5, "dport": 6},
     ],
 )
 def test_a_tuple_reads_the_same_from_columns_and_from_json(fields):
     made = record(Kind.WALK, 1, **fields)
-    (text,) = described(entries_of(records(made)), NETNS)
+    (text,) = short(made)
     assert side(rows(made)[0]["original"]) in text
     assert text.startswith("blue ") and text.endswith(" UNREPLIED")
 
@@ -193,17 +199,19 @@ def test_nat_shows_the_reply_and_only_where_it_differs():
     mirrored = record(Kind.WALK, 1, status=IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_SRC_NAT)
     moved = record(Kind.WALK, 2, status=IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_SRC_NAT)
     moved["dport1"] = 7777
-    assert described(entries_of(records(mirrored, moved)), {}) == [
+    assert short(mirrored, moved, labels={}) == [
         "7 udp 10.0.0.1:1000 > 10.0.0.2:53 src_nat",
         "7 udp 10.0.0.1:1000 > 10.0.0.2:53 reply 10.0.0.2:53 > 10.0.0.1:7777 src_nat",
     ]
 
 
 def test_what_an_insert_and_what_a_refused_packet_say():
-    inserted = record(Kind.INSERT, 1, ts=1_000_000_000, bucket=(5, 6), chain=(1, 2))
+    timeout = 0xFFFFFF00 + 30 * 250 - (1 << 32)
+    inserted = record(Kind.INSERT, 1, ts=1_000_000_000, timeout=timeout, bucket=(5, 6), chain=(1, 2))
     (line,) = lines(inserted)
-    assert line == "22:13:20.000 insert  blue     udp   10.0.0.1:1000 > 10.0.0.2:53 UNREPLIED bucket=5/6 chain=1/2"
-    blind = record(Kind.INSERT, 1, ts=1_000_000_000, bucket=(5, UNKNOWN_BUCKET))
-    assert lines(blind)[0].endswith("UNREPLIED bucket=5/-")
+    assert line == "22:13:20.000 insert  blue     udp   10.0.0.1:1000 > 10.0.0.2:53 UNREPLIED left=30s bucket=5/6 chain=1/2"
+    blind = record(Kind.INSERT, 1, ts=1_000_000_000, timeout=timeout, bucket=(5, UNKNOWN_BUCKET))
+    assert lines(blind)[0].endswith("UNREPLIED left=30s bucket=5/-")
     confirm, drop = lines(record(Kind.DROP, 1, reason=DropReason.CLASH, ts=1_000_000_000, since=20))
-    assert confirm.endswith("verdict=drop UNREPLIED") and drop.endswith("10.0.0.2:53 reason=clash")
+    assert confirm.endswith("verdict=drop since_alloc=999999980ns UNREPLIED left=0s")
+    assert drop.endswith("10.0.0.2:53 reason=clash cpu=0")
