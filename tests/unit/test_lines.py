@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import socket
 import struct
 
 import numpy as np
@@ -13,8 +14,11 @@ from ctobserve.details import DETAIL, detail_dtype, details_of
 from ctobserve.events import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Kind, entries_of, join, take
 from ctobserve.kernel import Symbols
 from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_HW_OFFLOAD, IPS_OFFLOAD, IPS_SEEN_REPLY, PROTOCOLS
+from ctobserve.render.addresses import addresses
+from ctobserve.render.columns import joined
 from ctobserve.render.csvout import HEADER, csv_lines
 from ctobserve.render.kernel import Kernel, kernel_lines, printed
+from ctobserve.render.lines import entry_lines
 from ctobserve.render.rows import entry_rows
 from tests.unit.samples import LAYOUT, packed, record, records
 
@@ -204,3 +208,29 @@ def test_no_entry_of_a_large_table_is_left_out():
     assert count == len(entries)
     count = sum(text.count("\n") + 1 for text in csv_lines(entries, entries[:0], CLOCK))
     assert count == len(entries) + 1
+
+
+def test_every_address_is_written_as_the_c_library_writes_it():
+    random = np.random.default_rng(3)
+    groups = random.integers(0, 65536, (20_000, 8)) * (random.random((20_000, 8)) < random.random((20_000, 1)))
+    groups[random.random(groups.shape) < 0.2] &= 255
+    special = ("::", "::1", "::ffff:192.0.2.1", "::192.0.2.1", "fe80::", "1:0:0:2:0:0:0:3", "1:0:0:2:3:0:0:4", "0:1:2:3:4:5:6:7")
+    some = np.concatenate([groups.astype(">u2").view(np.uint8), np.array([packed(one) for one in special], np.uint8)])
+    for families in ((2,), (10,), (2, 10)):
+        entries = np.zeros(len(some), ENTRY)
+        entries["addr"][:, 2], entries["l3num"] = some, random.choice(families, len(some))
+        size = {2: 4, 10: 16}
+        kept = [(family, one.tobytes()[: size[family]]) for family, one in zip(entries["l3num"].tolist(), some, strict=True)]
+        short = [socket.inet_ntop(*one) for one in kept]
+        full = [one.hex(":", 2) if family == 10 else socket.inet_ntop(family, one) for family, one in kept]
+        assert joined([addresses(entries, 2)]).split("\n") == short
+        assert joined([addresses(entries, 2, full=True)]).split("\n") == full
+    assert len(addresses(entries[:0], 0)) == 0
+
+
+def test_an_offloaded_entry_has_no_timeout_in_any_format():
+    entry = entries_of(made(proto=6, tcp_state=3, status=SURE | IPS_OFFLOAD))
+    (read,) = csv.DictReader("\n".join(csv_lines(entry, entry[:0], CLOCK)).split("\n"))
+    (row,) = entry_rows(entry, CLOCK)
+    _, line = entry_lines(entry, CLOCK, {})
+    assert (read["timeout_s"], row["timeout_s"], line.split()[2]) == ("", None, "-")

@@ -10,9 +10,11 @@ from ctobserve.counters import parse
 from ctobserve.events import FLAG_CONTESTED, FLAG_COUNTERS, FLAG_TEXT, TEXT_BYTES, DropReason, Kind, entries_of
 from ctobserve.filters import Filter
 from ctobserve.model import IPS_CONFIRMED, IPS_SEEN_REPLY, IPS_SRC_NAT, UNKNOWN_BUCKET
+from ctobserve.render import happenings
 from ctobserve.render.folding import fitted
 from ctobserve.render.happenings import EVENTS, Chosen, Happenings
 from ctobserve.render.lines import EventLines, described, entry_lines
+from ctobserve.render.memory import Memory
 from ctobserve.render.rows import entry_rows
 from ctobserve.render.tuples import side
 from tests.unit.samples import record, records
@@ -215,3 +217,32 @@ def test_what_an_insert_and_what_a_refused_packet_say():
     confirm, drop = lines(record(Kind.DROP, 1, reason=DropReason.CLASH, ts=1_000_000_000, since=20))
     assert confirm.endswith("verdict=drop since_alloc=999999980ns UNREPLIED left=0s")
     assert drop.endswith("10.0.0.2:53 reason=clash cpu=0")
+
+
+def test_a_memory_keeps_the_latest_and_never_more_than_two_halves():
+    memory: Memory[int] = Memory(100)
+    for ct in range(1000):
+        memory.latest[ct] = ct
+        memory.age()
+        assert len(memory) <= 200 and memory.get(max(0, ct - 99)) == max(0, ct - 99)
+    assert memory.get(0) is None and memory.pop(0) is None, "forgotten is unknown"
+    known = len(memory)
+    memory.latest[900] = -900
+    assert memory.pop(900) == -900 and memory.pop(900) is None, "an older entry at the address is forgotten with it"
+    assert len(memory) == known - 1
+
+
+def test_the_age_of_an_entry_is_right_or_unknown_however_many_there_are(monkeypatch):
+    monkeypatch.setattr(happenings, "ENTRIES_REMEMBERED", 100)
+    monkeypatch.setattr(happenings, "MASTERS_REMEMBERED", 100)
+    stream = Happenings(Chosen(EVENTS, Filter()), CLOCK, SYMBOLS)
+    for ct in range(1, 1001):
+        born = ct * 1_000_000_000
+        stream.of(
+            records(*(record(kind, ct, ts=born, reason=DropReason.CLASH) for kind in (Kind.INSERT, Kind.MASTER, Kind.DROP)))
+        )
+    # An address that was used before, and is again: its first entry's end was never seen.
+    stream.of(records(record(Kind.INSERT, 950, ts=2000 * 1_000_000_000)))
+    ended = [record(Kind.DESTROY, ct, ts=3000 * 1_000_000_000, caller=1) for ct in (1, 950, 1000)]
+    assert [row["age_s"] for row in stream.of(records(*ended)).rows(CLOCK)] == [None, 1000.0, 2000.0]
+    assert all(len(memory) <= 200 for memory in (stream._births, stream._masters, stream._fates))
