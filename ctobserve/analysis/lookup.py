@@ -38,7 +38,7 @@ def lookup(lengths: npt.NDArray[np.uint16]) -> Lookup:
 def what_if(nodes: int, buckets: int) -> Lookup:
     """With so many buckets and a hash that spreads well; `worst` is the longest chain to be expected in one of all buckets."""
     mean = nodes / buckets
-    worst = 0
+    worst = int(mean)  # about half of all chains are as long
     while nodes and buckets * tail(worst + 1, mean) >= 1:
         worst += 1
     return Lookup(buckets, mean, 1 + mean / 2 if nodes else None, mean, worst)

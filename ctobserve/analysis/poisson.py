@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+LEAST_CHANCE = 1e-300  # below it floating point has no room for all digits, or any
 LEAST_EXPECTED = 5.0  # buckets per class: below it chi-square is no good approximation
 
 
@@ -45,8 +46,8 @@ def fit(lengths: npt.NDArray[np.uint16]) -> Fit | None:
     )
 
 
-def pmf(k: int, mean: float) -> float:
-    """Probability of k nodes in a bucket."""
+def pmf(k: float, mean: float) -> float:
+    """Probability of k nodes in a bucket; between whole numbers as the gamma function goes on."""
     return math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) if mean else float(k == 0)
 
 
@@ -84,6 +85,10 @@ def _chi_square(seen: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]
 
 
 def _upper(chi_square: float, free: int) -> float:
-    """Chance of a larger chi-square: the cube root is nearly normal (Wilson and Hilferty 1931)."""
-    spread = 2 / (9 * free)
-    return 0.5 * math.erfc(((chi_square / free) ** (1 / 3) - 1 + spread) / math.sqrt(2 * spread))
+    """Chance of a larger chi-square, exact for whole degrees of freedom (Abramowitz and Stegun 26.4.4 and 26.4.5).
+
+    All terms are positive, and each is made from logarithms: nothing cancels, and all digits count down to LEAST_CHANCE.
+    """
+    half = chi_square / 2
+    first = math.erfc(math.sqrt(half)) if free % 2 else 0.0
+    return min(1.0, first + math.fsum(pmf(twice / 2, half) for twice in range(free % 2, free, 2)))
