@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,28 +12,40 @@ import numpy.typing as npt
 
 from ctobserve.clock import Clock
 from ctobserve.events import DropReason
-from ctobserve.model import Entries
+from ctobserve.model import Entries, printable
 from ctobserve.ruleset import Ruleset
 from ctobserve.table import Lengths
 
+Mask = npt.NDArray[np.bool_]
 RESOLVED = 0  # in Losses.reason: a clash that cost no packet
+_REASONS = {RESOLVED: "clash_resolved"} | {int(reason): reason.name.lower() for reason in DropReason}
+
+
+def reason_name(reason: int) -> str:
+    """The contract's word for a number in Losses.reason; one that this version does not know keeps its number."""
+    return _REASONS.get(reason, f"reason_{reason}")
 
 
 @dataclass(frozen=True)
 class Space:
     """One network namespace: its name, its own sysctls (net.netfilter.*) and what its counters gained meanwhile.
 
-    `prefix` is what a line to paste needs before it to work there. `counters` is None where they cannot be read, `ruleset`
-    where nobody looked; a sysctl that this kernel lacks is missing.
+    `prefix` are the words that a line to paste needs before its own to work there, None where no words help. `counters` is None
+    where they cannot be read, `ruleset` where nobody looked; a sysctl that this kernel lacks is missing.
     """
 
     inum: int
     label: str
-    prefix: str = ""
+    prefix: tuple[str, ...] | None = None
     init: bool = False
     sysctls: Mapping[str, int] = field(default_factory=dict)
     counters: Mapping[str, int] | None = None
     ruleset: Ruleset | None = None
+
+    def __post_init__(self) -> None:
+        """A label goes into every sentence: whoever makes a namespace, no rule can forget to make it printable."""
+        if not self.label.isprintable():
+            object.__setattr__(self, "label", printable(self.label))
 
     @property
     def count(self) -> int | None:
@@ -44,10 +56,6 @@ class Space:
     def limit(self) -> int | None:
         """Entries that the namespace may have: nf_conntrack_max; None where unknown or, with 0, unlimited."""
         return self.sysctls.get("nf_conntrack_max") or None
-
-    def set(self, name: str, value: int) -> str:
-        """The line that sets a sysctl in this namespace."""
-        return f"{self.prefix}sysctl -w net.netfilter.{name}={value}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Losses:
     tcp_flags: npt.NDArray[np.uint8]
     text: npt.NDArray[np.bytes_]
 
-    def only(self, mask: npt.NDArray[np.bool_]) -> Losses:
+    def only(self, mask: Mask) -> Losses:
         """Those rows alone."""
         numbers = self.reason[mask], self.flags[mask], self.hook[mask], self.tcp_flags[mask]
         return Losses(self.entries[mask], *numbers, self.text[mask])
@@ -74,6 +82,18 @@ class Losses:
         """Rows with one of these reasons."""
         return self.only(np.isin(self.reason, reasons))
 
+    def sums(self) -> Counter[tuple[int, str]]:
+        """How many by namespace and reason."""
+        return Counter(zip(self.entries["netns"].tolist(), map(reason_name, self.reason.tolist()), strict=True))
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Losses that a verdict speaks of: all with one of these `reasons`, and these `rows` (a mask) of Evidence.losses."""
+
+    reasons: tuple[str, ...] = ()
+    rows: Mask | None = None
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -81,7 +101,8 @@ class Evidence:
 
     `lengths` counts all nodes of the shared hash, whatever the filter. `drops` and `destroys` count by namespace and reason,
     also what found no room in `losses`. `invalid` says whether invalid packets were looked for, `narrowed` whether only one
-    namespace was; `init` is the first one, where the global sysctls are set, even then. Times in seconds of the observation.
+    namespace was, `filtered` whether a filter hides more than that (never of `destroys` and `inserts`); `init` is the first
+    namespace, where the global sysctls are set, even then. Times in seconds of the observation.
     """
 
     entries: Entries
@@ -100,6 +121,7 @@ class Evidence:
     unread: int = 0
     invalid: bool = True
     narrowed: bool = False
+    filtered: bool = False
     init: Space | None = None
 
     @cached_property
@@ -118,9 +140,25 @@ class Evidence:
         """A namespace that nobody can enter any more has an inode number and nothing else."""
         return self.spaces.get(inum, Space(inum, str(inum)))
 
-    def set_global(self, name: str, value: int) -> str:
-        """The line for a sysctl that only the first namespace may write."""
-        return (self.init or Space(0, "init")).set(name, value)
+    def unreadable(self, sysctl: str) -> int:
+        """How many namespaces have entries, and this sysctl could not be read there."""
+        return sum(sysctl not in self.space(inum).sysctls for inum in self.counts)
+
+    def without(self, parts: Iterable[Explained]) -> Evidence:
+        """The same, but for losses that verdicts explain."""
+        parts = list(parts)
+        whole = {reason for part in parts for reason in part.reasons}
+        told = np.zeros(len(self.losses.reason), np.bool_)
+        for part in parts:
+            if part.rows is not None:
+                told |= part.rows
+        known = self.losses.only(told).sums()
+        drops = {
+            inum: Counter({name: count - known[inum, name] for name, count in reasons.items() if name not in whole})
+            for inum, reasons in self.drops.items()
+        }
+        told |= np.isin([reason_name(reason) for reason in self.losses.reason.tolist()], list(whole))
+        return replace(self, losses=self.losses.only(~told), drops=drops)
 
     def lost(self, inum: int, reason: DropReason) -> int:
         """Packets that this namespace lost for this reason."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from ctobserve.evidence import Evidence
+from ctobserve.evidence import Evidence, Explained
 
 
 class Severity(Enum):
@@ -21,12 +21,16 @@ class Severity(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence with the numbers in it; `evidence` has them as numbers, units in the names; `do` are lines to paste."""
+    """One sentence with the numbers in it; `evidence` has them as numbers, units in the names; `do` are lines to paste.
+
+    `explains` are the losses it speaks of: what no verdict explains is a reason to warn.
+    """
 
     severity: Severity
     sentence: str
     evidence: Mapping[str, Any]
-    do: tuple[str, ...] = field(default=())
+    do: tuple[str, ...] = ()
+    explains: Explained = field(default_factory=Explained)
 
 
 @dataclass(frozen=True)

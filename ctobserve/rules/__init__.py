@@ -19,10 +19,12 @@ from ctobserve.rules import (
     settings,
     shares,
     stale,
+    unexplained,
     unneeded,
+    unseen,
     untracked,
 )
-from ctobserve.verdict import Rule, Severity, Unjudged, Verdict
+from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
 RULES: tuple[Rule, ...] = (
     *full.RULES,
@@ -39,6 +41,8 @@ RULES: tuple[Rule, ...] = (
     *untracked.RULES,
     *settings.RULES,
     *unneeded.RULES,
+    *unseen.RULES,
+    unexplained.RULE,
 )
 ORDER = list(Severity)
 
@@ -52,10 +56,15 @@ class Judgement:
 
 
 def judge(evidence: Evidence) -> Judgement:
-    """Ask every rule; where none has a reason to warn, say that the table is healthy."""
-    findings = {rule.id: rule.judge(evidence) for rule in RULES}
-    found = {name: finding for name, finding in findings.items() if isinstance(finding, Verdict)}
-    if all(verdict.severity is Severity.NOTICE for verdict in found.values()):
-        found[healthy.ID] = healthy.judge(evidence)
-    verdicts = dict(sorted(found.items(), key=lambda pair: ORDER.index(pair[1].severity)))
-    return Judgement(verdicts, {name: finding.why for name, finding in findings.items() if isinstance(finding, Unjudged)})
+    """Ask every rule, the last one of what the others leave; where none has a reason to warn, ask whether that is health."""
+    findings: dict[str, Finding] = {rule.id: rule.judge(evidence) for rule in RULES if rule is not unexplained.RULE}
+    told = [finding.explains for finding in findings.values() if isinstance(finding, Verdict)]
+    findings[unexplained.RULE.id] = unexplained.RULE.judge(evidence.without(told))
+    found = [finding for finding in findings.values() if isinstance(finding, Verdict)]
+    if all(verdict.severity is Severity.NOTICE for verdict in found):
+        findings[healthy.ID] = healthy.judge(evidence, len(found))
+    verdicts = {name: finding for name, finding in findings.items() if isinstance(finding, Verdict)}
+    return Judgement(
+        dict(sorted(verdicts.items(), key=lambda pair: ORDER.index(pair[1].severity))),
+        {name: finding.why for name, finding in findings.items() if isinstance(finding, Unjudged)},
+    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.analysis.groups import divide, key
 from ctobserve.events import DropReason
-from ctobserve.evidence import RESOLVED, Evidence
+from ctobserve.evidence import RESOLVED, Evidence, Explained, Mask
 from ctobserve.model import IPS_SRC_NAT, UDP, WITH_PORTS, Entries, protocol_name
+from ctobserve.rules.paste import inside, paste
 from ctobserve.rules.words import during, percent, plural, service, share
 from ctobserve.verdict import Finding, Rule, Severity, Verdict
 
@@ -23,8 +23,8 @@ NEARLY = 0.8  # of them: the kernel tries a bounded number of ports at random, a
 
 def judge_race(evidence: Evidence) -> Finding:
     """Two packets of one new connection at the same instant: one loses, unless the kernel can join them."""
-    clashes = evidence.losses.of(DropReason.CLASH)
-    lost = clashes.only(~_for_a_port(clashes.entries, evidence.entries))
+    rows = _clashes(evidence, for_a_port=False)
+    lost = evidence.losses.only(rows)
     packets = len(lost.entries)
     resolved = sum(reasons["clash_resolved"] for reasons in evidence.drops.values())
     if not packets and not resolved:
@@ -50,14 +50,14 @@ def judge_race(evidence: Evidence) -> Finding:
         "kernel_insert_failed": _counted(evidence, "insert_failed"),
         **target,
     }
-    do = ("echo 'options single-request-reopen' >> /etc/resolv.conf",) if dns and packets else ()
-    return Verdict(Severity.WARNING if packets else Severity.NOTICE, sentence, numbers, do)
+    do = (paste("sh", "-c", "echo options single-request-reopen >> /etc/resolv.conf"),) if dns and packets else ()
+    return Verdict(Severity.WARNING if packets else Severity.NOTICE, sentence, numbers, do, Explained(rows=rows))
 
 
 def judge_ports(evidence: Evidence) -> Finding:
     """Source ports of one NAT address towards one service: all taken, or nearly."""
-    clashes = evidence.losses.of(DropReason.CLASH)
-    lost = clashes.only(_for_a_port(clashes.entries, evidence.entries)).entries
+    rows = _clashes(evidence, for_a_port=True)
+    lost = evidence.losses.only(rows).entries
     nat = evidence.entries[_mapped(evidence.entries)]
     if not len(lost) and not len(nat):
         return None
@@ -95,31 +95,39 @@ def judge_ports(evidence: Evidence) -> Finding:
         "share_of_ports": share(used, NAT_PORTS),
         "kernel_insert_failed": _counted(evidence, "insert_failed"),
     }
-    return Verdict(Severity.CRITICAL if packets else Severity.WARNING, sentence, numbers, (f"{space.prefix}nft list ruleset",))
+    severity, do = Severity.CRITICAL if packets else Severity.WARNING, (inside(space, "nft", "list", "ruleset"),)
+    return Verdict(severity, sentence, numbers, do, Explained(rows=rows))
 
 
-def _for_a_port(lost: Entries, table: Entries) -> npt.NDArray[np.bool_]:
+def _clashes(evidence: Evidence, for_a_port: bool) -> Mask:
+    """Which losses met another connection on their mapped port; else those that met the winner of a race."""
+    rows: Mask = evidence.losses.reason == DropReason.CLASH
+    rows[rows] = _for_a_port(evidence.losses.entries[rows], evidence.entries) == for_a_port
+    return rows
+
+
+def _for_a_port(lost: Entries, table: Entries) -> Mask:
     """Which lost packets met another connection on their mapped port, not the winner of a race with the same original tuple."""
     wanted = np.zeros(1 << 16, np.bool_)
     wanted[lost["port"][:, 0]] = True
     both = np.concatenate((lost, table[wanted[table["port"][:, 0]]]))
     same = divide(both, ORIGINAL)
     raced = same.sums(np.arange(len(both)) >= len(lost)) > 0
-    contested: npt.NDArray[np.bool_] = _mapped(lost) & ~raced[same.labels[: len(lost)]]
+    contested: Mask = _mapped(lost) & ~raced[same.labels[: len(lost)]]
     return contested
 
 
-def _mapped(entries: Entries) -> npt.NDArray[np.bool_]:
+def _mapped(entries: Entries) -> Mask:
     """Source NAT did something: the reply goes to another address or port than the packet came from."""
     moved = (entries["addr"][:, 0] != entries["addr"][:, 3]).any(axis=1) | (entries["port"][:, 0] != entries["port"][:, 3])
     ports = np.isin(entries["protonum"], list(WITH_PORTS))
-    mapped: npt.NDArray[np.bool_] = moved & ports & ((entries["status"] & IPS_SRC_NAT) != 0)
+    mapped: Mask = moved & ports & ((entries["status"] & IPS_SRC_NAT) != 0)
     return mapped
 
 
-def _same(entries: Entries, one: np.void) -> npt.NDArray[np.bool_]:
+def _same(entries: Entries, one: np.void) -> Mask:
     """Which entries have the same NAT address, service and namespace."""
-    same: npt.NDArray[np.bool_] = (entries["addr"][:, 2:] == one["addr"][2:]).all(axis=(1, 2))
+    same: Mask = (entries["addr"][:, 2:] == one["addr"][2:]).all(axis=(1, 2))
     same &= (entries["netns"] == one["netns"]) & (entries["protonum"] == one["protonum"])
     same &= entries["port"][:, 2] == one["port"][2]
     return same

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ctobserve.evidence import Evidence
+from ctobserve.rules.paste import set_global
 from ctobserve.rules.words import during, plural
 from ctobserve.verdict import Finding, Rule, Severity, Verdict
 
@@ -32,7 +33,7 @@ def judge(evidence: Evidence) -> Finding:
         "kernel_early_drop": None if space.counters is None else space.counters.get("early_drop"),
     }
     limit = space.limit
-    do = (evidence.set_global("nf_conntrack_max", 2 * limit),) if limit else ()
+    do = (set_global(evidence, "nf_conntrack_max", 2 * limit),) if limit else ()
     return Verdict(Severity.WARNING, sentence, numbers, do)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.analysis.groups import divide, key
-from ctobserve.evidence import Evidence
+from ctobserve.evidence import Evidence, Space
 from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES
+from ctobserve.rules.paste import inside, paste, set_sysctl
 from ctobserve.rules.words import percent, plural, service, share
 from ctobserve.verdict import Finding, Rule, Severity, Verdict
 
@@ -45,7 +46,7 @@ def judge_scan(evidence: Evidence) -> Finding:
         "share_of_entries": share(entries, whole),
         "sources_like_it": int((targets >= TARGETS).sum()) - 1,
     }
-    return Verdict(Severity.WARNING, sentence, numbers, (_list(source), *_drop(space.prefix, str(source))))
+    return Verdict(Severity.WARNING, sentence, numbers, (_list(str(source)), *_drop(space, str(source))))
 
 
 def judge_syn(evidence: Evidence) -> Finding:
@@ -77,24 +78,24 @@ def judge_syn(evidence: Evidence) -> Finding:
         "share_of_entries": share(entries, whole),
     }
     do = (
-        f"{space.prefix}sysctl -w net.ipv4.tcp_syncookies=1",
-        space.set("nf_conntrack_tcp_timeout_syn_recv", 10),
-        space.set("nf_conntrack_tcp_timeout_syn_sent", 20),
+        inside(space, "sysctl", "-w", "net.ipv4.tcp_syncookies=1"),
+        set_sysctl(space, "nf_conntrack_tcp_timeout_syn_recv", 10),
+        set_sysctl(space, "nf_conntrack_tcp_timeout_syn_sent", 20),
     )
     return Verdict(Severity.WARNING, sentence, numbers, do)
 
 
-def _list(source: object) -> str:
-    return f"ctobserve list --state UNREPLIED --src {source} --limit 20"
+def _list(source: str) -> str:
+    return paste("ctobserve", "list", "--state", "UNREPLIED", "--src", source, "--limit", 20)
 
 
-def _drop(prefix: str, source: str) -> tuple[str, ...]:
+def _drop(space: Space, source: str) -> tuple[str, ...]:
     """In the raw hook, before conntrack sees the packet: no entry is made."""
     family = "ip6" if ":" in source else "ip"
     return (
-        f"{prefix}nft add table inet calm",
-        f"{prefix}nft 'add chain inet calm pre {{ type filter hook prerouting priority raw; }}'",
-        f"{prefix}nft add rule inet calm pre {family} saddr {source} drop",
+        inside(space, "nft", "add", "table", "inet", "calm"),
+        inside(space, "nft", "add chain inet calm pre { type filter hook prerouting priority raw; }"),
+        inside(space, "nft", "add", "rule", "inet", "calm", "pre", family, "saddr", source, "drop"),
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.events import DropReason
-from ctobserve.evidence import Evidence, Space
+from ctobserve.evidence import Evidence, Explained, Space
 from ctobserve.model import IPS_ASSURED
-from ctobserve.rules.words import during, percent, plural, share, span
+from ctobserve.rules.paste import set_global, set_sysctl
+from ctobserve.rules.words import during, percent, plural, share, span, unreadable
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
 NEARLY = 0.8  # of the limit: the gc worker begins to evict at 0.95, and a burst needs room
@@ -44,17 +45,18 @@ def judge_full(evidence: Evidence) -> Finding:
         "entries_assured": assured,
         "kernel_drop": None if space.counters is None else space.counters.get("drop"),
     }
-    return Verdict(Severity.CRITICAL, sentence, numbers, _larger(evidence, space))
+    explains = Explained((DropReason.TABLE_FULL.name.lower(),))
+    return Verdict(Severity.CRITICAL, sentence, numbers, _larger(evidence, space), explains)
 
 
 def judge_filling(evidence: Evidence) -> Finding:
     """Near the limit, or growing towards it; silent where packets are refused or entries evicted already."""
     known = [space for space in evidence.spaces.values() if space.count is not None and space.limit]
     if not known:
-        return Unjudged("nf_conntrack_count and nf_conntrack_max could not be read in any namespace")
+        return Unjudged("no namespace has a limit (nf_conntrack_max) that could be read")
     found = [(space, growth) for space in known if (growth := _growth(evidence, space)) is not None]
     if not found:
-        return None
+        return unreadable(evidence, "nf_conntrack_max")
     space, growth = max(found, key=lambda pair: (pair[0].count or 0) / (pair[0].limit or 1))
     count, limit = space.count or 0, space.limit or 0
     per_s = growth / evidence.duration_s if evidence.duration_s else 0.0
@@ -90,12 +92,12 @@ def _larger(evidence: Evidence, space: Space) -> tuple[str, ...]:
     """Room for twice what is there, and buckets to match, so that chains stay as short as the kernel's defaults have them."""
     count = max(space.count or 0, space.limit or 0, 1)
     wanted = 1 << int(np.ceil(np.log2(2 * count)))
-    lines = [evidence.set_global("nf_conntrack_max", wanted)]
+    lines = [set_global(evidence, "nf_conntrack_max", wanted)]
     if evidence.init and evidence.init.limit and (space.limit or 0) < evidence.init.limit:
         # Newer kernels have a limit for each namespace, which the first one's caps.
-        lines.append(space.set("nf_conntrack_max", wanted))
+        lines.append(set_sysctl(space, "nf_conntrack_max", wanted))
     if wanted > len(evidence.lengths.of_bucket):
-        lines.append(evidence.set_global("nf_conntrack_buckets", wanted))
+        lines.append(set_global(evidence, "nf_conntrack_buckets", wanted))
     return tuple(lines)
 
 

@@ -1,38 +1,58 @@
-"""What to say when nothing is wrong: the same numbers, in peace."""
+"""What to say when nothing is wrong: the same numbers, in peace; and when so little was seen that nobody can say."""
 
 from __future__ import annotations
 
 from ctobserve.evidence import Evidence
 from ctobserve.rules.words import percent, plural
-from ctobserve.verdict import Severity, Verdict
+from ctobserve.verdict import Severity, Unjudged, Verdict
 
 ID = "healthy"
 
 
-def judge(evidence: Evidence) -> Verdict:
-    """Asked only where no rule found anything critical or a reason to warn."""
+def judge(evidence: Evidence, notices: int) -> Verdict | Unjudged:
+    """Asked only where no rule found anything critical or a reason to warn, but so many `notices`."""
+    if not any(space.sysctls for space in evidence.spaces.values()):
+        return Unjudged("no network namespace could be read")
+    packets = sum(reasons.total() - reasons["clash_resolved"] for reasons in evidence.drops.values())
+    inserts = sum(evidence.inserts.values())
+    if not (len(evidence.entries) or len(evidence.before) or packets or (inserts and not evidence.filtered)):
+        what = "nothing passed the filter" if evidence.filtered else "nothing was tracked"
+        return Unjudged(f"{what}: no entry and no loss was there to judge")
     known = [space for space in evidence.spaces.values() if space.count is not None and space.limit]
     fullest = max(known, key=lambda space: (space.count or 0) / (space.limit or 1), default=None)
-    inserts, lengths = sum(evidence.inserts.values()), evidence.lengths
-    entries = len(evidence.entries)
-    words = "nothing is known of limits"
+    lengths = evidence.lengths
+    longest = int(lengths.of_bucket.max(initial=0))
+    limits = "nothing is known of limits"
     if fullest is not None:
         share = percent(fullest.count or 0, fullest.limit or 1)
-        words = f"{fullest.label} is the fullest with {fullest.count} of {fullest.limit} ({share})"
-    longest = int(lengths.of_bucket.max(initial=0))
+        limits = f"{fullest.label} is the fullest with {fullest.count} of {fullest.limit} ({share})"
+    hidden = evidence.unreadable("nf_conntrack_max")
+    unread = f" ({hidden} of them could not be read)" if hidden else ""
     sentence = (
-        f"{plural(entries, 'entry', 'entries')} in {plural(len(evidence.counts), 'namespace')}, {words}; no packet lost "
-        f"and no entry evicted in {evidence.duration_s:.1f} s, with {evidence.rate(inserts):.1f} new entries per s; "
-        f"longest chain {longest}"
+        f"{plural(len(evidence.entries), 'entry', 'entries')} in {plural(len(evidence.counts), 'namespace')}{unread}, {limits}; "
+        f"{_losses(evidence, packets)} and no entry evicted in {evidence.duration_s:.1f} s, "
+        f"with {evidence.rate(inserts):.1f} new entries per s; longest chain {longest}"
     )
+    if notices:
+        sentence += f"; worth knowing: {plural(notices, 'notice')}"
     numbers = {
-        "entries": entries,
+        "entries": len(evidence.entries),
         "namespaces": len(evidence.counts),
         "netns_fullest": None if fullest is None else fullest.inum,
         "entries_fullest": None if fullest is None else fullest.count,
         "limit_fullest": None if fullest is None else fullest.limit,
+        "packets_lost": packets,
+        "invalid_watched": evidence.invalid,
+        "notices": notices,
         "inserts_per_s": evidence.rate(inserts),
         "load_factor": round(lengths.nodes / len(lengths.of_bucket), 3),
         "max_chain": longest,
     }
     return Verdict(Severity.HEALTHY, sentence, numbers)
+
+
+def _losses(evidence: Evidence, packets: int) -> str:
+    """What was looked for, and how much of it there was; what warns is not told here."""
+    if not evidence.invalid:
+        return "no packet lost (INVALID ones were not looked for)"
+    return f"{plural(packets, 'packet')} INVALID, which the notices explain," if packets else "no packet lost or INVALID"

@@ -6,7 +6,8 @@ import numpy as np
 
 from ctobserve.evidence import Evidence
 from ctobserve.model import IPS_OFFLOAD, TCP, TCP_STATES
-from ctobserve.rules.words import DAY_S, percent, share, span
+from ctobserve.rules.paste import remark, set_sysctl
+from ctobserve.rules.words import DAY_S, percent, share, span, unreadable
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
 SYSCTL = "nf_conntrack_tcp_timeout_established"
@@ -14,6 +15,7 @@ LONG_S = DAY_S  # without a packet: keepalives, where there are any, come after 
 TENTH = 0.1  # of the namespace's entries
 QUARTER = 0.25  # of its limit
 CONSIDERABLE = 100  # entries
+NOT_AT_ONCE = remark("an entry gets the new time with its next packet: those idle now keep what they have")
 ESTABLISHED = TCP_STATES.index("ESTABLISHED")
 
 
@@ -49,9 +51,9 @@ def judge(evidence: Evidence) -> Finding:
             "timeout_s": space.sysctls[SYSCTL],
         }
         severe = limit is not None and entries >= QUARTER * limit
-        do = (space.set(SYSCTL, LONG_S), "# an entry gets the new time with its next packet: those idle now keep what they have")
+        do = (set_sysctl(space, SYSCTL, LONG_S), NOT_AT_ONCE)
         worst = Verdict(Severity.WARNING if severe else Severity.NOTICE, sentence, numbers, do)
-    return worst
+    return worst or unreadable(evidence, SYSCTL)
 
 
 RULES = (Rule("idle_established", judge),)

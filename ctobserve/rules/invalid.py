@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.analysis.groups import divide, key
 from ctobserve.events import FLAG_ENTRY, DropReason
-from ctobserve.evidence import Evidence, Losses
-from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries
+from ctobserve.evidence import Evidence, Explained, Losses, Mask
+from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, printable
+from ctobserve.rules.paste import inside, see_losses, set_sysctl
 from ctobserve.rules.words import during, plural
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
 MANY = 10  # packets: a few late retransmissions are normal on any network
 SEVERAL = 5  # packets: a lost SYN leaves at most a few stray SYN+ACKs, of one connection
 ONE_WAY = 10  # entries: a moment after a flush, or a connection about to end, makes some
-WORDS = (b"SEQ is", b"ACK is")  # how tcp_in_window's complaints begin
+OUTSIDE = (b"SEQ is", b"ACK is")  # how tcp_in_window's complaints begin
+NEW = (b"", b"invalid new")  # of a packet that begins no connection: nothing, or tcp_new's word (6.7); others say what is broken
 SYN, RST, ACK = 0x02, 0x04, 0x10
 OUTPUT = NF_HOOKS.index("output")
 NOT_WATCHED = "invalid packets were not looked for"
@@ -28,20 +29,16 @@ def judge_window(evidence: Evidence) -> Finding:
     """TCP packets of known connections whose sequence numbers the kernel does not believe."""
     if not evidence.invalid:
         return Unjudged(NOT_WATCHED)
-    invalid = evidence.losses.of(DropReason.INVALID)
-    outside = invalid.only(_begins(invalid, *WORDS))
+    losses = evidence.losses
+    rows: Mask = (losses.reason == DropReason.INVALID) & _begins(losses, OUTSIDE)
+    outside = losses.only(rows)
     packets = len(outside.entries)
-    if packets < MANY:
+    if not packets:
         return None
     connections = divide(outside.entries, ("netns", "src", "sport", "dst", "dport"))
     most = outside.entries[connections.first[connections.largest(1)[0]]]
     space = evidence.space(int(most["netns"]))
-    words = sorted({bytes(text).split(b"\0")[0].split(b" (")[0].decode(errors="replace") for text in np.unique(outside.text)})
-    sentence = (
-        f"{plural(packets, 'packet')} of {plural(len(connections.counts), 'connection')} were INVALID "
-        f"{during(evidence, packets)} for being outside the TCP window, most in {space.label}; "
-        f"a rule that rejects INVALID, or NAT that skips it, resets them"
-    )
+    words = sorted({printable(bytes(text).split(b"\0")[0].split(b" (")[0]) for text in np.unique(outside.text)})
     numbers = {
         "packets": packets,
         "packets_per_s": evidence.rate(packets),
@@ -50,52 +47,97 @@ def judge_window(evidence: Evidence) -> Finding:
         **_tuple(most),
         "kernel_says": words,
     }
-    return Verdict(Severity.WARNING, sentence, numbers, (space.set("nf_conntrack_tcp_be_liberal", 1),))
+    sentence = (
+        f"{plural(packets, 'packet')} of {plural(len(connections.counts), 'connection')} were INVALID "
+        f"{during(evidence, packets)} for being outside the TCP window, most in {space.label}; "
+    )
+    if packets < MANY:
+        sentence += "so few are late retransmissions, as on any network"
+        return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(space),), Explained(rows=rows))
+    sentence += "a rule that rejects INVALID, or NAT that skips it, resets them"
+    do = (set_sysctl(space, "nf_conntrack_tcp_be_liberal", 1),)
+    return Verdict(Severity.WARNING, sentence, numbers, do, Explained(rows=rows))
 
 
 def judge_asymmetric(evidence: Evidence) -> Finding:
     """Signs that one direction of connections goes another way: answers to a SYN never seen, data without answers."""
     if not evidence.invalid:
         return Unjudged(NOT_WATCHED)
-    invalid = evidence.losses.of(DropReason.INVALID)
-    tcp = invalid.only(invalid.entries["protonum"] == TCP)
-    # What this host itself sends answers what came here: its entry is gone, as after `conntrack -D`.
-    stray = tcp.only(((tcp.flags & FLAG_ENTRY) == 0) & (tcp.hook != OUTPUT))
-    answers = stray.only((stray.tcp_flags & (SYN | ACK | RST)) == SYN | ACK).entries
-    middle = stray.only((stray.tcp_flags & (SYN | ACK | RST)) == ACK).entries
+    losses = evidence.losses
+    stray = _stray(losses) & (losses.hook != OUTPUT)
+    answers, middle = stray & _flagged(losses, SYN | ACK), stray & _flagged(losses, ACK)
+    opening = _tcp(losses) & ((losses.flags & FLAG_ENTRY) != 0) & _flagged(losses, ACK)
+    opening &= np.isin(losses.entries["ct"], _half(evidence.entries, SYN_SENT)["ct"])
     unanswered = _half(evidence.entries, ESTABLISHED)
-    acks = tcp.only(((tcp.flags & FLAG_ENTRY) != 0) & ((tcp.tcp_flags & (SYN | ACK | RST)) == ACK)).entries
-    opening = acks[np.isin(acks["ct"], _half(evidence.entries, SYN_SENT)["ct"])]
-    few = len(answers) < SEVERAL and len(middle) < SEVERAL and len(opening) < SEVERAL and len(unanswered) < ONE_WAY
-    if few:
+    rows: Mask = answers | middle | opening
+    few = max(answers.sum(), middle.sum(), opening.sum()) < SEVERAL and len(unanswered) < ONE_WAY
+    if few and not rows.any():
         return None
-    seen = next(rows for rows in (answers, opening, middle, unanswered) if len(rows))
+    seen = next(found for found in (*(losses.entries[mask] for mask in (answers, opening, middle)), unanswered) if len(found))
     space = evidence.space(int(seen[0]["netns"]))
     parts = [
-        (len(answers), "SYN+ACK without a SYN before"),
-        (len(middle), "packets from the middle of unknown connections"),
-        (len(opening), "ACK by which a client answers a SYN+ACK that never came by"),
+        (int(answers.sum()), "SYN+ACK without a SYN before"),
+        (int(middle.sum()), "packets from the middle of unknown connections"),
+        (int(opening.sum()), "ACK by which a client answers a SYN+ACK that never came by"),
         (len(unanswered), "established connections that only one side speaks on"),
     ]
     listed = ", ".join(f"{count} {words}" for count, words in parts if count)
+    names = ("syn_ack_without_entry", "mid_stream_without_entry", "ack_after_unanswered_syn", "entries_one_way")
+    counts = {name: count for name, (count, _) in zip(names, parts, strict=True)}
+    numbers = {"netns": space.inum, **counts, **_tuple(seen[0])}
+    if few:
+        sentence = f"{space.label} saw packets of connections that it did not see begin, too few to mean anything: {listed}"
+        return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(space),), Explained(rows=rows))
     sentence = f"{space.label} sees one direction of connections only, as with asymmetric routing: {listed}"
-    numbers = {
-        "netns": space.inum,
-        "syn_ack_without_entry": len(answers),
-        "mid_stream_without_entry": len(middle),
-        "ack_after_unanswered_syn": len(opening),
-        "entries_one_way": len(unanswered),
-        **_tuple(seen[0]),
-    }
-    example = numbers["dst"]
-    do = (f"{space.prefix}ip route get {example}", f"{space.prefix}sysctl net.ipv4.conf.all.rp_filter")
-    return Verdict(Severity.WARNING, sentence, numbers, do)
+    do = (
+        inside(space, "ip", "route", "get", str(numbers["dst"])),
+        inside(space, "sysctl", "net.ipv4.conf.all.rp_filter"),
+    )
+    return Verdict(Severity.WARNING, sentence, numbers, do, Explained(rows=rows))
 
 
-def _begins(losses: Losses, *words: bytes) -> npt.NDArray[np.bool_]:
+def judge_gone(evidence: Evidence) -> Finding:
+    """What a host itself sends on answers what came here: the entry was there, and was taken away, as by `conntrack -D`."""
+    if not evidence.invalid:
+        return Unjudged(NOT_WATCHED)
+    losses = evidence.losses
+    rows: Mask = _stray(losses) & (losses.hook == OUTPUT) & (_flagged(losses, SYN | ACK) | _flagged(losses, ACK))
+    own = losses.entries[rows]
+    if not len(own):
+        return None
+    spaces = divide(own, ("netns",))
+    first = own[spaces.first[spaces.largest(1)[0]]]
+    space = evidence.space(int(first["netns"]))
+    sentence = (
+        f"{plural(len(own), 'packet')} that {space.label} itself sent on TCP connections were INVALID "
+        f"{during(evidence, len(own))}: their entries are gone, as after conntrack -D or a flush"
+    )
+    numbers = {"netns": space.inum, "packets": len(own), "packets_per_s": evidence.rate(len(own)), **_tuple(first)}
+    return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(space),), Explained(rows=rows))
+
+
+def _begins(losses: Losses, words: tuple[bytes, ...]) -> Mask:
     found = np.zeros(len(losses.text), np.bool_)
     for word in words:
         found |= np.char.startswith(losses.text, word)
+    return found
+
+
+def _tcp(losses: Losses) -> Mask:
+    """INVALID packets of TCP."""
+    found: Mask = (losses.reason == DropReason.INVALID) & (losses.entries["protonum"] == TCP)
+    return found
+
+
+def _stray(losses: Losses) -> Mask:
+    """Those that belong to no entry, and with which nothing else is wrong."""
+    found: Mask = _tcp(losses) & ((losses.flags & FLAG_ENTRY) == 0) & np.isin(losses.text, NEW)
+    return found
+
+
+def _flagged(losses: Losses, flags: int) -> Mask:
+    """Those with these TCP flags, of the ones that say what a segment is for."""
+    found: Mask = (losses.tcp_flags & (SYN | ACK | RST)) == flags
     return found
 
 
@@ -111,4 +153,8 @@ def _tuple(entry: np.void) -> dict[str, Any]:
     return {name: key(entry, name) for name in ("src", "sport", "dst", "dport")}
 
 
-RULES = (Rule("invalid_window", judge_window), Rule("asymmetric_routing", judge_asymmetric))
+RULES = (
+    Rule("invalid_window", judge_window),
+    Rule("asymmetric_routing", judge_asymmetric),
+    Rule("entry_gone", judge_gone),
+)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ctobserve.evidence import Evidence
-from ctobserve.rules.words import percent
+from ctobserve.rules.paste import set_sysctl
+from ctobserve.rules.words import percent, unreadable
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
 HALF = 0.5  # of its own limit: from there on the smaller limit will be met first
@@ -16,7 +17,7 @@ def judge(evidence: Evidence) -> Finding:
         return Unjudged("the limit of the first namespace is not known")
     lower = [space for space in evidence.spaces.values() if space.limit and space.limit < init.limit and space.count is not None]
     if not lower:
-        return None
+        return unreadable(evidence, "nf_conntrack_max")
     space = max(lower, key=lambda one: (one.count or 0) / (one.limit or 1))
     count, limit = space.count or 0, space.limit or 1
     sentence = (
@@ -25,7 +26,7 @@ def judge(evidence: Evidence) -> Finding:
     )
     numbers = {"netns": space.inum, "limit": limit, "limit_init": init.limit, "entries": count, "namespaces": len(lower)}
     severity = Severity.WARNING if count >= HALF * limit else Severity.NOTICE
-    return Verdict(severity, sentence, numbers, (space.set("nf_conntrack_max", init.limit),))
+    return Verdict(severity, sentence, numbers, (set_sysctl(space, "nf_conntrack_max", init.limit),))
 
 
 RULES = (Rule("netns_limit", judge),)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ctobserve.evidence import Evidence
+from ctobserve.evidence import Evidence, Explained
+from ctobserve.rules.paste import paste
 from ctobserve.rules.words import during, plural
 from ctobserve.verdict import Finding, Rule, Severity, Verdict
 
@@ -27,7 +28,7 @@ def judge(evidence: Evidence) -> Finding:
         "table_uncertain_s": round(evidence.uncertain_s, 3),
         "buckets_unread": evidence.unread,
     }
-    return Verdict(Severity.WARNING, sentence, numbers, ("ctobserve report --ring-mib 256",))
+    return Verdict(Severity.WARNING, sentence, numbers, (paste("ctobserve", "report", "--ring-mib", 256),))
 
 
 def judge_otherwise(evidence: Evidence) -> Finding:
@@ -43,7 +44,8 @@ def judge_otherwise(evidence: Evidence) -> Finding:
         f"as the kernel had no memory for their entry, {by_reason['dying']} as it was removed before it was confirmed"
     )
     numbers = {"netns": space.inum, "packets": packets, "packets_per_s": evidence.rate(packets), **by_reason}
-    return Verdict(Severity.CRITICAL, sentence, numbers, ("grep -i -e memfree -e slab /proc/meminfo", "ctobserve drops"))
+    do = (paste("grep", "-i", "-e", "memfree", "-e", "slab", "/proc/meminfo"), paste("ctobserve", "drops"))
+    return Verdict(Severity.CRITICAL, sentence, numbers, do, Explained(OTHERWISE))
 
 
 RULES = (Rule("records_lost", judge), Rule("lost_otherwise", judge_otherwise))

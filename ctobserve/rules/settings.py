@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ctobserve.evidence import Evidence, Space
-from ctobserve.rules.words import plural
+from ctobserve.rules.paste import set_sysctl
+from ctobserve.rules.words import plural, unreadable
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
 
@@ -18,12 +19,12 @@ def _off(name: str, blind: str) -> Callable[[Evidence], Finding]:
         # Where nothing is tracked nothing is missed.
         off = [space for space in off if evidence.counts.get(space.inum)]
         if not off:
-            return None
+            return unreadable(evidence, name)
         entries = sum(evidence.counts[space.inum] for space in off)
         many = f"{off[0].label} and {plural(len(off) - 1, 'other namespace')}" if len(off) > 1 else off[0].label
         sentence = f"{name} is 0 in {many}, with {plural(entries, 'entry', 'entries')}: {blind}"
         numbers = {"netns": off[0].inum, "namespaces": len(off), "entries": entries, name: 0}
-        return Verdict(Severity.NOTICE, sentence, numbers, (_first(off).set(name, 1),))
+        return Verdict(Severity.NOTICE, sentence, numbers, (set_sysctl(_first(off), name, 1),))
 
     return judge
 

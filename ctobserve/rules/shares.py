@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ctobserve.analysis.groups import divide, key
-from ctobserve.evidence import Evidence
+from ctobserve.evidence import Evidence, Space
+from ctobserve.rules.paste import inside, paste
 from ctobserve.rules.words import percent, share
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
@@ -15,41 +18,49 @@ CROWDED = 1.0  # nodes per bucket: from there on others' lookups walk over the b
 
 def judge_source(evidence: Evidence) -> Finding:
     """One source address with more than half of a namespace's entries, and a good part of its limit."""
-    rows = evidence.entries
-    if len(rows) < CONSIDERABLE:
-        return None
-    sources = divide(rows, ("netns", "src"))
+    unknown: Unjudged | None = None
+    for space, source, entries in _largest(evidence):
+        if "nf_conntrack_max" not in space.sysctls:
+            unknown = Unjudged(f"{source} holds most entries of {space.label}, whose limit could not be read")
+        if space.limit and entries >= QUARTER * space.limit:
+            return _say(evidence, space, source, entries, space.limit)
+    return unknown
+
+
+def _largest(evidence: Evidence) -> Iterator[tuple[Space, str, int]]:
+    """Sources that have most of their namespace's entries, with how many."""
+    sources = divide(evidence.entries, ("netns", "src"))
     for at in sources.largest():
-        entries, first = int(sources.counts[at]), rows[sources.first[at]]
+        entries, first = int(sources.counts[at]), evidence.entries[sources.first[at]]
         if entries < CONSIDERABLE:
-            return None
+            return
         space = evidence.space(int(first["netns"]))
-        whole, limit = evidence.counts[space.inum], space.limit
-        if limit is None or entries < MOST * whole or entries < QUARTER * limit:
-            continue
-        source = key(first, "src")
-        sentence = (
-            f"{source} holds {entries} of the {whole} entries of {space.label} ({percent(entries, whole)}), "
-            f"{percent(entries, limit)} of its limit of {limit}"
-        )
-        numbers = {
-            "netns": space.inum,
-            "src": source,
-            "entries": entries,
-            "share_of_entries": share(entries, whole),
-            "share_of_limit": share(entries, limit),
-            "limit": limit,
-        }
-        allowed = max(limit // 10, 1)
-        family = "ip6" if ":" in str(source) else "ip"
-        do = (
-            f"ctobserve list --src {source} --limit 20",
-            f"{space.prefix}nft add table inet calm",
-            f"{space.prefix}nft 'add chain inet calm fwd {{ type filter hook forward priority 0; }}'",
-            f"{space.prefix}nft add rule inet calm fwd {family} saddr {source} ct count over {allowed} drop",
-        )
-        return Verdict(Severity.WARNING, sentence, numbers, do)
-    return None
+        if entries >= MOST * evidence.counts[space.inum]:
+            yield space, str(key(first, "src")), entries
+
+
+def _say(evidence: Evidence, space: Space, source: str, entries: int, limit: int) -> Verdict:
+    whole = evidence.counts[space.inum]
+    sentence = (
+        f"{source} holds {entries} of the {whole} entries of {space.label} ({percent(entries, whole)}), "
+        f"{percent(entries, limit)} of its limit of {limit}"
+    )
+    numbers = {
+        "netns": space.inum,
+        "src": source,
+        "entries": entries,
+        "share_of_entries": share(entries, whole),
+        "share_of_limit": share(entries, limit),
+        "limit": limit,
+    }
+    counted = ("ip6" if ":" in source else "ip", "saddr", source, "ct", "count", "over", max(limit // 10, 1), "drop")
+    do = (
+        paste("ctobserve", "list", "--src", source, "--limit", 20),
+        inside(space, "nft", "add", "table", "inet", "calm"),
+        inside(space, "nft", "add chain inet calm fwd { type filter hook forward priority 0; }"),
+        inside(space, "nft", "add", "rule", "inet", "calm", "fwd", *counted),
+    )
+    return Verdict(Severity.WARNING, sentence, numbers, do)
 
 
 def judge_netns(evidence: Evidence) -> Finding:
@@ -76,7 +87,7 @@ def judge_netns(evidence: Evidence) -> Finding:
         "share_of_entries": share(entries, whole),
         "load_factor": round(load, 3),
     }
-    return Verdict(Severity.WARNING, sentence, numbers, (f"ctobserve report --netns {space.label}",))
+    return Verdict(Severity.WARNING, sentence, numbers, (paste("ctobserve", "report", "--netns", space.inum),))
 
 
 RULES = (Rule("source_share", judge_source), Rule("netns_share", judge_netns))

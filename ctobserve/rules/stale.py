@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ctobserve.analysis.groups import divide, key
 from ctobserve.evidence import Evidence
 from ctobserve.model import IPS_DST_NAT, IPS_SEEN_REPLY, UDP, Entries
+from ctobserve.rules.paste import inside
 from ctobserve.rules.words import plural, service
 from ctobserve.verdict import Finding, Rule, Severity, Verdict
 
@@ -56,7 +57,8 @@ def judge(evidence: Evidence) -> Finding:
         "backend_port": key(first, "reply_sport"),
         "answered_elsewhere": bool(stale.any()),
     }
-    delete = f"{space.prefix}conntrack -D -p udp -d {numbers['dst']} --dport {numbers['dport']} --reply-src {numbers['backend']}"
+    which = ("-d", str(numbers["dst"]), "--dport", str(numbers["dport"]), "--reply-src", str(numbers["backend"]))
+    delete = inside(space, "conntrack", "-D", "-p", "udp", *which)
     return Verdict(severity, sentence, numbers, (delete,))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ctobserve.evidence import Evidence, Space
+from ctobserve.rules.paste import inside
 from ctobserve.rules.words import plural
 from ctobserve.ruleset import Ruleset
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
@@ -12,12 +13,11 @@ def judge(evidence: Evidence) -> Finding:
     """Entries in a namespace none of whose rules uses them; a NAT chain alone, even an empty one, switches tracking on."""
     asked = [(space, space.ruleset) for space in evidence.spaces.values() if space.ruleset and evidence.counts.get(space.inum)]
     read = [(space, rules) for space, rules in asked if not rules.unread]
-    if not read:
-        why = asked[0][1].unread if asked else "no namespace has entries enough to ask for its rules"
-        return Unjudged(why or "the rules could not be read")
+    if not asked:
+        return Unjudged("no namespace has entries enough to ask for its rules")
     unneeded = [(space, rules) for space, rules in read if not rules.needing]
     if not unneeded:
-        return None
+        return next((Unjudged(rules.unread) for _, rules in asked if rules.unread), None)
     space, rules = max(unneeded, key=lambda pair: evidence.counts[pair[0].inum])
     return _say(evidence, space, rules)
 
@@ -30,7 +30,7 @@ def _say(evidence: Evidence, space: Space, rules: Ruleset) -> Verdict:
         f"{chains}: every packet pays for a lookup that nothing reads"
     )
     numbers = {"netns": space.inum, "entries": entries, "rules": rules.rules, "nat_chains": rules.chains}
-    return Verdict(Severity.NOTICE, sentence, numbers, (f"{space.prefix}nft list ruleset",))
+    return Verdict(Severity.NOTICE, sentence, numbers, (inside(space, "nft", "list", "ruleset"),))
 
 
 RULES = (Rule("tracking_unneeded", judge),)

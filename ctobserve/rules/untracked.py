@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.analysis.groups import divide, key
-from ctobserve.evidence import Evidence
+from ctobserve.evidence import Evidence, Space
 from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, UDP
+from ctobserve.rules.paste import inside
 from ctobserve.rules.words import percent, share
 from ctobserve.verdict import Finding, Rule, Severity, Verdict
 
 QUARTER = 0.25  # of a namespace's entries: less is not worth a rule
 CONSIDERABLE = 100  # entries
 IPV4, LOOPBACK = 2, 127
-CHAIN = "'add chain inet untracked {0} {{ type filter hook {0} priority raw; }}'"
+TABLE = "untracked"
 
 
 def judge_loopback(evidence: Evidence) -> Finding:
@@ -36,14 +37,10 @@ def judge_loopback(evidence: Evidence) -> Finding:
         "which seldom needs tracking"
     )
     numbers = {"netns": space.inum, "entries": entries, "share_of_entries": share(entries, whole)}
-    do = (
-        f"{space.prefix}nft add table inet untracked",
-        f"{space.prefix}nft {CHAIN.format('output')}",
-        f"{space.prefix}nft add rule inet untracked output oif lo notrack",
-        f"{space.prefix}nft {CHAIN.format('prerouting')}",
-        f"{space.prefix}nft add rule inet untracked prerouting iif lo notrack",
-    )
-    return Verdict(Severity.NOTICE, sentence, numbers, do)
+    do = [_table(space)]
+    for hook, side in (("output", "oif"), ("prerouting", "iif")):
+        do += [_chain(space, hook), _rule(space, hook, side, "lo")]
+    return Verdict(Severity.NOTICE, sentence, numbers, tuple(do))
 
 
 def judge_service(evidence: Evidence) -> Finding:
@@ -64,11 +61,24 @@ def judge_service(evidence: Evidence) -> Finding:
         "if no rule asks for their state, they need no tracking"
     )
     numbers = {"netns": space.inum, "proto": "udp", "dport": port, "entries": entries, "share_of_entries": share(entries, whole)}
-    do = [f"{space.prefix}nft add table inet untracked"]
+    do = [_table(space)]
     for hook in ("prerouting", "output"):
-        do.append(f"{space.prefix}nft {CHAIN.format(hook)}")
-        do += [f"{space.prefix}nft add rule inet untracked {hook} udp {side} {port} notrack" for side in ("dport", "sport")]
+        do.append(_chain(space, hook))
+        do += [_rule(space, hook, "udp", side, str(port)) for side in ("dport", "sport")]
     return Verdict(Severity.NOTICE, sentence, numbers, tuple(do))
+
+
+def _table(space: Space) -> str:
+    return inside(space, "nft", "add", "table", "inet", TABLE)
+
+
+def _chain(space: Space, hook: str) -> str:
+    """Before conntrack sees the packet."""
+    return inside(space, "nft", f"add chain inet {TABLE} {hook} {{ type filter hook {hook} priority raw; }}")
+
+
+def _rule(space: Space, hook: str, *match: str) -> str:
+    return inside(space, "nft", "add", "rule", "inet", TABLE, hook, *match, "notrack")
 
 
 RULES = (Rule("notrack_loopback", judge_loopback), Rule("notrack_service", judge_service))

@@ -1,8 +1,9 @@
-"""How sentences say numbers."""
+"""How sentences say numbers, and that a number is missing."""
 
 from __future__ import annotations
 
 from ctobserve.evidence import Evidence
+from ctobserve.verdict import Unjudged
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
@@ -31,12 +32,23 @@ def during(evidence: Evidence, count: int) -> str:
     return f"in {evidence.duration_s:.1f} s ({evidence.rate(count):.1f} per s)"
 
 
+def unreadable(evidence: Evidence, sysctl: str) -> Unjudged | None:
+    """What to say in place of silence where this sysctl was not to be had of a namespace that has entries."""
+    spaces = evidence.unreadable(sysctl)
+    return Unjudged(f"{sysctl} could not be read in {plural(spaces, 'namespace')} with entries") if spaces else None
+
+
 def share(part: float, whole: float) -> float:
     """Part of the whole, 0 to 1."""
     return round(part / whole, 4) if whole else 0.0
 
 
+def end(address: object, port: object) -> str:
+    """One end of a connection: address:port, or the address where there are no ports."""
+    host = f"[{address}]" if ":" in str(address) else str(address)
+    return str(address) if port is None else f"{host}:{port}"
+
+
 def service(address: object, port: object, proto: str) -> str:
     """Where a service is: address:port/protocol."""
-    host = f"[{address}]" if ":" in str(address) else str(address)
-    return f"{host}:{port}/{proto}"
+    return f"{end(address, port)}/{proto}"

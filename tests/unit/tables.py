@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -71,8 +71,14 @@ def losses(
     return Losses(rows, *numbers, np.full(n, text, "S84"))
 
 
-def space(inum: int = NETNS, label: str = "blue", init: bool = True, prefix: str = "", **more: Any) -> Space:
+def space(inum: int = NETNS, label: str = "blue", init: bool = True, prefix: tuple[str, ...] = (), **more: Any) -> Space:
     return Space(inum, label, prefix=prefix, init=init, sysctls=SETTINGS | more)
+
+
+def joined(*parts: Losses) -> Losses:
+    """The losses of several makers, each with its own reason and words."""
+    columns = ([getattr(part, field.name) for part in parts] for field in fields(Losses))
+    return Losses(*(np.concatenate(column) for column in columns))
 
 
 def lengths(nodes: int, buckets: int = 4096, seed: int = 1) -> Lengths:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from ctobserve import rules
-from ctobserve.render.htmlout import FACTS, page
+from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
 from ctobserve.render.report import as_rows, report_lines
 from tests.unit.tables import NETNS, evidence, space, tcp
@@ -33,13 +33,15 @@ NOTICE    acct_off: nf_conntrack_acct is 0 in blue, with 14 entries: packets and
 
 not judged: invalid_window: invalid packets were not looked for
 not judged: asymmetric_routing: invalid packets were not looked for
+not judged: entry_gone: invalid packets were not looked for
 not judged: tracking_unneeded: no namespace has entries enough to ask for its rules
+not judged: unseen: the kernel's counters could not be read in any namespace
 """
 
 
 def judged():
     settings = {"nf_conntrack_count": 14, "nf_conntrack_max": 14, "nf_conntrack_acct": 0}
-    blue = space(init=False, prefix="ip netns exec blue ", **settings)
+    blue = space(init=False, prefix=("ip", "netns", "exec", "blue"), **settings)
     made = evidence(tcp(14), spaces={NETNS: blue}, drops={"table_full": 23}, init=space(1, "init"))
     return rules.judge(replace(made, invalid=False))
 
@@ -82,7 +84,7 @@ class Page(HTMLParser):
 def test_html_says_what_json_says_and_takes_no_name_for_markup():
     rows = as_rows(judged())
     rows["verdicts"][0]["sentence"] += ", says <script>alert(1)</script> & co"
-    body = {"meta": dict.fromkeys(FACTS, 5)} | rows
+    body = {"meta": {"ended": "2026-01-01T00:00:00Z", "table_age_s": None}} | rows
     made = Page("\n".join(page(body)))
     assert made.open == []
     words = "\n".join(made.words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +11,16 @@ import pytest
 from ctobserve import rules
 from ctobserve.analysis.poisson import fit, tail
 from ctobserve.events import FLAG_ENTRY, DropReason
-from ctobserve.evidence import RESOLVED
+from ctobserve.evidence import RESOLVED, Space
 from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, NF_HOOKS
 from ctobserve.ruleset import Ruleset, parse
 from ctobserve.table import Lengths
 from ctobserve.verdict import Severity, Unjudged, Verdict
-from tests.unit.tables import CLOCK, NETNS, REPLIED, UNREPLIED, entries, evidence, lengths, losses, many, space, tcp
+from tests.unit.tables import CLOCK, NETNS, REPLIED, UNREPLIED, entries, evidence, joined, lengths, losses, many, space, tcp
 
 RULES = {rule.id: rule.judge for rule in rules.RULES}
+BLUE = ("ip", "netns", "exec", "blue")
+QUIET = {"drop": 0, "insert_failed": 0, "early_drop": 0, "chaintoolong": 0, "invalid": 0, "error": 0}
 OUTSIDE = b"SEQ is over upper bound (over the window of the receiver)"
 
 
@@ -58,6 +61,19 @@ def outside(count: int):
     return losses(tcp(count, sport=5), DropReason.INVALID, FLAG_ENTRY, tcp_flags=0x10, text=OUTSIDE)
 
 
+def bad(count: int, tcp_flags: int = 0x10, reason: DropReason = DropReason.INVALID, text: bytes = b"bad checksum", **given):
+    """Packets that no rule but the last one knows: 30 with a bad checksum, refused ICMP errors, stray RST, copies."""
+    rows = tcp(count) if reason is DropReason.INVALID else entries(count)
+    lost = losses(rows, reason, tcp_flags=tcp_flags, text=text)
+    return evidence(losses=lost, drops={reason.name.lower(): count}, **given)
+
+
+def counting(evidence_=None, **gained: int):
+    """Where the kernel's counters gained that much."""
+    made = evidence(entries(4)) if evidence_ is None else evidence_
+    return replace(made, spaces={NETNS: replace(space(nf_conntrack_count=4), counters=QUIET | gained)})
+
+
 def opening_acks():
     rows = tcp(1, "SYN_SENT", status=UNREPLIED)
     lost = losses(np.repeat(rows, 6), DropReason.INVALID, FLAG_ENTRY, tcp_flags=0x10)
@@ -80,7 +96,7 @@ def stale(elsewhere: bool = True):
 def lower_limit():
     spaces = {
         1: space(1, "init", nf_conntrack_count=5),
-        NETNS: space(init=False, prefix="ip netns exec blue ", nf_conntrack_max=100, nf_conntrack_count=60),
+        NETNS: space(init=False, prefix=BLUE, nf_conntrack_max=100, nf_conntrack_count=60),
     }
     return evidence(spaces=spaces)
 
@@ -120,6 +136,9 @@ CASES = {
         "11 packets of 1 connection were INVALID",
     ),
     "asymmetric_routing": (stray(0x12), Severity.WARNING, "11 SYN+ACK without a SYN before"),
+    "entry_gone": (stray(0x12, hook="output"), Severity.NOTICE, "11 packets that blue itself sent"),
+    "unexplained": (bad(30), Severity.WARNING, "30 packets lost or INVALID in 5.0 s (6.0 per s) that no other verdict explains"),
+    "unseen": (counting(drop=3), Severity.WARNING, "counted losses in blue that were not seen, at least 3: drop 3"),
     "scan": (
         evidence(entries(101, dport=range(1, 102), status=UNREPLIED)),
         Severity.WARNING,
@@ -172,10 +191,12 @@ PEACE = evidence(
     np.concatenate([tcp(900, src=many(900), dport=443), entries(90, src=many(90))]),
     inserts={NETNS: 400},
     destroys={"timeout": 390},
-    drops={"invalid": 3},
-    losses=outside(3),
-    spaces={NETNS: replace(space(nf_conntrack_count=990), ruleset=Ruleset(5, 1, 2))},
+    spaces={NETNS: replace(space(nf_conntrack_count=990), ruleset=Ruleset(5, 1, 2), counters=QUIET)},
 )
+
+
+def unknown_buckets():
+    return evidence(entries(9), lengths=Lengths(np.zeros(512, np.uint16), 0, 0))
 
 
 def test_every_rule_is_tried():
@@ -209,10 +230,141 @@ def test_peace_is_healthy_and_says_so_with_numbers():
     )
 
 
-def test_an_empty_table_is_healthy():
-    found = rules.judge(evidence(duration_s=0.0))
-    assert list(found.verdicts) == ["healthy"]
-    assert set(found.not_judged) == {"tracking_unneeded"}
+def test_an_empty_table_is_neither_healthy_nor_ill():
+    found = rules.judge(counting(evidence(duration_s=0.0)))
+    assert not found.verdicts
+    assert set(found.not_judged) == {"tracking_unneeded", "healthy"}
+    assert found.not_judged["healthy"] == "nothing was tracked: no entry and no loss was there to judge"
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (evidence(spaces={}, narrowed=True), "no network namespace could be read"),
+        (evidence(spaces={NETNS: Space(NETNS, "locked")}, inserts={NETNS: 9}), "no network namespace could be read"),
+        (evidence(inserts={NETNS: 9}, filtered=True), "nothing passed the filter: no entry and no loss was there to judge"),
+        (evidence(drops={"clash_resolved": 0}), "nothing was tracked: no entry and no loss was there to judge"),
+    ],
+)
+def test_judging_nothing_is_not_judged(made, why):
+    found = rules.judge(made)
+    assert not found.verdicts and found.not_judged["healthy"] == why
+
+
+@pytest.mark.parametrize("seen", [{"inserts": {NETNS: 1}}, {"before": entries(1)}])
+def test_what_came_and_went_was_there_to_judge(seen):
+    assert list(rules.judge(evidence(**seen)).verdicts) == ["healthy"]
+
+
+def test_healthy_says_what_was_looked_at():
+    def sentence(made):
+        return rules.judge(made).verdicts["healthy"].sentence
+
+    assert "; no packet lost or INVALID and no entry evicted in 5.0 s" in sentence(PEACE)
+    assert "; no packet lost (INVALID ones were not looked for) and no" in sentence(replace(PEACE, invalid=False))
+    few = counting(replace(PEACE, losses=outside(3), drops={NETNS: Counter(invalid=3)}), invalid=3)
+    assert "; 3 packets INVALID, which the notices explain, and no entry evicted" in sentence(few)
+    assert sentence(few).endswith("; worth knowing: 1 notice")
+    hidden = replace(PEACE, entries=np.concatenate([PEACE.entries, entries(5, netns=99)]))
+    assert "995 entries in 2 namespaces (1 of them could not be read), blue is" in sentence(hidden)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (bad(30), "30 invalid; 30 invalid tcp ACK at prerouting (bad checksum); 30 come from 10.0.0.1, 30 go to 10.0.0.2;"),
+        (bad(12, 0x04, text=b""), "12 invalid tcp RST at prerouting; 12 come"),
+        (bad(1, 0x04, text=b""), "1 packet lost or INVALID"),
+        (bad(9, 0, DropReason.ERROR, b"icmp type, code"), "9 error; 9 error udp at prerouting (icmp type, code); 9 come"),
+        (bad(5, 0, DropReason.CONFIRMED, b""), "5 confirmed; 5 confirmed udp; 5 come"),
+        (bad(5, 0, DropReason.CONFIRMED, b""), "; the first is 10.0.0.1:1024 > 10.0.0.2:53"),
+        (evidence(drops={"confirmed": 5}), "most in blue: 5 confirmed"),
+        (evidence(drops={"reason_99": 2}), "most in blue: 2 reason_99"),
+        (evidence(losses=losses(entries(2), 99), drops={"reason_99": 2}), "2 reason_99 udp"),
+        (evidence(drops={"invalid": 7000}, losses=outside(5000)), "2000 packets lost or INVALID"),
+        (bad(3, text=b"\x1b[2J\xff"), "(\\x1b[2J\\xff)"),
+    ],
+)
+def test_what_no_rule_explains_is_a_warning_that_says_what_it_is(made, words):
+    found = rules.judge(made).verdicts
+    assert "healthy" not in found and found["unexplained"].severity is Severity.WARNING
+    assert words in found["unexplained"].sentence
+
+
+def test_an_unexplained_icmp_packet_has_no_ports():
+    rows = entries(2, proto=1, dport=0x0301)
+    found = RULES["unexplained"](evidence(losses=losses(rows, DropReason.ERROR), drops={"error": 2}))
+    assert found.evidence["first_dport"] is None and "the first is 10.0.0.1 > 10.0.0.2" in found.sentence
+
+
+def test_the_unexplained_are_what_the_others_leave():
+    lost = joined(outside(10), bad(4).losses, nat_clash().losses, losses(entries(2), RESOLVED), losses(entries(3), 6))
+    made = evidence(
+        losses=lost, drops={"invalid": 15, "clash": 5, "clash_resolved": 2, "confirmed": 3, "table_full": 8, "dying": 1}
+    )
+    found = rules.judge(made).verdicts
+    assert {"invalid_window", "snat_ports", "table_full", "lost_otherwise", "clash_race", "unexplained"} <= found.keys()
+    numbers = found["unexplained"].evidence
+    # Of one INVALID packet the header was not kept.
+    assert {name: numbers[name] for name in ("packets", "invalid", "confirmed", "packets_kept", "kinds")} == {
+        **{"packets": 8, "invalid": 5, "confirmed": 3},
+        **{"packets_kept": 7, "kinds": 2},
+    }
+    assert (numbers["reason"], numbers["kernel_says"], numbers["tcp_flags"], numbers["hook"]) == (
+        *("invalid", "bad checksum"),
+        *("ACK", "prerouting"),
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_loss_is_explained_or_warned_of(name):
+    """Whatever a rule is told of losses, it or the last rule speaks of each: their sum is the sum of all."""
+    made, *_ = CASES[name]
+    found = [rule(made) for known, rule in RULES.items() if known != "unexplained"]
+    left = made.without([finding.explains for finding in found if isinstance(finding, Verdict)])
+    rest = sum(reasons.total() - reasons["clash_resolved"] for reasons in left.drops.values())
+    last = RULES["unexplained"](left)
+    assert rest == (last.evidence["packets"] if last else 0)
+    assert len(left.losses.entries) <= rest + sum(reasons["clash_resolved"] for reasons in left.drops.values())
+
+
+def test_few_of_a_known_kind_are_a_notice_beside_health():
+    for made, name, packets in (
+        (evidence(losses=outside(9), drops={"invalid": 9}), "invalid_window", 9),
+        (stray(0x12, 4), "asymmetric_routing", 4),
+        (stray(0x10, 1), "asymmetric_routing", 1),
+        (stray(0x12, 40, "output"), "entry_gone", 40),
+    ):
+        found = rules.judge(made).verdicts
+        assert set(found) == {name, "healthy"} and found[name].severity is Severity.NOTICE
+        assert f"{packets} " in found[name].sentence
+        assert found["healthy"].evidence["packets_lost"] == packets
+
+
+def test_a_broken_segment_is_no_sign_of_asymmetric_routing():
+    assert RULES["asymmetric_routing"](bad(30)) is None
+    assert RULES["asymmetric_routing"](bad(30, text=b"invalid new")).severity is Severity.WARNING
+
+
+def test_what_the_kernel_counted_and_nobody_saw():
+    judge = RULES["unseen"]
+    assert judge(counting(drop=5, insert_failed=5)).evidence["insert_failed_unseen"] == 5
+    seen = counting(evidence(entries(4), drops={"clash": 5, "invalid": 2}, destroys={"early_drop": 3, "tcp_reuse": 1}))
+    assert judge(counting(seen, drop=5, insert_failed=5, invalid=2, early_drop=3)) is None
+    assert judge(counting(seen, drop=5, insert_failed=5, invalid=3, early_drop=3)) is None, "older kernels count a reopening"
+    assert judge(counting(seen, drop=5, insert_failed=5, invalid=4, early_drop=3)).evidence["invalid_unseen"] == 1
+    assert judge(counting(seen, clash_resolve=9)) is None, "no packet was lost"
+    assert judge(counting(evidence(invalid=False), invalid=9, error=9)) is None, "nobody looked for them"
+    busy = evidence(drops={"table_full": 9_990})
+    assert judge(counting(busy, drop=10_000)) is None, "what lies between two readings on a busy host"
+    assert judge(counting(busy, drop=11_000)).evidence["drop_unseen"] == 1010
+    assert "healthy" not in rules.judge(counting(drop=1)).verdicts
+
+
+def test_what_lost_records_may_explain_is_a_notice():
+    found = rules.judge(counting(evidence(events_lost=7), drop=3)).verdicts
+    assert found["unseen"].severity is Severity.NOTICE and found["unseen"].evidence["drop_unseen"] == 3
+    assert "records_lost" in found and "healthy" not in found
 
 
 def test_the_gravest_comes_first_and_nothing_is_healthy_beside_it():
@@ -226,6 +378,18 @@ def test_the_gravest_comes_first_and_nothing_is_healthy_beside_it():
     ("name", "made"),
     [
         ("table_filling", evidence(spaces={})),
+        ("table_filling", replace(PEACE, entries=entries(9, netns=99))),
+        ("chain_too_long", unknown_buckets()),
+        ("chain_skew", unknown_buckets()),
+        ("few_buckets", unknown_buckets()),
+        ("source_share", evidence(entries(200), spaces={})),
+        ("unseen", evidence()),
+        ("unseen", replace(counting(drop=3), filtered=True)),
+        ("entry_gone", replace(PEACE, invalid=False)),
+        ("idle_established", replace(PEACE, entries=entries(9, netns=99))),
+        ("netns_limit", replace(PEACE, entries=entries(9, netns=99))),
+        ("events_off", replace(PEACE, entries=entries(9, netns=99))),
+        ("acct_off", replace(PEACE, entries=entries(9, netns=99))),
         ("invalid_window", replace(PEACE, invalid=False)),
         ("asymmetric_routing", replace(PEACE, invalid=False)),
         ("netns_share", replace(PEACE, narrowed=True)),
@@ -283,6 +447,7 @@ def test_ports_nearly_used_up():
 def test_other_signs_of_one_direction():
     assert RULES["asymmetric_routing"](stray(0x12, hook="output")) is None, "the SYN came here; its entry was deleted"
     assert RULES["asymmetric_routing"](stray(0x04)) is None, "stray RST come after the end of any connection"
+    assert RULES["entry_gone"](stray(0x12)) is None and RULES["entry_gone"](stray(0x04, hook="output")) is None
     assert RULES["asymmetric_routing"](stray(0x10)).evidence["mid_stream_without_entry"] == 11
     assert RULES["asymmetric_routing"](opening_acks()).evidence["ack_after_unanswered_syn"] == 6
     assert RULES["asymmetric_routing"](evidence(tcp(10, status=UNREPLIED))).evidence["entries_one_way"] == 10

@@ -1,0 +1,55 @@
+"""Did the kernel count losses that we did not see?"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ctobserve.analysis.drops import LOSS_COUNTERS, balance
+from ctobserve.evidence import Evidence, Space
+from ctobserve.rules.paste import see_losses
+from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
+
+COUNTERS = tuple(name for name in LOSS_COUNTERS if name != "clash_resolve")  # which counts packets that were saved
+EACH_PACKET = ("invalid", "error")  # seen only where every packet is looked at
+# Of a counter: where packets are lost all the time, no instant is quiet enough to read counters and events as of the same one.
+SKEW = 0.01
+
+
+def judge(evidence: Evidence) -> Finding:
+    """The kernel's counters of lost and INVALID packets, of each namespace, against the events of the same time."""
+    if evidence.filtered:
+        return Unjudged("the kernel's counters count what the filter hides, too")
+    counted = [space for space in evidence.spaces.values() if space.counters]
+    if not counted:
+        return Unjudged("the kernel's counters could not be read in any namespace")
+    unseen = {space.inum: found for space in counted if (found := _unseen(evidence, space))}
+    if not unseen:
+        return None
+    space = evidence.space(max(unseen, key=lambda inum: max(unseen[inum].values())))
+    found = unseen[space.inum]
+    # The counters overlap: their largest is the least number of packets.
+    listed = ", ".join(f"{name} {count}" for name, count in found.items())
+    sentence = (
+        f"the kernel counted losses in {space.label} that were not seen, at least {max(found.values())}: {listed} "
+        "(a packet can move more than one of these counters)"
+    )
+    if evidence.events_lost:
+        sentence += "; records were lost, and these may be among them"
+    numbers = {"netns": space.inum, "namespaces": len(unseen), **{f"{name}_unseen": found.get(name, 0) for name in COUNTERS}}
+    severity = Severity.NOTICE if evidence.events_lost else Severity.WARNING
+    return Verdict(severity, sentence, numbers, (see_losses(space),))
+
+
+def _unseen(evidence: Evidence, space: Space) -> dict[str, int]:
+    """Counters that moved by more than our events explain, and by how much."""
+    watched = {name for name in COUNTERS if evidence.invalid or name not in EACH_PACKET}
+    gained = Counter({name: count for name, count in (space.counters or {}).items() if name in watched})
+    destroys = evidence.destroys.get(space.inum, Counter())
+    reasons = evidence.drops.get(space.inum, Counter()) + Counter(early_drop=destroys["early_drop"])
+    # Before 5.17 the SYN that reopens a connection counts as invalid, too: "don't increment invalid counter on NF_REPEAT".
+    gained["invalid"] -= min(gained["invalid"], destroys["tcp_reuse"])
+    missing = balance(reasons, gained).unaccounted
+    return {name: count for name, count in missing.items() if count > SKEW * gained[name]}
+
+
+RULES = (Rule("unseen", judge),)

@@ -1,0 +1,223 @@
+"""Lines to paste into a root's shell: exactly the words that a rule means, whatever names the host's users chose."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctobserve import rules, sysctls
+from ctobserve.analysis import size_report
+from ctobserve.analysis.size import Defaults
+from ctobserve.evidence import Evidence, Losses, Space
+from ctobserve.netns import Namespace
+from ctobserve.rules.paste import inside, paste, remark, way_into
+from ctobserve.verdict import Verdict
+from tests.unit.tables import NETNS
+from tests.unit.test_rules import CASES
+
+HOSTILE = (
+    ";reboot;#",
+    "a b",
+    "$(reboot)",
+    "`reboot`",
+    "-rf",
+    "a'b\"c",
+    "x\nreboot\n",
+    "\x1b[2J",
+    "\udcff",
+    "# x",
+    "> /etc/passwd",
+    "{ a; }",
+    "\u202ea",
+    "*",
+    "~",
+    "!!",
+    "\\",
+    "",
+)
+LIMIT = "net.netfilter.nf_conntrack_max"
+BUCKETS = "net.netfilter.nf_conntrack_buckets"
+SEE = ["ctobserve", "drops", "--invalid", "--netns", "7", "--limit", "20"]
+WHY = "which no process and no plain name holds"
+RULESET = ["nft", "list", "ruleset"]
+
+
+def nft(*rest: str) -> list[str]:
+    return ["nft", "add", *rest]
+
+
+def chain(table: str, name: str, hook: str, priority: str) -> list[str]:
+    return ["nft", f"add chain inet {table} {name} {{ type filter hook {hook} priority {priority}; }}"]
+
+
+def untracked(hook: str, *match: str) -> list[str]:
+    return nft("rule", "inet", "untracked", hook, *match, "notrack")
+
+
+def sysctl(value: str) -> list[str]:
+    return ["sysctl", "-w", value]
+
+
+# What each rule's case is to say: words of ours alone, and whether they are for the namespace the case speaks of, for the first
+# one, or for whoever pastes.
+IN, FIRST, HERE = "in", "first", "here"  # HERE with no words: a remark
+MEANT: dict[str, list[tuple[str, list[str]]]] = {
+    "table_full": [(FIRST, sysctl(f"{LIMIT}=32"))],
+    "table_filling": [(FIRST, sysctl(f"{LIMIT}=32768")), (FIRST, sysctl(f"{BUCKETS}=32768"))],
+    "early_drop": [(FIRST, sysctl(f"{LIMIT}=28"))],
+    "chain_too_long": [(HERE, ["ctobserve", "buckets", "--limit", "10"])],
+    "chain_skew": [(HERE, ["ctobserve", "buckets", "--limit", "10"])],
+    "few_buckets": [(FIRST, sysctl(f"{BUCKETS}=4096"))],
+    "clash_race": [(HERE, ["sh", "-c", "echo options single-request-reopen >> /etc/resolv.conf"])],
+    "snat_ports": [(IN, RULESET)],
+    "invalid_window": [(IN, sysctl("net.netfilter.nf_conntrack_tcp_be_liberal=1"))],
+    "asymmetric_routing": [
+        (IN, ["ip", "route", "get", "10.0.0.2"]),
+        (IN, ["sysctl", "net.ipv4.conf.all.rp_filter"]),
+    ],
+    "entry_gone": [(HERE, SEE)],
+    "unexplained": [(HERE, SEE)],
+    "unseen": [(HERE, SEE)],
+    "scan": [
+        (HERE, ["ctobserve", "list", "--state", "UNREPLIED", "--src", "10.0.0.1", "--limit", "20"]),
+        (IN, nft("table", "inet", "calm")),
+        (IN, chain("calm", "pre", "prerouting", "raw")),
+        (IN, nft("rule", "inet", "calm", "pre", "ip", "saddr", "10.0.0.1", "drop")),
+    ],
+    "syn_flood": [
+        (IN, sysctl("net.ipv4.tcp_syncookies=1")),
+        (IN, sysctl("net.netfilter.nf_conntrack_tcp_timeout_syn_recv=10")),
+        (IN, sysctl("net.netfilter.nf_conntrack_tcp_timeout_syn_sent=20")),
+    ],
+    "source_share": [
+        (HERE, ["ctobserve", "list", "--src", "10.0.0.1", "--limit", "20"]),
+        (IN, nft("table", "inet", "calm")),
+        (IN, chain("calm", "fwd", "forward", "0")),
+        (IN, nft("rule", "inet", "calm", "fwd", "ip", "saddr", "10.0.0.1", "ct", "count", "over", "1000", "drop")),
+    ],
+    "netns_share": [(HERE, ["ctobserve", "report", "--netns", "7"])],
+    "idle_established": [(IN, sysctl("net.netfilter.nf_conntrack_tcp_timeout_established=86400")), (HERE, [])],
+    "stale_udp": [
+        (IN, ["conntrack", "-D", "-p", "udp", "-d", "10.96.0.1", "--dport", "53", "--reply-src", "10.9.0.1"]),
+    ],
+    "netns_limit": [(IN, sysctl(f"{LIMIT}=10000"))],
+    "records_lost": [(HERE, ["ctobserve", "report", "--ring-mib", "256"])],
+    "lost_otherwise": [
+        (HERE, ["grep", "-i", "-e", "memfree", "-e", "slab", "/proc/meminfo"]),
+        (HERE, ["ctobserve", "drops"]),
+    ],
+    "notrack_loopback": [
+        (IN, nft("table", "inet", "untracked")),
+        (IN, chain("untracked", "output", "output", "raw")),
+        (IN, untracked("output", "oif", "lo")),
+        (IN, chain("untracked", "prerouting", "prerouting", "raw")),
+        (IN, untracked("prerouting", "iif", "lo")),
+    ],
+    "notrack_service": [
+        (IN, nft("table", "inet", "untracked")),
+        (IN, chain("untracked", "prerouting", "prerouting", "raw")),
+        (IN, untracked("prerouting", "udp", "dport", "53")),
+        (IN, untracked("prerouting", "udp", "sport", "53")),
+        (IN, chain("untracked", "output", "output", "raw")),
+        (IN, untracked("output", "udp", "dport", "53")),
+        (IN, untracked("output", "udp", "sport", "53")),
+    ],
+    "events_off": [(IN, sysctl("net.netfilter.nf_conntrack_events=1"))],
+    "acct_off": [(IN, sysctl("net.netfilter.nf_conntrack_acct=1"))],
+    "tracking_unneeded": [(IN, RULESET)],
+}
+
+
+def spoiled(made: Evidence, name: str, prefix: tuple[str, ...] | None) -> Evidence:
+    """The same host, but whatever a user can name is called so; the kernel's words end in it."""
+    raw = name.encode(errors="surrogateescape")
+    spaces = {inum: Space(**(space.__dict__ | {"label": name, "prefix": prefix})) for inum, space in made.spaces.items()}
+    init = made.init and replace(made.init, label=name, prefix=prefix)
+    text = np.array([bytes(one) + raw if one else b"" for one in made.losses.text], "S84")
+    lost = Losses(**(made.losses.__dict__ | {"text": text.reshape(len(made.losses.text))}))
+    return replace(made, spaces=spaces, init=init, losses=lost)
+
+
+def words(line: str) -> list[str]:
+    """What a shell would run: nothing for a remark. Quoting and joining again gives the same line: no operator is left in it."""
+    assert line.isprintable() and line == line.strip(), "one line that a terminal can only show"
+    found = shlex.split(line, comments=True)
+    assert shlex.join(found) == line or (not found and line.startswith("# "))
+    return found
+
+
+def test_every_rule_is_tried():
+    assert set(MEANT) == {rule.id for rule in rules.RULES} == set(CASES)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.id)
+def test_lines_have_exactly_the_words_meant(rule, name):
+    prefix = ("nsenter", f"--net=/run/netns/{name}")
+    found = rule.judge(spoiled(CASES[rule.id][0], name, prefix))
+    assert isinstance(found, Verdict) and found.sentence.isprintable()
+    assert all(
+        text.isprintable() for value in found.evidence.values() for text in (value if isinstance(value, list) else [str(value)])
+    )
+    assert len(found.do) == len(MEANT[rule.id])
+    for line, (where, meant) in zip(found.do, MEANT[rule.id], strict=True):
+        said = words(line)
+        if where == HERE or name.isprintable():
+            assert said == ([] if where == HERE else list(prefix)) + meant
+        else:
+            assert not said and line.endswith(f", {WHY}: {shlex.join(meant)}")
+
+
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.id)
+def test_where_no_line_leads_a_remark_says_where_by_number(rule):
+    made = CASES[rule.id][0]
+    found = rule.judge(spoiled(made, ";reboot;#", None))
+    inums = [*made.spaces, made.init and made.init.inum]
+    for line, (where, meant) in zip(found.do, MEANT[rule.id], strict=True):
+        if where == HERE:
+            assert words(line) == meant
+        else:
+            assert not words(line) and "reboot" not in line
+            assert line in {remark(f"in network namespace {inum}, {WHY}: {shlex.join(meant)}") for inum in inums}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_leads_nowhere_and_its_process_does(name):
+    assert way_into(Namespace(NETNS, Path("/run/netns", name), names=[name])) is None
+    assert way_into(Namespace(NETNS, Path("/proc/12/ns/net"), names=[name], pid=12)) == ("nsenter", "--net=/proc/12/ns/net")
+    beside = Namespace(NETNS, Path("/run/netns", name), names=[name, "blue-2.x"])
+    assert way_into(beside) == ("ip", "netns", "exec", "blue-2.x")
+
+
+def test_a_namespace_that_nobody_knows_is_not_taken_for_ours():
+    assert inside(Space(99, "99"), "nft", "list") == f"# in network namespace 99, {WHY}: nft list"
+    assert inside(Space(99, "99", prefix=()), "nft", "list") == "nft list"
+
+
+def test_a_shell_finds_the_same_words():
+    """Not Python's idea of a shell alone: one that really reads the lines."""
+    shown = [name for name in HOSTILE if name.isprintable()]
+    line = paste("printf", "%s\\n", *shown, 7)
+    said = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True).stdout
+    assert said.split("\n") == [*shown, "7", ""]
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if not name.isprintable()])
+def test_a_word_that_cannot_be_shown_is_no_word_of_a_line(name):
+    with pytest.raises(ValueError, match="cannot show"):
+        paste("nft", name)
+
+
+def test_lines_of_size_are_names_of_the_kernels_and_numbers():
+    values = {f"nf_conntrack_{name}": (9, True) for name in ("max", "buckets", "count", "udp_timeout")}
+    wish = size_report.Wish(70_000, None, {"nf_conntrack_udp_timeout": 5}, None, 2.0)
+    known = size_report.Known(values, None, Defaults(65536, 65536, 1), None)
+    lines = size_report.report(known, wish)["paste"]
+    assert lines["sysctl_d"] == [f"{BUCKETS} = 70144", f"{LIMIT} = 70000", "net.netfilter.nf_conntrack_udp_timeout = 5"]
+    assert lines["modprobe_d"] == ["options nf_conntrack hashsize=70144"]
+    assert not [name for name in HOSTILE if sysctls.known(f"nf_conntrack_{name}")], "no other name comes in"
