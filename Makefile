@@ -8,8 +8,8 @@ STAMP := $(VENV)/.setup-done
 # script, nor, where the path is too long for that or has blanks, into the second, which has sh run Python.
 SCRIPTS := "$(VENV)/bin/ctobserve" "$(VENV)/bin/ctobserve-lab"
 define ISOLATE
-sed -i -E -e '1s|/python[0-9.]*$$|& -I|' -e "2s|^('''exec' .*/python[0-9.]*\"?) \"|\1 -I \"|" $(SCRIPTS)
-for script in $(SCRIPTS); do head -n 2 "$$script" | grep -q '/python.* -I' || { echo "$$script: no place for -I in it" >&2; exit 1; }; done
+@sed -i -E -e '1s|/python[0-9.]*$$|& -I|' -e "2s|^('''exec' .*/python[0-9.]*\"?) \"|\1 -I \"|" $(SCRIPTS)
+@for script in $(SCRIPTS); do head -n 2 "$$script" | grep -q '/python.* -I' || { echo "$$script: no place for -I in it" >&2; exit 1; }; done
 endef
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
