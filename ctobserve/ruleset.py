@@ -69,7 +69,10 @@ def read() -> Ruleset:
         return Ruleset(unread=f"{users[0]} is loaded and may use conntrack without firewall rules")
     if any(_content(path) for path in LEGACY):
         return Ruleset(unread="legacy iptables tables are in use, which are not read")
-    return _listed() if Path("/sys/module/nf_tables").exists() else Ruleset()
+    if not Path("/sys/module/nf_tables").exists():
+        return Ruleset()
+    nft = programs.trusted("nft")
+    return listed(nft) if nft else Ruleset(unread="there is no nft to list the rules")
 
 
 def _content(path: Path) -> str:
@@ -80,10 +83,8 @@ def _content(path: Path) -> str:
         return ""
 
 
-def _listed() -> Ruleset:
-    nft = programs.trusted("nft")
-    if nft is None:
-        return Ruleset(unread="there is no nft to list the rules")
+def listed(nft: Path) -> Ruleset:
+    """As this program says; never raises."""
     try:
         result = programs.run(nft, "-j", "list", "ruleset", timeout_s=TIMEOUT_S)
     except TimeoutError:
