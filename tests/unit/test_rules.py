@@ -13,6 +13,7 @@ from ctobserve.analysis.poisson import fit, tail
 from ctobserve.events import FLAG_ENTRY, DropReason
 from ctobserve.evidence import RESOLVED, Space
 from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, NF_HOOKS
+from ctobserve.rules import chains
 from ctobserve.ruleset import Ruleset, parse
 from ctobserve.table import Lengths
 from ctobserve.verdict import Severity, Unjudged, Verdict
@@ -414,6 +415,11 @@ def test_full_and_evicting_tables_are_not_called_filling():
     assert RULES["table_filling"](counted(90, 100, drops={"table_full": 1})) is None
     assert RULES["table_filling"](counted(90, 100, destroys={"early_drop": 1})) is None
     assert RULES["table_filling"](counted(90, 100)).evidence["time_to_full_s"] is None
+
+
+def test_the_odds_of_what_cannot_be():
+    assert [chains._odds(chance) for chance in (2e-7, 2.54e-10, 1e-299)] == ["5e+06", "4e+09", "1e+299"]
+    assert [chains._odds(chance) for chance in (1e-301, 5e-324, 0.0)] == ["more than 1e+300"] * 3, "1 / 5e-324 is inf"
 
 
 def test_chain_drops_are_critical():
