@@ -93,9 +93,9 @@ def _ends(rows: Entries) -> dict[str, Any]:
         groups = divide(rows, (name,))
         most = groups.largest(1)[0]
         ends |= {name: key(rows[groups.first[most]], name), f"{name}_packets": int(groups.counts[most])}
-    ports = rows[0]["protonum"] in WITH_PORTS
-    first = {name: key(rows[0], name) for name in ("src", "sport", "dst", "dport")}
-    return ends | {f"first_{name}": None if name.endswith("port") and not ports else value for name, value in first.items()}
+    first = rows[rows["seen_ns"].argmin()]
+    known = ("src", "sport", "dst", "dport") if first["protonum"] in WITH_PORTS else ("src", "dst")
+    return ends | {f"first_{name}": key(first, name) if name in known else None for name in ("src", "sport", "dst", "dport")}
 
 
 RULE = Rule("unexplained", judge)

@@ -298,6 +298,12 @@ def test_an_unexplained_icmp_packet_has_no_ports():
     assert found.evidence["first_dport"] is None and "the first is 10.0.0.1 > 10.0.0.2" in found.sentence
 
 
+def test_the_first_unexplained_packet_is_the_earliest():
+    made = bad(3)
+    made.losses.entries["seen_ns"] = 30, 10, 20
+    assert RULES["unexplained"](made).evidence["first_sport"] == 1025, "rows come by reason, not by time"
+
+
 def test_the_unexplained_are_what_the_others_leave():
     lost = joined(outside(10), bad(4).losses, nat_clash().losses, losses(entries(2), RESOLVED), losses(entries(3), 6))
     made = evidence(
