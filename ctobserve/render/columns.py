@@ -114,4 +114,4 @@ def joined(parts: Sequence[Part], between: str = "") -> str:
     """Rows as lines, the last without its line end."""
     apart = [piece for part in parts for piece in (part, between)][:-1]
     rows = _bytes(glued(*apart, "\n")).ravel()
-    return bytes(rows[rows != 0]).decode()[:-1]
+    return bytes(rows[rows != 0]).decode(errors="replace")[:-1]

@@ -91,6 +91,10 @@ class Told:
         """Those alone."""
         return Told(self.entries[which], [self.facts[at] for at in which])
 
+    def ended(self) -> set[int]:
+        """Inode numbers of the namespaces whose end made entries leave (reason netns_exit)."""
+        return {int(self.entries["netns"][at]) for at, facts in enumerate(self.facts) if facts.get("reason") == "netns_exit"}
+
     def rows(self, clock: Clock) -> list[Row]:
         """As the JSON contract has them."""
         times = map(clock.iso, self.entries["seen_ns"].tolist())

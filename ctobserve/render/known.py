@@ -31,8 +31,10 @@ def tcp(entries: Entries) -> Mask:
 
 
 def left_s(entries: Entries, clock: Clock) -> tuple[Numbers, Mask]:
-    """Seconds until they expire (of an unconfirmed one those it will be given), and where that is known: an offloaded entry's
-    timeout is not kept up by the kernel (flow_offload_fixup_ct)."""
+    """Seconds until they expire (of an unconfirmed one those it will be given), and where that is known.
+
+    An offloaded entry's timeout says nothing: the gc worker only keeps putting it off (nf_ct_offload_timeout).
+    """
     status = entries["status"]
     remaining = clock.remaining_s(entries["timeout"], entries["seen_ns"])
     seconds: Numbers = np.where(status & IPS_CONFIRMED != 0, remaining, entries["timeout"] // clock.hz)

@@ -98,7 +98,8 @@ def test_a_tuple_only_record_has_unknowns_not_zeros():
 
 def test_reasons_of_departure():
     made = [record(Kind.DESTROY, i, caller=i, portid=9 if i == 3 else 0) for i in (1, 2, 3, 4, 6)]
-    made += [record(Kind.DESTROY, 7, caller=3, token=5), record(Kind.FREE, 8)]
+    made += [record(Kind.DESTROY, 7, caller=3, token=5, netns=9), record(Kind.FREE, 8)]
+    assert told(*made).ended() == {9}, "the namespace whose end it was"
     reasons = ["timeout", "early_drop", "flushed", "other", "gc_early_drop", "netns_exit", "unconfirmed"]
     assert [row["reason"] for row in events(*made)] == reasons
 

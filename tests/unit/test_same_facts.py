@@ -22,7 +22,7 @@ from ctobserve.render.known import masters_of
 from ctobserve.render.lines import EventLines, described, entry_lines
 from ctobserve.render.report import report_lines, shown
 from ctobserve.render.rows import entry_rows
-from ctobserve.render.text import balance_lines, check_lines, summary_line, verify_lines
+from ctobserve.render.text import balance_lines, check_lines, packet_line, summary_line, verify_lines
 from ctobserve.render.top import frame_lines
 from tests.unit.samples import packed, record, records
 from tests.unit.test_lines import flat
@@ -287,12 +287,15 @@ def test_on_a_terminal_no_row_is_longer_than_a_line(columns):
     folded += "\n" + "\n".join(fitted(f"  only here: {row}", columns) for row in described(entries, LABELS))
     whole = "\n".join(entry_lines(entries, CLOCK, LABELS, entries)) + "\n" + EventLines().of(told, CLOCK, LABELS)
     whole += "\n" + "\n".join(fitted(f"  only here: {row}", None) for row in described(entries, LABELS))
+    packets = {"ts": META["ended"], "netns": 9, "hook": "postrouting", "state": "ESTABLISHED", "packets": 10**12}
+    folded += "\n" + packet_line(packets, LABELS, columns)
+    whole += "\n" + packet_line(packets, LABELS)
     lines = folded.split("\n")
     assert max(map(len, lines)) <= columns
     assert not any(line.endswith(" ") for line in lines if line.startswith("        "))
     assert "".join(folded.split()) == "".join(whole.split()), "the same words in the same order"
     rows = [line for line in lines if not line.startswith(" " * 8)]
-    assert len(rows) == len(whole.split("\n")) == 1 + 400 + len(told) + 400, "one line for each, when nobody folds"
+    assert len(rows) == len(whole.split("\n")) == 1 + 400 + len(told) + 400 + 1, "one line for each, when nobody folds"
 
 
 HOSTILE = b"\x1b[2J\n\r\x00forged \xff\xc2\x9b\x1e\x1f\\"

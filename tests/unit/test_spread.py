@@ -7,8 +7,10 @@ from ctobserve.analysis.lookup import choices, longest_by_part, lookup, verdict,
 from ctobserve.clock import Clock
 from ctobserve.commands.buckets import as_rows
 from ctobserve.filters import Filter
+from ctobserve.render.lines import described
 from ctobserve.render.spread import bucket_lines
 from ctobserve.table import Lengths
+from tests.unit.tables import CLOCK, NETNS, entries
 
 RANDOM = np.random.default_rng(7)
 
@@ -63,3 +65,18 @@ def test_the_drawing_fits_a_terminal():
         line for line in lines if line.startswith("  ") and set(line.strip()) <= set("0123456789abcdef") and len(line) > 60
     )
     assert len(strip.strip()) == 64
+
+
+def test_entries_of_the_longest_chains_fold_on_a_terminal_and_nowhere_else():
+    lengths = spread(500, 256)
+    rows = entries(
+        2, src="2001:db8:1234:5678:9abc:def0:1234:5678", dst="2001:db8:1234:5678:9abc:def0:1234:9abc", l3num=10, mark=7
+    )
+    found = distribution(Lengths(lengths, 250, 0), 1, lambda bucket: rows)
+    report = as_rows(found, CLOCK, Filter(), None)
+    named = [described(rows, {NETNS: "blue"})]
+    whole, folded = (list(bucket_lines(report, named, columns)) for columns in (None, 98))
+    for text in (whole, folded):
+        assert "    blue udp" in "\n".join(text) and "mark=7" in text[-1]
+    assert len(whole[-1]) > 98 and len(whole) == len(folded)
+    assert max(len(line) for line in "\n".join(folded).split("\n")) <= 98
