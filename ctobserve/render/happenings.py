@@ -55,7 +55,7 @@ CHANGES = (
     "label",
     "synproxy",
 )
-HOLD_NS = NS_PER_S
+HOLD_NS, HOLD_RECORDS = NS_PER_S, 1 << 16
 TEXT_CHARACTERS = 4 * TEXT_BYTES  # room for every byte escaped
 ENTRIES_REMEMBERED, MASTERS_REMEMBERED = 1 << 17, 1 << 13
 INSERT = int(Kind.INSERT)
@@ -119,7 +119,8 @@ class Happenings:
     def of(self, records: Records, final: bool = False) -> Told:
         """The contract's events, in order. A packet lost in confirm is two: the confirm's verdict, and the drop.
 
-        A victim of early_drop waits for the tuple it made room for, which comes microseconds later; `final`: wait for nothing.
+        A victim of early_drop waits for the tuple it made room for, which comes microseconds later, if it comes: no longer than a
+        second, and while few enough records came; `final`: wait for nothing.
         """
         if self._held is not None:
             records = join((self._held, records))
@@ -162,7 +163,7 @@ class Happenings:
         newest = int(records["ts"][-1]) if len(records) else 0
         for at, departure in departures.items():
             waits = departure.reason == "early_drop" and int(records["token"][at]) not in beneficiaries
-            if waits and newest - int(records["ts"][at]) < HOLD_NS:
+            if waits and newest - int(records["ts"][at]) < HOLD_NS and len(records) - at <= HOLD_RECORDS:
                 return at
         return len(records)
 

@@ -13,7 +13,7 @@ HANGING = " " * 17
 
 def packet_line(row: Row, netns: Mapping[int, str], columns: int | None = None) -> str:
     """Packets of one conntrack state at one hook. `columns`: of the terminal, None: it is one line."""
-    where = netns.get(row["netns"], row["netns"])
+    where = netns.get(row["netns"], str(row["netns"])) if row["netns"] else "-"
     return fitted(f"{row['ts'][11:23]} packets {where:<8}{CLAUSE}{row['hook']:<11} {row['state']:<11} {row['packets']}", columns)
 
 

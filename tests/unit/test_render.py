@@ -112,6 +112,15 @@ def test_a_victim_waits_for_the_tuple_it_made_room_for():
     assert (first["reason"], first["made_room_for"]["dport"], second["event"]) == ("early_drop", 99, "insert")
 
 
+def test_a_victim_whose_evictor_was_lost_holds_up_no_more_than_so_many_records(monkeypatch):
+    monkeypatch.setattr(happenings, "HOLD_RECORDS", 10)
+    stream = Happenings(Chosen(EVENTS, Filter()), CLOCK, SYMBOLS)
+    assert len(stream.of(records(record(Kind.DESTROY, 1, caller=2, token=77)))) == 0
+    assert len(stream.of(records(*(record(Kind.INSERT, ct) for ct in range(2, 11))))) == 0
+    first, *others = stream.of(records(record(Kind.INSERT, 11))).rows(CLOCK)
+    assert (first["reason"], first["made_room_for"], len(others)) == ("early_drop", None, 10)
+
+
 def test_age_traffic_and_process_of_an_entry_that_leaves():
     traffic = np.zeros(TEXT_BYTES, np.uint8)
     traffic[:32] = np.array([3, 300, 2, 200], "<u8").view(np.uint8)

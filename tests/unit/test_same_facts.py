@@ -290,6 +290,7 @@ def test_on_a_terminal_no_row_is_longer_than_a_line(columns):
     packets = {"ts": META["ended"], "netns": 9, "hook": "postrouting", "state": "ESTABLISHED", "packets": 10**12}
     folded += "\n" + packet_line(packets, LABELS, columns)
     whole += "\n" + packet_line(packets, LABELS)
+    assert packet_line(packets | {"netns": None}, LABELS).split()[2] == "-", "unknown"
     lines = folded.split("\n")
     assert max(map(len, lines)) <= columns
     assert not any(line.endswith(" ") for line in lines if line.startswith("        "))
