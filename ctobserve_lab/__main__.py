@@ -115,7 +115,7 @@ def _hold(seconds: float | None) -> None:
 def main() -> int:
     """Run a command; every failure is one line on stderr and an exit code; Ctrl-C is a normal end, other signals are told."""
     end_by_exception()
-    _leave_surroundings()
+    leave_surroundings()
     try:
         cli.main(standalone_mode=False, prog_name="ctobserve-lab")
         return ExitStatus.DONE
@@ -132,7 +132,7 @@ def main() -> int:
         return ExitStatus.DONE
 
 
-def _leave_surroundings() -> None:
+def leave_surroundings() -> None:
     """As ctobserve does; and Python programs that we start find modules where we found ours, never in the current directory."""
     # Services of a world that are not root read what we make.
     os.umask(0o022)

@@ -180,6 +180,15 @@ def test_the_lab_command_hears_none_of_it_either(traps):
     assert traps.sprung() == []
 
 
+def test_what_the_lab_starts_finds_our_modules_and_no_others(traps):
+    code = "import subprocess, sys; from ctobserve_lab.__main__ import leave_surroundings; leave_surroundings(); "
+    code += "subprocess.run([sys.executable, '-m', 'ctobserve', '--version'], cwd=sys.argv[1], check=True)"
+    environment = {"PYTHONPATH": str(Path(programs.__file__).parents[1]), "PATH": str(traps.directory)}
+    command = [sys.executable, "-c", code, traps.directory]
+    result = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=True)
+    assert "version" in result.stdout and traps.sprung() == []
+
+
 def leaving(code: str, environment: dict[str, str], **how: object) -> subprocess.CompletedProcess[str]:
     """Python that leaves its surroundings as we do, and then does this."""
     words = [sys.executable, "-c", f"import sys; from ctobserve import surroundings; surroundings.leave(); {code}"]
