@@ -15,7 +15,7 @@ from ctobserve.render.columns import Mask, Numbers, Part, Texts, glued, placed, 
 
 # What answers an ICMP type: invmap of nf_conntrack_proto_icmp.c and nf_conntrack_proto_icmpv6.c, and of both back again.
 ANSWERS = {ICMP: ((8, 0), (13, 14), (15, 16), (17, 18)), ICMPV6: ((128, 129), (139, 140))}
-
+HAS_PORTS, HAS_TYPE = (np.isin(np.arange(256), list(protocols)) for protocols in (WITH_PORTS, WITH_ICMP))  # by protocol number
 Way = Callable[..., tuple[Part, ...]]
 
 
@@ -33,7 +33,7 @@ def sides(entries: Entries, direction: int) -> list[Texts]:
     """One direction of each as `side` writes it: a column for each way to write it, of which each row has one."""
     src, dst = (addresses(entries, 2 * direction + at) for at in (0, 1))
     one, other = (entries["port"][:, 2 * direction + at] for at in (0, 1))
-    ports, icmp = (np.isin(entries["protonum"], list(protocols)) for protocols in (WITH_PORTS, WITH_ICMP))
+    ports, icmp = HAS_PORTS[entries["protonum"]], HAS_TYPE[entries["protonum"]]
     six, gre = entries["l3num"] != socket.AF_INET, entries["protonum"] == GRE
     ways: tuple[tuple[Mask, Way], ...] = (
         (ports & ~six, lambda src, dst, sport, dport: (src, ":", texts(sport), " > ", dst, ":", texts(dport))),
@@ -62,14 +62,20 @@ def replies(entries: Entries, before: str) -> list[Texts]:
 def _mirrored(entries: Entries) -> Mask:
     halves, port = entries["addr"].view("<u8"), entries["port"]
     same: Mask = (port[:, 0] == port[:, 3]) & (port[:, 1] == port[:, 2])
-    for protonum, pairs in ANSWERS.items():
-        icmp = entries["protonum"] == protonum
-        if icmp.any():
-            answers = np.arange(256)
-            for one, other in pairs:
-                answers[[one, other]] = other, one
-            answered = (port[:, 3] >> 8 == answers[port[:, 1] >> 8]) & (port[:, 3] & 255 == port[:, 1] & 255)
-            same = np.where(icmp, answered & (port[:, 0] == port[:, 2]), same)
+    icmp = HAS_TYPE[entries["protonum"]]
+    if icmp.any():
+        same[icmp] = _answered(entries["protonum"][icmp], port[icmp])
     for half in (0, 1):
         same &= (halves[:, 0, half] == halves[:, 3, half]) & (halves[:, 1, half] == halves[:, 2, half])
+    return same
+
+
+def _answered(protonum: Numbers, port: Numbers) -> Mask:
+    """ICMP: the same id and code, and the type that answers."""
+    kinds, codes = port[:, 1::2] >> 8, port[:, 1::2] & 255
+    wanted = kinds[:, 0].copy()
+    for number, pairs in ANSWERS.items():
+        for one, other in (*pairs, *(pair[::-1] for pair in pairs)):
+            wanted[(protonum == number) & (kinds[:, 0] == one)] = other
+    same: Mask = (port[:, 0] == port[:, 2]) & (kinds[:, 1] == wanted) & (codes[:, 0] == codes[:, 1])
     return same
