@@ -15,7 +15,7 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.departures import Departures
 from ctobserve.errors import CtobserveError
 from ctobserve.events import FLAG_TEXT, TEXT_BYTES, DropReason, Kind, Records, entries_of, join
-from ctobserve.evidence import RESOLVED, Evidence, Losses, Space
+from ctobserve.evidence import RESOLVED, Evidence, Losses, Space, reason_name
 from ctobserve.filters import Filter
 from ctobserve.model import TCP
 from ctobserve.observer import Observer
@@ -89,10 +89,10 @@ class Collector:
         for inum, departure in zip(gone["netns"].tolist(), self._departures.of(gone).values(), strict=True):
             self._destroys[inum][departure.reason] += 1
         lost = records[(kinds == Kind.DROP) | (kinds == Kind.RESOLVED)]
+        lost = lost[self._scope.only.mask(entries_of(lost))]
         reasons = np.where(lost["kind"] == Kind.RESOLVED, RESOLVED, lost["reason"])
         for (inum, reason), count in Counter(zip(lost["netns"].tolist(), reasons.tolist(), strict=True)).items():
-            name = "clash_resolved" if reason == RESOLVED else DropReason(reason).name.lower()
-            self._drops[inum][name] += count
+            self._drops[inum][reason_name(reason)] += count
         for reason in np.unique(reasons).tolist():
             rows = lost[reasons == reason][: KEPT - self._kept[reason]]
             self._kept[reason] += len(rows)
@@ -132,6 +132,7 @@ class Collector:
             unread=observer.unread,
             invalid=self._scope.invalid,
             narrowed=only.netns is not None,
+            filtered=only != Filter(netns=only.netns),
             init=next((space for space in around.values() if space.init), None),
         )
 
@@ -152,7 +153,7 @@ class Collector:
         spoken = (rows["flags"] & FLAG_TEXT) != 0
         text = np.ascontiguousarray(rows["extra"]).view(f"S{TEXT_BYTES}")[:, 0]
         flagged = (rows["kind"] == Kind.DROP) & (rows["reason"] == DropReason.INVALID) & (entries["protonum"] == TCP)
-        losses = Losses(
+        return Losses(
             entries,
             reason=np.where(rows["kind"] == Kind.RESOLVED, RESOLVED, rows["reason"]).astype(np.uint8),
             flags=rows["flags"],
@@ -160,7 +161,6 @@ class Collector:
             tcp_flags=np.where(flagged, rows["looked"][:, 0], 0).astype(np.uint8),
             text=np.where(spoken, text, b""),
         )
-        return losses.only(self._scope.only.mask(entries))
 
 
 def _spaces(only: int | None, counts: dict[int, int], gained: counters.Moved) -> dict[int, Space]:

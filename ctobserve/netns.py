@@ -112,6 +112,7 @@ class Names:
     def __init__(self) -> None:
         self._known: dict[int, str] = {}
         self._last: dict[int, str] = {}
+        self._ending: set[int] = set()
         self._looked_ns = 0
 
     def of(self, inums: Iterable[int]) -> dict[int, str]:
@@ -122,11 +123,12 @@ class Names:
             self._known |= {inum: str(inum) for inum in set(inums) - self._known.keys()}
         return self._known
 
-    def forget(self, inums: Iterable[int]) -> None:
-        """These have ended; what comes with their number is another namespace."""
-        for inum in inums:
+    def ended(self, inums: set[int]) -> None:
+        """Entries of these left because their namespace ended. When no more of them come, their number is another's."""
+        for inum in self._ending - inums:
             self._known.pop(inum, None)
             self._last.pop(inum, None)
+        self._ending = inums
 
     def _look(self) -> None:
         """A namespace that is not found any more keeps its name until the next look: its last events may be still to come."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import astuple, dataclass
+from pathlib import Path
 
 from ctobserve import syscalls
 from ctobserve.compile import Image
 from ctobserve.errors import CtobserveError
 from ctobserve.hooks import BtfId, Form, Planned
+from ctobserve.kernel import read_text
 
+POSSIBLE = Path("/sys/devices/system/cpu/possible")
 MAP_TYPE_RINGBUF = 27
 LD_IMM64, CHOICE_MARK = 0x18, 0xC401CE
 TRACE_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
@@ -160,11 +163,10 @@ class Probes:
 
 
 def _misses(fd: int) -> int:
-    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii", errors="replace") as lines:
-        return sum(int(line.split()[1]) for line in lines if line.startswith("recursion_misses:"))
+    lines = read_text(Path(f"/proc/self/fdinfo/{fd}")).splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("recursion_misses:"))
 
 
 def possible_cpus() -> int:
     """Number of CPU slots in a per-CPU map (/sys/devices/system/cpu/possible, e.g. 0-3)."""
-    with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
-        return int(file.read().strip().split(",")[-1].split("-")[-1]) + 1
+    return int(read_text(POSSIBLE).strip().split(",")[-1].split("-")[-1]) + 1

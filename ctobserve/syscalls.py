@@ -12,8 +12,10 @@ import os
 import resource
 import struct
 from fcntl import ioctl
+from pathlib import Path
 
 from ctobserve.errors import CtobserveError, NotPermitted
+from ctobserve.kernel import read_text
 
 SYS_BPF, SYS_PERF_EVENT_OPEN = 321, 298
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_NEXT_KEY, PROG_LOAD, PROG_TEST_RUN = 0, 1, 2, 4, 5, 10
@@ -21,7 +23,7 @@ BTF_GET_FD_BY_ID, OBJ_GET_INFO, RAW_TRACEPOINT_OPEN, BTF_GET_NEXT_ID = 19, 15, 1
 PROG_TYPE_KPROBE, PROG_TYPE_RAW_TRACEPOINT, PROG_TYPE_TRACING = 2, 17, 26
 TRACE_FENTRY, TRACE_FEXIT = 24, 25
 PERF_IOC_ENABLE, PERF_IOC_SET_BPF = 0x2400, 0x40042408
-KPROBE_TYPE = "/sys/bus/event_source/devices/kprobe/type"
+KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
 LOG_BYTES = 1 << 20
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, FREED_BYTES = -1, -3, 32 << 20
 PR_SET_THP_DISABLE = 41  # include/uapi/linux/prctl.h
@@ -159,8 +161,7 @@ def raw_tracepoint_open(prog_fd: int) -> int:
 
 def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
     """Attach a program to a kernel function's entry or return by a perf event, gone with its file descriptor."""
-    with open(KPROBE_TYPE, encoding="ascii") as file:
-        kind = int(file.read())
+    kind = int(read_text(KPROBE_TYPE))
     name = ctypes.create_string_buffer(function.encode())
     # struct perf_event_attr: type, size, config, four u64 we leave zero, wakeup, bp_type, config1 (the name), config2 (offset)
     attributes = struct.pack("<IIQQQQQIIQQ", kind, 112, int(at_return), 0, 0, 0, 0, 0, 0, _address(name), 0).ljust(112, b"\0")

@@ -15,6 +15,7 @@ from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Reques
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.filters import Filter
 from ctobserve.hooks import Purpose
+from ctobserve.render.folding import room
 from ctobserve.render.jsonout import document
 from ctobserve.render.lines import described
 from ctobserve.render.rows import entry_rows
@@ -45,7 +46,7 @@ def buckets(request: Request) -> None:
         else:
             labels = session.labels()
             named = [described(request.filter.passing(chain.entries), labels) for chain in found.longest]
-            out(bucket_lines(report, named))
+            out(bucket_lines(report, named, room()))
         session.finish(report["meta"])
 
 

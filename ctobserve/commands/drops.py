@@ -15,6 +15,7 @@ from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, Request, commo
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.events import Records
 from ctobserve.hooks import Purpose
+from ctobserve.render.folding import room
 from ctobserve.render.happenings import Chosen, Happenings, Told
 from ctobserve.render.jsonout import document
 from ctobserve.render.lines import EventLines
@@ -32,12 +33,14 @@ class Tally:
         chosen = Chosen(("drop", "destroy", "resolved"), session.request.filter)
         self._happenings = Happenings(chosen, session.clock, session.observer.symbols)
         self._limit = limit
+        self._session = session
         self.reasons: dict[counters.Place, Counter[str]] = defaultdict(Counter)
         self.losses = self.told = 0
 
     def add(self, records: Records, final: bool = False) -> Told:
         """Count what is a loss among these records; returns those to be told."""
         told = self._happenings.of(records, final)
+        self._session.ended(told.ended())
         losses = []
         for at, (facts, inum) in enumerate(zip(told.facts, told.entries["netns"].tolist(), strict=True)):
             place = inum, facts["cpu"]
@@ -95,7 +98,7 @@ class _Shown:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._lines = EventLines()
+        self._lines = EventLines(room())
         self.rows: list[Row] = []
 
     def add(self, told: Told) -> None:

@@ -10,6 +10,7 @@ from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import some_of
 from ctobserve.hooks import Purpose
 from ctobserve.model import NF_HOOKS
+from ctobserve.render.folding import room
 from ctobserve.render.happenings import EVENTS, Chosen, Happenings, Told
 from ctobserve.render.jsonout import line
 from ctobserve.render.lines import EventLines
@@ -61,12 +62,13 @@ class _Shown:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._lines = EventLines()
+        self._lines = EventLines(room())
         self._left = session.request.limit
 
     def show(self, told: Told) -> bool:
         """True when the limit is reached."""
         session = self._session
+        session.ended(told.ended())
         if self._left is not None:
             told = told.first(self._left)
             self._left -= len(told)
@@ -76,7 +78,6 @@ class _Shown:
             out(map(line, told.rows(session.clock)))
         else:
             out([self._lines.of(told, session.clock, session.labels_for(np.unique(told.entries["netns"]).tolist()))])
-            session.forget(told.ended())
         return self._left == 0
 
     def packets(self) -> None:
@@ -88,6 +89,6 @@ class _Shown:
         now = self._session.observer.clock()
         for (netns, hook, name), count in sorted(counts.items()):
             if self._session.request.filter.netns in (None, netns):
-                row: Row = {"event": "packets", "ts": now.iso(now.monotonic_ns), "netns": netns, "hook": NF_HOOKS[hook]}
+                row: Row = {"event": "packets", "ts": now.iso(now.monotonic_ns), "netns": netns or None, "hook": NF_HOOKS[hook]}
                 row |= {"state": name, "packets": count}
-                out([line(row) if self._session.request.json else packet_line(row, self._session.labels_for([netns]))])
+                out([line(row) if self._session.request.json else packet_line(row, self._session.labels_for([netns]), room())])

@@ -14,6 +14,7 @@ from ctobserve.errors import UsageError
 from ctobserve.hooks import Purpose
 from ctobserve.model import Entries
 from ctobserve.render.csvout import csv_lines
+from ctobserve.render.folding import room
 from ctobserve.render.jsonout import document
 from ctobserve.render.kernel import Kernel, kernel_lines, printed
 from ctobserve.render.lines import entry_lines
@@ -47,7 +48,8 @@ def list_entries(request: Request, snapshot: bool, form: str | None) -> None:
 
 
 def _table(session: Session) -> None:
-    out(entry_lines(_shown(session), session.observer.clock(), session.labels()))
+    shown = _shown(session)
+    out(entry_lines(shown, session.observer.clock(), session.labels(), _masters(shown, session), room()))
 
 
 def _json(session: Session) -> None:
@@ -59,8 +61,7 @@ def _json(session: Session) -> None:
 
 def _csv(session: Session) -> None:
     shown = _shown(session)
-    masters = session.observer.table.find(shown["master"][shown["master"] != 0])
-    out(csv_lines(shown, masters, session.observer.clock()))
+    out(csv_lines(shown, _masters(shown, session), session.observer.clock()))
 
 
 def _kernel(session: Session) -> None:
@@ -90,12 +91,14 @@ def _shown(session: Session) -> Entries:
     return with_chains(shown, lengths_of(whole, session.observer.buckets))
 
 
+def _masters(entries: Entries, session: Session) -> Entries:
+    """Those of these entries' masters that are in the table."""
+    return session.observer.table.find(entries["master"][entries["master"] != 0])
+
+
 def _name_masters(rows: list[Row], entries: Entries, session: Session) -> None:
     """An expected (RELATED) entry shows the original tuple of the entry that its helper expected it for."""
-    related = entries["master"] != 0
-    if not related.any():
-        return
-    masters = session.observer.table.find(entries["master"][related])
+    masters = _masters(entries, session)
     tuples = dict(zip(masters["ct"].tolist(), entry_rows(masters, session.clock), strict=True))
     for row, master in zip(rows, entries["master"].tolist(), strict=True):
         if master in tuples:

@@ -77,9 +77,9 @@ class Session:
         """The same for a stream that shows these: those that ended a moment ago keep their name until their last event."""
         return self._names.of(inums)
 
-    def forget(self, inums: Iterable[int]) -> None:
-        """The last events of these namespaces have been shown."""
-        self._names.forget(inums)
+    def ended(self, inums: set[int]) -> None:
+        """What came last was the end of these namespaces."""
+        self._names.ended(inums)
 
     def meta(self) -> dict[str, Any]:
         """The meta block of every JSON document."""

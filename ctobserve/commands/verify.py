@@ -11,6 +11,7 @@ from ctobserve.commands.session import Session, observe, out
 from ctobserve.errors import CtobserveError
 from ctobserve.hooks import Purpose
 from ctobserve.proof import Proof, prove
+from ctobserve.render.folding import room
 from ctobserve.render.jsonout import document
 from ctobserve.render.lines import described
 from ctobserve.render.rows import entry_rows
@@ -42,7 +43,7 @@ def verify(request: Request) -> None:
         else:
             labels, found, limit = session.labels(), proof.differences, request.limit
             ours, kernel = (described(side[:limit], labels) for side in (found.only_ours, found.only_kernel))
-            out(verify_lines(report, ours, kernel))
+            out(verify_lines(report, ours, kernel, room()))
         session.finish(report["meta"])
         if not report["equal"]:
             raise NotEqual("the rebuilt table differs from the kernel's; the differences are named above")

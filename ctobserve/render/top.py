@@ -14,11 +14,11 @@ def frame_lines(frame: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[
         f"{frame['ts'][11:19]}  {frame['entries']} entries, new {frame['new_per_s']}/s, gone {frame['gone_per_s']}/s, "
         f"lost {frame['lost_per_s']}/s; longest chain {frame['max_chain']} in {frame['buckets']} buckets"
     )
-    spaces = frame["entries_by_netns"]
-    fullest = sorted(spaces, key=lambda inum: -spaces[inum])
+    spaces, limits = frame["entries_by_netns"], frame["max_by_netns"]
+    shares = {inum: count / limits[inum] if limits[inum] else 0 for inum, count in spaces.items()}
+    fullest = sorted(spaces, key=lambda inum: (-shares[inum], -spaces[inum]))
     for inum in fullest[:GAUGES]:
-        limit = frame["max_by_netns"][inum]
-        share = spaces[inum] / limit if limit else 0
+        limit, share = limits[inum], shares[inum]
         gauge = ("#" * round(GAUGE * min(share, 1))).ljust(GAUGE)
         level = f"{100 * share:5.1f} % of {limit}" if limit else "    - % of -"
         yield f"  [{gauge}] {level}: {spaces[inum]} in {netns.get(int(inum), inum)}"

@@ -102,11 +102,6 @@ def test_one_module_imports(library, owner):
     assert users == [owner]
 
 
-@pytest.mark.parametrize("path", [*MODULES, *LAB_MODULES], ids=lambda path: path.stem)
-def test_size(path):
-    assert len(path.read_text().splitlines()) <= 300
-
-
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_printing(path):
     text = path.read_text()

@@ -1,0 +1,123 @@
+"""A start in the middle of traffic: whatever the order of events, nothing is left that is not in the kernel's table."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ctobserve import hooks, syscalls
+from ctobserve.departures import Departures
+from ctobserve.errors import CtobserveError
+from ctobserve.events import Kind
+from ctobserve.hooks import Purpose
+from ctobserve.observer import Observer, Options
+from ctobserve.probes import possible_cpus
+from ctobserve.proof import prove
+from ctobserve_lab.traffic import send_udp
+from ctobserve_lab.world import Space, run
+from tests.kernel.tool import bpf_program_ids
+
+# As many as a start takes to go wrong now and then; more of them, and on every kernel, with the variable.
+STARTS = int(os.environ.get("CTOBSERVE_STARTS", "20"))
+EVERYTHING = Purpose.TABLE | Purpose.DEPARTURES | Purpose.DROPS
+# New entries without end, and more than there is room for: every one of them evicts another. It ends by itself after a while.
+FLOOD = """
+import socket, time
+end = time.monotonic() + 900
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while time.monotonic() < end:
+    for port in range(10000, 60000):
+        try:
+            sender.sendto(b"x", ("127.0.0.1", port))
+        except PermissionError:
+            pass
+"""
+
+
+@pytest.fixture
+def flooding(net, sysctl) -> Iterator[Callable[[], tuple[Space, Callable[[], None]]]]:
+    """Begins a flood in which every new entry evicts another; returns its namespace, and what ends it."""
+    space = net.space("flood")
+    send_udp(space, 1009, first_port=1000)
+    sysctl("nf_conntrack_max", 1009)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def end() -> None:
+        for process in started:
+            process.kill()
+            process.wait()
+        started.clear()
+
+    def begin() -> tuple[Space, Callable[[], None]]:
+        before = space.counters()["early_drop"]
+        started.append(subprocess.Popen(["ip", "netns", "exec", space.name, sys.executable, "-c", FLOOD]))
+        while space.counters()["early_drop"] == before:
+            assert started[0].poll() is None
+        return space, end
+
+    yield begin
+    end()
+
+
+@pytest.mark.parametrize("form", ["fentry", "kprobe"])
+def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding, form):
+    for start in range(STARTS):
+        space, end = flooding()
+        with Observer(Options(EVERYTHING, form)) as observer:
+            observer.seed()
+            end()
+            # As `verify` does: whatever was lost is repaired, and nothing else.
+            for _ in observer.watch(lambda: True):
+                pass
+            proof = prove(observer)
+            assert proof.equal, (start, proof)
+            assert proof.ours >= 1000
+            # Whoever leaves now is flushed, not evicted: on every CPU.
+            observer.poll()
+            space.run("conntrack", "-F")
+            flushed = observer.poll()
+            flushed = flushed[flushed["kind"] == Kind.DESTROY]
+            assert len(flushed) >= 1000
+            iterators = {observer.symbols.containing(token) for token in np.unique(flushed["token"]).tolist()}
+            assert iterators == {"ctnetlink_flush_iterate"}, (start, iterators)
+            assert observer.unpaired == 0
+
+
+def test_a_depth_of_evictions_that_never_comes_back_is_forgotten_and_counted(net):
+    space = net.space("stuck")
+    send_udp(space, 307)
+    with Observer(Options(EVERYTHING)) as observer:
+        # As if on every CPU a call of early_drop had begun once and its return had been missed.
+        stuck = struct.pack("<3Q4Q4Q4H", 1, 0, 1, 0, 1 << 48 | 1, 0, 0, *(0,) * 4, *(0,) * 4)
+        syscalls.map_update(observer._probes.map("evictions"), bytes(4), stuck * possible_cpus())
+        run("ip", "netns", "del", space.name)
+        gone = observer.poll()
+        while np.count_nonzero(gone["kind"] == Kind.DESTROY) < 307:
+            gone = np.concatenate([gone, observer.poll()])
+        reasons = Counter(departure.reason for departure in Departures(observer.symbols).of(gone).values())
+        assert reasons == {"netns_exit": 307}
+        assert 0 < observer.unpaired <= possible_cpus()
+
+
+def test_a_start_that_fails_leaves_nothing_open(monkeypatch):
+    programs, open_before = bpf_program_ids(), os.listdir("/proc/self/fd")
+    planned = hooks.plan
+
+    def with_one_that_is_not_there(*arguments: Any) -> list[hooks.Planned]:
+        first, *others = planned(*arguments)
+        return [*others, replace(first, function="no_such_function", form=hooks.Form.KPROBE)]
+
+    monkeypatch.setattr("ctobserve.observer.plan", with_one_that_is_not_there)
+    with pytest.raises(CtobserveError, match="cannot attach to no_such_function"), Observer(Options(EVERYTHING)):
+        pass
+    assert len(os.listdir("/proc/self/fd")) == len(open_before)
+    assert bpf_program_ids() <= programs
