@@ -27,10 +27,10 @@ def stats() -> list[dict[str, int]]:
     except NetlinkError as error:
         raise OSError(error.code, f"the kernel does not tell its counters: {error}") from error
     return [
-            {
-                key.removeprefix("CTA_STATS_").lower().replace("chain_toolong", "chaintoolong"): value
-                for key, value in message["attrs"]
-                if key.startswith("CTA_STATS_") and isinstance(value, int)
-            }
-            for message in messages
-        ]
+        {
+            key.removeprefix("CTA_STATS_").lower().replace("chain_toolong", "chaintoolong"): value
+            for key, value in message["attrs"]
+            if key.startswith("CTA_STATS_") and isinstance(value, int)
+        }
+        for message in messages
+    ]
