@@ -4,9 +4,10 @@ import socket
 import struct
 
 import numpy as np
+import pytest
 
 from ctobserve.analysis.verify import key_of, without
-from ctobserve.dump import DUMPED, NO_STATE, decode
+from ctobserve.dump import DONE, DUMPED, ERROR, NO_STATE, Interrupted, decode, ends
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
@@ -62,6 +63,34 @@ def test_messages_of_one_form_and_of_others_in_order():
     assert found["left_s"][0] == 29 and found["status"][0] == 8
     assert found["addr"][2, 0].tobytes() == socket.inet_pton(V6, "fd00::1")
     assert found["addr"][0, 3].tobytes() == socket.inet_pton(V4, "10.0.0.1").ljust(16, b"\0")
+
+
+def last(number: int, kind: int = DONE, flags: int = 2) -> bytes:
+    """The end of a dump, with its result."""
+    return struct.pack("=IHHIIi", 20, kind, flags, 0, 0, number)
+
+
+def test_a_dump_ends_with_its_last_message():
+    assert not ends(udp(1) + udp(2))
+    assert ends(last(0)) and ends(udp(1) + last(0))
+    assert ends(message(0, kind=DONE))
+    assert len(decode(udp(1) + last(0))) == 1
+
+
+@pytest.mark.parametrize("before", [b"", udp(1), udp(1) + udp(2)])
+def test_a_dump_that_the_kernel_breaks_off_is_an_error_and_not_a_table(before):
+    for kind in (DONE, ERROR):
+        with pytest.raises(PermissionError):
+            ends(before + last(-1, kind))
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            ends(before + last(-12, kind))
+    with pytest.raises(Interrupted, match="resized"):
+        ends(before + last(0, flags=0x12))
+
+
+def test_a_value_that_looks_like_the_end_is_a_value():
+    looks = attribute(77, last(-1)[4:])
+    assert not ends(udp(1) + udp(2, looks))
 
 
 def test_no_entries():

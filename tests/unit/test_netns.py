@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from ctobserve import netns
+from ctobserve.errors import UsageError
 from ctobserve.netns import Namespace, container_of, discover
+from ctobserve.threads import elsewhere
 
 ID = "0123456789abcdef" * 4
 
@@ -36,6 +42,115 @@ def test_labels():
         f"{comm}@{container_of(Path('/proc/self/cgroup').read_text())}",
     )
     assert Namespace(7, path, pid=4_999_999).label == "7", "gone meanwhile"
+
+
+COMM = "import ctypes, sys; ctypes.CDLL(None).prctl(15, {!r}); sys.stdout.write('.'); sys.stdout.flush(); sys.stdin.read()"
+
+
+@pytest.mark.parametrize(
+    ("comm", "shown"),
+    [
+        (b"\xff\xfe", r"\xff\xfe"),
+        (b";reboot;#", ";reboot;#"),
+        (b"\x1b[2J", r"\x1b[2J"),
+        (b"a\nHEALTHY", r"a\x0aHEALTHY"),
+        (b"new\n", r"new\x0a"),
+        ("ü".encode(), "ü"),
+    ],
+)
+def test_the_name_of_a_process_is_shown_and_does_nothing_else(comm, shown):
+    with subprocess.Popen([sys.executable, "-c", COMM.format(comm)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.read(1) == b"."
+        label = Namespace(7, Path(f"/proc/{process.pid}/ns/net"), pid=process.pid).label
+        assert label.startswith(shown) and label.isprintable()
+
+
+@pytest.mark.parametrize("name", ["\udcff", "\x1b[2J", "two\nlines", "x" * 255])
+def test_a_name_that_root_gave_is_shown_and_does_nothing_else(name):
+    label = Namespace(7, Path("/proc/self/ns/net"), [name]).label
+    assert label.isprintable() and len(label) <= 64
+
+
+def spaces(**labels: str) -> dict[int, Namespace]:
+    return {int(inum[1:]): Namespace(int(inum[1:]), Path("/nowhere"), [label]) for inum, label in labels.items()}
+
+
+def test_a_namespace_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(netns, "discover", lambda: spaces(_4026531840="blue", _4026532001="green"))
+    assert netns.resolve("all") is None
+    assert netns.resolve("4026532001") == 4026532001
+    assert netns.resolve("blue") == 4026531840
+    for choice in ("999999", "0", "²", "\uff11\uff12", "4026532001 ", "-1", "9" * 5000, "red", "", "\x1b[2J", "\udcff"):
+        with pytest.raises(UsageError, match="there are: blue, green") as refused:
+            netns.resolve(choice)
+        assert str(refused.value).isprintable()
+        assert len(str(refused.value)) < 300
+
+
+def test_a_refusal_does_not_list_a_thousand_namespaces(monkeypatch):
+    monkeypatch.setattr(netns, "discover", lambda: spaces(**{f"_{inum}": f"n{inum}" for inum in range(1000)}))
+    with pytest.raises(UsageError, match="and 980 more"):
+        netns.resolve("red")
+
+
+def test_names_do_not_outlive_their_namespaces(monkeypatch):
+    there = spaces(_7="blue", _8="green")
+    now = 10**12
+    monkeypatch.setattr(netns, "discover", lambda: there)
+    monkeypatch.setattr(netns.time, "monotonic_ns", lambda: now)
+    names = netns.Names()
+    assert names.of([7, 8]) == {7: "blue", 8: "green"}
+    # Its last events come when its name is gone already.
+    del there[7]
+    now += netns.BELIEVED_NS + 1
+    assert names.of([7])[7] == "blue"
+    names.ended({7})
+    assert names.of([7])[7] == "blue", "more of them may come"
+    names.ended(set())
+    assert names.of([7])[7] == "7", "what comes now is another's"
+    there |= spaces(_7="red")
+    names.ended(set())
+    now += netns.BELIEVED_NS + 1
+    assert names.of([7])[7] == "red"
+
+
+def test_a_name_is_looked_up_again_after_a_while(monkeypatch):
+    there = spaces(_7="blue")
+    now = 10**12
+    monkeypatch.setattr(netns, "discover", lambda: there)
+    monkeypatch.setattr(netns.time, "monotonic_ns", lambda: now)
+    names = netns.Names()
+    assert names.of([7])[7] == "blue"
+    there.update(spaces(_7="red"))
+    assert names.of([7])[7] == "blue"
+    now += netns.BELIEVED_NS + 1
+    assert names.of([7])[7] == "red"
+    # What is gone is forgotten at the second look: nothing grows with the namespaces that ever were.
+    there.clear()
+    for _ in range(2):
+        now += netns.BELIEVED_NS + 1
+        names.of([])
+    assert names.of([]) == {}
+
+
+def test_a_plain_file_is_no_namespace(tmp_path, monkeypatch):
+    (tmp_path / "left-over").touch()
+    monkeypatch.setattr(netns, "NAMED", tmp_path)
+    assert (tmp_path / "left-over").stat().st_ino not in discover()
+
+
+def test_work_elsewhere_gives_its_result_or_its_exception_while_we_go_on():
+    going, steps = threading.Event(), []
+
+    def meanwhile() -> None:
+        steps.append(1)
+        if len(steps) == 3:
+            going.set()
+
+    assert elsewhere(lambda: going.wait(60), meanwhile, 0.001) is True
+    assert len(steps) >= 3
+    with pytest.raises(ZeroDivisionError):
+        elsewhere(lambda: 1 // 0)
 
 
 def test_our_own_namespace_is_among_those_there_are():

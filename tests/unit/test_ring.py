@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from ctobserve.errors import KernelLacks
 from ctobserve.ring import BUSY, DISCARD, HEADER_BYTES, PAGE, Ring
 
 SIZE = 8 * PAGE
@@ -90,3 +91,9 @@ def test_round_and_round(producer):
     seen += firsts(ring)
     assert seen == expected
     ring.close()
+
+
+def test_a_machine_without_total_store_order_is_refused(producer, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(KernelLacks, match="aarch64"):
+        Ring(producer.fd, SIZE, PAYLOAD)

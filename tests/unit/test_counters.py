@@ -1,0 +1,40 @@
+"""Counters of a namespace are its own, also when its inode number is given to another."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ctobserve.analysis.drops import balance
+from ctobserve.counters import delta, parse, total
+
+OLD, NEW = 11, 12  # cookies
+
+
+def test_what_was_added():
+    before = {(7, OLD, 0): Counter(drop=5, found=9), (7, OLD, 1): Counter(drop=1)}
+    after = {(7, OLD, 0): Counter(drop=8, found=9), (7, OLD, 1): Counter(drop=1)}
+    assert delta(before, after) == {(7, 0): Counter(drop=3, found=0), (7, 1): Counter(drop=0)}
+
+
+def test_a_namespace_that_got_the_number_of_one_that_ended_began_at_0():
+    before = {(7, OLD, 0): Counter(drop=500)}
+    assert delta(before, {(7, NEW, 0): Counter(drop=3)}) == {(7, 0): Counter(drop=3)}
+    assert delta(before, {(7, NEW, 0): Counter(drop=503)}) == {(7, 0): Counter(drop=503)}
+
+
+def test_without_cookies_a_counter_that_fell_is_of_another_namespace():
+    moved = delta({(7, 0, 0): Counter(drop=500, found=2)}, {(7, 0, 0): Counter(drop=3, found=9)})
+    assert moved == {(7, 0): Counter(drop=3, found=9)}
+
+
+def test_losses_where_no_counter_could_be_read_are_not_compared():
+    seen = balance(Counter(table_full=7, clash=2), Counter(drop=3, insert_failed=0), Counter(table_full=4, clash=2))
+    assert seen.by_reason == {"table_full": 7, "clash": 2}
+    assert seen.unaccounted == {}
+    assert balance(Counter(table_full=7), Counter(drop=3)).unaccounted == {"drop": -4}
+
+
+def test_lines_of_the_kernel():
+    text = "entries  clashres found new invalid chainlength\n0000002a  00000001 0000000b 0 0 00000003\n" * 1
+    assert parse(text) == [{"entries": 42, "clash_resolve": 1, "found": 11, "new": 0, "invalid": 0, "chaintoolong": 3}]
+    assert total([Counter(drop=1), Counter(drop=2, found=0)]) == Counter(drop=3, found=0)

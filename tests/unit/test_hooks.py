@@ -1,0 +1,62 @@
+"""The plan of hooks: which come first, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctobserve.errors import KernelLacks
+from ctobserve.hooks import HOOKS, BtfId, Form, Purpose, check, plan
+from ctobserve.kernel import Symbols
+
+ALL = ~Purpose(0)
+FUNCTIONS = {
+    name.replace(r"\.part\.\d+", "").replace(r"\.(constprop|isra)\.\d+", "") for hook in HOOKS for name in hook.functions
+}
+SYMBOLS = Symbols(dict.fromkeys(FUNCTIONS, 1))
+TYPED = {name: BtfId("nf_conntrack", number) for number, name in enumerate(sorted(FUNCTIONS))}
+# Whoever takes a mark, or tells of an end, is attached before whoever leaves the mark or tells of the beginning.
+BEFORE = [
+    ("destroy", "insert"),
+    ("destroy", "resolve_clash"),
+    ("early_drop", "early_drop_begin"),
+    ("alloc", "early_drop"),
+    ("confirm", "resolve_clash"),
+    ("confirm", "lock"),
+    ("confirm", "alloc"),
+    ("destroy", "kill"),
+    ("destroy", "iterate"),
+    ("destroy", "early_drop_begin"),
+    ("free_entry", "contest"),
+    ("packet", "log_of_entry"),
+    ("packet", "log_of_packet"),
+    ("packet", "icmp_error"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), BEFORE)
+@pytest.mark.parametrize("ids", [{}, TYPED], ids=["kprobe", "fentry"])
+def test_what_a_call_does_last_is_attached_first(first, second, ids):
+    programs = [item.hook.program for item in plan(SYMBOLS, ids, ALL)]
+    assert programs.index(first) < programs.index(second)
+
+
+def test_a_table_is_not_followed_without_the_functions_that_keep_it_true():
+    for missing in ("__nf_conntrack_hash_insert", "nf_ct_delete"):
+        names = {name: 1 for name in FUNCTIONS if name != missing}
+        planned = plan(Symbols(names), TYPED, Purpose.TABLE)
+        with pytest.raises(KernelLacks, match=missing):
+            check(planned, TYPED, "auto")
+    check(plan(Symbols(dict.fromkeys(FUNCTIONS - {"nf_ct_resolve_clash"}, 1)), TYPED, Purpose.TABLE), TYPED, "auto")
+
+
+def test_fentry_is_refused_and_not_replaced_where_one_function_has_no_type():
+    ids = {name: number for name, number in TYPED.items() if name != "early_drop"}
+    planned = plan(SYMBOLS, ids, Purpose.DROPS)
+    assert {item.form for item in planned} == {Form.KPROBE, Form.KRETPROBE}
+    with pytest.raises(KernelLacks, match=r"--attach fentry: .* early_drop; try: --attach kprobe"):
+        check(planned, ids, "fentry")
+    for form in ("auto", "kprobe"):
+        check(planned, ids, form)
+    check(plan(SYMBOLS, ids, Purpose.TABLE), ids, "fentry")
+    with pytest.raises(KernelLacks, match="--attach fentry"):
+        check(plan(SYMBOLS, {}, Purpose.TABLE), {}, "fentry")
