@@ -14,6 +14,7 @@ from ctobserve.hooks import Purpose
 from ctobserve.model import IPS_ASSURED
 from ctobserve.observer import Observer, Options
 from ctobserve_lab.traffic import open_tcp, race, send_udp
+from ctobserve_lab.world import run
 
 FULL = 23
 FORMS = ["fentry", "kprobe"]
@@ -74,6 +75,45 @@ def test_table_full_says_what_early_drop_looked_at(net, sysctl, start):
     sender = {"pid": os.getpid(), "comm": Path("/proc/self/comm").read_text().strip()}
     assert [drop["process"] for drop in report["drops"]] == [sender] * FULL
     assert {(drop["direction"], drop["zone"]) for drop in report["drops"]} == {("original", 0)}
+
+
+def test_text_tells_every_loss_and_json_says_what_it_leaves_out(net, sysctl, start):
+    space = net.space("full")
+    open_tcp(space, space, "127.0.0.1", 4040, 7)
+    text, document = start("drops", "--netns", space.name), start("drops", "--json", "--netns", space.name)
+    sysctl("nf_conntrack_max", space.count())
+    assert send_udp(space, 10_007) == 10_007
+    lines = text.end().splitlines()
+    assert sum("reason=table_full" in line for line in lines) == 10_007
+    assert not any("--limit" in line for line in lines)
+    body = json.loads(document.end())
+    assert body["by_reason"] == {"table_full": 10_007}
+    assert (len(body["drops"]), body["meta"]["drops_not_shown"]) == (10_000, 7)
+
+
+def test_a_number_that_is_given_out_again_brings_no_name_and_no_counters_along(net, sysctl, start):
+    first = net.space("first")
+    send_udp(first, 29)
+    running = start("drops")
+    sysctl("nf_conntrack_max", 29)
+    refused = send_udp(first, 307, first_port=20000)
+    assert refused > 0
+    inum = first.inum
+    run("ip", "netns", "del", first.name)
+    for _ in range(50):
+        second = net.space("second")
+        if second.inum == inum:
+            break
+    assert second.inum == inum, "the kernel gives out a free number again"
+    again = send_udp(second, 311, first_port=30000)
+    assert again > 0
+    lines = running.end().splitlines()
+    lost = [line for line in lines if "reason=table_full" in line]
+    assert sum(first.name in line for line in lost) == refused
+    assert sum(second.name in line for line in lost) == again
+    assert not any("-" in line.partition("drop +")[2].partition(",")[0] for line in lines if line.startswith("Kernel counters:"))
+    (moved,) = [line for line in lines if line.startswith("Kernel counters:")]
+    assert f"drop +{again}" in moved, "counted from the second's own beginning"
 
 
 def test_early_drop_names_victims_and_whom_they_made_room_for(net, sysctl, start):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ctobserve import reader
 from ctobserve.events import Kind
 from ctobserve.hooks import Purpose
 from ctobserve.model import UNKNOWN_BUCKET
@@ -71,6 +72,37 @@ def test_verify_is_equal_by_a_listing_too(net, start):
     found = json.loads(running.end())
     assert found["equal"], found
     assert found["meta"]["table_source"] == "proc"
+
+
+def test_what_others_read_is_not_ours_and_what_fails_is_no_table(net, monkeypatch):
+    space = net.space("listed")
+    send_udp(space, 307)
+    with Observer(Options(Purpose.TABLE, source="proc")) as observer:
+        observer.seed()
+        before, seen = len(observer.table), observer.seen
+        assert before >= 307
+        for path in (Path("/proc/net/nf_conntrack"), Path("/proc/self/net/nf_conntrack")):
+            assert len(run("cat", str(path)).splitlines()) >= 307
+            assert path.read_text()
+        assert len(observer.poll()) == 0 and observer.seen == seen and observer.lost() == {}
+        monkeypatch.setattr(reader, "PROC", Path("/proc/self"))
+        with pytest.raises(IsADirectoryError):
+            observer.seed()
+        monkeypatch.undo()
+        assert len(observer.table) == before
+        observer.seed()
+        assert len(observer.table) == before
+    with Observer(Options(Purpose.TABLE, source="netlink")) as observer:
+        observer.seed()
+        assert len(observer.table) == before
+
+        def broken() -> None:
+            raise OSError(12, "Cannot allocate memory")
+
+        monkeypatch.setattr(reader.dump, "dump", broken)
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            observer.seed()
+        assert len(observer.table) == before
 
 
 def test_reply_only_entries_are_in_every_reading(net):

@@ -12,10 +12,11 @@ from ctobserve.collect import Collector, Scope
 from ctobserve.filters import Filter
 from ctobserve.hooks import Purpose
 from ctobserve.observer import Observer, Options
+from ctobserve.ruleset import Ruleset
 from ctobserve.verdict import Severity
 from ctobserve_lab.scenarios import SCENARIOS
 from ctobserve_lab.stage import Stage
-from ctobserve_lab.traffic import load
+from ctobserve_lab.traffic import load, send_udp
 from tests.kernel.machine import machine
 
 GRAVE = (Severity.CRITICAL, Severity.WARNING)
@@ -97,6 +98,25 @@ def test_a_full_table_as_the_operator_sees_it(stage, start):
     assert "23 packets of new connections" in text
     assert "$ sysctl -w net.netfilter.nf_conntrack_max=" in text
     assert "not judged: invalid_window: invalid packets were not looked for" in text
+
+
+def test_asking_the_namespaces_takes_its_time_and_loses_nothing(net, monkeypatch):
+    """A ring of 1 MiB has room for about 2,300 records: while rules are listed, more of them come than that."""
+    space = net.space("asked")
+    load(space, 211)
+
+    def slowly() -> Ruleset:
+        send_udp(space, 5003)
+        return Ruleset()
+
+    monkeypatch.setattr("ctobserve.ruleset.read", slowly)
+    with Observer(Options(Purpose.TABLE | Purpose.DROPS, ring_mib=1)) as observer:
+        observer.seed()
+        collector = Collector(observer, Scope(Filter(netns=space.inum), invalid=False))
+        found = collector.finish()
+        assert space.count() >= 5003
+        assert (found.events_lost, sum(observer.lost().values())) == (0, 0)
+        assert found.spaces[space.inum].ruleset == Ruleset()
 
 
 def test_lost_records_are_confessed(net, start):

@@ -28,6 +28,7 @@ def test_entries_rates_and_groups(net, start):
     busiest = max(seen, key=lambda frame: frame["new_per_s"])["groups"][0]
     assert busiest["values"] == ["127.0.0.1", 4242] and busiest["new_per_s"] > 0
     assert all(len(frame["groups"]) <= 10 and frame["events_lost"] == 0 for frame in seen)
+    assert seen[-1]["max_by_netns"][str(space.inum)] == int(space.run("cat", "/proc/sys/net/netfilter/nf_conntrack_max"))
 
 
 def test_who_loses_packets(net, start, sysctl):

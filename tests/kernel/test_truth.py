@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import threading
 
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
@@ -39,6 +40,41 @@ def test_equal_under_churn_and_after_flush_and_resize(net, sysctl, start, report
     assert found["netlink"] == {"only_ours": 0, "only_kernel": 0}
     assert found["ours"] > 2003
     assert found["meta"]["events_lost"] == 0
+
+
+# A namespace that an open file alone holds: no process lives there, no name leads to it.
+HIDDEN = """
+import ctypes, os, socket, subprocess, sys
+libc = ctypes.CDLL(None)
+home = os.open("/proc/self/ns/net", os.O_RDONLY)
+libc.unshare(0x40000000)
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+subprocess.run(["nft", "table inet t { chain o { type filter hook output priority 0; ct state new accept; }; }"], check=True)
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in range(1000, 1041):
+    sender.sendto(b"x", ("127.0.0.1", port))
+sender.close()
+hidden = os.open("/proc/self/ns/net", os.O_RDONLY)
+libc.setns(home, 0)
+print(os.fstat(hidden).st_ino, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_namespace_that_cannot_be_entered_is_named_and_no_difference(net, report):
+    space = net.space("seen")
+    send_udp(space, 307)
+    with subprocess.Popen(
+        ["/usr/bin/python3", "-c", HIDDEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        inum = int(process.stdout.readline())
+        found = report("verify")
+        assert found["equal"], found
+        assert found["not_dumped"] == [inum]
+        assert found["ours"] >= 307 + 41
+        alone = report("verify", "--netns", space.name)
+    assert alone["equal"] and (alone["ours"], alone["kernel"], alone["not_dumped"]) == (307, 307, [])
 
 
 def test_a_stopped_reader_loses_an_exact_number_and_the_table_is_repaired(net, start):
