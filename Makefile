@@ -13,7 +13,7 @@ define ISOLATE
 endef
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
-.PHONY: help setup tool lab lab-doc run test lint unit kernel-test bench format clean
+.PHONY: help setup tool lab lab-doc run test lint unit kernel-test test-matrix bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -50,7 +50,7 @@ lint: setup ## ruff, mypy, clang-format
 	$(VENV)/bin/mypy
 	clang-format --dry-run --Werror $(C_FILES)
 
-unit: setup ## tests that need no root and no kernel
+unit: setup ## tests that need no kernel that admits BPF; those of hostile surroundings need root
 	$(PYTHON) -m pytest tests/unit
 
 IN_GUEST := env CTOBSERVE_KERNEL_TESTS=1 PYTHONPATH=$(CURDIR)
@@ -63,6 +63,12 @@ kernel-test: setup ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debi
 	$(PYTHON) -m pytest tests/vm
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(IN_GUEST) $(PYTEST) tests/kernel
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3000 -- $(IN_GUEST) $(PYTEST) tests/kernel $(ON_ONE)
+
+# What takes long: starts under load, random work with proofs, on both kernels.
+LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) tests/kernel/test_starts.py tests/kernel/test_property.py
+test-matrix: setup ## the long runs, on every kernel: about an hour
+	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)
+	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3000 -- $(LONG)
 
 bench: setup ## what observing costs, in instructions: one table of ratios; no test
 	$(PYTHON) -m bench

@@ -102,8 +102,6 @@ def test_every_line_to_paste_is_made_of_words_that_do_nothing_else(world, sysctl
     for line in pasted:
         words = shlex.split(line)
         assert not {"reboot", ";reboot;#", "id"} & set(words), line
-        assert line.startswith("# ") or words[0] in ("ip", "nsenter", "sysctl", "ctobserve", "nft", "conntrack", "sh", "grep"), (
-            line
-        )
+        assert words[0] in ("#", "ip", "nsenter", "sysctl", "ctobserve", "nft", "conntrack", "sh", "grep"), line
         assert "ip" not in words[:1] or NAME not in line
     assert sum(line.strip().startswith("$ ") for line in lines) > 0

@@ -64,9 +64,7 @@ sys.stdin.read()
 def test_a_namespace_that_cannot_be_entered_is_named_and_no_difference(net, report):
     space = net.space("seen")
     send_udp(space, 307)
-    with subprocess.Popen(
-        ["/usr/bin/python3", "-c", HIDDEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(["/usr/bin/python3", "-c", HIDDEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         inum = int(process.stdout.readline())
         found = report("verify")

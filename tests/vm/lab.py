@@ -55,7 +55,7 @@ SHELL = """\
 dmesg -n 1
 mkdir /run/lab
 for name in ctobserve ctobserve_lab; do
-	printf '#!/bin/sh\\nexec env PYTHONPATH=%s python3 -m %s "$@"\\n' {checkout} $name > /run/lab/${{name/_/-}}
+	printf '#!/bin/sh\\nexec env PYTHONPATH=%s python3 -P -m %s "$@"\\n' {checkout} $name > /run/lab/${{name/_/-}}
 done
 chmod +x /run/lab/*
 echo 'What happens here is gone afterwards. Begin with: ctobserve-lab list'
