@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ctobserve.model import DCCP, DCCP_STATES, GRE, ICMP, ICMPV6, SCTP, SCTP_STATES, TCP, TCP_STATES, UDP, UDPLITE
 
 PREFIX = "nf_conntrack_"
+INT_MAX = (1 << 31) - 1  # the largest value that one can be given
 
 
 @dataclass(frozen=True)

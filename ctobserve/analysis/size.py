@@ -9,11 +9,13 @@ import numpy as np
 
 from ctobserve.lifetimes import Group, Lifetimes
 from ctobserve.slab import PAGE_BYTES, Slab
+from ctobserve.sysctls import INT_MAX
 
 TEXTBOOK_OBJECT, TEXTBOOK_HEAD = 376, 16  # bytes: the figures handed down in books and forums
 HEAD = 8  # bytes of a struct hlist_nulls_head
 EXTENSION = 128  # bytes of an entry's extensions: NF_CT_EXT_PREALLOC, the class kmalloc-128
 GIB = 1 << 30
+MOST_BUCKETS = INT_MAX // PAGE_BYTES * PAGE_BYTES // HEAD  # nf_ct_alloc_hashtable: INT_MAX bytes at most, in whole pages
 
 
 @dataclass(frozen=True)

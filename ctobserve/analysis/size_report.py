@@ -8,7 +8,7 @@ from typing import Any
 from ctobserve.analysis import size as sums
 from ctobserve.lifetimes import Lifetimes
 from ctobserve.slab import Slab
-from ctobserve.sysctls import PREFIX, known
+from ctobserve.sysctls import INT_MAX, PREFIX, known
 
 Row = dict[str, Any]
 MAX, BUCKETS, COUNT, EXPECT = (PREFIX + name for name in ("max", "buckets", "count", "expect_max"))
@@ -124,8 +124,9 @@ def _sysctl(seen: Known, name: str) -> Row:
 
 def _paste(seen: Known, wish: Wish, need: sums.Need, buckets: int | None) -> Row:
     """Lines that make the wish, or the measured need, last; nothing is asked, nothing is offered."""
-    limit = wish.max or need.max
-    heads = None if not limit and not wish.buckets else sums.whole_buckets(wish.buckets or max(limit or 0, buckets or 0))
+    limit = wish.max or (need.max and min(need.max, INT_MAX))
+    wanted = wish.buckets or (limit and min(max(limit, buckets or 0), sums.MOST_BUCKETS))
+    heads = wanted and sums.whole_buckets(wanted)
     here = seen.values.get(BUCKETS, (None, False))[1]
     lines = {BUCKETS: heads if here else None, MAX: limit} | wish.timeouts
     return {

@@ -26,7 +26,7 @@ STATES = ("ESTABLISHED", "RELATED", "NEW", "ESTABLISHED", "RELATED", None, None,
     help=f"Comma-separated: {', '.join(EVENTS)}. Default: all, without accepted confirms.",
 )  # fmt: skip
 @click.option("--invalid", is_flag=True, help="Drops also of INVALID packets, with the kernel's words. One probe per packet.")
-@click.option("--packets", is_flag=True, help="At the end, packets by conntrack state, namespace and hook. One probe per packet.")
+@click.option("--packets", is_flag=True, help="At the end, packets by state, --netns and hook. One probe per packet.")
 @common_options(OF_NETNS, OF_TUPLE, LIMIT)
 def events(request: Request, choice: tuple[str, ...] | None, invalid: bool, packets: bool) -> None:
     """One line per event as it happens.
@@ -39,7 +39,7 @@ def events(request: Request, choice: tuple[str, ...] | None, invalid: bool, pack
     for wanted, more in (
         (choice and "confirm" in chosen, Purpose.CONFIRMS),
         ("update" in chosen, Purpose.UPDATES),
-        (invalid, Purpose.INVALID),
+        (invalid and "drop" in chosen, Purpose.INVALID),
         (packets, Purpose.PACKETS),
     ):
         if wanted:

@@ -10,7 +10,6 @@ from ctobserve import kernel
 from ctobserve.analysis.buckets import with_chains
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, chosen_form, common_options
 from ctobserve.commands.session import Session, observe, out
-from ctobserve.errors import UsageError
 from ctobserve.hooks import Purpose
 from ctobserve.model import Entries
 from ctobserve.render.csvout import csv_lines
@@ -23,19 +22,17 @@ from ctobserve.table import lengths_of
 
 
 @click.command("list")
-@click.option("--snapshot", is_flag=True, help="By one reading, nothing attached to the kernel: the default without --duration.")
 @click.option(
     "--format", "form", type=click.Choice(["kernel", "table", "json", "csv"]), metavar="kernel|table|json|csv",
     help="kernel: lines of /proc/net/nf_conntrack. Default: table.",
 )  # fmt: skip
 @common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
-def list_entries(request: Request, snapshot: bool, form: str | None) -> None:
+def list_entries(request: Request, form: str | None) -> None:
     """The table now: every entry of every network namespace, with its buckets and the lengths of their chains.
 
-    With --duration, the table is followed by events that long, then shown with its present state.
+    By one reading, with nothing attached to the kernel. With --duration, the table is followed by events that long, then shown
+    with its present state.
     """
-    if snapshot and request.duration:
-        raise UsageError("--snapshot reads once and --duration follows; give just one of them")
     form = chosen_form(request, form, "table")
     watched = Purpose.TABLE if request.duration else Purpose(0)
     with observe("list", request, watched, table=form != "kernel", stream=False) as session:

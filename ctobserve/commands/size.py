@@ -17,7 +17,7 @@ from ctobserve import __version__, counters, kernel, lifetimes, netns, slab, sys
 from ctobserve.analysis import size as sums
 from ctobserve.analysis.size_report import Known, Wish, report
 from ctobserve.commands.session import out
-from ctobserve.commands.values import INT_MAX, Value, number, real, whole
+from ctobserve.commands.values import Value, number, real, whole
 from ctobserve.errors import CtobserveError, KernelLacks, UsageError
 from ctobserve.events import Kind
 from ctobserve.filters import Filter
@@ -26,11 +26,10 @@ from ctobserve.lifetimes import Lifetimes
 from ctobserve.observer import Observer, Options
 from ctobserve.render.jsonout import document
 from ctobserve.render.size import size_lines
+from ctobserve.sysctls import INT_MAX
 
 SELF = Path("/proc/thread-self/ns/net")
 HEADROOM = 2.0
-# nf_ct_alloc_hashtable() makes no hash of more than INT_MAX bytes, and rounds up to whole pages.
-MOST_BUCKETS = INT_MAX // slab.PAGE_BYTES * slab.PAGE_BYTES // sums.HEAD
 
 
 @dataclass
@@ -65,7 +64,7 @@ def _one_netns(text: str) -> int:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.option("--max", "limit", type=whole(1), metavar="N", help="What if nf_conntrack_max were N.")
-@click.option("--buckets", type=whole(1, MOST_BUCKETS), metavar="N", help="What if nf_conntrack_buckets were N.")
+@click.option("--buckets", type=whole(1, sums.MOST_BUCKETS), metavar="N", help="What if nf_conntrack_buckets were N.")
 @click.option(
     "--timeout", "timeouts", type=Value(_timeout), multiple=True, metavar="NAME=SECONDS",
     help="What if this timeout were so. Repeatable.",

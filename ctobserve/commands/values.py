@@ -14,8 +14,8 @@ import click
 from ctobserve import netns
 from ctobserve.filters import STATUS_FILTERS
 from ctobserve.model import PROTOCOLS, TCP_STATES
+from ctobserve.sysctls import INT_MAX
 
-INT_MAX = (1 << 31) - 1  # what a sysctl of the kernel's can hold; enough for everything else that is typed
 WHOLE = "0|[1-9][0-9]{0,9}"  # int() and float() also take signs, underscores, blanks, and the digits of every script
 STATES = (*TCP_STATES, *STATUS_FILTERS)
 

@@ -22,7 +22,7 @@ STREAMS = OBSERVING | TUPLE | {"--netns", "--limit"}
 OFFERED = {
     "check": {"--json", "--attach"},
     "events": STREAMS | {"--events", "--invalid", "--packets"},
-    "list": STREAMS | {"--source", "--snapshot", "--format"},
+    "list": STREAMS | {"--source", "--format"},
     "buckets": STREAMS | {"--source"},
     "drops": STREAMS | {"--invalid"},
     "verify": OBSERVING | {"--netns", "--limit", "--source"},

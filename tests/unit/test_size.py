@@ -197,6 +197,15 @@ def test_nothing_readable_is_unknown_not_zero(monkeypatch, tmp_path):
     assert any(line.split() == ["real", *"------"] for line in text)
 
 
+def test_no_line_to_paste_asks_for_what_the_kernel_cannot_hold():
+    most = (1 << 31) - 1
+    paste = report(known(), wish(max=most))["paste"]
+    assert paste["sysctl_d"] == ["net.netfilter.nf_conntrack_buckets = 268434944", f"net.netfilter.nf_conntrack_max = {most}"]
+    measured = known(rate_per_s=1.0, values=VALUES | {"nf_conntrack_count": (1000, False)})
+    paste = report(measured, wish(rate=1e9))["paste"]
+    assert f"net.netfilter.nf_conntrack_max = {most}" in paste["sysctl_d"]
+
+
 def test_the_report_and_its_lines():
     name = "nf_conntrack_tcp_timeout_time_wait"
     table = {("tcp", "TIME_WAIT", name): np.array([100, 20]), ("tcp", "OFFLOAD", None): np.array([0])}
