@@ -49,22 +49,23 @@ class Namespace:
 def discover() -> dict[int, Namespace]:
     """All namespaces that a name or a process holds, by inode number; others cannot be entered by anyone."""
     found: dict[int, Namespace] = {}
-    for pid in sorted(int(path.name) for path in Path("/proc").glob("[0-9]*") if path.name.isdecimal()):
-        path = Path(f"/proc/{pid}/ns/net")
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
+        path = f"/proc/{pid}/ns/net"
         try:
-            inum = path.stat().st_ino
+            inum = os.stat(path).st_ino
         except OSError:
             continue
-        found.setdefault(inum, Namespace(inum, path, init=pid == 1, pid=pid))
+        if inum not in found:
+            found[inum] = Namespace(inum, Path(path), init=pid == 1, pid=pid)
     kind = os.stat("/proc/self/ns/net").st_dev
-    for path in sorted(NAMED.glob("*")) if NAMED.is_dir() else []:
+    for path in sorted(str(one) for one in NAMED.glob("*")) if NAMED.is_dir() else []:
         try:
-            status = path.stat()
+            status = os.stat(path)
         except OSError:
             continue
         # A name whose namespace was taken away is a plain file.
         if status.st_dev == kind:
-            found.setdefault(status.st_ino, Namespace(status.st_ino, path)).names.append(path.name)
+            found.setdefault(status.st_ino, Namespace(status.st_ino, Path(path))).names.append(os.path.basename(path))
     return found
 
 
@@ -88,16 +89,16 @@ def resolve(choice: str) -> int | None:
     if choice == "all":
         return None
     spaces = discover()
-    if _NUMBER.fullmatch(choice):
-        if int(choice) in spaces:
-            return int(choice)
-        raise UsageError(
-            f"no process and no name holds network namespace {choice}, so it cannot be looked into; {_there_are(spaces)}"
-        )
     for space in spaces.values():
         if choice in space.names or choice == space.label:
             return space.inum
-    raise UsageError(f"no network namespace is called {printable(choice)}; {_there_are(spaces)}")
+    if not _NUMBER.fullmatch(choice):
+        raise UsageError(f"no network namespace is called {printable(choice)}; {_there_are(spaces)}")
+    if int(choice) not in spaces:
+        raise UsageError(
+            f"no process and no name holds network namespace {choice}, so it cannot be looked into; {_there_are(spaces)}"
+        )
+    return int(choice)
 
 
 def _there_are(spaces: Mapping[int, Namespace]) -> str:
@@ -113,14 +114,17 @@ class Names:
         self._known: dict[int, str] = {}
         self._last: dict[int, str] = {}
         self._ending: set[int] = set()
-        self._looked_ns = 0
+        self._looked_ns = self._took_ns = 0
 
     def of(self, inums: Iterable[int]) -> dict[int, str]:
-        """Labels by inode number: those of `inums`, and others; the number itself where nobody knows a name."""
-        late = time.monotonic_ns() - self._looked_ns > BELIEVED_NS
-        if late or not self._known.keys() >= set(inums):
+        """Labels by inode number: those of `inums`, and others; the number itself where nobody knows a name.
+
+        On a host with many processes a look takes its time, and is taken less often.
+        """
+        passed, fresh = time.monotonic_ns() - self._looked_ns, set(inums) - self._known.keys()
+        if passed > max(BELIEVED_NS, 50 * self._took_ns) or (fresh and passed >= 10 * self._took_ns):
             self._look()
-            self._known |= {inum: str(inum) for inum in set(inums) - self._known.keys()}
+        self._known |= {inum: str(inum) for inum in fresh - self._known.keys()}
         return self._known
 
     def ended(self, inums: set[int]) -> None:
@@ -132,9 +136,11 @@ class Names:
 
     def _look(self) -> None:
         """A namespace that is not found any more keeps its name until the next look: its last events may be still to come."""
+        begun_ns = time.monotonic_ns()
         found = {inum: space.label for inum, space in discover().items()}
         self._known, self._last = self._last | found, found
         self._looked_ns = time.monotonic_ns()
+        self._took_ns = self._looked_ns - begun_ns
 
 
 def cookie() -> int:
