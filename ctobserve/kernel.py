@@ -7,7 +7,7 @@ import platform
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,6 +19,15 @@ SYSCTL = Path("/proc/sys/net/netfilter")
 NOTES = (Path("/sys/kernel/notes"), Path("/sys/module/nf_conntrack/notes/.note.gnu.build-id"))
 MEMINFO = Path("/proc/meminfo")
 TRACKER = "nf_conntrack_l4proto_"
+SYS_MODULE = Path("/sys/module")
+# A function of each module that may be built in, which no compiler renames.
+BUILT_IN = {
+    "nf_conntrack_netlink": "ctnetlink_conntrack_event",
+    "nf_tables": "nft_do_chain",
+    "openvswitch": "ovs_ct_execute",
+    "act_ct": "tcf_ct_act",
+    "ip_vs": "ip_vs_conn_new",
+}
 UNLABELED = Path("/sys/fs/selinux/initial_contexts/unlabeled")
 # Modules whose functions call into conntrack's delete path, or hold functions we attach to.
 CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
@@ -107,6 +116,22 @@ def build_id() -> str:
 def conntrack_loaded() -> bool:
     """Whether nf_conntrack is in this kernel now, as a module or built in."""
     return SYSCTL.joinpath("nf_conntrack_max").exists()
+
+
+def has_module(name: str) -> bool:
+    """Whether this module's code is in the kernel: loaded, or built in, where it need not show in /sys/module."""
+    return SYS_MODULE.joinpath(name).exists() or name in _built_in()
+
+
+@cache
+def _built_in() -> frozenset[str]:
+    """Names from modules.builtin; where the kernel came without that file, those of MODULES whose symbols have no module."""
+    try:
+        paths = read_text(Path("/lib/modules", release(), "modules.builtin")).split()
+        return frozenset(path.rpartition("/")[2].partition(".")[0].replace("-", "_") for path in paths)
+    except OSError:
+        found = re.findall(r" [tT] (\w+)$", read_text(KALLSYMS), re.M)
+        return frozenset(name for name, function in BUILT_IN.items() if function in found)
 
 
 def sysctl(name: str) -> int | None:

@@ -5,12 +5,12 @@ A request on this socket can make the kernel load nf_conntrack_netlink, which an
 
 from __future__ import annotations
 
-from pathlib import Path
+from ctobserve.kernel import has_module
 
 
 def available() -> bool:
     """Whether nf_conntrack_netlink is in the kernel already."""
-    return Path("/sys/module/nf_conntrack_netlink").exists()
+    return has_module("nf_conntrack_netlink")
 
 
 def stats() -> list[dict[str, int]]:
