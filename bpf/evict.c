@@ -12,7 +12,7 @@
 
 #define RANGE	  8   /* NF_CT_EVICTION_RANGE: buckets that early_drop scans */
 #define LOOK_MAX  256 /* nodes and buckets we look at to say why nobody could be evicted */
-#define DEPTH_MAX 4   /* calls of early_drop nested on one CPU: a task's, a softirq's; more cannot be */
+#define DEPTH_MAX 4   /* calls of early_drop under way on one CPU that are told apart: a task and the softirqs above it */
 
 struct attempt {
 	u64 net;
@@ -61,9 +61,7 @@ static __always_inline void count_unpaired(void)
  */
 static __always_inline void forget_what_cannot_be(struct evictions *here, u64 now)
 {
-	if (!here->depth)
-		return;
-	if (here->depth < DEPTH_MAX && now - here->began[here->depth & (DEPTH_MAX - 1)] <= STALE_NS)
+	if (!here->depth || now - here->began[here->depth & (DEPTH_MAX - 1)] <= STALE_NS)
 		return;
 	here->depth = 0;
 	count_unpaired();
@@ -88,6 +86,10 @@ static __always_inline int on_early_drop_begin(void)
 	if (!here)
 		return 0;
 	forget_what_cannot_be(here, now);
+	if (here->depth == DEPTH_MAX) {
+		here->depth = 0;
+		count_unpaired();
+	}
 	here->started++;
 	here->depth++;
 	here->token[here->depth & (DEPTH_MAX - 1)] = (u64)(bpf_get_smp_processor_id() + 1) << 48 | here->started;
@@ -161,21 +163,24 @@ static __always_inline int on_early_drop(u64 net, u32 hash, u8 evicted)
 	return 0;
 }
 
-/* The outcome of early_drop for this allocation, if there was one; taken once. */
-static __always_inline bool take_outcome(u64 net, u32 hash, struct outcome *outcome)
+/*
+ * The outcome of early_drop for this allocation, if there was one; taken once. A refusal is looked up in any case: its task may have
+ * been moved from the CPU whose count says that there is something to take.
+ */
+static __always_inline bool take_outcome(u64 net, u32 hash, bool refused, struct outcome *outcome)
 {
 	struct attempt attempt = {.net = net, .hash = hash};
 	struct evictions *here = evictions_here();
 	struct outcome *found;
 
-	if (!here || !here->unclaimed)
+	if (!here || (!here->unclaimed && !refused))
 		return false;
 	found = outcomes.lookup(&attempt);
 	if (!found)
 		return false;
 	*outcome = *found;
 	outcomes.delete(&attempt);
-	here->unclaimed--;
+	here->unclaimed -= here->unclaimed > 0;
 	return bpf_ktime_get_ns() - outcome->ts <= STALE_NS; /* older: another packet's, whose allocation ended unseen */
 }
 

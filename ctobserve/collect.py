@@ -23,7 +23,7 @@ from ctobserve.rules.paste import way_into
 from ctobserve.ruleset import Ruleset
 from ctobserve.table import lengths_of
 
-QUIET_TRIES = 10
+QUIET_S = 1.0  # on a host that never stops losing packets the reading is taken as it is
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
 ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and of fewer entries nobody cares
 SYSCTLS = (
@@ -46,18 +46,19 @@ class Scope:
 def read_quietly(observer: Observer, only: int | None, add: Callable[[Records], object]) -> counters.Reading:
     """The kernel's counters at an instant when no loss is under way, so that both sides count the same packets.
 
-    What happens meanwhile is given to `add`. On a host that loses packets all the time the last try is taken.
+    What happens meanwhile is given to `add`.
     """
     add(observer.poll())
-    for _ in range(QUIET_TRIES):
+    end = time.monotonic() + QUIET_S
+    while True:
         reading = observer.drained(lambda: counters.read(only))
         records = observer.poll()
         add(records)
         kinds = records["kind"]
         # An eviction is a destroy with a token.
-        if not ((kinds == Kind.DROP) | (kinds == Kind.RESOLVED) | ((kinds == Kind.DESTROY) & (records["token"] != 0))).any():
-            break
-    return reading
+        losses = (kinds == Kind.DROP) | (kinds == Kind.RESOLVED) | ((kinds == Kind.DESTROY) & (records["token"] != 0))
+        if not losses.any() or time.monotonic() > end:
+            return reading
 
 
 class Collector:
@@ -103,13 +104,12 @@ class Collector:
 
         Rule sets take their time: a process for each namespace. Whatever came meanwhile would fill the ring, and count as lost.
         """
-        ended_ns = time.monotonic_ns()
         observer, only = self._observer, self._scope.only
-        counted = read_quietly(observer, only.netns, self.add)
-        gained = counters.delta(self._counters, counted)
         observer.seed()
-        self.add(observer.poll())
+        counted = read_quietly(observer, only.netns, self.add)
+        ended_ns = time.monotonic_ns()
         observer.end()
+        gained = counters.delta(self._counters, counted)
         whole = observer.table.entries()
         entries = only.passing(whole)
         spaces, counts = np.unique(entries["netns"], return_counts=True)
@@ -138,8 +138,8 @@ class Collector:
 
     def _name_the_ended(self, around: dict[int, Space], counted: counters.Reading) -> None:
         """What a namespace was called that is no more; its number may be another's by now, which the cookie tells."""
-        then, now = ({inum: unique for inum, unique, _ in reading} for reading in (self._counters, counted))
-        for inum in self._drops.keys() | self._destroys.keys():
+        then, now = self._counters.cookies, counted.cookies
+        for inum in (self._drops.keys() | self._destroys.keys()) - self._counters.unread - counted.unread:
             if inum not in self._names or then.get(inum) == now.get(inum):
                 continue
             if inum in around:

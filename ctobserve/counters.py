@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ctobserve import netlink
@@ -28,31 +29,49 @@ NAMES = (
 )
 Place = tuple[int, int]  # namespace's inode number, CPU
 Moved = dict[Place, Counter[str]]
-# The same with the namespace's cookie after its inode number: that can be another one's a moment later.
-Reading = dict[tuple[int, int, int], Counter[str]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counters by namespace's inode number, its cookie, and CPU: the number alone can be another's a moment later.
+
+    `unread`: inode numbers of namespaces that are there and could not be entered.
+    """
+
+    counts: dict[tuple[int, int, int], Counter[str]]
+    unread: frozenset[int] = frozenset()
+
+    @property
+    def cookies(self) -> dict[int, int]:
+        """By inode number."""
+        return {inum: unique for inum, unique, _ in self.counts}
 
 
 def read(only: int | None = None) -> Reading:
-    """Counters by namespace and CPU; `only` of the one with this inode number. Namespaces that vanish meanwhile are left out."""
-    found: Reading = {}
+    """Of all namespaces, or `only` of the one with this inode number. Those that vanish meanwhile are left out."""
+    counts: dict[tuple[int, int, int], Counter[str]] = {}
+    failed = set()
     for inum, space in discover().items():
         if only in (None, inum):
             try:
                 unique, cpus = run_inside(space, _read_here)
             except (CtobserveError, OSError):
+                failed.add(inum)
                 continue
             for cpu, values in enumerate(cpus):
-                found[inum, unique, cpu] = Counter({name: value for name, value in values.items() if name in NAMES})
-    return found
+                counts[inum, unique, cpu] = Counter({name: value for name, value in values.items() if name in NAMES})
+    return Reading(counts, frozenset(failed & discover().keys()) if failed else frozenset())
 
 
 def delta(before: Reading, after: Reading) -> Moved:
-    """What was added to each counter between two readings; a namespace that is new began at 0."""
+    """What was added to each counter between two readings; a namespace that is new began at 0, one not read before is unknown."""
     moved: Moved = {}
-    for (inum, unique, cpu), now in after.items():
-        then = before.get((inum, unique, cpu), Counter())
+    for (inum, unique, cpu), now in after.counts.items():
+        then = before.counts.get((inum, unique, cpu))
+        if then is None and inum in before.unread:
+            continue
         # Before Linux 5.14 there are no cookies: where a counter fell, it is another namespace's.
-        if any(now[name] < then[name] for name in now):
+        if then is None or any(now[name] < then[name] for name in now):
             then = Counter()
         moved[inum, cpu] = Counter({name: value - then[name] for name, value in now.items()})
     return moved

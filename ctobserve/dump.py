@@ -23,8 +23,6 @@ NETLINK_NETFILTER = 12
 CONNTRACK_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
 REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 ERROR, DONE = 2, 3
-INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: the table changed its size meanwhile, entries may be missing or come twice
-TRIES = 3
 HEADERS = 20  # struct nlmsghdr and struct nfgenmsg, whose first byte is the address family
 FAMILY_AT = 16
 TYPE_MASK, NESTED = 0x3FFF, 0x8000
@@ -83,23 +81,9 @@ class _Form:
     values: list[tuple[int, int, int]]
 
 
-class Interrupted(OSError):
-    """The kernel says that a dump is not whole."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.EINTR, "the table was resized while the kernel listed it")
-
-
 def dump() -> Dumped:
-    """All of them, as DUMPED. Raises OSError where the kernel refuses, breaks off, or was interrupted again and again."""
-    for left in reversed(range(TRIES)):
-        try:
-            parts = [decode(batch) for batch in _batches()]
-        except Interrupted:
-            if not left:
-                raise
-        else:
-            break
+    """All of them, as DUMPED. Raises OSError where the kernel refuses, or breaks off: part of a table is none."""
+    parts = [decode(batch) for batch in _batches()]
     return np.concatenate(parts) if parts else np.empty(0, DUMPED)
 
 
@@ -127,8 +111,6 @@ def ends(data: bytes) -> bool:
     for at, length, kind in _headers(data):
         if kind not in (ERROR, DONE):
             continue
-        if struct.unpack_from("=H", data, at + 6)[0] & INTERRUPTED:
-            raise Interrupted
         # struct nlmsgerr.error; netlink_dump_done() puts the dump's result there too.
         number = -struct.unpack_from("=i", data, at + 16)[0] if length >= HEADERS else 0
         if number > 0:

@@ -8,7 +8,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ CLONE_NEWNET = 0x40000000
 SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
 BELIEVED_NS = 1_000_000_000
 MENTIONED = 20  # namespaces in a message
+ENTER_TRIES = 8  # as often may the process by which a namespace is entered end meanwhile
 _NUMBER = re.compile(r"[0-9]{1,10}")
 T = TypeVar("T")
 _CONTAINER = re.compile(r"[/-]([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.M)
@@ -89,9 +90,13 @@ def resolve(choice: str) -> int | None:
     if choice == "all":
         return None
     spaces = discover()
-    for space in spaces.values():
-        if choice in space.names or choice == space.label:
-            return space.inum
+    named = [space.inum for space in spaces.values() if choice in space.names]
+    # A process can be called anything: what it is called chooses a namespace only where nothing else is called so.
+    meant = named or [space.inum for space in spaces.values() if choice == space.label]
+    if len(meant) > 1:
+        raise UsageError(f"several network namespaces are called {printable(choice)}; give one's inode number: {_listed(meant)}")
+    if meant:
+        return meant[0]
     if not _NUMBER.fullmatch(choice):
         raise UsageError(f"no network namespace is called {printable(choice)}; {_there_are(spaces)}")
     if int(choice) not in spaces:
@@ -102,9 +107,12 @@ def resolve(choice: str) -> int | None:
 
 
 def _there_are(spaces: Mapping[int, Namespace]) -> str:
-    labels = sorted(space.label for space in spaces.values())
-    more = f" and {len(labels) - MENTIONED} more" if len(labels) > MENTIONED else ""
-    return f"there are: {', '.join(labels[:MENTIONED])}{more} (give a name, an inode number, or all)"
+    return f"there are: {_listed(sorted(space.label for space in spaces.values()))} (give a name, an inode number, or all)"
+
+
+def _listed(items: Sequence[object]) -> str:
+    more = f" and {len(items) - MENTIONED} more" if len(items) > MENTIONED else ""
+    return ", ".join(map(str, items[:MENTIONED])) + more
 
 
 class Names:
@@ -169,14 +177,23 @@ def run_inside(space: Namespace, function: Callable[[], T]) -> T:
 
 
 def _enter(space: Namespace) -> None:
-    """setns(2) of this thread."""
+    """setns(2) of this thread. The process that led here may have ended or moved: then by another one that is there now."""
     libc = ctypes.CDLL(None, use_errno=True)
-    try:
-        fd = os.open(space.path, os.O_RDONLY | os.O_CLOEXEC)
+    why: str | None = "it is gone"
+    there: Namespace | None = space
+    for _ in range(ENTER_TRIES):
+        if there is None:
+            break
         try:
-            if libc.setns(fd, CLONE_NEWNET) < 0:
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise CtobserveError(f"cannot look into network namespace {space.label}: {error.strerror}") from error
+            fd = os.open(there.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if os.fstat(fd).st_ino == space.inum:
+                    if libc.setns(fd, CLONE_NEWNET) == 0:
+                        return
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            finally:
+                os.close(fd)
+        except OSError as error:
+            why = error.strerror
+        there = discover().get(space.inum)
+    raise CtobserveError(f"cannot look into network namespace {space.label}: {why}")

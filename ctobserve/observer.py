@@ -97,6 +97,7 @@ class Observer:
         self.gone = False
         self.uncertain_ns = 0
         self._before: Counter[str] = Counter()
+        self._unfit: list[str] = []
         self._lost_known = 0
         self._checked_ns = self._looked_ns = 0
 
@@ -196,6 +197,11 @@ class Observer:
         return {kind: n for kind in Kind if (n := now[kind.name] - self._before[kind.name]) and kind != Kind.WALK}
 
     @property
+    def unattached(self) -> list[str]:
+        """Functions that a hook wants and that have none: this kernel lacks them, or they came later and take another form."""
+        return sorted({item.hook.functions[-1] for item in self.plan if item.function is None}.union(self._unfit))
+
+    @property
     def unpaired(self) -> int:
         """Calls of early_drop of which the begin or the return stayed unseen: their victims have no evictor."""
         return self._counted()[UNPAIRED] - self._before[UNPAIRED]
@@ -247,7 +253,9 @@ class Observer:
         self.symbols, self.facts = kernel.Symbols.read(), facts.read()
         self.plan = self._plan()
         late = [item for item in self.plan if item.function and item.hook not in attached]
-        self._probes.attach([item for item in late if item.hook.kprobe_only or bool(item.btf) == self.trampolines])
+        fitting = [item for item in late if item.hook.kprobe_only or bool(item.btf) == self.trampolines]
+        self._unfit += [item.function for item in late if item.function and item not in fitting]
+        self._probes.attach(fitting)
         if Purpose.UPDATES in self._purpose:
             self._listener.renew()
 

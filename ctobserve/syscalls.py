@@ -170,8 +170,12 @@ def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
     if fd < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    ioctl(fd, PERF_IOC_SET_BPF, prog_fd)
-    ioctl(fd, PERF_IOC_ENABLE, 0)
+    try:
+        ioctl(fd, PERF_IOC_SET_BPF, prog_fd)
+        ioctl(fd, PERF_IOC_ENABLE, 0)
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -185,12 +189,18 @@ def module_btf_fd(module: str) -> int:
             raise OSError(errno.ENOENT, f"no BTF object of module {module}")
         object_id = struct.unpack_from("<I", attributes, 4)[0]
         fd = _bpf(BTF_GET_FD_BY_ID, struct.pack("<III", object_id, 0, 0))
-        name = ctypes.create_string_buffer(64)
-        info = ctypes.create_string_buffer(struct.pack("<QIIQII", 0, 0, 0, _address(name), 64, 0), 32)
-        _bpf(OBJ_GET_INFO, struct.pack("<IIQ", fd, 32, _address(info)))
-        if name.value == module.encode():
-            return fd
-        os.close(fd)
+        try:
+            if _btf_name(fd) == module.encode():
+                return os.dup(fd)
+        finally:
+            os.close(fd)
+
+
+def _btf_name(fd: int) -> bytes:
+    name = ctypes.create_string_buffer(64)
+    info = ctypes.create_string_buffer(struct.pack("<QIIQII", 0, 0, 0, _address(name), 64, 0), 32)
+    _bpf(OBJ_GET_INFO, struct.pack("<IIQ", fd, 32, _address(info)))
+    return name.value
 
 
 def _refused(what: str, error: OSError) -> CtobserveError:

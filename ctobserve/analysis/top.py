@@ -43,6 +43,8 @@ class Gathered:
 
     def add(self, entries: Entries) -> None:
         """Each counts one."""
+        if not len(entries):
+            return
         self._parts.append(entries)
         self._weights.append(np.ones(len(entries), np.int64))
         self._rows += len(entries)

@@ -71,7 +71,7 @@ class Session:
 
     def labels(self) -> dict[int, str]:
         """What text calls each namespace, as known now."""
-        return {inum: space.label for inum, space in netns.discover().items()}
+        return {inum: space.label for inum, space in self.observer.drained(netns.discover).items()}
 
     def labels_for(self, inums: Iterable[int]) -> dict[int, str]:
         """The same for a stream that shows these: those that ended a moment ago keep their name until their last event."""
@@ -96,6 +96,7 @@ class Session:
             "netns": self.request.filter.netns or "all",
             "netns_names": {str(inum): label for inum, label in self.labels().items()},
             "attach": ("fentry" if self.observer.trampolines else "kprobe") if self.observer.plan else "walk",
+            "not_attached": self.observer.unattached,
             "table_source": self.observer.source and self.observer.source.value,
             "events_seen": self.observer.seen,
             "events_lost": sum(lost.values()),

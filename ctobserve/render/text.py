@@ -59,7 +59,8 @@ def verify_lines(
 
     `columns`: of the terminal, None: each difference is one line.
     """
-    beside = "" if report["netlink"] is None else ", and netlink dumps"
+    which = " of those that could be entered" if report["not_dumped"] else ""
+    beside = "" if report["netlink"] is None else f", and netlink dumps{which}"
     verdict = "EQUAL" if report["equal"] else "NOT EQUAL"
     reading = "walk" if report["meta"]["table_source"] == "walk" else "listing"
     yield f"{verdict}: {report['ours']} entries here, {report['kernel']} in a {reading} of the kernel's table{beside}"
@@ -104,6 +105,8 @@ def summary_line(meta: Mapping[str, Any]) -> str:
     if meta["buckets_unread"]:
         what = "buckets" if meta["table_source"] == "walk" else "entries"
         words.append(f"{meta['buckets_unread']} {what} could not be read")
+    if meta["not_attached"]:
+        words.append(f"not attached, so not seen: {', '.join(meta['not_attached'])}")
     if meta["evictions_unpaired"]:
         words.append(f"{meta['evictions_unpaired']} evictions of which it is not known for whom")
     return "; ".join(words)

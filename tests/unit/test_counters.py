@@ -5,25 +5,32 @@ from __future__ import annotations
 from collections import Counter
 
 from ctobserve.analysis.drops import balance
-from ctobserve.counters import delta, parse, total
+from ctobserve.counters import Reading, delta, parse, total
 
 OLD, NEW = 11, 12  # cookies
 
 
 def test_what_was_added():
-    before = {(7, OLD, 0): Counter(drop=5, found=9), (7, OLD, 1): Counter(drop=1)}
-    after = {(7, OLD, 0): Counter(drop=8, found=9), (7, OLD, 1): Counter(drop=1)}
+    before = Reading({(7, OLD, 0): Counter(drop=5, found=9), (7, OLD, 1): Counter(drop=1)})
+    after = Reading({(7, OLD, 0): Counter(drop=8, found=9), (7, OLD, 1): Counter(drop=1)})
     assert delta(before, after) == {(7, 0): Counter(drop=3, found=0), (7, 1): Counter(drop=0)}
+    assert after.cookies == {7: OLD}
 
 
 def test_a_namespace_that_got_the_number_of_one_that_ended_began_at_0():
-    before = {(7, OLD, 0): Counter(drop=500)}
-    assert delta(before, {(7, NEW, 0): Counter(drop=3)}) == {(7, 0): Counter(drop=3)}
-    assert delta(before, {(7, NEW, 0): Counter(drop=503)}) == {(7, 0): Counter(drop=503)}
+    before = Reading({(7, OLD, 0): Counter(drop=500)})
+    assert delta(before, Reading({(7, NEW, 0): Counter(drop=3)})) == {(7, 0): Counter(drop=3)}
+    assert delta(before, Reading({(7, NEW, 0): Counter(drop=503)})) == {(7, 0): Counter(drop=503)}
+
+
+def test_a_namespace_that_could_not_be_read_before_is_no_new_one():
+    after = Reading({(7, OLD, 0): Counter(drop=123456)})
+    assert delta(Reading({}, frozenset((7,))), after) == {}
+    assert delta(Reading({}), after) == {(7, 0): Counter(drop=123456)}
 
 
 def test_without_cookies_a_counter_that_fell_is_of_another_namespace():
-    moved = delta({(7, 0, 0): Counter(drop=500, found=2)}, {(7, 0, 0): Counter(drop=3, found=9)})
+    moved = delta(Reading({(7, 0, 0): Counter(drop=500, found=2)}), Reading({(7, 0, 0): Counter(drop=3, found=9)}))
     assert moved == {(7, 0): Counter(drop=3, found=9)}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ctobserve import netns
-from ctobserve.errors import UsageError
+from ctobserve.errors import CtobserveError, UsageError
 from ctobserve.netns import Namespace, container_of, discover
 from ctobserve.threads import elsewhere
 
@@ -131,6 +131,26 @@ def test_a_name_is_looked_up_again_after_a_while(monkeypatch):
         now += netns.BELIEVED_NS + 1
         names.of([])
     assert names.of([]) == {}
+
+
+def test_a_label_that_several_have_chooses_none_and_a_name_comes_first(monkeypatch):
+    there = {
+        inum: Namespace(inum, Path("/nowhere"), [name]) for inum, name in ((7, "blue"), (8, "twin"), (9, "twin"), (10, "44"))
+    }
+    there[11] = Namespace(11, Path("/nowhere"), pid=4_999_999)
+    monkeypatch.setattr(netns, "discover", lambda: there)
+    with pytest.raises(UsageError, match="several network namespaces are called twin; .*: 8, 9"):
+        netns.resolve("twin")
+    assert netns.resolve("44") == 10, "a name of digits"
+    assert netns.resolve("11") == 11
+
+
+def test_a_path_that_leads_to_another_namespace_by_now_is_not_taken():
+    """As when a process has ended and its number is another's, or when it has moved to a namespace of its own."""
+    entered: list[int] = []
+    with pytest.raises(CtobserveError, match="cannot look into network namespace 7"):
+        netns.run_inside(Namespace(7, Path("/proc/self/ns/net")), lambda: entered.append(1))
+    assert entered == []
 
 
 def test_a_plain_file_is_no_namespace(tmp_path, monkeypatch):

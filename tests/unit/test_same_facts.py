@@ -337,6 +337,7 @@ META = {
     "netns": "all",
     "netns_names": {"4026531840": "init", "77": "blue<b>&"},
     "attach": "fentry",
+    "not_attached": ["ctnetlink_conntrack_event"],
     "table_source": "netlink",
     "events_seen": 1234,
     "events_lost": 7,
@@ -346,7 +347,14 @@ META = {
     "table_uncertain_s": 0.375,
     "buckets_unread": 19,
 }
-CALM = {"events_lost": 0, "lost_by_kind": {}, "evictions_unpaired": 0, "table_uncertain_s": 0.0, "buckets_unread": 0}
+CALM = {
+    "events_lost": 0,
+    "lost_by_kind": {},
+    "evictions_unpaired": 0,
+    "table_uncertain_s": 0.0,
+    "buckets_unread": 0,
+    "not_attached": [],
+}
 VERDICT = {
     "id": "table_full",
     "severity": "critical",
@@ -367,7 +375,12 @@ def test_the_closing_line_says_what_makes_a_report_doubtful():
     line = summary_line(META)
     for said in ("1234 events seen", "7 lost (insert 3, destroy 4)", "5.1 s (fentry)", "read by netlink 1.5 s ago"):
         assert said in line
-    for said in ("wrong for up to 0.375 s", "19 entries could not be read", "11 evictions"):
+    for said in (
+        "wrong for up to 0.375 s",
+        "19 entries could not be read",
+        "11 evictions",
+        "not seen: ctnetlink_conntrack_event",
+    ):
         assert said in line
     assert "19 buckets could not be read" in summary_line(META | {"table_source": "walk"})
     calm = summary_line(META | CALM | {"table_source": "walk"})

@@ -78,6 +78,11 @@ def test_an_interval_takes_no_more_room_than_its_groups():
     assert sorted(line.new for line in lines) == sorted(50 * len(range(at, 10_000, 7)) for at in range(7))
 
 
+def test_a_filter_that_lets_nothing_pass_keeps_nothing():
+    made = gathered(*(entries(0) for _ in range(1000)))
+    assert len(made._parts) == 1
+
+
 def test_with_too_many_groups_the_largest_stay_and_the_rest_is_counted():
     by = ("src", "sport", "dport")
     ports = range(1024, 41_024)
