@@ -62,7 +62,7 @@ def read_quietly(observer: Observer, only: int | None, add: Callable[[Records], 
 
 
 class Collector:
-    """Made when the table is seeded; `add` every batch of records, then `finish`, which ends the observation."""
+    """Made when the table is seeded; `add` every batch of records, then `finish`."""
 
     def __init__(self, observer: Observer, scope: Scope) -> None:
         self._observer = observer
@@ -100,20 +100,21 @@ class Collector:
             self._rows.append(rows)
 
     def finish(self) -> Evidence:
-        """Read the table once more, for the timeouts and states that moved; then, unobserved, ask the namespaces themselves.
+        """Read the table once more, for the timeouts and states that moved, and ask the namespaces what they say of themselves.
 
-        Rule sets take their time: a process for each namespace. Whatever came meanwhile would fill the ring, and count as lost.
+        Rule sets take their time, a process for each namespace: the ring is emptied meanwhile, and what comes is no part of this.
         """
         observer, only = self._observer, self._scope.only
         observer.seed()
         counted = read_quietly(observer, only.netns, self.add)
         ended_ns = time.monotonic_ns()
-        observer.end()
-        gained = counters.delta(self._counters, counted)
+        clock, seen, lost = observer.clock(), observer.seen, sum(observer.lost().values())
         whole = observer.table.entries()
         entries = only.passing(whole)
         spaces, counts = np.unique(entries["netns"], return_counts=True)
-        around = _spaces(only.netns, dict(zip(spaces.tolist(), counts.tolist(), strict=True)), gained)
+        many = dict(zip(spaces.tolist(), counts.tolist(), strict=True))
+        gained = counters.delta(self._counters, counted)
+        around = observer.drained(lambda: _spaces(only.netns, many, gained))
         self._name_the_ended(around, counted)
         return Evidence(
             entries=entries,
@@ -125,9 +126,9 @@ class Collector:
             destroys=self._destroys,
             inserts=self._inserts,
             duration_s=(ended_ns - self._began_ns) / NS_PER_S,
-            clock=observer.clock(),
-            events_seen=observer.seen,
-            events_lost=sum(observer.lost().values()),
+            clock=clock,
+            events_seen=seen,
+            events_lost=lost,
             uncertain_s=observer.uncertain_ns / NS_PER_S,
             unread=observer.unread,
             invalid=self._scope.invalid,

@@ -283,11 +283,6 @@ class Observer:
         """Result of a function that takes its time, while the ring is emptied; its exceptions are ours."""
         return elsewhere(function, self._intake.take, DRAIN_S)
 
-    def end(self) -> None:
-        """Take the hooks off: what is asked of the host from here on can take its time, and nothing more is seen or lost."""
-        self._probes.detach()
-        self._intake.take()
-
     def seed(self) -> None:
         """Fill or repair the table by a walk, keeping what events say meanwhile."""
         self._intake.resized = False

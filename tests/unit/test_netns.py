@@ -139,7 +139,7 @@ def test_a_label_that_several_have_chooses_none_and_a_name_comes_first(monkeypat
     }
     there[11] = Namespace(11, Path("/nowhere"), pid=4_999_999)
     monkeypatch.setattr(netns, "discover", lambda: there)
-    with pytest.raises(UsageError, match="several network namespaces are called twin; .*: 8, 9"):
+    with pytest.raises(UsageError, match=r"several network namespaces are called twin; .*: 8, 9"):
         netns.resolve("twin")
     assert netns.resolve("44") == 10, "a name of digits"
     assert netns.resolve("11") == 11
