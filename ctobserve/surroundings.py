@@ -7,15 +7,16 @@ import signal
 import sys
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-# They say how text is shown, and where the cache is.
-HARMLESS = frozenset(("TERM", "COLUMNS", "LINES", "NO_COLOR", "LANG", "TZ", "CTOBSERVE_CACHE_DIR"))
+# They say how text is shown, and where the cache is. LANG and its like do not belong here: gettext makes a path of the name of a
+# language, and click its messages of what lies there. The encoding of our output is settled before our first line.
+HARMLESS = frozenset(("TERM", "COLUMNS", "CTOBSERVE_CACHE_DIR"))
 STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 
 
 def leave(*harmless: str) -> None:
     """Forget the caller's environment but for `harmless` variables, its relative places of modules, and what it did to our
     standard streams and children. To be called before anything else is imported or run."""
-    kept = {name: value for name, value in os.environ.items() if name in HARMLESS.union(harmless) or name.startswith("LC_")}
+    kept = {name: value for name, value in os.environ.items() if name in HARMLESS.union(harmless)}
     os.environ.clear()
     os.environ.update(kept, PATH=PATH)
     sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]

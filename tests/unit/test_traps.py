@@ -1,6 +1,7 @@
 """The installed command, run as root from a directory full of traps, with all of the environment pointing there: none springs.
 
-A trap is a module, a program, a header or a kept file that somebody else put where a careless process looks; each leaves a mark.
+A trap is a module, a program, a header, a translation or a kept file that somebody else put where a careless process looks; each
+leaves a mark, or changes our words.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -43,6 +45,29 @@ MODULES = [
 ]
 PROGRAMS = ["nft", "python", "python3", "sh", "bash", "modprobe", "tar", "ldconfig", "gcc", "cc", "clang", "uname", "ip", "env"]
 HEADERS = ["linux/types.h", "linux/version.h", "linux/kconfig.h", "uapi/linux/bpf.h", "stdbool.h"]
+# gettext joins what they say to the path of its catalogues: an absolute path takes its place.
+LANGUAGES = ["LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"]
+FORGED = "\x1b]0;forged\x07{name.__class__}"
+TRANSLATED = [
+    "Usage:",
+    "Options",
+    "Commands",
+    "Show this message and exit.",
+    "No such command {name!r}.",
+    "No such option: {name}",
+]
+
+
+def catalogue() -> bytes:
+    """Translations as gettext reads them (a .mo file): every word forged."""
+    words = {"": "Content-Type: text/plain; charset=UTF-8\n"} | dict.fromkeys(TRANSLATED, FORGED)
+    at = 28 + 16 * len(words)
+    places, texts = [b"", b""], b""
+    for pair in sorted(words.items()):
+        for column, text in enumerate(map(str.encode, pair)):
+            places[column] += struct.pack("<II", len(text), at + len(texts))
+            texts += text + b"\0"
+    return struct.pack("<7I", 0x950412DE, 0, len(words), 28, 28 + 8 * len(words), 0, at) + b"".join(places) + texts
 
 
 @dataclass(frozen=True)
@@ -64,7 +89,9 @@ class Traps:
             *("BCC_KERNEL_SOURCE", "BCC_KERNEL_MODULES_SUFFIX", "XTABLES_LIBDIR", "LOCPATH", "NLSPATH"),
         ]
         code = f"{here}/base64.py"
-        return dict.fromkeys(paths, here) | {"PYTHONSTARTUP": code, "BASH_ENV": f"{here}/sh", "ENV": f"{here}/sh"}
+        words = dict.fromkeys(LANGUAGES, here) | {"TZ": f"{here}/zone", "LINES": "1", "NO_COLOR": "1"}
+        numpy = {"NPY_DISABLE_CPU_FEATURES": "SSE2 NEON"}  # NumPy, once imported with it, refuses to work
+        return dict.fromkeys(paths, here) | words | numpy | {"PYTHONSTARTUP": code, "BASH_ENV": f"{here}/sh", "ENV": f"{here}/sh"}
 
 
 @pytest.fixture
@@ -88,6 +115,9 @@ def traps(tmp_path) -> Traps:
         for root in (made.directory, made.directory / "include"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text("#error sprung\n")
+    (made.directory / "LC_MESSAGES").mkdir()
+    (made.directory / "LC_MESSAGES/messages.mo").write_bytes(catalogue())
+    (made.directory / "zone").write_bytes(Path("/usr/share/zoneinfo/Asia/Kathmandu").read_bytes())
     return made
 
 
@@ -122,6 +152,12 @@ def test_the_traps_are_set(traps):
     for name in PROGRAMS:
         subprocess.run([name], env=traps.environment(), check=True)
     assert set(MODULES + PROGRAMS) <= set(traps.sprung())
+    asked = "import gettext, time; print(*map(gettext.gettext, sys.argv[1:]), time.localtime(0).tm_gmtoff)"
+    for variable in LANGUAGES:
+        environment = {name: traps.environment()[name] for name in (variable, "TZ")}
+        command = [sys.executable, "-I", "-c", f"import sys; {asked}", *TRANSLATED]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert result.stdout == f"{' '.join([FORGED] * len(TRANSLATED))} 19800\n"
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
@@ -140,6 +176,18 @@ def test_no_trap_springs(traps, kept, honest, arguments):
         assert result.returncode in (0, 3, 4) and "Python can import it" in result.stdout
     else:
         assert result.returncode == 0 and result.stdout and result.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["ctobserve", "ctobserve-lab"])
+@pytest.mark.parametrize("arguments", [["--help"], ["nonsense"], ["--frob"], ["list", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("variable", LANGUAGES)
+def test_no_translation_chooses_our_words(traps, command, arguments, variable):
+    def said(environment: dict[str, str]) -> tuple[int, str, str]:
+        words = [INSTALLED.with_name(command), *arguments]
+        result = subprocess.run(words, cwd="/", env=environment, capture_output=True, text=True, check=False)
+        return result.returncode, result.stdout, result.stderr
+
+    assert said({variable: str(traps.directory)}) == said({})
 
 
 def test_none_springs_from_the_directory_alone(traps, tmp_path, honest):
@@ -198,7 +246,7 @@ def leaving(code: str, environment: dict[str, str], **how: object) -> subprocess
 
 
 def test_little_of_the_environment_is_kept(traps):
-    harmless = {"TERM": "dumb", "COLUMNS": "80", "LC_ALL": "C.UTF-8", "LANG": "C", "TZ": "UTC", cache.VARIABLE: "/c"}
+    harmless = {"TERM": "dumb", "COLUMNS": "80", cache.VARIABLE: "/c"}
     foreign = {name: value for name, value in traps.environment().items() if not name.startswith("PYTHON")}
     result = leaving("import json, os; print(json.dumps([dict(os.environ), sys.path]))", foreign | {"MORE": "more"} | harmless)
     found, path = json.loads(result.stdout)
@@ -210,6 +258,12 @@ def test_no_locale_makes_printing_raise():
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii:strict"}
     result = leaving(r"print('\xe9\udcff', flush=True)", ascii_only)
     assert (result.returncode, result.stdout) == (0, "\\xe9\\udcff\n")
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "de_DE.UTF-8"])
+@pytest.mark.parametrize("variable", ["LANG", "LC_ALL", "LC_CTYPE"])
+def test_a_terminal_of_utf_8_gets_utf_8(variable, locale):
+    assert leaving(r"print('\xe9\u20ac')", {variable: locale}).stdout == "\xe9\u20ac\n"
 
 
 def test_closed_streams_are_opened_lest_files_take_their_place():
