@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 
@@ -104,20 +106,31 @@ WITH_ICMP = frozenset((ICMP, ICMPV6))
 SHOWN_CHARACTERS = 64  # of a foreign text: a comm has 15 bytes, a name in /run/netns may have 255
 
 
+# What str.isprintable() lets pass and shows nothing: Unicode's Default_Ignorable_Code_Point, and the blanks of Braille and music.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
+)
+
+
 def printable(foreign: bytes | str, limit: int = SHOWN_CHARACTERS) -> str:
     """A text that others chose (comm, device, namespace, the kernel's words) as one that a terminal can only show.
 
     The one door by which foreign bytes become text. UTF-8 stays where it is printable; every other byte or character, line ends,
-    unusual blanks and the backslash among them, comes escaped: `\\xff`, `\\x1b`, `\\u202e`, `\\\\`. Beyond `limit` characters it
-    is cut and ends in `...`. In a str, surrogates stand for bytes as os.fsdecode leaves them. Never raises.
+    unusual blanks, what shows nothing, and the backslash among them, comes escaped: `\\xff`, `\\x1b`, `\\u202e`, `\\\\`. Beyond
+    `limit` characters it is cut and ends in `...`: names that differ only there look the same. In a str, surrogates stand for
+    bytes as os.fsdecode leaves them. Never raises.
     """
     text = foreign if isinstance(foreign, str) else foreign.decode("utf-8", "surrogateescape")
-    pieces = [one if one.isprintable() and one != "\\" else _escaped(one) for one in text[: limit + 1]]
+    pieces = [one if _shows(one) and one != "\\" else _escaped(one) for one in text[: limit + 1]]
     if sum(map(len, pieces)) <= limit:
         return "".join(pieces)
     while sum(map(len, pieces)) > limit - 3:
         pieces.pop()
     return "".join(pieces) + "..."
+
+
+def _shows(character: str) -> bool:
+    return character.isprintable() and not _INVISIBLE.match(character)
 
 
 def _escaped(character: str) -> str:

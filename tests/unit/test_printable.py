@@ -25,6 +25,11 @@ from ctobserve.model import SHOWN_CHARACTERS, printable
         ("\u00a0", r"\xa0"),
         ("\U000e0001", r"\U000e0001"),
         (b"\0", r"\x00"),
+        ("a\u3164b\u115f\u1160\uffa0", r"a\u3164b\u115f\u1160\uffa0"),
+        ("\u2800", r"\u2800"),
+        ("\u034f\u17b4\u17b5\u180b\u180f", r"\u034f\u17b4\u17b5\u180b\u180f"),
+        ("a\ufe0f\U000e0100\U000e01ef", r"a\ufe0f\U000e0100\U000e01ef"),
+        ("\u0915\u093f", "\u0915\u093f"),
         (b"", ""),
         (b"x" * 64, "x" * 64),
         (b"x" * 65, "x" * 61 + "..."),
@@ -45,6 +50,6 @@ def test_any_bytes_become_a_line_that_only_shows():
         assert len(printable(foreign)) <= SHOWN_CHARACTERS and len(printable(foreign, 9)) <= 9
 
 
-def test_no_two_names_look_the_same():
+def test_each_name_of_two_bytes_has_a_text_of_its_own():
     names = {bytes([first, second]) for first in range(256) for second in range(256)}
     assert len({printable(name) for name in names}) == len(names)
