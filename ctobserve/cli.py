@@ -6,7 +6,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import ClassVar
+from contextlib import suppress
+from typing import ClassVar, TextIO
 
 import click
 
@@ -16,8 +17,17 @@ from ctobserve.errors import CtobserveError, ExitStatus
 SHOWN = 500  # characters of a complaint
 
 
-class Commands(click.Group):
-    """Commands by name; each module is imported when it is asked for, so that `--help` needs no NumPy."""
+class Group(click.Group):
+    """Commands by name. A word that names none is refused, whatever it begins with: click shows its help for some."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"No such command {args[0]!r}.")
+        return super().resolve_command(ctx, args)
+
+
+class Commands(Group):
+    """The commands of ctobserve; each module is imported when it is asked for, so that `--help` needs no NumPy."""
 
     MODULES: ClassVar = {
         "check": "check",
@@ -56,38 +66,58 @@ def cli(debug: bool) -> None:
 
 def main() -> int:
     """Run the command that was typed; its exit code."""
-    return ended(lambda: cli.main(standalone_mode=False, prog_name="ctobserve"))
+    return ended(lambda: typed(cli, "ctobserve"))
 
 
-def ended(run: Callable[[], object]) -> int:
-    """Exit code of a run; every failure is one line on stderr, after --debug with its traceback."""
+def typed(group: click.Group, name: str) -> object:
+    """Run what was typed after the program's name. group.main() would make exit code 1 of a reader that has seen enough."""
+    try:
+        with group.make_context(name, sys.argv[1:]) as context:
+            return group.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+
+
+def ended(run: Callable[[], object], name: str = "ctobserve") -> int:
+    """Exit code of a run of this program; every failure is one line on stderr, after --debug with its traceback."""
     try:
         result = run()
+        sys.stdout.flush()
         return result if isinstance(result, int) else ExitStatus.DONE
-    except (KeyboardInterrupt, click.Abort):
-        return ExitStatus.DONE
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (KeyboardInterrupt, BrokenPipeError):
         return ExitStatus.DONE
     except Exception as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        message, status = _complaint(error)
-        click.echo(f"ctobserve: {_shown(message)}", err=True)
+        message, status = _complaint(error, name)
+        with suppress(OSError):  # where no word can be written, the exit code still tells
+            if "--debug" in sys.argv:
+                traceback.print_exc()
+            click.echo(f"{name}: {_shown(message)}", err=True)
         return status
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _let_go(stream)
 
 
-def _complaint(error: Exception) -> tuple[str, ExitStatus]:
+def _let_go(stream: TextIO) -> None:
+    """What it does not take is lost here: Python would try once more at its end, complain, and choose another exit code."""
+    try:
+        stream.flush()
+    except (OSError, KeyboardInterrupt):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _complaint(error: Exception, name: str) -> tuple[str, ExitStatus]:
     if isinstance(error, click.UsageError):
         message = error.format_message().rstrip(".")
-        where = error.ctx.command_path if error.ctx else "ctobserve"
+        where = error.ctx.command_path if error.ctx else name
         return f"{message[:1].lower()}{message[1:]}; try: {where} --help", ExitStatus.USAGE
     if isinstance(error, CtobserveError):
         return str(error), error.exit_status
     if isinstance(error, OSError):
-        return f"{error.strerror}: {error.filename}" if error.filename else str(error), ExitStatus.FAILURE
+        why = error.strerror or str(error)
+        return f"{why}: {error.filename}" if error.filename else why, ExitStatus.FAILURE
     what = f"internal error: {type(error).__name__}: {error}"
-    return f"{what}; this is our fault: run ctobserve --debug ... and report it", ExitStatus.FAILURE
+    return f"{what}; this is our fault: run {name} --debug ... and report it", ExitStatus.FAILURE
 
 
 def _shown(message: str) -> str:

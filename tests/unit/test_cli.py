@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -82,6 +83,8 @@ def test_help(command):
         (["events", "--events", "insert,explode"], "explode"),
         (["verify", "--src", "10.0.0.1"], "--src"),
         (["drops", "--source", "walk"], "--source"),
+        ([b"\xff"], r"\udcff"),
+        ([";reboot"], ";reboot"),
         (["list", "\x1b[2J\n"], "\\x1b[2J\\n"),
         (["list", b"--src=\xff"], "--src"),
     ],
@@ -212,6 +215,7 @@ def test_timeouts_have_full_names_and_seconds():
         (KernelLacks("no \x1b]0;such\x07 thing\n"), 3, r"no \x1b]0;such\x07 thing\n"),
         (OSError(28, "No space left on device", "a\nb"), 1, r"No space left on device: a\nb"),
         (OSError("gone"), 1, "gone"),
+        (OSError(28, "No space left on device"), 1, "ctobserve: No space left on device"),
         (ZeroDivisionError("division by\r zero"), 1, r"internal error: ZeroDivisionError: division by\r zero"),
         (UnicodeEncodeError("ascii", "\udcff", 0, 1, "no"), 1, "--debug"),
     ],
@@ -223,6 +227,49 @@ def test_a_failure_is_one_line_whatever_failed(error, code, words, capsys):
     assert ended(fails) == code
     shown = capsys.readouterr().err
     assert shown.startswith("ctobserve: ") and words in shown and shown[:-1].isprintable() and shown[-1] == "\n"
+
+
+def into(arguments: list[str], command: str = "ctobserve", **streams: int) -> tuple[int, bytes, bytes]:
+    """Exit code and what could be read, with a stream or both given."""
+    words = [sys.executable, "-m", command, *arguments]
+    result = subprocess.run(words, **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams), check=False)
+    return result.returncode, result.stdout or b"", result.stderr or b""
+
+
+@pytest.fixture(params=["full", "gone"])
+def refusing(request):
+    """What takes nothing, a full disk or a pipe whose reader has gone; and the exit code of a command that had data for it."""
+    if request.param == "full":
+        end = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, end = os.pipe()
+        os.close(reader)
+    yield end, {"full": 1, "gone": 0}[request.param]
+    os.close(end)
+
+
+@pytest.mark.parametrize("command", ["ctobserve", "ctobserve_lab"])
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["list", "--help"]], ids=" ".join)
+def test_data_that_cannot_be_written_is_a_failure_in_one_line_unless_nobody_wants_more(refusing, command, arguments):
+    end, code = refusing
+    name = command.replace("_", "-").encode()
+    assert into(arguments, command, stdout=end) == (code, b"", name + b": No space left on device\n" if code else b"")
+    assert into(arguments, command, stdout=end, stderr=end) == (code, b"", b"")
+
+
+@pytest.mark.parametrize("command", ["ctobserve", "ctobserve_lab"])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--debug", "nonsense"], ["list", "--frobnicate"]], ids=" ".join)
+def test_where_no_word_can_be_written_the_exit_code_still_tells(refusing, command, arguments):
+    end, _ = refusing
+    assert into(arguments, command, stderr=end) == (2, b"", b"")
+    assert into(arguments, command, stderr=end, stdout=end) == (2, b"", b"")
+
+
+def test_more_than_a_buffer_holds_is_no_other_case(refusing):
+    end, code = refusing
+    more = "import sys; from ctobserve.cli import ended; sys.exit(ended(lambda: sys.stdout.write('x' * 100_000)))"
+    result = subprocess.run([sys.executable, "-c", more], stdout=end, stderr=subprocess.PIPE, check=False)
+    assert (result.returncode, result.stderr) == (code, b"ctobserve: No space left on device\n" if code else b"")
 
 
 def test_a_long_complaint_keeps_its_beginning_and_its_end(capsys):
