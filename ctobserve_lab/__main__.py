@@ -1,135 +1,23 @@
-"""ctobserve-lab: incidents of connection tracking to learn from, each made and undone by one command."""
+"""Start: nothing that reads the environment is imported before most of it is gone; Ctrl-C ends us quietly meanwhile."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import textwrap
-import time
 from pathlib import Path
 
-import click
-
-from ctobserve import __version__, surroundings
-from ctobserve.errors import CtobserveError, ExitStatus
-from ctobserve_lab import guide
-from ctobserve_lab.machine import VARIABLE, admit
-from ctobserve_lab.scenario import Scenario
-from ctobserve_lab.scenarios import SCENARIOS
-from ctobserve_lab.stage import Ended, Stage, end_by_exception
-
-WIDTH = 98
-name_argument = click.argument("name", type=click.Choice(list(SCENARIOS)), metavar="NAME")
-here_option = click.option("--here", is_flag=True, help="This machine may be hurt: limits that all its namespaces share change.")
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="ctobserve-lab")
-def cli() -> None:
-    """Make an incident of connection tracking in network namespaces of its own, look at it, undo it.
-
-    Refuses machines that are no lab: start one by `make lab` or `vagrant up`. docs/lab.md is a guided session.
-    """
-
-
-@cli.command("list")
-def list_scenarios() -> None:
-    """Names of all scenarios, each with what goes wrong."""
-    for name, scenario in SCENARIOS.items():
-        click.echo(f"{name:<20}{scenario.title}")
-
-
-@cli.command()
-@name_argument
-def show(name: str) -> None:
-    """What a scenario does, what to expect, what to type meanwhile, and the fix."""
-    scenario = SCENARIOS[name]
-    _introduce(name, scenario)
-    for title, lines in (("Look:", scenario.look), ("Fix:", scenario.fix)):
-        if lines:
-            click.echo("\n".join([title, *(f"    # {line}" for line in lines)]))
-
-
-@cli.command()
-@name_argument
-@click.option(
-    "--ready-file", type=click.Path(path_type=Path), help="Wait until this file exists, as ctobserve's option makes it."
-)
-@click.option(
-    "--hold", type=click.FloatRange(min=0), metavar="SECONDS", help="How long the world stands afterwards; else until Ctrl-C."
-)
-@here_option
-def run(name: str, ready_file: Path | None, hold: float | None, here: bool) -> None:
-    """Make the incident, leave the world standing to be looked at, then undo everything.
-
-    Beside it, in another shell or with & after the first line: ctobserve report --ready-file PATH.
-    """
-    admit(here)
-    scenario = SCENARIOS[name]
-    _introduce(name, scenario)
-    with Stage() as stage:
-        play = scenario.play(stage)
-        next(play)
-        click.echo(f"Namespaces: {' '.join(stage.net.names)}")
-        if ready_file:
-            click.echo(f"Waiting for {ready_file}")
-            guide.wait_for(ready_file)
-        next(play)
-        for line in stage.said:
-            click.echo(f"Done: {line}")
-        click.echo("Ctrl-C undoes it." if hold is None else f"In {hold:g} s it is undone.")
-        _hold(hold)
-    click.echo("Undone.")
-
-
-@cli.command("guide")
-@name_argument
-@here_option
-def guided(name: str, here: bool) -> None:
-    """Tell the whole story: the incident with ctobserve beside it, the usual tools, the fix, the same again, and undo it."""
-    admit(here)
-    with Stage() as stage:
-        for line in guide.tell(SCENARIOS[name], stage):
-            click.echo(line)
-
-
-def _introduce(name: str, scenario: Scenario) -> None:
-    click.echo(f"{name}: {scenario.title}")
-    for title, words in (("Does:   ", scenario.does), ("Expect: ", scenario.expect)):
-        click.echo(textwrap.fill(words, WIDTH, initial_indent=title, subsequent_indent=" " * 8))
-
-
-def _hold(seconds: float | None) -> None:
-    """Until the time is up, or a signal ends it."""
-    try:
-        if seconds is None:
-            signal.pause()
-        else:
-            time.sleep(seconds)
-    except Ended as ended:
-        if ended.number != signal.SIGINT:
-            raise
+from ctobserve import surroundings
+from ctobserve_lab.machine import VARIABLE
 
 
 def main() -> int:
-    """Run a command; every failure is one line on stderr and an exit code; Ctrl-C is a normal end, other signals are told."""
-    end_by_exception()
+    """Entry point of the `ctobserve-lab` script and of `python -m ctobserve_lab`."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     leave_surroundings()
-    try:
-        cli.main(standalone_mode=False, prog_name="ctobserve-lab")
-        return ExitStatus.DONE
-    except Ended as ended:
-        return 0 if ended.number == signal.SIGINT else 128 + ended.number
-    except click.UsageError as error:
-        _complain(f"{error.format_message()} try: {error.ctx.command_path if error.ctx else 'ctobserve-lab'} --help")
-        return ExitStatus.USAGE
-    except CtobserveError as error:
-        _complain(str(error))
-        return error.exit_status
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.DONE
+    from ctobserve_lab import cli  # noqa: PLC0415 -- NumPy and click read the environment
+
+    return cli.main()
 
 
 def leave_surroundings() -> None:
@@ -139,11 +27,6 @@ def leave_surroundings() -> None:
     surroundings.leave(VARIABLE)
     modules = Path(surroundings.__file__).resolve().parents[1]
     os.environ.update(PYTHONSAFEPATH="1", PYTHONNOUSERSITE="1", PYTHONPATH=str(modules))
-
-
-def _complain(message: str) -> None:
-    # Some of click's messages are lists.
-    click.echo(f"ctobserve-lab: {' '.join(message.split())}", err=True)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ def _beside(arguments: list[str], act: Callable[[], object]) -> str:
     with tempfile.TemporaryDirectory() as directory:
         ready = Path(directory, "ready")
         command = [sys.executable, "-m", "ctobserve", *arguments, "--duration", "3600", "--ready-file", str(ready)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="backslashreplace"
+        )
         try:
             wait_for(ready, process)
             act()

@@ -21,11 +21,11 @@ class Stage:
     def __init__(self) -> None:
         self.net = Net(suffixes=False)
         self.said: list[str] = []
-        self._sysctls: dict[Path, str] = {}
+        self._sysctls: dict[Path, bytes] = {}
 
     def __enter__(self) -> Stage:
         writable = (path for path in sorted(SYSCTLS.iterdir()) if path.stat().st_mode & stat.S_IWUSR)
-        self._sysctls = {path: path.read_text() for path in writable if path.stat().st_mode & stat.S_IRUSR}
+        self._sysctls = {path: path.read_bytes() for path in writable if path.stat().st_mode & stat.S_IRUSR}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -33,8 +33,8 @@ class Stage:
         with _deaf():
             self.net.__exit__()
             for path, value in self._sysctls.items():
-                if path.read_text() != value:
-                    path.write_text(value)
+                if path.read_bytes() != value:
+                    path.write_bytes(value)
 
     def space(self, role: str) -> Space:
         """A new namespace."""

@@ -18,8 +18,18 @@ TRACKING = "table inet track {{ chain {hook} {{ type filter hook {hook} priority
 
 
 def run(*command: str, check: bool = True, text: str | None = None) -> str:
-    """Output of a command that is given `text` on stdin; raises LabError with its words on failure."""
-    result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    """Output of a command that is given `text` on stdin, with bytes that are no UTF-8 as `\\xff`.
+
+    Raises LabError where there is no such program, and with its words on failure.
+    """
+    try:
+        result = subprocess.run(
+            command, input=text, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False
+        )
+    except FileNotFoundError:
+        raise LabError(
+            f"there is no program {command[0]} here; packages.apt has what the lab needs, and make setup gets it"
+        ) from None
     if check and result.returncode:
         raise LabError(f"{' '.join(map(str, command))}: {(result.stderr or result.stdout).strip()}")
     return result.stdout

@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 import ctobserve_lab
+from ctobserve.cli import ended
 from ctobserve_lab import machine
+from ctobserve_lab.errors import LabError
 from ctobserve_lab.scenarios import SCENARIOS
+from ctobserve_lab.world import run
 from tests.kernel.sessions import sessions
 
 FILES = sorted(path.stem for path in Path(ctobserve_lab.__file__).parent.joinpath("scenarios").glob("*.py"))
 
 
-def lab(*arguments: str) -> tuple[int, str, str]:
+def lab(*arguments: str | bytes) -> tuple[int, str, str]:
     elsewhere = {name: value for name, value in os.environ.items() if name != machine.VARIABLE}
     command = [sys.executable, "-m", "ctobserve_lab", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=elsewhere)
@@ -45,7 +48,13 @@ def test_show_says_what_it_does_and_how_to_mend_it(name):
     [
         (["run", "earthquake"], "earthquake"),
         (["run"], "NAME"),
-        (["run", "healthy", "--hold", "-1"], "--hold"),
+        *(
+            (["run", "healthy", "--hold", value], "--hold")
+            for value in ("-1", "nan", "inf", "1e300", "1_0", "\u00b2", " 1", b"\xff")
+        ),
+        ([b"\xff"], r"\udcff"),
+        (["run", "\x1b[2J\n"], r"\x1b[2J\n"),
+        (["--\x1b[2J\n"], r"\x1b[2J\n"),
         (["frobnicate"], "frobnicate"),
         (["run", "healthy"], "--here"),
         (["guide", "healthy"], "make lab"),
@@ -65,3 +74,16 @@ def test_the_guide_tells_every_scenario_with_its_present_lines():
     for name, scenario in SCENARIOS.items():
         typed = [line.removeprefix("# ") for line in shown[name].splitlines() if line.startswith("# ")]
         assert [line for line in typed if not line.startswith("ctobserve ")] == [*scenario.look, *scenario.fix]
+
+
+def test_a_program_may_say_any_byte(capsys):
+    assert run("printf", r"\377\n") == "\\xff\n"
+    fails = "sh", "-c", r"printf '\377\033' >&2; exit 3"
+    assert ended(lambda: run(*fails), "ctobserve-lab") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("ctobserve-lab: sh -c ") and said.endswith(": \\xff\\x1b\n") and said[:-1].isprintable()
+
+
+def test_a_program_that_is_missing_is_named_with_the_way_to_it():
+    with pytest.raises(LabError, match=r"^there is no program frobnicate here; .*make setup"):
+        run("frobnicate", check=False)

@@ -160,13 +160,26 @@ def test_only_programs_runs_programs(path):
 
 def is_strict(full: str, name: str, call: ast.Call) -> bool:
     """Whether bytes that are no UTF-8 make it raise; kernel.read_text, the door for files, itself says what becomes of them."""
-    if "errors" in {keyword.arg for keyword in call.keywords} or full in ("kernel.read_text", "os.open"):
+    options = {keyword.arg for keyword in call.keywords}
+    if "errors" in options or full in ("kernel.read_text", "os.open"):
         return False
+    if full.startswith("subprocess."):
+        return bool({"text", "universal_newlines", "encoding"} & options)
     if name == "open":
         return not IN_BYTES.search(given(call)) and "os.devnull" not in given(call)
     return "." in full and name in ("decode", "read_text") and len(call.args) < 2
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULES + LAB_MODULES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_no_byte_of_others_makes_decoding_fail(path):
     assert not [ast.unparse(call) for full, name, call in calls(path) if is_strict(full, name, call)]
+
+
+LOCAL_TIME = {"localtime", "ctime", "mktime", "strftime", "today", "utcnow", "utcfromtimestamp", "astimezone"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_times_are_utc(path):
+    """What TZ says chooses nothing that is shown."""
+    times = [(name, given(call)) for _, name, call in calls(path) if name in LOCAL_TIME | {"now", "fromtimestamp"}]
+    assert not [name for name, arguments in times if name in LOCAL_TIME or "UTC" not in arguments]

@@ -1,0 +1,118 @@
+"""The command line of ctobserve-lab: incidents of connection tracking to learn from, each made and undone by one command."""
+
+from __future__ import annotations
+
+import signal
+import textwrap
+import time
+from pathlib import Path
+
+import click
+
+from ctobserve import __version__
+from ctobserve.cli import Group, ended, typed
+from ctobserve.commands.values import PATH, real
+from ctobserve_lab import guide
+from ctobserve_lab.machine import admit
+from ctobserve_lab.scenario import Scenario
+from ctobserve_lab.scenarios import SCENARIOS
+from ctobserve_lab.stage import Ended, Stage, end_by_exception
+
+NAME = "ctobserve-lab"
+WIDTH = 98
+name_argument = click.argument("name", type=click.Choice(list(SCENARIOS)), metavar="NAME")
+here_option = click.option("--here", is_flag=True, help="This machine may be hurt: limits that all its namespaces share change.")
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name=NAME)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    """Make an incident of connection tracking in network namespaces of its own, look at it, undo it.
+
+    Refuses machines that are no lab: start one by `make lab` or `vagrant up`. docs/lab.md is a guided session.
+    """
+
+
+@cli.command("list")
+def list_scenarios() -> None:
+    """Names of all scenarios, each with what goes wrong."""
+    for name, scenario in SCENARIOS.items():
+        click.echo(f"{name:<20}{scenario.title}")
+
+
+@cli.command()
+@name_argument
+def show(name: str) -> None:
+    """What a scenario does, what to expect, what to type meanwhile, and the fix."""
+    scenario = SCENARIOS[name]
+    _introduce(name, scenario)
+    for title, lines in (("Look:", scenario.look), ("Fix:", scenario.fix)):
+        if lines:
+            click.echo("\n".join([title, *(f"    # {line}" for line in lines)]))
+
+
+@cli.command()
+@name_argument
+@click.option("--ready-file", type=PATH, metavar="PATH", help="Wait until this file exists, as ctobserve's option makes it.")
+@click.option("--hold", type=real(0), metavar="SECONDS", help="How long the world stands afterwards; else until Ctrl-C.")
+@here_option
+def run(name: str, ready_file: Path | None, hold: float | None, here: bool) -> None:
+    """Make the incident, leave the world standing to be looked at, then undo everything.
+
+    Beside it, in another shell or with & after the first line: ctobserve report --ready-file PATH.
+    """
+    admit(here)
+    scenario = SCENARIOS[name]
+    _introduce(name, scenario)
+    with Stage() as stage:
+        play = scenario.play(stage)
+        next(play)
+        click.echo(f"Namespaces: {' '.join(stage.net.names)}")
+        if ready_file:
+            click.echo(f"Waiting for {ready_file}")
+            guide.wait_for(ready_file)
+        next(play)
+        for line in stage.said:
+            click.echo(f"Done: {line}")
+        click.echo("Ctrl-C undoes it." if hold is None else f"In {hold:g} s it is undone.")
+        _hold(hold)
+    click.echo("Undone.")
+
+
+@cli.command("guide")
+@name_argument
+@here_option
+def guided(name: str, here: bool) -> None:
+    """Tell the whole story: the incident with ctobserve beside it, the usual tools, the fix, the same again, and undo it."""
+    admit(here)
+    with Stage() as stage:
+        for line in guide.tell(SCENARIOS[name], stage):
+            click.echo(line)
+
+
+def _introduce(name: str, scenario: Scenario) -> None:
+    click.echo(f"{name}: {scenario.title}")
+    for title, words in (("Does:   ", scenario.does), ("Expect: ", scenario.expect)):
+        click.echo(textwrap.fill(words, WIDTH, initial_indent=title, subsequent_indent=" " * 8))
+
+
+def _hold(seconds: float | None) -> None:
+    """Until the time is up, or a signal ends it."""
+    try:
+        if seconds is None:
+            signal.pause()
+        else:
+            time.sleep(seconds)
+    except Ended as ended:
+        if ended.number != signal.SIGINT:
+            raise
+
+
+def main() -> int:
+    """Run the command that was typed; its exit code. Ctrl-C is a normal end, other signals are told."""
+    try:
+        end_by_exception()
+        return ended(lambda: typed(cli, NAME), NAME)
+    except Ended as by:
+        return 0 if by.number == signal.SIGINT else 128 + by.number
