@@ -4,6 +4,10 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.setup-done
+# What would choose code for the Python and the shells of root; -I leaves out the current directory. pip hears PIP_* and its files still,
+# in setup: a mirror may be named there.
+unexport $(filter PYTHON%,$(.VARIABLES)) BASH_ENV ENV
+PIP := "$(PYTHON)" -I -m pip
 # With -I neither PYTHONPATH nor the user's own packages choose what root runs. pip writes no such option: not into the first line of a
 # script, nor, where the path is too long for that or has blanks, into the second, which has sh run Python.
 SCRIPTS := "$(VENV)/bin/ctobserve" "$(VENV)/bin/ctobserve-lab"
@@ -20,15 +24,15 @@ help: ## show the verbs
 setup: $(STAMP) ## install Debian packages and make .venv/bin/ctobserve
 $(STAMP): packages.apt pyproject.toml
 	tests/vm/apt-install tool host
-	/usr/bin/python3 -m venv --system-site-packages $(VENV)
-	$(PYTHON) -m pip install --quiet --editable '.[dev,lab]'
+	/usr/bin/python3 -I -m venv --system-site-packages $(VENV)
+	$(PIP) install --quiet --editable '.[dev,lab]'
 	$(ISOLATE)
 	touch $(STAMP)
 
 tool: ## only what ctobserve and ctobserve-lab need to run, from Debian alone: .venv/bin/ctobserve (VENV=DIR: elsewhere)
 	tests/vm/apt-install tool
-	/usr/bin/python3 -m venv --system-site-packages "$(VENV)"
-	"$(PYTHON)" -m pip install --quiet --no-build-isolation --no-index --force-reinstall --no-deps .
+	/usr/bin/python3 -I -m venv --system-site-packages "$(VENV)"
+	env -i $(PIP) --isolated install --quiet --no-build-isolation --no-index --force-reinstall --no-deps .
 	$(ISOLATE)
 
 lab: setup ## a shell in a VM with everything in place: ctobserve-lab list
