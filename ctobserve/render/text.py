@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ctobserve.render.folding import CLAUSE, fitted, folded
+from ctobserve.render.folding import CLAUSE, fitted, folded, width
 from ctobserve.render.rows import Row
 
 HANGING = " " * 17
@@ -85,8 +85,11 @@ def check_lines(report: Mapping[str, Any]) -> Iterable[str]:
     marks = {True: "ok", False: "MISSING", None: "partly"}
     yield f"kernel {report['meta']['kernel']} {report['meta']['machine']}"
     for item in report["findings"]:
-        found = f"  {marks[item['ok']]:<8} {item['name']:<10} {item['found']}" + (f"; {item['do']}" if item["do"] else "")
-        yield from folded(found, " " * 22)
+        *before, last = folded(f"  {marks[item['ok']]:<8} {item['name']:<10} {item['found']}", " " * 22)
+        yield from before
+        # What to do is pasted: it stays whole.
+        whole = f"{last}; {item['do']}" if item["do"] else last
+        yield from (whole,) if len(whole) <= width() else (f"{last};", " " * 22 + item["do"])
     for item in report["hooks"]:
         where = item["function"] or "not in this kernel: blind to it"
         hook = f"  {item['form'] if item['function'] else '-':<18} {where:<32} per {item['each']:<13} {item['tells']}"

@@ -1,17 +1,22 @@
 """The DNS race: two first packets of one flow at the same instant, as a resolver sends that asks for A and AAAA at once."""
 
 from ctobserve_lab.errors import LabError
+from ctobserve_lab.race import FIRST_PORT
 from ctobserve_lab.scenario import Play, Scenario
 from ctobserve_lab.stage import Stage
-from ctobserve_lab.traffic import race
+from ctobserve_lab.traffic import bound, race
 from ctobserve_lab.world import Space
 
 TRIES = 20
+FLOWS = 83
 
 
 def play(stage: Stage) -> Play:
     """83 flows at a time, until two packets have met."""
     space = stage.space("race")
+    # Somebody listens: an ICMP error about a packet that is not tracked would be INVALID, and another incident.
+    ports = range(FIRST_PORT + 1, FIRST_PORT + 1 + FLOWS)
+    space.sockets += space.inside(lambda: [bound("127.0.0.1", port) for port in ports])
     yield space
     for _ in range(TRIES):
         if met := meetings(space):
@@ -27,7 +32,7 @@ def play(stage: Stage) -> Play:
 def meetings(space: Space) -> int:
     """How many clashes the kernel resolves in 83 flows."""
     before = space.counters()["clash_resolve"]
-    race(space, "127.0.0.1", 83)
+    race(space, "127.0.0.1", FLOWS)
     return space.counters()["clash_resolve"] - before
 
 

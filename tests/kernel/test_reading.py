@@ -81,9 +81,7 @@ def test_what_others_read_is_not_ours_and_what_fails_is_no_table(net, monkeypatc
         observer.seed()
         before, seen = len(observer.table), observer.seen
         assert before >= 307
-        for path in (Path("/proc/net/nf_conntrack"), Path("/proc/self/net/nf_conntrack")):
-            assert len(run("cat", str(path)).splitlines()) >= 307
-            assert path.read_text()
+        assert len(space.run("cat", "/proc/net/nf_conntrack").splitlines()) == 307
         assert len(observer.poll()) == 0 and observer.seen == seen and observer.lost() == {}
         monkeypatch.setattr(reader, "PROC", Path("/proc/self"))
         with pytest.raises(IsADirectoryError):

@@ -27,7 +27,7 @@ from ctobserve_lab.world import Space, run
 from tests.kernel.tool import bpf_program_ids
 
 # As many as a start takes to go wrong now and then; more of them, and on every kernel, with the variable.
-STARTS = int(os.environ.get("CTOBSERVE_STARTS", "20"))
+STARTS = int(os.environ.get("CTOBSERVE_STARTS", "5"))
 EVERYTHING = Purpose.TABLE | Purpose.DEPARTURES | Purpose.DROPS
 # New entries without end, and more than there is room for: every one of them evicts another. It ends by itself after a while.
 FLOOD = """
