@@ -10,6 +10,10 @@ from ctobserve.netns import Namespace
 
 # As people name namespaces: neither an option nor a path, and the same to every shell.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# Whoever pastes does so later: the process may have ended, and its PID be another's in a namespace where nothing is to be done.
+# From inside, $0 being the inode number that is meant, this tells, and runs the words that follow or nothing.
+_CHECKED = '[ "$(readlink /proc/self/ns/net)" = "net:[$0]" ] && exec "$@"; echo "nothing run: this is not netns $0" >&2; exit 1'
+# PID 1 is nobody else's as long as the host is up.
 FIRST = Space(0, "init", prefix=("nsenter", "--net=/proc/1/ns/net"))
 
 
@@ -49,8 +53,13 @@ def see_losses(space: Space) -> str:
 
 
 def way_into(space: Namespace) -> tuple[str, ...] | None:
-    """Words by which a command is run in this namespace: its plain name, else its first process; None without either."""
+    """Words by which a command is run in this namespace: by its plain name, else by its first process while that is there.
+
+    None without either.
+    """
     name = next(filter(_PLAIN.fullmatch, space.names), None)
     if name is not None:
         return ("ip", "netns", "exec", name)
-    return None if space.pid is None else ("nsenter", f"--net=/proc/{space.pid}/ns/net")
+    if space.pid is None:
+        return None
+    return ("nsenter", f"--net=/proc/{space.pid}/ns/net", "sh", "-c", _CHECKED, str(space.inum))

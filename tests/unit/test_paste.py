@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,7 +191,8 @@ def test_where_no_line_leads_a_remark_says_where_by_number(rule):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_leads_nowhere_and_its_process_does(name):
     assert way_into(Namespace(NETNS, Path("/run/netns", name), names=[name])) is None
-    assert way_into(Namespace(NETNS, Path("/proc/12/ns/net"), names=[name], pid=12)) == ("nsenter", "--net=/proc/12/ns/net")
+    found = way_into(Namespace(NETNS, Path("/proc/12/ns/net"), names=[name], pid=12))
+    assert found is not None and found[:4] == ("nsenter", "--net=/proc/12/ns/net", "sh", "-c") and found[5:] == (str(NETNS),)
     beside = Namespace(NETNS, Path("/run/netns", name), names=[name, "blue-2.x"])
     assert way_into(beside) == ("ip", "netns", "exec", "blue-2.x")
 
@@ -205,6 +208,39 @@ def test_a_shell_finds_the_same_words():
     line = paste("printf", "%s\\n", *shown, 7)
     said = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True).stdout
     assert said.split("\n") == [*shown, "7", ""]
+
+
+@pytest.fixture(scope="module")
+def living() -> Iterator[int]:
+    """PID of the one process of a network namespace."""
+    assert os.geteuid() == 0, "only root can make network namespaces: run the tests as root"
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", "echo && exec sleep 600"], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_line_by_a_process_runs_in_the_namespace_meant_or_not_at_all(living, shell, tmp_path):
+    """PIDs are given out again: whoever pastes late must not change another namespace, least of all the host's."""
+    inum = os.stat(f"/proc/{living}/ns/net").st_ino
+    assert inum != os.stat("/proc/self/ns/net").st_ino
+    words = ("sh", "-c", 'readlink /proc/self/ns/net; echo "$@"; touch ran', "sh", *filter(str.isprintable, HOSTILE))
+
+    def pasted(meant: int, pid: int) -> subprocess.CompletedProcess[str]:
+        line = inside(Space(meant, "x", prefix=way_into(Namespace(meant, Path(f"/proc/{pid}/ns/net"), pid=pid))), *words)
+        assert shlex.join(shlex.split(line)) == line and shlex.split(line)[-len(words) :] == list(words)
+        return subprocess.run([shell, "-c", line], capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    right = pasted(inum, living)
+    assert right.stdout == f"net:[{inum}]\n{' '.join(words[4:])}\n" and (right.returncode, right.stderr) == (0, "")
+    (tmp_path / "ran").unlink()
+    for wrong in (pasted(inum + 1, living), pasted(inum, os.getpid())):
+        assert (wrong.returncode, wrong.stdout) == (1, "")
+        assert wrong.stderr in {f"nothing run: this is not netns {number}\n" for number in (inum, inum + 1)}
+    gone = pasted(inum, 1 << 22)
+    assert gone.returncode != 0 and gone.stdout == "" and "No such file" in gone.stderr
+    assert not list(tmp_path.iterdir()), "nothing ran"
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if not name.isprintable()])
