@@ -1,21 +1,26 @@
-"""Does any firewall rule of this namespace need conntrack? Asked of `nft -j list ruleset`, which only reads.
+"""Does any firewall rule of this namespace need conntrack? Asked of `nft -j -t list ruleset`, which only reads.
 
 A request for rules would make the kernel load nf_tables where it is not loaded, which an observer must not cause: then nobody
-asks, and no rule of nftables can exist.
+asks, and no rule of nftables can exist. Elements of sets are left out (-t): there may be a million of them, and rules that make
+them say what they are made with.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ctobserve import programs
-from ctobserve.kernel import read_text
+from ctobserve.kernel import has_module, read_text
 
 TIMEOUT_S = 5
+# Of about 9,000 rules, as JSON; nft takes 25 times that to list them, and we ten times to read it.
+OUTPUT_BYTES = 4 << 20
+MEMORY_BYTES = 256 << 20
 # Expressions and statements of libnftables-json(5) that work on entries; notrack is not one: it avoids them.
 NEEDING = {
     "ct",
@@ -47,32 +52,44 @@ XT_NEEDING = {
     ),
     *("MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP", "SYNPROXY", "CLUSTERIP"),
 }
-# What uses conntrack without any rule of nftables.
+# Modules that use conntrack without any rule of nftables, once somebody asks them to.
 OTHER_USERS = ("openvswitch", "act_ct", "ip_vs")
 LEGACY = (Path("/proc/thread-self/net/ip_tables_names"), Path("/proc/thread-self/net/ip6_tables_names"))
 
 
 @dataclass(frozen=True)
 class Ruleset:
-    """`rules` and NAT `chains` there are, how many rules need conntrack; `unread` says why that is not known."""
+    """`rules` and NAT `chains` there are, how many rules need conntrack; `unread` says why that is not known.
+
+    `built_in` are parts of this kernel that may use entries without any rule, whether anybody asks them to or not.
+    """
 
     rules: int = 0
     chains: int = 0
     needing: int = 0
     unread: str | None = None
+    built_in: tuple[str, ...] = ()
 
 
-def read() -> Ruleset:
-    """Of the namespace of the calling thread; never raises."""
-    users = [name for name in OTHER_USERS if Path("/sys/module", name).exists()]
-    if users:
-        return Ruleset(unread=f"{users[0]} is loaded and may use conntrack without firewall rules")
+def read(until: float | None = None) -> Ruleset:
+    """Of the namespace of the calling thread, not later than `until` (time.monotonic, s); never raises."""
+    users = tuple(filter(has_module, OTHER_USERS))
+    if loaded := next(filter(_is_loaded, users), None):
+        return Ruleset(unread=f"{loaded} is loaded and may use conntrack without firewall rules")
     if any(_content(path) for path in LEGACY):
         return Ruleset(unread="legacy iptables tables are in use, which are not read")
-    if not Path("/sys/module/nf_tables").exists():
-        return Ruleset()
+    if not has_module("nf_tables"):
+        return Ruleset(built_in=users)
+    left_s = TIMEOUT_S if until is None else min(TIMEOUT_S, until - time.monotonic())
+    if left_s <= 0:
+        return Ruleset(unread="no time was left to list its rules")
     nft = programs.trusted("nft")
-    return listed(nft) if nft else Ruleset(unread="there is no nft to list the rules")
+    return replace(listed(nft, left_s), built_in=users) if nft else Ruleset(unread="there is no nft to list the rules")
+
+
+def _is_loaded(module: str) -> bool:
+    """Somebody wanted this module; what is built in may have parameters in /sys/module, but was never initialised from a file."""
+    return Path("/sys/module", module, "initstate").exists()
 
 
 def _content(path: Path) -> str:
@@ -83,14 +100,17 @@ def _content(path: Path) -> str:
         return ""
 
 
-def listed(nft: Path) -> Ruleset:
-    """As this program says; never raises."""
+def listed(nft: Path, timeout_s: float = TIMEOUT_S) -> Ruleset:
+    """As this program says within so many seconds; never raises."""
+    asked = ("-j", "-t", "list", "ruleset")
     try:
-        result = programs.run(nft, "-j", "list", "ruleset", timeout_s=TIMEOUT_S)
+        result = programs.run(nft, *asked, timeout_s=timeout_s, memory_bytes=MEMORY_BYTES, output_bytes=OUTPUT_BYTES)
     except TimeoutError:
-        return Ruleset(unread=f"listing the rules took longer than {TIMEOUT_S} s")
+        return Ruleset(unread=f"listing the rules took longer than {timeout_s:.1f} s")
     except OSError:
         return Ruleset(unread="nft could not be run")
+    if len(result.stdout) >= OUTPUT_BYTES:
+        return Ruleset(unread=f"its rules are more than {OUTPUT_BYTES >> 20} MiB as nft lists them")
     if result.returncode:
         return Ruleset(unread="nft could not list the rules")
     try:
@@ -101,7 +121,7 @@ def listed(nft: Path) -> Ruleset:
 
 
 def parse(document: Any) -> Ruleset:
-    """The output of `nft -j list ruleset`; `unread` where it has another form than libnftables-json(5) says."""
+    """The output of `nft -j -t list ruleset`; `unread` where it has another form than libnftables-json(5) says."""
     try:
         return _counted(_list(document["nftables"]))
     except (TypeError, AttributeError, LookupError, RecursionError):
@@ -112,7 +132,9 @@ def _counted(items: list[Any]) -> Ruleset:
     rules = [item["rule"] for item in items if "rule" in item]
     chains = [item["chain"] for item in items if item.get("chain", {}).get("type") == "nat"]
     objects = [item for item in items if NEEDING & item.keys() or "flowtable" in item]
-    needing = sum(any(_needs(word) for word in _words(_list(rule.get("expr", [])))) for rule in rules)
+    # A set may have statements that each of its elements is made with.
+    parts = [rule.get("expr", []) for rule in rules] + [item["set"].get("stmt", []) for item in items if "set" in item]
+    needing = sum(any(map(_needs, _words(_list(part)))) for part in parts)
     return Ruleset(len(rules), len(chains), needing + len(objects))
 
 

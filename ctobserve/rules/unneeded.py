@@ -29,7 +29,15 @@ def _say(evidence: Evidence, space: Space, rules: Ruleset) -> Verdict:
         f"{space.label} tracks {plural(entries, 'connection')} and none of its {plural(rules.rules, 'firewall rule')} uses them"
         f"{chains}: every packet pays for a lookup that nothing reads"
     )
-    numbers = {"netns": space.inum, "entries": entries, "rules": rules.rules, "nat_chains": rules.chains}
+    if rules.built_in:
+        sentence += f", unless {' or '.join(rules.built_in)}, built into this kernel, is in use: that was not asked"
+    numbers = {
+        "netns": space.inum,
+        "entries": entries,
+        "rules": rules.rules,
+        "nat_chains": rules.chains,
+        "built_in": list(rules.built_in),
+    }
     return Verdict(Severity.NOTICE, sentence, numbers, (inside(space, "nft", "list", "ruleset"),))
 
 

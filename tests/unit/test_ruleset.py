@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import re
+import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ctobserve import ruleset
-from ctobserve.ruleset import Ruleset, listed, parse
+from ctobserve import programs, ruleset
+from ctobserve.netns import CLONE_NEWNET
+from ctobserve.ruleset import Ruleset, listed, parse, read
 
 RULE = {"rule": {"comment": "\udcff\x1b", "expr": [{"ct count": {"val": 3}}]}}
 
@@ -22,7 +28,7 @@ def nft(path: Path, *commands: str) -> Path:
 
 def says(path: Path, output: bytes) -> Path:
     (path / "says").write_bytes(output)
-    return nft(path, f"[ $# = 3 ] && cat '{path}/says'")
+    return nft(path, f"[ \"$*\" = '-j -t list ruleset' ] && cat '{path}/says'")
 
 
 def test_a_foreign_byte_in_a_comment_hides_no_rule(tmp_path):
@@ -62,10 +68,65 @@ def test_another_shape_is_unread(document):
 def test_an_nft_that_fails_or_hangs_is_unread(tmp_path, monkeypatch):
     assert listed(nft(tmp_path, "exit 1")).unread == "nft could not list the rules"
     assert listed(tmp_path / "missing").unread == "nft could not be run"
-    monkeypatch.setattr(ruleset, "TIMEOUT_S", 0.2)
     began = time.monotonic()
-    assert listed(nft(tmp_path, "exec sleep 60")).unread == "listing the rules took longer than 0.2 s"
+    assert listed(nft(tmp_path, "sleep 60"), 0.2).unread == "listing the rules took longer than 0.2 s"
     assert time.monotonic() - began < 30
+
+
+def test_an_nft_that_lists_without_end_or_takes_too_much_memory_is_unread(tmp_path):
+    began = time.monotonic()
+    assert listed(nft(tmp_path, "exec yes")).unread == "its rules are more than 4 MiB as nft lists them"
+    assert time.monotonic() - began < ruleset.TIMEOUT_S
+    # The shell reads its stdin to the end first: the bound is set by then.
+    wants_more = ("cat", "exec /usr/bin/python3 -c 'import sys; bytearray(1 << 29); sys.stdout.write(\"{}\")'")
+    assert listed(nft(tmp_path, *wants_more)).unread == "nft could not list the rules"
+
+
+@pytest.fixture
+def own_rules() -> Iterator[Callable[[str], None]]:
+    """Runs nft with these lines on its stdin, in a network namespace of this thread's own."""
+    assert os.geteuid() == 0, "only root can make network namespaces: run the tests as root"
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(CLONE_NEWNET) == 0
+    yield lambda lines: subprocess.run(["nft", "-f", "-"], input=lines, text=True, check=True)
+    assert libc.setns(before, CLONE_NEWNET) == 0
+    os.close(before)
+
+
+def test_the_rules_of_a_namespace_are_read_also_where_nf_tables_is_built_in(own_rules):
+    own_rules("add table inet t\nadd chain inet t c\nadd rule inet t c ct state new drop\nadd rule inet t c drop")
+    assert read() == Ruleset(2, 0, 1)
+
+
+def test_a_set_of_many_elements_costs_no_more_than_its_rules(own_rules, monkeypatch):
+    many = ",".join(f"10.{at >> 16}.{at >> 8 & 255}.{at & 255}" for at in range(100_000))
+    own_rules(f"add table inet t\nadd set inet t s {{ type ipv4_addr; elements = {{ {many} }} }}\nadd chain inet t c")
+    own_rules("add rule inet t c ip saddr @s drop")
+    whole = programs.run(programs.trusted("nft"), "-j", "list", "ruleset").stdout
+    assert len(whole) > 1_000_000
+    monkeypatch.setattr(ruleset, "OUTPUT_BYTES", 10_000)
+    assert read() == Ruleset(1, 0, 0)
+
+
+def test_no_later_than_it_was_told(own_rules, tmp_path, monkeypatch):
+    own_rules("add table inet t")
+    assert read(until=time.monotonic() + 60) == Ruleset()
+    assert read(until=time.monotonic()).unread == "no time was left to list its rules"
+    slow = nft(tmp_path, "exec sleep 60")
+    monkeypatch.setattr(programs, "trusted", lambda name: slow)
+    began = time.monotonic()
+    assert re.fullmatch(r"listing the rules took longer than 0\.[34] s", read(until=began + 0.4).unread)
+    assert time.monotonic() - began < ruleset.TIMEOUT_S
+
+
+def test_what_is_built_in_is_said_and_hides_no_rule(own_rules, monkeypatch):
+    """No kernel here has it built in; a loaded module leaves initstate in /sys/module, this one nothing."""
+    own_rules("add table inet t\nadd chain inet t c\nadd rule inet t c drop")
+    monkeypatch.setattr(ruleset, "has_module", lambda name: name in ("openvswitch", "nf_tables"))
+    assert read() == Ruleset(1, 0, 0, built_in=("openvswitch",))
+    monkeypatch.setattr(ruleset, "has_module", lambda name: name == "openvswitch")
+    assert read() == Ruleset(built_in=("openvswitch",))
 
 
 def test_it_is_asked_in_the_root_directory_with_nothing_of_our_environment(tmp_path, monkeypatch):
