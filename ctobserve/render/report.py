@@ -29,9 +29,7 @@ def as_rows(judgement: Judgement) -> dict[str, Any]:
 def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
     """A line or two for each verdict, what it rests on, and lines to paste; last what could not be judged."""
     for row in report["verdicts"]:
-        head = f"{row['severity'].upper():<8}  {row['id']}: "
-        sentence = row["sentence"].removeprefix(f"{row['id']}: ")
-        yield from folded(head + sentence, " " * 10)
+        yield from folded(f"{row['severity'].upper():<8}  {row['id']}: {row['sentence']}", " " * 10)
         evidence = [f"{name}={shown(value)}" for name, value in row["evidence"].items()]
         yield from filled(evidence, "            ")
         # Lines to paste stay whole, whatever their length.

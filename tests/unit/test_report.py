@@ -52,6 +52,13 @@ def test_text():
     assert all(len(line) < 100 for line in lines)
 
 
+def test_a_sentence_is_shown_whole_whatever_it_begins_with():
+    """As that of a namespace whose only process is called like a rule."""
+    row = {"id": "early_drop", "severity": "warning", "sentence": "early_drop: [1] runs at its limit", "evidence": {}, "do": []}
+    (line, *_) = report_lines({"verdicts": [row], "not_judged": []})
+    assert line == "WARNING   early_drop: early_drop: [1] runs at its limit"
+
+
 def test_json():
     body = json.loads(document(as_rows(judged())))
     assert list(body) == ["verdicts", "not_judged"]
