@@ -101,8 +101,9 @@ class Evidence:
 
     `lengths` counts all nodes of the shared hash, whatever the filter. `drops` and `destroys` count by namespace and reason,
     also what found no room in `losses`. `invalid` says whether invalid packets were looked for, `narrowed` whether only one
-    namespace was, `filtered` whether a filter hides more than that (never of `destroys` and `inserts`); `init` is the first
-    namespace, where the global sysctls are set, even then. Times in seconds of the observation.
+    namespace was, `filtered` whether a filter hides more than that (never of `destroys` and `inserts`), `blind_to_losses` whether
+    it asks for what is not known of a packet that has no entry; `init` is the first namespace, where the global sysctls are set,
+    even then. Times in seconds of the observation.
     """
 
     entries: Entries
@@ -122,6 +123,7 @@ class Evidence:
     invalid: bool = True
     narrowed: bool = False
     filtered: bool = False
+    blind_to_losses: bool = False
     init: Space | None = None
 
     @cached_property
@@ -159,6 +161,20 @@ class Evidence:
         }
         told |= np.isin([reason_name(reason) for reason in self.losses.reason.tolist()], list(whole))
         return replace(self, losses=self.losses.only(~told), drops=drops)
+
+    def kept_of(self, reason: int) -> tuple[int, int]:
+        """Rows with this reason in `losses`, and packets that there were: of those beyond the rows nothing else is known."""
+        name = reason_name(reason)
+        return int((self.losses.reason == reason).sum()), sum(reasons[name] for reasons in self.drops.values())
+
+    @cached_property
+    def not_kept(self) -> dict[int, Counter[str]]:
+        """Packets lost or INVALID, by namespace and reason, that found no room in `losses`."""
+        kept, free = self.losses.sums(), reason_name(RESOLVED)
+        return {
+            inum: +Counter({name: count - kept[inum, name] for name, count in reasons.items() if name != free})
+            for inum, reasons in self.drops.items()
+        }
 
     def lost(self, inum: int, reason: DropReason) -> int:
         """Packets that this namespace lost for this reason."""

@@ -11,7 +11,7 @@ from ctobserve.events import DropReason
 from ctobserve.evidence import RESOLVED, Evidence, Explained, Mask
 from ctobserve.model import IPS_SRC_NAT, UDP, WITH_PORTS, Entries, protocol_name
 from ctobserve.rules.paste import inside, paste
-from ctobserve.rules.words import during, percent, plural, service, share
+from ctobserve.rules.words import among, counted, during, percent, plural, service, share
 from ctobserve.verdict import Finding, Rule, Severity, Verdict
 
 DNS = 53
@@ -37,15 +37,14 @@ def judge_race(evidence: Evidence) -> Finding:
         target = {name: key(first, name) for name in target}
     dns = target["dport"] == DNS and target["proto"] == protocol_name(UDP)
     at = f", most for {service(target['dst'], target['dport'], target['proto'])}" if target["dst"] else ""
+    often = among(evidence, DropReason.CLASH if packets else RESOLVED) or during(evidence, packets + resolved)
     sentence = (
-        f"packets of one new connection raced each other {during(evidence, packets + resolved)}{at}: {packets} lost, "
-        f"{resolved} given to the winner's entry"
+        f"packets of one new connection raced each other {often}{at}: {packets} lost, {resolved} given to the winner's entry"
     )
     if dns and packets:
         sentence += "; this is the resolver that waits 5 s, as A and AAAA are asked at once from one socket"
     numbers = {
-        "packets": packets,
-        "packets_per_s": evidence.rate(packets),
+        **counted(evidence, packets, DropReason.CLASH),
         "clash_resolved": resolved,
         "kernel_insert_failed": _counted(evidence, "insert_failed"),
         **target,
@@ -83,13 +82,12 @@ def judge_ports(evidence: Evidence) -> Finding:
     if packets:
         sentence = (
             f"{space.label} has no free source port: {plural(packets, 'packet')} of new connections lost "
-            f"{during(evidence, packets)} as {target['address']} to {towards} was mapped to a port in use; "
-            f"that pair has {plural(used, 'connection')} now"
+            f"{among(evidence, DropReason.CLASH) or during(evidence, packets)} as {target['address']} to {towards} was mapped to "
+            f"a port in use; that pair has {plural(used, 'connection')} now"
         )
     numbers = {
         **target,
-        "packets": packets,
-        "packets_per_s": evidence.rate(packets),
+        **counted(evidence, packets, DropReason.CLASH),
         "connections": used,
         "ports": NAT_PORTS,
         "share_of_ports": share(used, NAT_PORTS),

@@ -8,7 +8,7 @@ from ctobserve.events import DropReason
 from ctobserve.evidence import Evidence, Explained, Space
 from ctobserve.model import IPS_ASSURED
 from ctobserve.rules.paste import set_global, set_sysctl
-from ctobserve.rules.words import during, percent, plural, share, span, unreadable
+from ctobserve.rules.words import during, hidden, percent, plural, share, span, unreadable
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
 NEARLY = 0.8  # of the limit: the gc worker begins to evict at 0.95, and a burst needs room
@@ -22,7 +22,7 @@ def judge_full(evidence: Evidence) -> Finding:
     lost = {inum: evidence.lost(inum, DropReason.TABLE_FULL) for inum in evidence.drops}
     worst = max(lost, key=lambda inum: lost[inum], default=0)
     if not lost or not lost[worst]:
-        return None
+        return hidden(evidence)
     space, packets = evidence.space(worst), lost[worst]
     here = evidence.entries[evidence.entries["netns"] == worst]
     assured = int(((here["status"] & IPS_ASSURED) != 0).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctobserve.evidence import Evidence
-from ctobserve.rules.words import percent, plural
+from ctobserve.rules.words import hidden, percent, plural
 from ctobserve.verdict import Severity, Unjudged, Verdict
 
 ID = "healthy"
@@ -18,6 +18,10 @@ def judge(evidence: Evidence, notices: int) -> Verdict | Unjudged:
     if not (len(evidence.entries) or len(evidence.before) or packets or (inserts and not evidence.filtered)):
         what = "nothing passed the filter" if evidence.filtered else "nothing was tracked"
         return Unjudged(f"{what}: no entry and no loss was there to judge")
+    if unknown := hidden(evidence):
+        return unknown
+    if unkept := sum(reasons.total() for reasons in evidence.not_kept.values()):
+        return Unjudged(f"too much came at once: of {plural(unkept, 'packet')} lost or INVALID only the reason was kept")
     known = [space for space in evidence.spaces.values() if space.count is not None and space.limit]
     fullest = max(known, key=lambda space: (space.count or 0) / (space.limit or 1), default=None)
     lengths = evidence.lengths
@@ -26,10 +30,12 @@ def judge(evidence: Evidence, notices: int) -> Verdict | Unjudged:
     if fullest is not None:
         share = percent(fullest.count or 0, fullest.limit or 1)
         limits = f"{fullest.label} is the fullest with {fullest.count} of {fullest.limit} ({share})"
-    hidden = evidence.unreadable("nf_conntrack_max")
-    unread = f" ({hidden} of them could not be read)" if hidden else ""
+    closed = evidence.unreadable("nf_conntrack_max")
+    unread = f" ({closed} of them could not be read)" if closed else ""
+    passing = " that pass the filter" if evidence.filtered else ""
     sentence = (
-        f"{plural(len(evidence.entries), 'entry', 'entries')} in {plural(len(evidence.counts), 'namespace')}{unread}, {limits}; "
+        f"{plural(len(evidence.entries), 'entry', 'entries')}{passing} in {plural(len(evidence.counts), 'namespace')}{unread}, "
+        f"{limits}; "
         f"{_losses(evidence, packets)} and no entry evicted in {evidence.duration_s:.1f} s, "
         f"with {evidence.rate(inserts):.1f} new entries per s; longest chain {longest}"
     )
@@ -53,6 +59,11 @@ def judge(evidence: Evidence, notices: int) -> Verdict | Unjudged:
 
 def _losses(evidence: Evidence, packets: int) -> str:
     """What was looked for, and how much of it there was; what warns is not told here."""
-    if not evidence.invalid:
-        return "no packet lost (INVALID ones were not looked for)"
-    return f"{plural(packets, 'packet')} INVALID, which the notices explain," if packets else "no packet lost or INVALID"
+    unjudged = ("INVALID ones were not looked for", not evidence.invalid), ("others are not judged", evidence.filtered)
+    aside = "; ".join(words for words, true in unjudged if true)
+    aside = aside and f" ({aside})"
+    if packets and evidence.invalid:
+        passing = " that pass the filter" if evidence.filtered else ""
+        return f"{plural(packets, 'packet')}{passing} INVALID, which the notices explain{aside},"
+    passing = " that passes the filter was" if evidence.filtered else ""
+    return f"no packet{passing} lost{' or INVALID' if evidence.invalid else ''}{aside}"

@@ -11,10 +11,10 @@ from ctobserve.events import FLAG_ENTRY, DropReason
 from ctobserve.evidence import Evidence, Explained, Losses, Mask
 from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, printable
 from ctobserve.rules.paste import inside, see_losses, set_sysctl
-from ctobserve.rules.words import during, plural
+from ctobserve.rules.words import among, counted, during, hidden, plural
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
-MANY = 10  # packets: a few late retransmissions are normal on any network
+MANY = 10  # packets: a few late retransmissions, or answers after an entry's end, are normal on any network
 SEVERAL = 5  # packets: a lost SYN leaves at most a few stray SYN+ACKs, of one connection
 ONE_WAY = 10  # entries: a moment after a flush, or a connection about to end, makes some
 OUTSIDE = (b"SEQ is", b"ACK is")  # how tcp_in_window's complaints begin
@@ -40,8 +40,7 @@ def judge_window(evidence: Evidence) -> Finding:
     space = evidence.space(int(most["netns"]))
     words = sorted({printable(bytes(text).split(b"\0")[0].split(b" (")[0]) for text in np.unique(outside.text)})
     numbers = {
-        "packets": packets,
-        "packets_per_s": evidence.rate(packets),
+        **counted(evidence, packets, DropReason.INVALID),
         "connections": len(connections.counts),
         "netns": space.inum,
         **_tuple(most),
@@ -49,7 +48,8 @@ def judge_window(evidence: Evidence) -> Finding:
     }
     sentence = (
         f"{plural(packets, 'packet')} of {plural(len(connections.counts), 'connection')} were INVALID "
-        f"{during(evidence, packets)} for being outside the TCP window, most in {space.label}; "
+        f"{among(evidence, DropReason.INVALID) or during(evidence, packets)} for being outside the TCP window, "
+        f"most in {space.label}; "
     )
     if packets < MANY:
         sentence += "so few are late retransmissions, as on any network"
@@ -72,7 +72,7 @@ def judge_asymmetric(evidence: Evidence) -> Finding:
     rows: Mask = answers | middle | opening
     few = max(answers.sum(), middle.sum(), opening.sum()) < SEVERAL and len(unanswered) < ONE_WAY
     if few and not rows.any():
-        return None
+        return hidden(evidence)
     seen = next(found for found in (*(losses.entries[mask] for mask in (answers, opening, middle)), unanswered) if len(found))
     space = evidence.space(int(seen[0]["netns"]))
     parts = [
@@ -82,9 +82,12 @@ def judge_asymmetric(evidence: Evidence) -> Finding:
         (len(unanswered), "established connections that only one side speaks on"),
     ]
     listed = ", ".join(f"{count} {words}" for count, words in parts if count)
+    if rows.any() and (some := among(evidence, DropReason.INVALID)):
+        listed += f"; the packets {some}"
     names = ("syn_ack_without_entry", "mid_stream_without_entry", "ack_after_unanswered_syn", "entries_one_way")
     counts = {name: count for name, (count, _) in zip(names, parts, strict=True)}
-    numbers = {"netns": space.inum, **counts, **_tuple(seen[0])}
+    kept, whole = evidence.kept_of(DropReason.INVALID)
+    numbers = {"netns": space.inum, **counts, "packets_not_kept": whole - kept, **_tuple(seen[0])}
     if few:
         sentence = f"{space.label} saw packets of connections that it did not see begin, too few to mean anything: {listed}"
         return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(space),), Explained(rows=rows))
@@ -103,17 +106,20 @@ def judge_gone(evidence: Evidence) -> Finding:
     losses = evidence.losses
     rows: Mask = _stray(losses) & (losses.hook == OUTPUT) & (_flagged(losses, SYN | ACK) | _flagged(losses, ACK))
     own = losses.entries[rows]
-    if not len(own):
-        return None
+    packets = len(own)
+    if not packets:
+        return hidden(evidence)
     spaces = divide(own, ("netns",))
     first = own[spaces.first[spaces.largest(1)[0]]]
     space = evidence.space(int(first["netns"]))
     sentence = (
-        f"{plural(len(own), 'packet')} that {space.label} itself sent on TCP connections were INVALID "
-        f"{during(evidence, len(own))}: their entries are gone, as after conntrack -D or a flush"
+        f"{plural(packets, 'packet')} that {space.label} itself sent on TCP connections were INVALID "
+        f"{among(evidence, DropReason.INVALID) or during(evidence, packets)}: their entries are gone, as after conntrack -D or a "
+        "flush"
     )
-    numbers = {"netns": space.inum, "packets": len(own), "packets_per_s": evidence.rate(len(own)), **_tuple(first)}
-    return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(space),), Explained(rows=rows))
+    numbers = {"netns": space.inum, **counted(evidence, packets, DropReason.INVALID), **_tuple(first)}
+    severity = Severity.NOTICE if packets < MANY else Severity.WARNING
+    return Verdict(severity, sentence, numbers, (see_losses(space),), Explained(rows=rows))
 
 
 def _begins(losses: Losses, words: tuple[bytes, ...]) -> Mask:

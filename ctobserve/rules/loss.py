@@ -6,7 +6,7 @@ from collections import Counter
 
 from ctobserve.evidence import Evidence, Explained
 from ctobserve.rules.paste import paste
-from ctobserve.rules.words import during, plural
+from ctobserve.rules.words import during, hidden, plural
 from ctobserve.verdict import Finding, Rule, Severity, Verdict
 
 OTHERWISE = ("no_memory", "dying")
@@ -36,7 +36,7 @@ def judge_otherwise(evidence: Evidence) -> Finding:
     lost = Counter({inum: sum(reasons[name] for name in OTHERWISE) for inum, reasons in evidence.drops.items()})
     packets = lost.total()
     if not packets:
-        return None
+        return hidden(evidence)
     space = evidence.space(lost.most_common(1)[0][0])
     by_reason = {name: sum(reasons[name] for reasons in evidence.drops.values()) for name in OTHERWISE}
     sentence = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ctobserve.events import DropReason
 from ctobserve.evidence import RESOLVED, Evidence, Losses, reason_name
 from ctobserve.model import NF_HOOKS, TCP, WITH_PORTS, Entries, printable, protocol_name
 from ctobserve.rules.paste import see_losses
-from ctobserve.rules.words import during, end, plural
+from ctobserve.rules.words import during, end, hidden, plural
 from ctobserve.verdict import Finding, Rule, Severity, Verdict
 
 Kind = dict[str, str | None]
@@ -22,40 +23,58 @@ TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # byte 13 
 
 def judge(evidence: Evidence) -> Finding:
     """Asked with what the verdicts of all other rules leave: each such packet is a reason to warn. Resolved clashes cost none."""
-    lost = {inum: reasons - Counter({reason_name(RESOLVED): reasons.total()}) for inum, reasons in evidence.drops.items()}
-    packets = sum(reasons.total() for reasons in lost.values())
-    if not packets:
-        return None
-    space = evidence.space(max(lost, key=lambda inum: lost[inum].total()))
-    by_reason = sum(lost.values(), Counter[str]()).most_common()
     rows = evidence.losses.only(evidence.losses.reason != RESOLVED)
-    kinds = _kinds(rows)
-    sentence = (
-        f"{plural(packets, 'packet')} lost or INVALID {during(evidence, packets)} that no other verdict explains, "
-        f"most in {space.label}: {', '.join(f'{count} {name}' for name, count in by_reason)}"
-    )
+    beyond = sum(evidence.not_kept.values(), Counter[str]())
+    packets = len(rows.entries)
+    if not packets:
+        return _beyond(evidence, beyond) if beyond else hidden(evidence)
+    (inum, most), *_ = Counter(rows.entries["netns"].tolist()).most_common()
+    space, kinds = evidence.space(inum), _kinds(rows)
+    by_reason = Counter(map(reason_name, rows.reason.tolist()))
     numbers = {
-        "netns": space.inum,
+        "netns": inum,
         "packets": packets,
-        "packets_per_s": evidence.rate(packets),
-        "packets_elsewhere": packets - lost[space.inum].total(),
-        **dict(by_reason),
-        "packets_kept": len(rows.entries),
+        "packets_per_s": None if beyond else evidence.rate(packets),
+        "packets_elsewhere": packets - most,
+        **dict(by_reason.most_common()),
+        "packets_not_kept": beyond.total(),
         "kinds": len(kinds),
+        **kinds[0][0],
+        **_ends(rows.entries),
     }
-    if kinds:
-        numbers |= kinds[0][0] | _ends(rows.entries)
-        sentence += _told(kinds, rows.entries, numbers)
+    often = f"in {evidence.duration_s:.1f} s" if beyond else during(evidence, packets)
+    sentence = (
+        f"{plural(packets, 'packet')} lost or INVALID {often} that no other verdict explains, most in {space.label}: "
+        f"{_listed(by_reason)}; {_told(kinds, numbers)}"
+    )
+    if beyond:
+        sentence += f"; of {plural(beyond.total(), 'packet')} more only the reason was kept: {_listed(beyond)}"
     return Verdict(Severity.WARNING, sentence, numbers, (see_losses(space),))
 
 
-def _told(kinds: list[tuple[Kind, int]], rows: Entries, numbers: dict[str, Any]) -> str:
-    """What the headers say that were kept."""
+def _beyond(evidence: Evidence, reasons: Counter[str]) -> Verdict:
+    """Packets beyond those kept, where other verdicts explain all that were: worth knowing, as the others warn already."""
+    packets = reasons.total()
+    space = evidence.space(max(evidence.not_kept, key=lambda inum: evidence.not_kept[inum].total()))
+    sentence = (
+        f"of {plural(packets, 'packet')} lost or INVALID {during(evidence, packets)} only the reason was kept, most in "
+        f"{space.label}: {_listed(reasons)}; whether other verdicts explain them cannot be told"
+    )
+    rate = evidence.rate(packets)
+    numbers = {"netns": space.inum, "packets_not_kept": packets, "packets_not_kept_per_s": rate, **dict(reasons.most_common())}
+    return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(space),))
+
+
+def _listed(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in reasons.most_common())
+
+
+def _told(kinds: list[tuple[Kind, int]], numbers: Mapping[str, Any]) -> str:
+    """What the headers say."""
     listed = ", ".join(f"{count} {_words(kind)}" for kind, count in kinds[:TOLD])
     more = f" and {plural(len(kinds) - TOLD, 'other kind')}" if len(kinds) > TOLD else ""
-    of = "" if len(rows) == numbers["packets"] else f"of the {len(rows)} whose headers were kept, "
     return (
-        f"; {of}{listed}{more}; {numbers['src_packets']} come from {numbers['src']}, {numbers['dst_packets']} go to "
+        f"{listed}{more}; {numbers['src_packets']} come from {numbers['src']}, {numbers['dst_packets']} go to "
         f"{numbers['dst']}; the first is {end(numbers['first_src'], numbers['first_sport'])} > "
         f"{end(numbers['first_dst'], numbers['first_dport'])}"
     )

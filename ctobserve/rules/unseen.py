@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from ctobserve.analysis.drops import LOSS_COUNTERS, balance
 from ctobserve.evidence import Evidence, Space
 from ctobserve.rules.paste import see_losses
+from ctobserve.rules.words import plural
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
 COUNTERS = tuple(name for name in LOSS_COUNTERS if name != "clash_resolve")  # which counts packets that were saved
@@ -24,7 +26,7 @@ def judge(evidence: Evidence) -> Finding:
         return Unjudged("the kernel's counters could not be read in any namespace")
     unseen = {space.inum: found for space in counted if (found := _unseen(evidence, space))}
     if not unseen:
-        return None
+        return _reopened(evidence, counted)
     space = evidence.space(max(unseen, key=lambda inum: max(unseen[inum].values())))
     found = unseen[space.inum]
     # The counters overlap: their largest is the least number of packets.
@@ -35,19 +37,40 @@ def judge(evidence: Evidence) -> Finding:
     )
     if evidence.events_lost:
         sentence += "; records were lost, and these may be among them"
-    numbers = {"netns": space.inum, "namespaces": len(unseen), **{f"{name}_unseen": found.get(name, 0) for name in COUNTERS}}
     severity = Severity.NOTICE if evidence.events_lost else Severity.WARNING
-    return Verdict(severity, sentence, numbers, (see_losses(space),))
+    return Verdict(severity, sentence, _numbers(evidence, space, len(unseen), found), (see_losses(space),))
 
 
-def _unseen(evidence: Evidence, space: Space) -> dict[str, int]:
-    """Counters that moved by more than our events explain, and by how much."""
+def _reopened(evidence: Evidence, counted: list[Space]) -> Verdict | None:
+    """INVALID packets that only reopened connections may explain: what their SYNs count as depends on the kernel."""
+    doubtful = {space.inum: found for space in counted if (found := _unseen(evidence, space, forgiving=False).get("invalid"))}
+    if not doubtful:
+        return None
+    space = evidence.space(max(doubtful, key=lambda inum: doubtful[inum]))
+    numbers = _numbers(evidence, space, len(doubtful), {"invalid": doubtful[space.inum]})
+    sentence = (
+        f"the kernel counted {plural(doubtful[space.inum], 'INVALID packet')} in {space.label} that nobody saw; "
+        f"{plural(numbers['tcp_reuse'], 'SYN')} reopened closed connections, which Linux before 5.17 counts as INVALID and later "
+        "kernels do not: which of both these are cannot be told"
+    )
+    return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(space),))
+
+
+def _numbers(evidence: Evidence, space: Space, spaces: int, found: dict[str, int]) -> dict[str, Any]:
+    unseen = {f"{name}_unseen": found.get(name, 0) for name in COUNTERS}
+    reopened = evidence.destroys.get(space.inum, Counter())["tcp_reuse"]
+    return {"netns": space.inum, "namespaces": spaces, **unseen, "tcp_reuse": reopened}
+
+
+def _unseen(evidence: Evidence, space: Space, forgiving: bool = True) -> dict[str, int]:
+    """Counters that moved by more than our events explain, and by how much; `forgiving` counts SYNs that reopen among these."""
     watched = {name for name in COUNTERS if evidence.invalid or name not in EACH_PACKET}
     gained = Counter({name: count for name, count in (space.counters or {}).items() if name in watched})
     destroys = evidence.destroys.get(space.inum, Counter())
     reasons = evidence.drops.get(space.inum, Counter()) + Counter(early_drop=destroys["early_drop"])
-    # Before 5.17 the SYN that reopens a connection counts as invalid, too: "don't increment invalid counter on NF_REPEAT".
-    gained["invalid"] -= min(gained["invalid"], destroys["tcp_reuse"])
+    if forgiving:
+        # Before 5.17 the SYN that reopens a connection counts as invalid, too: "don't increment invalid counter on NF_REPEAT".
+        gained["invalid"] -= min(gained["invalid"], destroys["tcp_reuse"])
     missing = balance(reasons, gained).unaccounted
     return {name: count for name, count in missing.items() if count > SKEW * gained[name]}
 

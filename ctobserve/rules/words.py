@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ctobserve.evidence import Evidence
+from typing import Any
+
+from ctobserve.evidence import Evidence, reason_name
 from ctobserve.verdict import Unjudged
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
@@ -30,6 +32,24 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 def during(evidence: Evidence, count: int) -> str:
     """In how long that happened, and how often a second."""
     return f"in {evidence.duration_s:.1f} s ({evidence.rate(count):.1f} per s)"
+
+
+def among(evidence: Evidence, reason: int) -> str:
+    """Which packets were looked at, where those lost for this reason were too many to keep them all; else nothing."""
+    kept, whole = evidence.kept_of(reason)
+    return f"among the {kept} kept of {whole} packets ({reason_name(reason)}) {during(evidence, whole)}" if kept < whole else ""
+
+
+def counted(evidence: Evidence, packets: int, reason: int) -> dict[str, Any]:
+    """The numbers of a verdict on so many packets among those lost for this reason; null for the rate where not all were kept."""
+    kept, whole = evidence.kept_of(reason)
+    rate = evidence.rate(packets) if kept == whole else None
+    return {"packets": packets, "packets_per_s": rate, "packets_not_kept": whole - kept}
+
+
+def hidden(evidence: Evidence) -> Unjudged | None:
+    """What to say in place of silence of packets that have no entry, where the filter lets none of them pass."""
+    return Unjudged("the filter asks for what is not known of a packet without an entry") if evidence.blind_to_losses else None
 
 
 def unreadable(evidence: Evidence, sysctl: str) -> Unjudged | None:

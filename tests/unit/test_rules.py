@@ -58,6 +58,11 @@ def stray(tcp_flags: int, count: int = 11, hook: str = "prerouting"):
     return evidence(losses=lost, drops={"invalid": count})
 
 
+def capped(lost, reason: str, whole: int, **given):
+    """More packets than are kept with their headers."""
+    return evidence(losses=lost, drops={reason: whole}, **given)
+
+
 def outside(count: int):
     return losses(tcp(count, sport=5), DropReason.INVALID, FLAG_ENTRY, tcp_flags=0x10, text=OUTSIDE)
 
@@ -137,7 +142,7 @@ CASES = {
         "11 packets of 1 connection were INVALID",
     ),
     "asymmetric_routing": (stray(0x12), Severity.WARNING, "11 SYN+ACK without a SYN before"),
-    "entry_gone": (stray(0x12, hook="output"), Severity.NOTICE, "11 packets that blue itself sent"),
+    "entry_gone": (stray(0x12, hook="output"), Severity.WARNING, "11 packets that blue itself sent"),
     "unexplained": (bad(30), Severity.WARNING, "30 packets lost or INVALID in 5.0 s (6.0 per s) that no other verdict explains"),
     "unseen": (counting(drop=3), Severity.WARNING, "counted losses in blue that were not seen, at least 3: drop 3"),
     "scan": (
@@ -252,6 +257,105 @@ def test_judging_nothing_is_not_judged(made, why):
     assert not found.verdicts and found.not_judged["healthy"] == why
 
 
+def test_a_filter_hides_losses_and_healthy_says_so():
+    sentence = rules.judge(replace(PEACE, filtered=True)).verdicts["healthy"].sentence
+    assert sentence.startswith("990 entries that pass the filter in 1 namespace, blue is the fullest")
+    assert "; no packet that passes the filter was lost or INVALID (others are not judged) and no entry evicted" in sentence
+    spared = rules.judge(replace(PEACE, filtered=True, invalid=False)).verdicts["healthy"].sentence
+    assert "was lost (INVALID ones were not looked for; others are not judged) and no entry" in spared
+    few = replace(PEACE, filtered=True, losses=outside(3), drops={NETNS: Counter(invalid=3)})
+    explained = "; 3 packets that pass the filter INVALID, which the notices explain (others are not judged), and no entry"
+    assert explained in rules.judge(few).verdicts["healthy"].sentence
+
+
+def test_where_the_filter_lets_no_loss_pass_none_is_judged():
+    """As --mark and --state do with packets that have no entry."""
+    found = rules.judge(replace(PEACE, filtered=True, blind_to_losses=True))
+    assert not found.verdicts
+    blind = {
+        name
+        for name, why in found.not_judged.items()
+        if why == "the filter asks for what is not known of a packet without an entry"
+    }
+    assert blind == {"table_full", "asymmetric_routing", "entry_gone", "lost_otherwise", "unexplained", "healthy"}
+    assert "table_full" in rules.judge(full(drops={"table_full": 1}, filtered=True, blind_to_losses=True)).verdicts
+
+
+@pytest.mark.parametrize(
+    ("made", "name", "words", "packets"),
+    [
+        (
+            capped(outside(50), "invalid", 200),
+            "invalid_window",
+            "50 packets of 1 connection were INVALID among the 50 kept of 200 packets (invalid) in 5.0 s (40.0 per s) for being",
+            50,
+        ),
+        (
+            capped(stray(0x10, 50).losses, "invalid", 200),
+            "asymmetric_routing",
+            "50 packets from the middle of unknown connections; the packets among the 50 kept of 200 packets (invalid)",
+            50,
+        ),
+        (
+            capped(stray(0x10, 50, "output").losses, "invalid", 200),
+            "entry_gone",
+            "sent on TCP connections were INVALID among the 50 kept of 200 packets (invalid) in 5.0 s (40.0 per s): their",
+            50,
+        ),
+        (
+            capped(losses(entries(3), DropReason.CLASH), "clash", 200),
+            "clash_race",
+            "among the 3 kept of 200 packets (clash) in 5.0 s (40.0 per s), most for 10.0.0.2:53/udp: 3 lost, 0 given",
+            3,
+        ),
+        (
+            replace(nat_clash(), drops={NETNS: Counter(clash=200)}),
+            "snat_ports",
+            "5 packets of new connections lost among the 5 kept of 200 packets (clash) in 5.0 s (40.0 per s) as 10.1.0.1 to",
+            5,
+        ),
+    ],
+)
+def test_what_is_told_of_the_packets_kept_is_not_told_of_all(made, name, words, packets):
+    """Rows are kept of the first packets of each reason; the rest is only counted."""
+    found = rules.judge(made)
+    numbers = found.verdicts[name].evidence
+    assert words in found.verdicts[name].sentence
+    assert numbers["packets_not_kept"] == 200 - packets
+    assert name == "asymmetric_routing" or (numbers["packets"], numbers["packets_per_s"]) == (packets, None)
+    rest = found.verdicts["unexplained"]
+    assert rest.severity is Severity.NOTICE and "no other verdict" not in rest.sentence
+    (reason,), unkept = made.drops[NETNS], 200 - packets
+    assert rest.sentence == (
+        f"of {unkept} packets lost or INVALID in 5.0 s ({unkept / 5} per s) only the reason was kept, most in blue: "
+        f"{unkept} {reason}; whether other verdicts explain them cannot be told"
+    )
+    assert rest.evidence["packets_not_kept"] == unkept
+
+
+def test_where_all_were_kept_the_rate_is_that_of_all():
+    for made, name in ((CASES[name][0], name) for name in ("invalid_window", "entry_gone", "clash_race", "snat_ports")):
+        numbers = RULES[name](made).evidence
+        assert numbers["packets_per_s"] == numbers["packets"] / 5 and numbers["packets_not_kept"] == 0
+        assert "kept" not in RULES[name](made).sentence
+
+
+def test_nothing_is_healthy_where_more_was_lost_than_was_kept():
+    found = rules.judge(capped(outside(5), "invalid", 9))
+    assert {name: one.severity for name, one in found.verdicts.items()} == dict.fromkeys(
+        ("invalid_window", "unexplained"), Severity.NOTICE
+    )
+    assert found.not_judged["healthy"] == "too much came at once: of 4 packets lost or INVALID only the reason was kept"
+    saved = evidence(entries(2), losses=losses(entries(2), RESOLVED), drops={"clash_resolved": 9})
+    assert set(rules.judge(saved).verdicts) == {"clash_race", "healthy"}, "what cost no packet is none to judge"
+
+
+def test_what_is_built_in_may_use_entries_without_rules():
+    found = RULES["tracking_unneeded"](with_rules(Ruleset(3, 2, 0, built_in=("openvswitch", "ip_vs"))))
+    assert found.sentence.endswith(", unless openvswitch or ip_vs, built into this kernel, is in use: that was not asked")
+    assert found.evidence["built_in"] == ["openvswitch", "ip_vs"]
+
+
 @pytest.mark.parametrize("seen", [{"inserts": {NETNS: 1}}, {"before": entries(1)}])
 def test_what_came_and_went_was_there_to_judge(seen):
     assert list(rules.judge(evidence(**seen)).verdicts) == ["healthy"]
@@ -279,10 +383,7 @@ def test_healthy_says_what_was_looked_at():
         (bad(9, 0, DropReason.ERROR, b"icmp type, code"), "9 error; 9 error udp at prerouting (icmp type, code); 9 come"),
         (bad(5, 0, DropReason.CONFIRMED, b""), "5 confirmed; 5 confirmed udp; 5 come"),
         (bad(5, 0, DropReason.CONFIRMED, b""), "; the first is 10.0.0.1:1024 > 10.0.0.2:53"),
-        (evidence(drops={"confirmed": 5}), "most in blue: 5 confirmed"),
-        (evidence(drops={"reason_99": 2}), "most in blue: 2 reason_99"),
-        (evidence(losses=losses(entries(2), 99), drops={"reason_99": 2}), "2 reason_99 udp"),
-        (evidence(drops={"invalid": 7000}, losses=outside(5000)), "2000 packets lost or INVALID"),
+        (evidence(losses=losses(entries(2), 99), drops={"reason_99": 2}), "most in blue: 2 reason_99; 2 reason_99 udp"),
         (bad(3, text=b"\x1b[2J\xff"), "(\\x1b[2J\\xff)"),
     ],
 )
@@ -313,10 +414,13 @@ def test_the_unexplained_are_what_the_others_leave():
     assert {"invalid_window", "snat_ports", "table_full", "lost_otherwise", "clash_race", "unexplained"} <= found.keys()
     numbers = found["unexplained"].evidence
     # Of one INVALID packet the header was not kept.
-    assert {name: numbers[name] for name in ("packets", "invalid", "confirmed", "packets_kept", "kinds")} == {
-        **{"packets": 8, "invalid": 5, "confirmed": 3},
-        **{"packets_kept": 7, "kinds": 2},
+    assert {
+        name: numbers[name] for name in ("packets", "packets_per_s", "invalid", "confirmed", "packets_not_kept", "kinds")
+    } == {
+        **{"packets": 7, "packets_per_s": None, "invalid": 4, "confirmed": 3},
+        **{"packets_not_kept": 1, "kinds": 2},
     }
+    assert found["unexplained"].sentence.endswith("; of 1 packet more only the reason was kept: 1 invalid")
     assert (numbers["reason"], numbers["kernel_says"], numbers["tcp_flags"], numbers["hook"]) == (
         *("invalid", "bad checksum"),
         *("ACK", "prerouting"),
@@ -331,7 +435,7 @@ def test_every_loss_is_explained_or_warned_of(name):
     left = made.without([finding.explains for finding in found if isinstance(finding, Verdict)])
     rest = sum(reasons.total() - reasons["clash_resolved"] for reasons in left.drops.values())
     last = RULES["unexplained"](left)
-    assert rest == (last.evidence["packets"] if last else 0)
+    assert rest == (last.evidence["packets"] + last.evidence["packets_not_kept"] if last else 0)
     assert len(left.losses.entries) <= rest + sum(reasons["clash_resolved"] for reasons in left.drops.values())
 
 
@@ -340,12 +444,17 @@ def test_few_of_a_known_kind_are_a_notice_beside_health():
         (evidence(losses=outside(9), drops={"invalid": 9}), "invalid_window", 9),
         (stray(0x12, 4), "asymmetric_routing", 4),
         (stray(0x10, 1), "asymmetric_routing", 1),
-        (stray(0x12, 40, "output"), "entry_gone", 40),
+        (stray(0x12, 9, "output"), "entry_gone", 9),
     ):
         found = rules.judge(made).verdicts
         assert set(found) == {name, "healthy"} and found[name].severity is Severity.NOTICE
         assert f"{packets} " in found[name].sentence
         assert found["healthy"].evidence["packets_lost"] == packets
+
+
+def test_many_packets_of_a_known_kind_are_no_health():
+    for many_of in (capped(outside(10), "invalid", 10), stray(0x12, 5), stray(0x12, 10, "output"), stray(0x10, 5000, "output")):
+        assert "healthy" not in rules.judge(many_of).verdicts
 
 
 def test_a_broken_segment_is_no_sign_of_asymmetric_routing():
@@ -358,7 +467,6 @@ def test_what_the_kernel_counted_and_nobody_saw():
     assert judge(counting(drop=5, insert_failed=5)).evidence["insert_failed_unseen"] == 5
     seen = counting(evidence(entries(4), drops={"clash": 5, "invalid": 2}, destroys={"early_drop": 3, "tcp_reuse": 1}))
     assert judge(counting(seen, drop=5, insert_failed=5, invalid=2, early_drop=3)) is None
-    assert judge(counting(seen, drop=5, insert_failed=5, invalid=3, early_drop=3)) is None, "older kernels count a reopening"
     assert judge(counting(seen, drop=5, insert_failed=5, invalid=4, early_drop=3)).evidence["invalid_unseen"] == 1
     assert judge(counting(seen, clash_resolve=9)) is None, "no packet was lost"
     assert judge(counting(evidence(invalid=False), invalid=9, error=9)) is None, "nobody looked for them"
@@ -366,6 +474,19 @@ def test_what_the_kernel_counted_and_nobody_saw():
     assert judge(counting(busy, drop=10_000)) is None, "what lies between two readings on a busy host"
     assert judge(counting(busy, drop=11_000)).evidence["drop_unseen"] == 1010
     assert "healthy" not in rules.judge(counting(drop=1)).verdicts
+
+
+def test_what_reopened_connections_may_explain_is_told_and_not_taken_for_certain():
+    """From Linux 5.17 on a SYN that reopens a connection does not count as INVALID; before it does."""
+    found = rules.judge(counting(evidence(entries(4), destroys={"tcp_reuse": 500}), invalid=500)).verdicts
+    assert set(found) == {"unseen", "healthy"} and found["unseen"].severity is Severity.NOTICE
+    assert "counted 500 INVALID packets in blue that nobody saw; 500 SYNs reopened" in found["unseen"].sentence
+    assert (found["unseen"].evidence["invalid_unseen"], found["unseen"].evidence["tcp_reuse"]) == (500, 500)
+    assert found["unseen"].evidence.keys() == RULES["unseen"](counting(drop=5)).evidence.keys()
+    one = evidence(entries(4), losses=outside(2), drops={"invalid": 2}, destroys={"tcp_reuse": 1})
+    assert RULES["unseen"](counting(one, invalid=2)) is None
+    assert RULES["unseen"](counting(one, invalid=3)).severity is Severity.NOTICE
+    assert RULES["unseen"](counting(one, invalid=4)).severity is Severity.WARNING, "more than the SYN explains"
 
 
 def test_what_lost_records_may_explain_is_a_notice():
@@ -503,6 +624,7 @@ def test_which_rules_need_conntrack():
     assert listed({"xt": {"type": "match", "name": "conntrack"}}).needing == listed({"xt": None}).needing == 1
     assert listed({"xt": {"type": "match", "name": "comment"}}).needing == 0
     assert parse({"nftables": [{"ct helper": {"name": "ftp"}}]}).needing == 1
+    assert parse({"nftables": [{"set": {"stmt": [{"ct count": {"val": 5}}]}}, {"set": {}}]}) == Ruleset(0, 0, 1)
 
 
 def test_a_million_entries_are_judged():
