@@ -24,6 +24,7 @@ from ctobserve.ruleset import Ruleset
 from ctobserve.table import lengths_of
 
 QUIET_S = 1.0  # on a host that never stops losing packets the reading is taken as it is
+RULES_S = 20.0  # for the rule sets of all namespaces together
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
 ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and of fewer entries nobody cares
 SYSCTLS = (
@@ -134,6 +135,7 @@ class Collector:
             invalid=self._scope.invalid,
             narrowed=only.netns is not None,
             filtered=only != Filter(netns=only.netns),
+            blind_to_losses=only.mark is not None or only.state is not None,
             init=next((space for space in around.values() if space.init), None),
         )
 
@@ -167,13 +169,14 @@ class Collector:
 def _spaces(only: int | None, counts: dict[int, int], gained: counters.Moved) -> dict[int, Space]:
     """Every namespace that can be entered, or `only` one and the first; what cannot be read of it is missing."""
     here = Path("/proc/self/ns/net").stat().st_ino
+    until = time.monotonic() + RULES_S
     found = {}
     for inum, space in netns.discover().items():
         if only not in (None, inum) and not space.init:
             continue
         asked = counts.get(inum, 0) >= ASKED_FROM
         try:
-            sysctls, rules = netns.run_inside(space, _ask_rules if asked else _ask)
+            sysctls, rules = netns.run_inside(space, (lambda: _ask_rules(until)) if asked else _ask)
         except (CtobserveError, OSError):
             sysctls, rules = {}, None
         cpus = [values for (at, _), values in gained.items() if at == inum]
@@ -199,5 +202,5 @@ def _ask() -> tuple[dict[str, int], Ruleset | None]:
     return {name: value for name, value in values.items() if value is not None}, None
 
 
-def _ask_rules() -> tuple[dict[str, int], Ruleset | None]:
-    return _ask()[0], ruleset.read()
+def _ask_rules(until: float) -> tuple[dict[str, int], Ruleset | None]:
+    return _ask()[0], ruleset.read(until)

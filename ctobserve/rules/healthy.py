@@ -7,6 +7,7 @@ from ctobserve.rules.words import hidden, percent, plural
 from ctobserve.verdict import Severity, Unjudged, Verdict
 
 ID = "healthy"
+MANY = 10  # packets: below it a few late ones, as on any network
 
 
 def judge(evidence: Evidence, notices: int) -> Verdict | Unjudged:
@@ -22,6 +23,8 @@ def judge(evidence: Evidence, notices: int) -> Verdict | Unjudged:
         return unknown
     if unkept := sum(reasons.total() for reasons in evidence.not_kept.values()):
         return Unjudged(f"too much came at once: of {plural(unkept, 'packet')} lost or INVALID only the reason was kept")
+    if packets >= MANY:
+        return Unjudged(f"{packets} packets were INVALID, and though the notices say why, nobody can say what that broke")
     known = [space for space in evidence.spaces.values() if space.count is not None and space.limit]
     fullest = max(known, key=lambda space: (space.count or 0) / (space.limit or 1), default=None)
     lengths = evidence.lengths

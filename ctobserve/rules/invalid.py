@@ -100,11 +100,17 @@ def judge_asymmetric(evidence: Evidence) -> Finding:
 
 
 def judge_gone(evidence: Evidence) -> Finding:
-    """What a host itself sends on answers what came here: the entry was there, and was taken away, as by `conntrack -D`."""
+    """What a host itself sends on answers what came here: the entry was there, and was taken away, as by `conntrack -D`.
+
+    Answers to SYNs are few for each half-open connection, and end with it (net.ipv4.tcp_synack_retries): worth knowing. On open
+    connections it goes on.
+    """
     if not evidence.invalid:
         return Unjudged(NOT_WATCHED)
     losses = evidence.losses
-    rows: Mask = _stray(losses) & (losses.hook == OUTPUT) & (_flagged(losses, SYN | ACK) | _flagged(losses, ACK))
+    sent: Mask = _stray(losses) & (losses.hook == OUTPUT)
+    answers, others = sent & _flagged(losses, SYN | ACK), sent & _flagged(losses, ACK)
+    rows: Mask = answers | others
     own = losses.entries[rows]
     packets = len(own)
     if not packets:
@@ -115,10 +121,15 @@ def judge_gone(evidence: Evidence) -> Finding:
     sentence = (
         f"{plural(packets, 'packet')} that {space.label} itself sent on TCP connections were INVALID "
         f"{among(evidence, DropReason.INVALID) or during(evidence, packets)}: their entries are gone, as after conntrack -D or a "
-        "flush"
+        f"flush; {int(answers.sum())} of them answer a SYN, and end when the half-open connection does"
     )
-    numbers = {"netns": space.inum, **counted(evidence, packets, DropReason.INVALID), **_tuple(first)}
-    severity = Severity.NOTICE if packets < MANY else Severity.WARNING
+    numbers = {
+        "netns": space.inum,
+        **counted(evidence, packets, DropReason.INVALID),
+        "syn_ack": int(answers.sum()),
+        **_tuple(first),
+    }
+    severity = Severity.NOTICE if others.sum() < MANY else Severity.WARNING
     return Verdict(severity, sentence, numbers, (see_losses(space),), Explained(rows=rows))
 
 

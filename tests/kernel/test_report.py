@@ -105,7 +105,7 @@ def test_asking_the_namespaces_takes_its_time_and_loses_nothing(net, monkeypatch
     space = net.space("asked")
     load(space, 211)
 
-    def slowly() -> Ruleset:
+    def slowly(_until: float) -> Ruleset:
         send_udp(space, 5003)
         return Ruleset()
 

@@ -97,7 +97,8 @@ def test_a_depth_of_evictions_that_never_comes_back_is_forgotten_and_counted(net
     send_udp(space, 307)
     with Observer(Options(EVERYTHING)) as observer:
         # As if on every CPU a call of early_drop had begun once and its return had been missed.
-        stuck = struct.pack("<3Q4Q4Q4H", 1, 0, 1, 0, 1 << 48 | 1, 0, 0, *(0,) * 4, *(0,) * 4)
+        token = 1 << 48 | 1
+        stuck = struct.pack("<3Q4Q4Q4H", 1, 0, 1, *(token,) * 4, *(0,) * 4, *(0,) * 4)
         syscalls.map_update(observer._probes.map("evictions"), bytes(4), stuck * possible_cpus())
         run("ip", "netns", "del", space.name)
         gone = observer.poll()
@@ -113,8 +114,9 @@ def test_a_start_that_fails_leaves_nothing_open(monkeypatch):
     planned = hooks.plan
 
     def with_one_that_is_not_there(*arguments: Any) -> list[hooks.Planned]:
-        first, *others = planned(*arguments)
-        return [*others, replace(first, function="no_such_function", form=hooks.Form.KPROBE)]
+        found = planned(*arguments)
+        destroy = next(item for item in found if item.hook.program == "destroy")
+        return [*found, replace(destroy, function="no_such_function")]
 
     monkeypatch.setattr("ctobserve.observer.plan", with_one_that_is_not_there)
     with pytest.raises(CtobserveError, match="cannot attach to no_such_function"), Observer(Options(EVERYTHING)):

@@ -142,7 +142,7 @@ CASES = {
         "11 packets of 1 connection were INVALID",
     ),
     "asymmetric_routing": (stray(0x12), Severity.WARNING, "11 SYN+ACK without a SYN before"),
-    "entry_gone": (stray(0x12, hook="output"), Severity.WARNING, "11 packets that blue itself sent"),
+    "entry_gone": (stray(0x10, hook="output"), Severity.WARNING, "11 packets that blue itself sent"),
     "unexplained": (bad(30), Severity.WARNING, "30 packets lost or INVALID in 5.0 s (6.0 per s) that no other verdict explains"),
     "unseen": (counting(drop=3), Severity.WARNING, "counted losses in blue that were not seen, at least 3: drop 3"),
     "scan": (
@@ -454,7 +454,12 @@ def test_few_of_a_known_kind_are_a_notice_beside_health():
 
 def test_many_packets_of_a_known_kind_are_no_health():
     for many_of in (capped(outside(10), "invalid", 10), stray(0x12, 5), stray(0x12, 10, "output"), stray(0x10, 5000, "output")):
-        assert "healthy" not in rules.judge(many_of).verdicts
+        judged = rules.judge(many_of)
+        assert "healthy" not in judged.verdicts
+    answers = rules.judge(stray(0x12, 5000, "output"))
+    assert answers.verdicts["entry_gone"].severity is Severity.NOTICE, "they end by themselves"
+    assert "5000 packets were INVALID" in answers.not_judged["healthy"]
+    assert rules.judge(stray(0x10, 10, "output")).verdicts["entry_gone"].severity is Severity.WARNING
 
 
 def test_a_broken_segment_is_no_sign_of_asymmetric_routing():
