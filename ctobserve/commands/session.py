@@ -60,6 +60,8 @@ class Session:
     def ready(self) -> None:
         """Everything is attached and seeded: from now on Ctrl-C ends with a summary; tell who waits for us."""
         self._stop.armed = True
+        # Who ends before the first line about it still has a name.
+        self._names.of(())
         self.ready_ns = time.monotonic_ns()
         if self.request.ready_file:
             ready.announce(self.request.ready_file)

@@ -98,6 +98,7 @@ def test_a_number_that_is_given_out_again_brings_no_name_and_no_counters_along(n
     sysctl("nf_conntrack_max", 29)
     refused = send_udp(first, 307, first_port=20000)
     assert refused > 0
+    running.wait_for(refused)
     inum = first.inum
     run("ip", "netns", "del", first.name)
     for _ in range(50):

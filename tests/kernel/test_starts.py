@@ -20,7 +20,7 @@ from ctobserve.errors import CtobserveError
 from ctobserve.events import Kind
 from ctobserve.hooks import Purpose
 from ctobserve.observer import Observer, Options
-from ctobserve.probes import possible_cpus
+from ctobserve.probes import Probes, possible_cpus
 from ctobserve.proof import prove
 from ctobserve_lab.traffic import send_udp
 from ctobserve_lab.world import Space, run
@@ -92,6 +92,26 @@ def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding
             assert observer.unpaired == 0
 
 
+@pytest.mark.parametrize("form", ["fentry", "kprobe"])
+def test_what_comes_and_goes_between_one_hook_and_the_next_leaves_no_row(net, monkeypatch, form):
+    """Fewer each time: an address that is given out again later would hide what was left in its place."""
+    space = net.space("between")
+    attach, counts = Probes._attach, iter(range(409, 0, -17))
+
+    def attach_and_go_on(self: Probes, *arguments: Any) -> None:
+        attach(self, *arguments)
+        send_udp(space, next(counts))
+        space.run("conntrack", "-F")
+
+    monkeypatch.setattr(Probes, "_attach", attach_and_go_on)
+    with Observer(Options(Purpose.TABLE, form)) as observer:
+        observer.seed()
+        assert (observer.lost(), observer.seen) == ({}, 0), "what came before everything was attached is no story of ours"
+        proof = prove(observer)
+        assert proof.equal, proof
+        assert not (observer.table.entries()["netns"] == space.inum).any()
+
+
 def test_a_depth_of_evictions_that_never_comes_back_is_forgotten_and_counted(net):
     space = net.space("stuck")
     send_udp(space, 307)
@@ -119,7 +139,8 @@ def test_a_start_that_fails_leaves_nothing_open(monkeypatch):
         return [*found, replace(destroy, function="no_such_function")]
 
     monkeypatch.setattr("ctobserve.observer.plan", with_one_that_is_not_there)
-    with pytest.raises(CtobserveError, match="cannot attach to no_such_function"), Observer(Options(EVERYTHING)):
+    observer = Observer(Options(EVERYTHING | Purpose.UPDATES))
+    with pytest.raises(CtobserveError, match="cannot attach to no_such_function"), observer:
         pass
-    assert len(os.listdir("/proc/self/fd")) == len(open_before)
+    assert len(os.listdir("/proc/self/fd")) == len(open_before), "while the observer itself is still there"
     assert bpf_program_ids() <= programs
