@@ -7,6 +7,8 @@ STAMP := $(VENV)/.setup-done
 # What would choose code for the Python and the shells of root; -I leaves out the current directory. pip hears PIP_* and its files still,
 # in setup: a mirror may be named there.
 unexport $(filter PYTHON%,$(.VARIABLES)) BASH_ENV ENV
+# Nor does Python take anything from the home of whoever runs this.
+export PYTHONNOUSERSITE := 1
 PIP := "$(PYTHON)" -I -m pip
 # With -I neither PYTHONPATH nor the user's own packages choose what root runs. pip writes no such option: not into the first line of a
 # script, nor, where the path is too long for that or has blanks, into the second, which has sh run Python.

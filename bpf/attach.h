@@ -38,7 +38,8 @@ struct call {
 	u64 arg[6];
 };
 
-BPF_TABLE("hash", u64, struct call, calls, 4096); /* calls under way, by stack slot */
+/* Calls under way, by stack slot. Of one whose return stays unseen the oldest makes room: a full table would leave us blind. */
+BPF_TABLE("lru_hash", u64, struct call, calls, 4096);
 
 /* Hangs on the entry of every function that has a RETURN program. */
 int call_begin(struct pt_regs *ctx)

@@ -50,14 +50,8 @@ static __always_inline void copy_counters(struct record *record, u64 ct)
 /* Beyond the fact: by whose call, with what traffic behind it. */
 static __always_inline void copy_circumstances(struct record *record, u64 ct)
 {
-	u64 task = bpf_get_current_pid_tgid();
-	u32 slot = 0;
-	u64 *last = killed.lookup(&slot), *iterator;
+	u64 task = bpf_get_current_pid_tgid(), *iterator;
 
-	if (last && *last == ct) {
-		record->flags |= FLAG_KILLED;
-		*last = 0;
-	}
 	record->token = eviction_under_way();
 	if (!record->token) {
 		iterator = iterators.lookup(&task);
@@ -69,9 +63,22 @@ static __always_inline void copy_circumstances(struct record *record, u64 ct)
 	copy_counters(record, ct);
 }
 
+/* Whether nf_ct_kill_acct removes this entry. Asked in every call, whatever comes of it: an address is another entry's soon. */
+static __always_inline bool take_killed(u64 ct)
+{
+	u32 slot = 0;
+	u64 *last = killed.lookup(&slot);
+
+	if (!last || *last != ct)
+		return false;
+	*last = 0;
+	return true;
+}
+
 int destroy(struct pt_regs *ctx)
 {
 	u64 ct = ctx->di;
+	bool by_kill = DETAILS ? take_killed(ct) : false;
 	struct record *record;
 
 #if !SPLIT_DELETE
@@ -86,6 +93,8 @@ int destroy(struct pt_regs *ctx)
 	copy_entry(record, ct);
 	record->caller = read_u64(ctx->sp);
 	record->portid = ctx->si;
+	if (by_kill)
+		record->flags |= FLAG_KILLED;
 	if (DETAILS)
 		copy_circumstances(record, ct);
 	submit(record);
@@ -104,6 +113,7 @@ static __always_inline int on_contest(u64 skb)
 static __always_inline int on_free(u64 ct)
 {
 	struct record *record;
+	u64 *contested;
 
 	if (unwanted_entry(ct) || read_u32(ct + CT_STATUS) & IPS_CONFIRMED)
 		return 0;
@@ -111,8 +121,10 @@ static __always_inline int on_free(u64 ct)
 	if (!record)
 		return 0;
 	copy_entry(record, ct);
-	if (contests.lookup(&ct)) {
-		record->flags = FLAG_CONTESTED;
+	contested = contests.lookup(&ct);
+	if (contested) {
+		if (record->ts - *contested <= STALE_NS) /* older: of another entry that lay at this address */
+			record->flags = FLAG_CONTESTED;
 		contests.delete(&ct);
 	}
 	submit(record);

@@ -7,14 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ctobserve import counters, kernel, netns, ruleset
 from ctobserve.clock import NS_PER_S
 from ctobserve.departures import Departures
 from ctobserve.errors import CtobserveError
-from ctobserve.events import FLAG_TEXT, TEXT_BYTES, DropReason, Kind, Records, entries_of, join
+from ctobserve.events import FLAG_TEXT, TEXT_BYTES, DropReason, Kind, Records, entries_of, join, take
 from ctobserve.evidence import RESOLVED, Evidence, Losses, Space, reason_name
 from ctobserve.filters import Filter
 from ctobserve.model import TCP
@@ -62,6 +64,28 @@ def read_quietly(observer: Observer, only: int | None, add: Callable[[Records], 
             return reading
 
 
+class Kept:
+    """Rows of losses, so many of each reason: enough to see who, bounded whatever comes."""
+
+    def __init__(self, none: Records) -> None:
+        """`none`: no records, of the form that will come."""
+        self._parts = [none]
+        self._counts: Counter[int] = Counter()
+
+    def add(self, lost: Records, reasons: npt.NDArray[np.integer[Any]]) -> None:
+        """Records, and the reason of each."""
+        for reason in np.unique(reasons).tolist():
+            # Copies: a view would keep the whole batch.
+            chosen = np.flatnonzero(reasons == reason)[: KEPT - self._counts[reason]]
+            if len(chosen):
+                self._counts[reason] += len(chosen)
+                self._parts.append(take(lost, chosen))
+
+    def rows(self) -> Records:
+        """All that were kept."""
+        return join(self._parts)
+
+
 class Collector:
     """Made when the table is seeded; `add` every batch of records, then `finish`."""
 
@@ -72,9 +96,7 @@ class Collector:
         self._inserts: Counter[int] = Counter()
         self._destroys: dict[int, Counter[str]] = defaultdict(Counter)
         self._drops: dict[int, Counter[str]] = defaultdict(Counter)
-        self._kept: Counter[int] = Counter()
-        self._rows: list[Records] = []
-        self._none = observer.poll()[:0]
+        self._kept = Kept(observer.poll()[:0])
         # What happened until here is in the table, and none of the incident.
         self._counters = read_quietly(observer, scope.only.netns, lambda _: None)
         self._names = _labels()
@@ -95,28 +117,34 @@ class Collector:
         reasons = np.where(lost["kind"] == Kind.RESOLVED, RESOLVED, lost["reason"])
         for (inum, reason), count in Counter(zip(lost["netns"].tolist(), reasons.tolist(), strict=True)).items():
             self._drops[inum][reason_name(reason)] += count
-        for reason in np.unique(reasons).tolist():
-            rows = lost[reasons == reason][: KEPT - self._kept[reason]]
-            self._kept[reason] += len(rows)
-            self._rows.append(rows)
+        self._kept.add(lost, reasons)
 
     def finish(self) -> Evidence:
-        """Read the table once more, for the timeouts and states that moved, and ask the namespaces what they say of themselves.
+        """Both of the following."""
+        self.end()
+        return self.evidence()
 
-        Rule sets take their time, a process for each namespace: the ring is emptied meanwhile, and what comes is no part of this.
-        """
-        observer, only = self._observer, self._scope.only
+    def end(self) -> None:
+        """Read the table once more, for the timeouts and states that moved, and the counters beside it."""
+        observer = self._observer
         observer.seed()
-        counted = read_quietly(observer, only.netns, self.add)
-        ended_ns = time.monotonic_ns()
-        clock, seen, lost = observer.clock(), observer.seen, sum(observer.lost().values())
-        whole = observer.table.entries()
+        self._counted = read_quietly(observer, self._scope.only.netns, self.add)
+        self._seconds = (time.monotonic_ns() - self._began_ns) / NS_PER_S
+        self._whole = observer.table.entries()
+        self._clock, self._seen, self._lost = observer.clock(), observer.seen, sum(observer.lost().values())
+
+    def evidence(self) -> Evidence:
+        """Ask the namespaces what they say of themselves.
+
+        Rule sets take their time, a process for each namespace: what comes meanwhile is no part of this, and is forgotten.
+        """
+        observer, only, whole = self._observer, self._scope.only, self._whole
         entries = only.passing(whole)
         spaces, counts = np.unique(entries["netns"], return_counts=True)
         many = dict(zip(spaces.tolist(), counts.tolist(), strict=True))
-        gained = counters.delta(self._counters, counted)
-        around = observer.drained(lambda: _spaces(only.netns, many, gained))
-        self._name_the_ended(around, counted)
+        gained = counters.delta(self._counters, self._counted)
+        around = observer.drained(lambda: _spaces(only.netns, many, gained), keep=False)
+        self._name_the_ended(around, self._counted)
         return Evidence(
             entries=entries,
             before=only.passing(self._before),
@@ -126,16 +154,17 @@ class Collector:
             drops=self._drops,
             destroys=self._destroys,
             inserts=self._inserts,
-            duration_s=(ended_ns - self._began_ns) / NS_PER_S,
-            clock=clock,
-            events_seen=seen,
-            events_lost=lost,
+            duration_s=self._seconds,
+            clock=self._clock,
+            events_seen=self._seen,
+            events_lost=self._lost,
             uncertain_s=observer.uncertain_ns / NS_PER_S,
             unread=observer.unread,
             invalid=self._scope.invalid,
             narrowed=only.netns is not None,
             filtered=only != Filter(netns=only.netns),
-            blind_to_losses=only.mark is not None or only.state is not None,
+            # Of a packet without an entry mark and state are not known, of an INVALID one its zone is not either.
+            blind_to_losses=any((only.mark is not None, only.state, self._scope.invalid and only.zone is not None)),
             init=next((space for space in around.values() if space.init), None),
         )
 
@@ -151,7 +180,7 @@ class Collector:
                 around[inum] = Space(inum, f"{self._names[inum]} (ended)")
 
     def _losses(self) -> Losses:
-        rows = join([self._none, *self._rows])
+        rows = self._kept.rows()
         entries = entries_of(rows)
         spoken = (rows["flags"] & FLAG_TEXT) != 0
         text = np.ascontiguousarray(rows["extra"]).view(f"S{TEXT_BYTES}")[:, 0]

@@ -64,11 +64,16 @@ def read(only: int | None = None) -> Reading:
 
 
 def delta(before: Reading, after: Reading) -> Moved:
-    """What was added to each counter between two readings; a namespace that is new began at 0, one not read before is unknown."""
+    """What was added to each counter between two readings.
+
+    A namespace that was not read before is left out: it may be older than the reading, held by an open file alone. But where its
+    number was another's then, it is new, and began at 0.
+    """
     moved: Moved = {}
+    known = before.cookies
     for (inum, unique, cpu), now in after.counts.items():
         then = before.counts.get((inum, unique, cpu))
-        if then is None and inum in before.unread:
+        if then is None and inum not in known:
             continue
         # Before Linux 5.14 there are no cookies: where a counter fell, it is another namespace's.
         if then is None or any(now[name] < then[name] for name in now):

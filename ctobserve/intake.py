@@ -31,10 +31,14 @@ class Intake:
         self._pending: list[Records] = []
 
     def begin(self) -> None:
-        """Everything is attached: what came before is the table's alone, neither told nor counted."""
+        """Everything is attached: what came before is neither told nor counted."""
+        self.forget()
+        self.seen = 0
+
+    def forget(self) -> None:
+        """What came is the table's alone."""
         self.take()
         self._pending.clear()
-        self.seen = 0
 
     def poll(self) -> Records:
         """Everything that happened since the last call, in the kernel's order; the table has it already."""

@@ -29,8 +29,8 @@ BUILT_IN = {
     "ip_vs": "ip_vs_conn_new",
 }
 UNLABELED = Path("/sys/fs/selinux/initial_contexts/unlabeled")
-# Modules whose functions call into conntrack's delete path, or hold functions we attach to.
 CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
+# Modules whose functions call into conntrack's delete path, or hold functions we attach to.
 MODULES = ("nf_conntrack", "nf_conntrack_netlink", "nf_nat", "act_ct", "openvswitch", "ip_vs", "nf_conntrack_pptp")
 
 
@@ -125,7 +125,7 @@ def has_module(name: str) -> bool:
 
 @cache
 def _built_in() -> frozenset[str]:
-    """Names from modules.builtin; where the kernel came without that file, those of MODULES whose symbols have no module."""
+    """Names from modules.builtin; where the kernel came without that file, those of BUILT_IN whose function is there."""
     try:
         paths = read_text(Path("/lib/modules", release(), "modules.builtin")).split()
         return frozenset(path.rpartition("/")[2].partition(".")[0].replace("-", "_") for path in paths)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fcntl import ioctl
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from ctobserve.threads import elsewhere
 
 NAMED = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
+NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h
 SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
 BELIEVED_NS = 1_000_000_000
 MENTIONED = 20  # namespaces in a message
@@ -44,7 +46,7 @@ class Namespace:
         """Name where it has one, `init` for the first, else who lives in it: comm@container, or comm[pid]; else the number."""
         if self.names or self.init:
             return printable(self.names[0]) if self.names else "init"
-        return str(self.inum) if self.pid is None else _inhabitant(self.pid) or str(self.inum)
+        return str(self.inum) if self.pid is None else _inhabitant(self.pid, self.inum) or str(self.inum)
 
 
 def discover() -> dict[int, Namespace]:
@@ -60,20 +62,34 @@ def discover() -> dict[int, Namespace]:
             found[inum] = Namespace(inum, Path(path), init=pid == 1, pid=pid)
     kind = os.stat("/proc/self/ns/net").st_dev
     for path in sorted(str(one) for one in NAMED.glob("*")) if NAMED.is_dir() else []:
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue
-        # A name whose namespace was taken away is a plain file.
-        if status.st_dev == kind:
-            found.setdefault(status.st_ino, Namespace(status.st_ino, Path(path))).names.append(os.path.basename(path))
+        named = _network(path, kind)
+        if named is not None:
+            found.setdefault(named, Namespace(named, Path(path))).names.append(os.path.basename(path))
     return found
 
 
-def _inhabitant(pid: int) -> str | None:
+def _network(path: str, kind: int) -> int | None:
+    """Inode number of the network namespace mounted here: else a name is a plain file, or another kind of namespace."""
+    try:
+        status = os.stat(path)
+        if status.st_dev != kind:
+            return None
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return status.st_ino if ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET else None
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+
+
+def _inhabitant(pid: int, inum: int) -> str | None:
     try:
         comm = printable(Path(f"/proc/{pid}/comm").read_bytes().removesuffix(b"\n"))
         container = container_of(read_text(Path(f"/proc/{pid}/cgroup")))
+        # It may have ended or moved, and its number be another's.
+        if os.stat(f"/proc/{pid}/ns/net").st_ino != inum:
+            return None
     except OSError:
         return None
     return f"{comm}@{container}" if container else f"{comm}[{pid}]"
@@ -118,7 +134,9 @@ def _listed(items: Sequence[object]) -> str:
 class Names:
     """What a stream's namespaces are called: inode numbers are given out again at once, so a name is believed for a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], dict[int, Namespace]] | None = None) -> None:
+        """`look` finds them, `discover` by default."""
+        self._discover = look or discover
         self._known: dict[int, str] = {}
         self._last: dict[int, str] = {}
         self._ending: set[int] = set()
@@ -145,7 +163,7 @@ class Names:
     def _look(self) -> None:
         """A namespace that is not found any more keeps its name until the next look: its last events may be still to come."""
         begun_ns = time.monotonic_ns()
-        found = {inum: space.label for inum, space in discover().items()}
+        found = {inum: space.label for inum, space in self._discover().items()}
         self._known, self._last = self._last | found, found
         self._looked_ns = time.monotonic_ns()
         self._took_ns = self._looked_ns - begun_ns

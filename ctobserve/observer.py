@@ -279,9 +279,12 @@ class Observer:
                 self.uncertain_ns += time.monotonic_ns() - max(self._checked_ns, self.started_ns)
             self._checked_ns = time.monotonic_ns()
 
-    def drained(self, function: Callable[[], T]) -> T:
-        """Result of a function that takes its time, while the ring is emptied; its exceptions are ours."""
-        return elsewhere(function, self._intake.take, DRAIN_S)
+    def drained(self, function: Callable[[], T], keep: bool = True) -> T:
+        """Result of a function that takes its time, while the ring is emptied; its exceptions are ours.
+
+        Without `keep`, what comes meanwhile reaches the table alone, and no later `poll` tells it.
+        """
+        return elsewhere(function, self._intake.take if keep else self._intake.forget, DRAIN_S)
 
     def seed(self) -> None:
         """Fill or repair the table by a walk, keeping what events say meanwhile."""

@@ -75,6 +75,8 @@ def _found(name: str, look: Callable[[], Finding]) -> Finding:
         return Finding(name, False, what, remedy)
     except OSError as error:
         return Finding(name, False, f"{error.filename or 'the kernel'}: {error.strerror}", "run as root; is this a container?")
+    except Exception as error:
+        return Finding(name, False, f"not understood ({type(error).__name__}: {error})", "report it: this is our fault")
 
 
 def _root() -> Finding:

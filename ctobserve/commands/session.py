@@ -55,7 +55,7 @@ class Session:
         self.observer = observer
         self._stop = stop
         self.clock = observer.started
-        self._names = netns.Names()
+        self._names = netns.Names(lambda: observer.drained(netns.discover))
 
     def ready(self) -> None:
         """Everything is attached and seeded: from now on Ctrl-C ends with a summary; tell who waits for us."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from ctobserve.render.report import shown
+from ctobserve.render.report import not_shown, shown
 
 STYLE = """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff }
@@ -34,6 +34,7 @@ def page(report: Mapping[str, Any]) -> Iterable[str]:
         if row["do"]:
             yield f"<pre>{_text(chr(10).join(row['do']))}</pre>"
         yield "</section>"
+    yield from (f"<p>{_text(line)}</p>" for line in not_shown(report))
     if report["not_judged"]:
         yield "<h2>Not judged</h2>"
         yield from _table((row["id"], row["why"]) for row in report["not_judged"])

@@ -9,8 +9,9 @@ from ctobserve.render.folding import filled, folded
 from ctobserve.rules import Judgement
 
 
-def as_rows(judgement: Judgement) -> dict[str, Any]:
-    """`verdicts` and `not_judged` of the contract."""
+def as_rows(judgement: Judgement, limit: int | None = None) -> dict[str, Any]:
+    """`verdicts`, `verdicts_not_shown` and `not_judged` of the contract; no more verdicts than `limit`."""
+    verdicts = list(judgement.verdicts.items())
     return {
         "verdicts": [
             {
@@ -20,10 +21,17 @@ def as_rows(judgement: Judgement) -> dict[str, Any]:
                 "evidence": dict(verdict.evidence),
                 "do": list(verdict.do),
             }
-            for name, verdict in judgement.verdicts.items()
+            for name, verdict in verdicts[:limit]
         ],
+        "verdicts_not_shown": len(verdicts) - len(verdicts[:limit]),
         "not_judged": [{"id": name, "why": why} for name, why in judgement.not_judged.items()],
     }
+
+
+def not_shown(report: Mapping[str, Any]) -> Iterable[str]:
+    """What --limit left out."""
+    if report["verdicts_not_shown"]:
+        yield f"... and {report['verdicts_not_shown']} more verdicts (--limit)"
 
 
 def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
@@ -35,6 +43,7 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
         # Lines to paste stay whole, whatever their length.
         yield from (f"          $ {line}" for line in row["do"])
         yield ""
+    yield from not_shown(report)
     for row in report["not_judged"]:
         yield from folded(f"not judged: {row['id']}: {row['why']}", " " * 12)
 

@@ -62,7 +62,7 @@ def judge(evidence: Evidence) -> Judgement:
     findings[unexplained.RULE.id] = unexplained.RULE.judge(evidence.without(told))
     found = [finding for finding in findings.values() if isinstance(finding, Verdict)]
     if all(verdict.severity is Severity.NOTICE for verdict in found):
-        findings[healthy.ID] = healthy.judge(evidence, len(found))
+        findings[healthy.ID] = healthy.judge(evidence, [name for name, one in findings.items() if isinstance(one, Verdict)])
     verdicts = {name: finding for name, finding in findings.items() if isinstance(finding, Verdict)}
     return Judgement(
         dict(sorted(verdicts.items(), key=lambda pair: ORDER.index(pair[1].severity))),

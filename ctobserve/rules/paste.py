@@ -49,7 +49,12 @@ def set_global(evidence: Evidence, name: str, value: int) -> str:
 
 def see_losses(space: Space) -> str:
     """The line that shows the packets that this namespace loses or finds INVALID."""
-    return paste("ctobserve", "drops", "--invalid", "--netns", space.inum, "--limit", 20)
+    return paste("ctobserve", "drops", "--invalid", *only(space), "--limit", 20)
+
+
+def only(space: Space) -> tuple[str | int, ...]:
+    """The option by which a command of ours shows this namespace alone; one that nobody holds cannot be asked for."""
+    return () if space.prefix is None else ("--netns", space.inum)
 
 
 def way_into(space: Namespace) -> tuple[str, ...] | None:

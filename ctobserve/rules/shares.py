@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ctobserve.analysis.groups import divide, key
 from ctobserve.evidence import Evidence, Space
-from ctobserve.rules.paste import inside, paste
+from ctobserve.rules.paste import inside, only, paste
 from ctobserve.rules.words import percent, share
 from ctobserve.verdict import Finding, Rule, Severity, Unjudged, Verdict
 
@@ -87,7 +87,7 @@ def judge_netns(evidence: Evidence) -> Finding:
         "share_of_entries": share(entries, whole),
         "load_factor": round(load, 3),
     }
-    return Verdict(Severity.WARNING, sentence, numbers, (paste("ctobserve", "report", "--netns", space.inum),))
+    return Verdict(Severity.WARNING, sentence, numbers, (paste("ctobserve", "report", *only(space)),))
 
 
 RULES = (Rule("source_share", judge_source), Rule("netns_share", judge_netns))

@@ -26,7 +26,11 @@ def judge(evidence: Evidence) -> Finding:
         return Unjudged("the kernel's counters could not be read in any namespace")
     unseen = {space.inum: found for space in counted if (found := _unseen(evidence, space))}
     if not unseen:
-        return _reopened(evidence, counted)
+        uncounted = len(evidence.counts.keys() - {space.inum for space in counted})
+        reopened = _reopened(evidence, counted)
+        if reopened is None and uncounted:
+            return Unjudged(f"the kernel's counters of {plural(uncounted, 'namespace')} with entries could not be compared")
+        return reopened
     space = evidence.space(max(unseen, key=lambda inum: max(unseen[inum].values())))
     found = unseen[space.inum]
     # The counters overlap: their largest is the least number of packets.

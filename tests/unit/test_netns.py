@@ -37,11 +37,12 @@ def test_labels():
     assert Namespace(7, path, init=True, pid=1).label == "init"
     assert Namespace(7, path).label == "7"
     comm = Path(f"/proc/{own}/comm").read_text().strip()
-    assert Namespace(7, path, pid=own).label in (
+    assert Namespace(path.stat().st_ino, path, pid=own).label in (
         f"{comm}[{own}]",
         f"{comm}@{container_of(Path('/proc/self/cgroup').read_text())}",
     )
     assert Namespace(7, path, pid=4_999_999).label == "7", "gone meanwhile"
+    assert Namespace(7, path, pid=own).label == "7", "its first process lives elsewhere by now"
 
 
 COMM = "import ctypes, sys; ctypes.CDLL(None).prctl(15, {!r}); sys.stdout.write('.'); sys.stdout.flush(); sys.stdin.read()"
@@ -61,7 +62,8 @@ COMM = "import ctypes, sys; ctypes.CDLL(None).prctl(15, {!r}); sys.stdout.write(
 def test_the_name_of_a_process_is_shown_and_does_nothing_else(comm, shown):
     with subprocess.Popen([sys.executable, "-c", COMM.format(comm)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.read(1) == b"."
-        label = Namespace(7, Path(f"/proc/{process.pid}/ns/net"), pid=process.pid).label
+        path = Path(f"/proc/{process.pid}/ns/net")
+        label = Namespace(path.stat().st_ino, path, pid=process.pid).label
         assert label.startswith(shown) and label.isprintable()
 
 

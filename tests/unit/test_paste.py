@@ -182,7 +182,9 @@ def test_where_no_line_leads_a_remark_says_where_by_number(rule):
     inums = [*made.spaces, made.init and made.init.inum]
     for line, (where, meant) in zip(found.do, MEANT[rule.id], strict=True):
         if where == HERE:
-            assert words(line) == meant
+            # One that nobody holds cannot be asked for.
+            at = meant.index("--netns") if "--netns" in meant else len(meant)
+            assert words(line) == meant[:at] + meant[at + 2 :]
         else:
             assert not words(line) and "reboot" not in line
             assert line in {remark(f"in network namespace {inum}, {WHY}: {shlex.join(meant)}") for inum in inums}

@@ -55,13 +55,21 @@ def test_text():
 def test_a_sentence_is_shown_whole_whatever_it_begins_with():
     """As that of a namespace whose only process is called like a rule."""
     row = {"id": "early_drop", "severity": "warning", "sentence": "early_drop: [1] runs at its limit", "evidence": {}, "do": []}
-    (line, *_) = report_lines({"verdicts": [row], "not_judged": []})
+    (line, *_) = report_lines({"verdicts": [row], "verdicts_not_shown": 0, "not_judged": []})
     assert line == "WARNING   early_drop: early_drop: [1] runs at its limit"
+
+
+def test_what_the_limit_leaves_out_is_counted():
+    rows = as_rows(judged(), 1)
+    assert [row["id"] for row in rows["verdicts"]] == ["table_full"] and rows["verdicts_not_shown"] == 2
+    assert "... and 2 more verdicts (--limit)" in list(report_lines(rows))
+    assert "... and 2 more verdicts" in "\n".join(page({"meta": {"ended": "now"}} | rows))
+    assert not any("--limit)" in line for line in report_lines(as_rows(judged())))
 
 
 def test_json():
     body = json.loads(document(as_rows(judged())))
-    assert list(body) == ["verdicts", "not_judged"]
+    assert list(body) == ["verdicts", "verdicts_not_shown", "not_judged"]
     assert [list(row) for row in body["verdicts"]] == [["id", "severity", "sentence", "evidence", "do"]] * 3
     assert body["verdicts"][0]["evidence"]["kernel_drop"] is None, "unknown is null"
     assert {row["id"] for row in body["not_judged"]} >= {"invalid_window", "asymmetric_routing"}

@@ -237,7 +237,7 @@ def test_peace_is_healthy_and_says_so_with_numbers():
 
 
 def test_an_empty_table_is_neither_healthy_nor_ill():
-    found = rules.judge(counting(evidence(duration_s=0.0)))
+    found = rules.judge(counting(evidence()))
     assert not found.verdicts
     assert set(found.not_judged) == {"tracking_unneeded", "healthy"}
     assert found.not_judged["healthy"] == "nothing was tracked: no entry and no loss was there to judge"
@@ -481,10 +481,23 @@ def test_what_the_kernel_counted_and_nobody_saw():
     assert "healthy" not in rules.judge(counting(drop=1)).verdicts
 
 
+def test_no_health_in_no_time_or_where_counters_were_not_to_be_had():
+    calm = evidence(entries(4))
+    assert set(rules.judge(counting(calm)).verdicts) == {"healthy"}
+    assert "too short" in rules.judge(counting(replace(calm, duration_s=0.0))).not_judged["healthy"]
+    rows = np.concatenate([entries(4), entries(2, netns=8)])
+    other = space(8, "green", False, nf_conntrack_count=2)
+    two = counting(evidence(rows, spaces={NETNS: space(nf_conntrack_count=4), 8: other}))
+    two = replace(two, spaces={NETNS: two.spaces[NETNS], 8: replace(other, counters=None)})
+    assert rules.judge(two).not_judged["unseen"] == "the kernel's counters of 1 namespace with entries could not be compared"
+
+
 def test_what_reopened_connections_may_explain_is_told_and_not_taken_for_certain():
     """From Linux 5.17 on a SYN that reopens a connection does not count as INVALID; before it does."""
-    found = rules.judge(counting(evidence(entries(4), destroys={"tcp_reuse": 500}), invalid=500)).verdicts
-    assert set(found) == {"unseen", "healthy"} and found["unseen"].severity is Severity.NOTICE
+    judged = rules.judge(counting(evidence(entries(4), destroys={"tcp_reuse": 500}), invalid=500))
+    found = judged.verdicts
+    assert set(found) == {"unseen"} and found["unseen"].severity is Severity.NOTICE
+    assert judged.not_judged["healthy"] == "the kernel counted losses that were not seen"
     assert "counted 500 INVALID packets in blue that nobody saw; 500 SYNs reopened" in found["unseen"].sentence
     assert (found["unseen"].evidence["invalid_unseen"], found["unseen"].evidence["tcp_reuse"]) == (500, 500)
     assert found["unseen"].evidence.keys() == RULES["unseen"](counting(drop=5)).evidence.keys()

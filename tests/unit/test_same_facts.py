@@ -362,7 +362,12 @@ VERDICT = {
     "evidence": {"netns": 77, "share": 0.123456, "packets": None, "ports": [53, 54], "rate_per_s": 0.00012},
     "do": ["sysctl -w net.netfilter.nf_conntrack_max=32", "echo '<&>'"],
 }
-REPORT = {"meta": META, "verdicts": [VERDICT], "not_judged": [{"id": "scan", "why": "no table was read"}]}
+REPORT = {
+    "meta": META,
+    "verdicts": [VERDICT],
+    "verdicts_not_shown": 0,
+    "not_judged": [{"id": "scan", "why": "no table was read"}],
+}
 
 
 def leaves(value):
