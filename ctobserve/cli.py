@@ -108,7 +108,7 @@ def _let_go(stream: TextIO) -> None:
 
 def _complaint(error: Exception, name: str) -> tuple[str, ExitStatus]:
     if isinstance(error, click.UsageError):
-        message = " ".join(error.format_message().split()).rstrip(".")  # click sets choices below each other
+        message = error.format_message().replace("\n\t", " ").rstrip(".")  # click sets choices below each other
         where = error.ctx.command_path if error.ctx else name
         return f"{message[:1].lower()}{message[1:]}; try: {where} --help", ExitStatus.USAGE
     if isinstance(error, CtobserveError):
