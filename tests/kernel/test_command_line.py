@@ -87,7 +87,7 @@ def catches_sigterm(process: subprocess.Popen[str]) -> bool:
     return bool(caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
-@pytest.mark.parametrize("delay", [0, 0.3, 1, 2, 4, 6])
+@pytest.mark.parametrize("delay", [0, 0.5, 2, 5])
 def test_ctrl_c_at_any_moment(delay):
     before = bpf_program_ids()
     process = subprocess.Popen([*CTOBSERVE, "drops"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
