@@ -81,12 +81,12 @@ PER_PACKET = Purpose.INVALID | Purpose.PACKETS
 # leaves it, and a destroy is seen of every entry whose insert was: no order of events leaves a row, a mark or a depth behind.
 HOOKS = (
     Hook("free_entry", ("nf_conntrack_free",), False, Purpose.DEPARTURES, "freed entry", "entries that die before the table"),
-    Hook("destroy", DELETE, False, REMOVALS, "leaving entry", "entries leaving, and who removed them", True, required=True),
+    Hook("destroy", DELETE, False, REMOVALS, "leaving entry", "entries leaving, and by whom", True, required=True),
     Hook("iterate", ("nf_ct_iterate_cleanup",), False, WHYS, "flush", "flush or end of a namespace", True),
-    Hook("kill", ("nf_ct_kill_acct",), False, WHYS, "killed entry", "entries killed by a packet (RST, NAT)"),
+    Hook("kill", ("nf_ct_kill_acct",), False, WHYS, "killed entry", "entries killed by a packet"),
     Hook("confirm", ("__nf_conntrack_confirm",), True, ALLOCATIONS, "new entry", "clashes, long chains, dying entries"),
     Hook("lock", LOCK, False, Purpose.DROPS, "new entry", "chains that are too long", True),
-    Hook("alloc", ("__nf_conntrack_alloc",), True, ALLOCATIONS, "new entry", "packets refused for lack of room or memory"),
+    Hook("alloc", ("__nf_conntrack_alloc",), True, ALLOCATIONS, "new entry", "packets without room or memory"),
     Hook("early_drop", ("early_drop",), True, Purpose.DROPS, "eviction", "table full, nothing to evict"),
     Hook("early_drop_begin", ("early_drop",), False, Purpose.DROPS, "eviction", "which eviction a victim belongs to"),
     Hook("resolve_clash", ("nf_ct_resolve_clash",), True, INSERTS | Purpose.DROPS, "clash", "clashes, reply-only entries"),

@@ -92,8 +92,9 @@ def check_lines(report: Mapping[str, Any]) -> Iterable[str]:
         yield from (whole,) if len(whole) <= width() else (f"{last};", " " * 22 + item["do"])
     for item in report["hooks"]:
         where = item["function"] or "not in this kernel: blind to it"
-        hook = f"  {item['form'] if item['function'] else '-':<18} {where:<32} per {item['each']:<13} {item['tells']}"
-        yield from folded(hook, " " * 22)
+        # Of a pair the return says it all: it is nothing without the entry.
+        form = item["form"].rpartition(" + ")[2] if item["function"] else "-"
+        yield from folded(f"  {where:<31} {form:<9} per {item['each']:<13} {item['tells']}", " " * 22)
 
 
 def summary_line(meta: Mapping[str, Any]) -> str:

@@ -450,7 +450,7 @@ def test_what_a_check_found_is_folded_whole():
     lines = list(check_lines(body))
     assert max(map(len, lines)) < 100
     told = " ".join(" ".join(lines).split())
-    assert f"MISSING layout {what}; tell us" in told and f"fentry f per new entry {hook['tells'].strip()}" in told
+    assert f"MISSING layout {what}; tell us" in told and f"f fentry per new entry {hook['tells'].strip()}" in told
 
 
 def test_a_frame_counts_the_namespaces_that_it_does_not_draw():
