@@ -67,7 +67,7 @@ ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py siz
 
 kernel-test: setup ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm
-	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(IN_GUEST) $(PYTEST) tests/kernel
+	$(PYTHON) tests/vm/lab.py --timeout 3300 -- $(IN_GUEST) $(PYTEST) tests/kernel
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3000 -- $(IN_GUEST) $(PYTEST) tests/kernel $(ON_ONE)
 
 # What takes long: starts under load, random work with proofs, on both kernels.
