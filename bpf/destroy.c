@@ -10,7 +10,7 @@
  *            function is also called for entries that are dying already: those are skipped (SPLIT_DELETE=0)
  * Cost:      one record per entry that leaves
  * Blind to:  a removal in a softirq that interrupts another kprobe program on that CPU
- * Tested by: tests/kernel/test_entries.py, tests/kernel/test_departures.py
+ * Tested by: tests/kernel/test_entries.py, tests/kernel/test_departures.py, tests/kernel/test_starts.py
  */
 
 BPF_TABLE("lru_hash", u64, u64, iterators, 64);	 /* pid_tgid in nf_ct_iterate_cleanup -> iterator function */

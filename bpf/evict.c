@@ -7,7 +7,7 @@
  * Kernels:   5.10 - 7.2
  * Cost:      per eviction two map writes; per refusal a walk of the 8 buckets that early_drop scanned
  * Blind to:  evictions by the gc worker, which destroy.c tells apart by its return address
- * Tested by: tests/kernel/test_drops.py
+ * Tested by: tests/kernel/test_drops.py, tests/kernel/test_starts.py
  */
 
 #define RANGE	  8   /* NF_CT_EVICTION_RANGE: buckets that early_drop scans */

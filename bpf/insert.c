@@ -9,7 +9,7 @@
  * Kernels:   5.10 - 7.2. IPS_CONFIRMED is set right after the insert hook (before it on 5.10, and on netlink inserts)
  * Cost:      one record per new entry; with CHAINS also a walk of both chains
  * Blind to:  kprobe form: an insert in a softirq that interrupts another kprobe program on that CPU
- * Tested by: tests/kernel/test_entries.py, tests/kernel/test_drops.py
+ * Tested by: tests/kernel/test_entries.py, tests/kernel/test_drops.py, tests/kernel/test_starts.py
  */
 
 BPF_TABLE("lru_hash", u64, u64, clashes, 1024); /* skb whose nf_ct_resolve_clash said drop -> ts */

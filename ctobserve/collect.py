@@ -87,7 +87,7 @@ class Kept:
 
 
 class Collector:
-    """Made when the table is seeded; `add` every batch of records, then `finish`."""
+    """Made when the table is seeded; `add` every batch of records, then `end`, then take the `evidence`."""
 
     def __init__(self, observer: Observer, scope: Scope) -> None:
         self._observer = observer
@@ -118,11 +118,6 @@ class Collector:
         for (inum, reason), count in Counter(zip(lost["netns"].tolist(), reasons.tolist(), strict=True)).items():
             self._drops[inum][reason_name(reason)] += count
         self._kept.add(lost, reasons)
-
-    def finish(self) -> Evidence:
-        """Both of the following."""
-        self.end()
-        return self.evidence()
 
     def end(self) -> None:
         """Read the table once more, for the timeouts and states that moved, and the counters beside it."""

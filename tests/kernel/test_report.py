@@ -37,7 +37,8 @@ def judged(observer, watched, act) -> dict:
     act()
     for records in observer.watch(lambda: True):
         collector.add(records)
-    return rules.judge(collector.finish()).verdicts
+    collector.end()
+    return rules.judge(collector.evidence()).verdicts
 
 
 def grave(found: dict) -> set[str]:
@@ -113,7 +114,8 @@ def test_asking_the_namespaces_takes_its_time_and_loses_nothing(net, monkeypatch
     with Observer(Options(Purpose.TABLE | Purpose.DROPS, ring_mib=1)) as observer:
         observer.seed()
         collector = Collector(observer, Scope(Filter(netns=space.inum), invalid=False))
-        found = collector.finish()
+        collector.end()
+        found = collector.evidence()
         assert space.count() >= 5003
         assert (found.events_lost, sum(observer.lost().values())) == (0, 0)
         assert found.spaces[space.inum].ruleset == Ruleset()
