@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import image, newentry, reading
-from ctobserve import facts
-from ctobserve.events import record_dtype
-from ctobserve.kernel import release
+from ctobserve.capture.records import record_dtype
+from ctobserve.host import kernel_build
+from ctobserve.host.kernel import release
+from ctobserve.programs.hooks import FUNCTIONS
 
 # Programs compiled for one observer are not compiled again for the next one; gone with the guest.
 CACHE = Path("/dev/shm/ctobserve-bench")
@@ -25,7 +26,7 @@ def main() -> None:
     """All parts, in one boot."""
     parts, entries, table_entries, repeats = sys.argv[1].split(","), *map(int, sys.argv[2:5])
     os.environ["CTOBSERVE_CACHE_DIR"] = str(CACHE)
-    layout = facts.read().layout
+    layout = kernel_build.read(FUNCTIONS).layout
     found: dict[str, Any] = {"kernel": release(), "new_entries": entries, "table_entries": table_entries, "repeats": repeats}
     if "image" in parts:
         print("ring:" + image.record(entries).dumps(), flush=True)

@@ -13,11 +13,11 @@ import numpy as np
 
 from bench.flood import Flood
 from bench.instructions import wait_quiet
-from ctobserve.events import Records, record_dtype
-from ctobserve.hooks import Purpose
-from ctobserve.layout import Layout
-from ctobserve.observer import Observer, Options
-from ctobserve.ring import HEADER_BYTES, PAGE
+from ctobserve.capture.observer import Observer, Options
+from ctobserve.capture.records import Records, record_dtype
+from ctobserve.host.layout import Layout
+from ctobserve.programs.hooks import Purpose
+from ctobserve.programs.ring import HEADER_BYTES, PAGE
 from ctobserve_lab.world import Net
 
 RING_BYTES = 32 << 20

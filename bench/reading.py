@@ -21,9 +21,9 @@ from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
 from bench.flood import Flood
 from bench.instructions import of_child, wait_quiet
-from ctobserve.dump import dump
-from ctobserve.hooks import Purpose
-from ctobserve.observer import Observer, Options
+from ctobserve.capture.observer import Observer, Options
+from ctobserve.host.dump import dump
+from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.world import Net, Space
 
 FEW = 500  # for pyroute2, which takes half a million instructions for each

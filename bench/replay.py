@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 
 from bench.image import Image, Replay
-from ctobserve.events import Kind, record_dtype
-from ctobserve.intake import Intake
+from ctobserve.capture.records import Kind, record_dtype
+from ctobserve.capture.ring_consumer import RingConsumer
+from ctobserve.capture.table import Table
 from ctobserve.model import Entries
-from ctobserve.ring import HEADER_BYTES, Ring
-from ctobserve.table import Table
+from ctobserve.programs.ring import HEADER_BYTES, Ring
 
 BATCH = 10_000
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -45,7 +45,7 @@ def _ours(image: Image, replay: Replay) -> float:
     """Seconds of CPU for the whole image."""
     dtype = record_dtype(image.layout)
     ring = Ring(replay.fd, 32 << 20, dtype.itemsize)
-    intake = Intake(ring, dtype, Table(), stream=False)
+    intake = RingConsumer(ring, dtype, Table(), stream=False)
     begun = time.process_time()
     for first in range(0, replay.count, BATCH):
         replay.rewind(first, min(BATCH, replay.count - first))

@@ -3,11 +3,11 @@
  * ctobserve.h - the record that the kernel side sends, and how kernel memory is read
  *
  * Offsets (CT_*, SKB_*, NET_*, TUPLE_*, ...) and options arrive as -D integers, taken from the running kernel's BTF by
- * ctobserve/layout.py. No kernel type is used: bcc would lay it out for the host, not for BPF.
- * The front end reads the same record through ctobserve/events.py; tests/unit/test_record.py compares the two.
+ * ctobserve/host/layout.py. No kernel type is used: bcc would lay it out for the host, not for BPF.
+ * The front end reads the same record through ctobserve/capture/records.py; tests/unit/test_record.py compares the two.
  */
 
-/* What happened; enum Kind in ctobserve/events.py. */
+/* What happened; enum Kind in ctobserve/capture/records.py. */
 enum kind {
 	KIND_INSERT = 1,    /* nodes enter the hash: __nf_conntrack_hash_insert, or nf_ct_resolve_clash (reply node only) */
 	KIND_CONFIRM = 2,   /* __nf_conntrack_confirm accepted a packet's new entry */
@@ -23,7 +23,7 @@ enum kind {
 	KIND_COUNT = 13,
 };
 
-/* Why a packet was lost; enum DropReason in ctobserve/events.py. */
+/* Why a packet was lost; enum DropReason in ctobserve/capture/records.py. */
 enum drop_reason {
 	DROP_TABLE_FULL = 1,
 	DROP_NO_MEMORY = 2,
@@ -57,7 +57,7 @@ enum drop_reason {
 #define STALE_NS 1000000000ULL
 
 /*
- * Choices of the user, as constants that stand out: the loader writes the chosen value over them (ctobserve/probes.py), and the
+ * Choices of the user, as constants that stand out: the loader writes the chosen value over them (ctobserve/programs/loader.py), and the
  * verifier drops the branches that are never taken. So one compilation serves every command.
  */
 #define CHOICE(number)                                                                                                           \

@@ -10,10 +10,10 @@ def start() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
     os.umask(0o077)
-    from ctobserve import surroundings
+    from ctobserve.host import surroundings
 
     surroundings.leave()
-    from ctobserve.cli import main
+    from ctobserve.commands.cli import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return main()

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from ctobserve import surroundings
+from ctobserve.host import surroundings
 from ctobserve_lab.machine import VARIABLE
 
 
@@ -25,7 +25,7 @@ def leave_surroundings() -> None:
     # Services of a world that are not root read what we make.
     os.umask(0o022)
     surroundings.leave(VARIABLE)
-    modules = Path(surroundings.__file__).resolve().parents[1]
+    modules = Path(surroundings.__file__).resolve().parents[2]
     os.environ.update(PYTHONSAFEPATH="1", PYTHONNOUSERSITE="1", PYTHONPATH=str(modules))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ctobserve import __version__
-from ctobserve.cli import Group, ended, typed
+from ctobserve.commands.cli import Group, ended, typed
 from ctobserve.commands.values import PATH, real
 from ctobserve_lab import guide
 from ctobserve_lab.machine import admit

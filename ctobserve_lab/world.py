@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ctobserve.netns import Namespace, run_inside
+from ctobserve.host.netns import Namespace, run_inside
 from ctobserve_lab.errors import LabError
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from ctobserve.analysis.lookup import Lookup, choices, longest_by_part, lookup, verdict
 from ctobserve.analysis.poisson import pmf
+from ctobserve.capture.table import Lengths
 from ctobserve.model import UNKNOWN_BUCKET, Entries
-from ctobserve.table import Lengths
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctobserve.lifetimes import Group, Lifetimes
-from ctobserve.slab import PAGE_BYTES, Slab
-from ctobserve.sysctls import INT_MAX
+from ctobserve.analysis.lifetimes import Group, Lifetimes
+from ctobserve.host.slab import PAGE_BYTES, Slab
+from ctobserve.host.sysctls import INT_MAX
 
 TEXTBOOK_OBJECT, TEXTBOOK_HEAD = 376, 16  # bytes: the figures handed down in books and forums
 HEAD = 8  # bytes of a struct hlist_nulls_head

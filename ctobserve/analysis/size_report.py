@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ctobserve.analysis import size as sums
-from ctobserve.lifetimes import Lifetimes
-from ctobserve.slab import Slab
-from ctobserve.sysctls import INT_MAX, PREFIX, known
+from ctobserve.analysis.lifetimes import Lifetimes
+from ctobserve.host.slab import Slab
+from ctobserve.host.sysctls import INT_MAX, PREFIX, known
 
 Row = dict[str, Any]
 MAX, BUCKETS, COUNT, EXPECT = (PREFIX + name for name in ("max", "buckets", "count", "expect_max"))

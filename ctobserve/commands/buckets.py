@@ -7,20 +7,20 @@ from typing import Any
 
 import click
 
-from ctobserve import counters
 from ctobserve.analysis.buckets import Distribution, distribution
 from ctobserve.analysis.lookup import KERNEL_LIMIT
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.table import in_bucket, lengths_of
 from ctobserve.clock import Clock
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, common_options
 from ctobserve.commands.session import Session, observe, out
-from ctobserve.filters import Filter
-from ctobserve.hooks import Purpose
+from ctobserve.host import counters
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room
 from ctobserve.render.jsonout import document
 from ctobserve.render.lines import described
 from ctobserve.render.rows import entry_rows
 from ctobserve.render.spread import bucket_lines
-from ctobserve.table import in_bucket, lengths_of
 
 LONGEST = 5
 

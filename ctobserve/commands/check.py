@@ -12,10 +12,13 @@ from typing import Any
 
 import click
 
-from ctobserve import __version__, facts, kernel, netlink, sources, syscalls
+from ctobserve import __version__
+from ctobserve.capture import read_via
 from ctobserve.commands.session import out
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
-from ctobserve.hooks import Planned, Purpose, lacking, plan, without_btf
+from ctobserve.host import kernel, kernel_build, netlink
+from ctobserve.programs import syscalls
+from ctobserve.programs.hooks import FUNCTIONS, Planned, Purpose, lacking, plan, without_btf
 from ctobserve.render.jsonout import document
 from ctobserve.render.text import check_lines
 
@@ -101,13 +104,13 @@ class _Plan:
 
     def __init__(self, attach: str) -> None:
         self._attach = attach
-        self._facts: facts.Facts | None = None
+        self._facts: kernel_build.KernelBuild | None = None
         self._symbols: kernel.Symbols | None = None
         self._planned: list[Planned] = []
 
     def layout(self) -> Finding:
         """Every member of a kernel struct that is read."""
-        self._facts = facts.read()
+        self._facts = kernel_build.read(FUNCTIONS)
         size = self._facts.layout.ct_bytes
         return Finding("layout", True, f"struct nf_conn has {size} bytes, and every member that is read of it is there")
 
@@ -128,8 +131,8 @@ class _Plan:
         """How they let us read the table."""
         if self._symbols is None:
             return Finding("table", None, "not looked at: there are no symbols")
-        source = sources.choose("auto", self._symbols)
-        return Finding("table", True if source is sources.Source.WALK else None, source.words)
+        source = read_via.choose("auto", self._symbols)
+        return Finding("table", True if source is read_via.ReadVia.WALK else None, source.words)
 
     def hooks(self) -> Finding:
         """Where the programs will hang."""
@@ -138,7 +141,7 @@ class _Plan:
         ids = {} if self._attach == "kprobe" else self._facts.function_ids
         everything = ~(Purpose.PROC | Purpose.NETLINK)
         with suppress(KernelLacks):
-            everything |= sources.choose("auto", self._symbols).purpose
+            everything |= read_via.choose("auto", self._symbols).purpose
         self._planned = plan(self._symbols, ids, everything)
         missing = lacking(self._planned)
         if missing:

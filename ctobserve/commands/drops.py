@@ -8,13 +8,13 @@ from typing import Any
 import click
 import numpy as np
 
-from ctobserve import counters
 from ctobserve.analysis.drops import balance
-from ctobserve.collect import read_quietly
+from ctobserve.capture.records import Records
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, Request, common_options
 from ctobserve.commands.session import Session, observe, out
-from ctobserve.events import Records
-from ctobserve.hooks import Purpose
+from ctobserve.diagnosis.collect import read_quietly
+from ctobserve.host import counters
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room
 from ctobserve.render.happenings import Chosen, Happenings, Told
 from ctobserve.render.jsonout import document

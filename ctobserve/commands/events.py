@@ -8,8 +8,8 @@ import numpy as np
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, Request, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import some_of
-from ctobserve.hooks import Purpose
 from ctobserve.model import NF_HOOKS
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room
 from ctobserve.render.happenings import EVENTS, Chosen, Happenings, Told
 from ctobserve.render.jsonout import line

@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 import click
 
-from ctobserve import kernel
 from ctobserve.analysis.buckets import with_chains
+from ctobserve.capture.table import lengths_of
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, chosen_form, common_options
 from ctobserve.commands.session import Session, observe, out
-from ctobserve.hooks import Purpose
+from ctobserve.host import kernel
 from ctobserve.model import Entries
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.csvout import csv_lines
 from ctobserve.render.folding import room
 from ctobserve.render.jsonout import document
-from ctobserve.render.kernel import Kernel, kernel_lines, printed
+from ctobserve.render.kernel_lines import Kernel, kernel_lines, printed
 from ctobserve.render.lines import entry_lines
 from ctobserve.render.rows import Row, entry_rows
-from ctobserve.table import lengths_of
 
 
 @click.command("list")

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.observer import DEFAULT_RING_MIB
+from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands.values import MARK, NETNS, NETWORK, PATH, PORTS, PROTOCOL, STATE, real, whole
 from ctobserve.errors import UsageError
-from ctobserve.filters import Filter
-from ctobserve.observer import DEFAULT_RING_MIB
-from ctobserve.sources import Source
 
 Command = Callable[..., Any]
 Group = tuple[Callable[[Command], Command], ...]
@@ -65,7 +65,7 @@ OF_TUPLE: Group = (
 LIMIT: Group = (click.option("--limit", type=whole(0), metavar="N", help="Show at most N."),)
 SOURCE: Group = (
     click.option(
-        "--source", type=click.Choice(["auto", *(source.value for source in Source)]), default="auto",
+        "--source", type=click.Choice(["auto", *(source.value for source in ReadVia)]), default="auto",
         help="How the table is read; auto takes the first that this kernel offers.",
     ),
 )  # fmt: skip

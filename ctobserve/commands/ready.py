@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ctobserve import files
 from ctobserve.errors import CtobserveError, UsageError
+from ctobserve.host import files
 from ctobserve.model import printable
 
 SHOWN_CHARACTERS = 200

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from ctobserve import rules
-from ctobserve.collect import Collector, Scope
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, chosen_form, common_options
 from ctobserve.commands.session import observe, out
-from ctobserve.hooks import Purpose
+from ctobserve.diagnosis import rules
+from ctobserve.diagnosis.collect import Collector, Scope
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
 from ctobserve.render.report import as_rows, report_lines

@@ -12,14 +12,15 @@ from typing import Any
 
 import click
 
-from ctobserve import __version__, kernel, netns
+from ctobserve import __version__
+from ctobserve.capture.observer import Observer, Options
+from ctobserve.capture.records import Records
 from ctobserve.clock import NS_PER_S
 from ctobserve.commands import ready
 from ctobserve.commands.options import Request
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
-from ctobserve.events import Records
-from ctobserve.hooks import Purpose
-from ctobserve.observer import Observer, Options
+from ctobserve.host import kernel, netns
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.text import summary_line
 
 WAIT_S = 0.2

@@ -13,20 +13,21 @@ from typing import Any
 import click
 import numpy as np
 
-from ctobserve import __version__, counters, kernel, lifetimes, netns, slab, sysctls
+from ctobserve import __version__
 from ctobserve.analysis import size as sums
+from ctobserve.analysis.lifetimes import Lifetimes, of_listing, of_walk
 from ctobserve.analysis.size_report import Known, Wish, report
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.observer import Observer, Options
+from ctobserve.capture.records import Kind
 from ctobserve.commands.session import out
 from ctobserve.commands.values import Value, number, real, whole
 from ctobserve.errors import CtobserveError, KernelLacks, UsageError
-from ctobserve.events import Kind
-from ctobserve.filters import Filter
-from ctobserve.hooks import Purpose
-from ctobserve.lifetimes import Lifetimes
-from ctobserve.observer import Observer, Options
+from ctobserve.host import counters, kernel, listing, netns, slab, sysctls
+from ctobserve.host.sysctls import INT_MAX
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.jsonout import document
 from ctobserve.render.size import size_lines
-from ctobserve.sysctls import INT_MAX
 
 SELF = Path("/proc/thread-self/ns/net")
 HEADROOM = 2.0
@@ -149,8 +150,8 @@ def _read_table(known: Known, place: Place, how: str) -> None:
     """By the first way that works; each that does not is a note."""
     ways: dict[str, Callable[[], Lifetimes]] = {
         "walk": lambda: _walk(known, place.inum),
-        "proc": lambda: place.inside(lifetimes.of_proc),
-        "netlink": lambda: place.inside(lifetimes.of_netlink),
+        "proc": lambda: of_listing(place.inside(listing.of_proc)),
+        "netlink": lambda: of_listing(place.inside(listing.of_netlink)),
     }
     for way in ways if how == "auto" else (how,):
         try:
@@ -165,7 +166,7 @@ def _walk(known: Known, inum: int) -> Lifetimes:
         walk, _ = observer.walk(details=True)
         of = Filter(netns=inum).mask(walk.entries)
         known.extensions = int(np.count_nonzero(walk.details["has_ext"][of]))
-        return lifetimes.of_walk(walk.entries[of], walk.details[of], observer.clock())
+        return of_walk(walk.entries[of], walk.details[of], observer.clock())
 
 
 def _measure(known: Known, place: Place, duration: float) -> None:

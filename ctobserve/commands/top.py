@@ -10,19 +10,19 @@ from typing import Any
 import click
 import numpy as np
 
-from ctobserve import kernel, netns
 from ctobserve.analysis.groups import COLUMNS
 from ctobserve.analysis.top import ORDERS, Gathered, heaviest
+from ctobserve.capture.records import DropReason, Kind, Records, entries_of, take
+from ctobserve.capture.table import lengths_of
 from ctobserve.clock import NS_PER_S
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import real, some_of
 from ctobserve.errors import CtobserveError
-from ctobserve.events import DropReason, Kind, Records, entries_of, take
-from ctobserve.hooks import Purpose
+from ctobserve.host import kernel, netns
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.jsonout import line
 from ctobserve.render.top import frame_lines
-from ctobserve.table import lengths_of
 
 LINES = 10
 CLEAR = "\x1b[H\x1b[J"

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from ctobserve import netns
-from ctobserve.filters import STATUS_FILTERS
+from ctobserve.capture.filters import STATUS_FILTERS
+from ctobserve.host import netns
+from ctobserve.host.sysctls import INT_MAX
 from ctobserve.model import PROTOCOLS, TCP_STATES
-from ctobserve.sysctls import INT_MAX
 
 WHOLE = "0|[1-9][0-9]{0,9}"  # int() and float() also take signs, underscores, blanks, and the digits of every script
 STATES = (*TCP_STATES, *STATUS_FILTERS)

@@ -8,9 +8,9 @@ import click
 
 from ctobserve.commands.options import LIMIT, OF_NETNS, SOURCE, Request, common_options
 from ctobserve.commands.session import Session, observe, out
+from ctobserve.diagnosis.proof import Proof, prove
 from ctobserve.errors import CtobserveError
-from ctobserve.hooks import Purpose
-from ctobserve.proof import Proof, prove
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room
 from ctobserve.render.jsonout import document
 from ctobserve.render.lines import described

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ctobserve.clock import NS_PER_S, Clock
-from ctobserve.departures import Departure, Departures
-from ctobserve.events import (
+from ctobserve.capture.destroy_reasons import Destroyed, DestroyReasons
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.memory import Memory
+from ctobserve.capture.records import (
     FLAG_CONTESTED,
     FLAG_COUNTERS,
     FLAG_ENTRY,
@@ -23,10 +24,9 @@ from ctobserve.events import (
     entries_of,
     join,
 )
-from ctobserve.filters import Filter
-from ctobserve.kernel import Symbols
+from ctobserve.clock import NS_PER_S, Clock
+from ctobserve.host.kernel import Symbols
 from ctobserve.model import NF_HOOKS, Entries, printable
-from ctobserve.render.memory import Memory
 from ctobserve.render.rows import Row, entry_rows
 
 EVENTS = ("insert", "confirm", "update", "destroy", "drop")
@@ -110,7 +110,7 @@ class Happenings:
     def __init__(self, chosen: Chosen, clock: Clock, symbols: Symbols) -> None:
         self._chosen = chosen
         self._clock = clock
-        self._departures = Departures(symbols)
+        self._departures = DestroyReasons(symbols)
         self._births: Memory[int] = Memory(ENTRIES_REMEMBERED)
         self._masters: Memory[Row] = Memory(MASTERS_REMEMBERED)
         self._fates: Memory[str] = Memory(ENTRIES_REMEMBERED)
@@ -158,7 +158,7 @@ class Happenings:
         return Told(entries[which], facts)
 
     @staticmethod
-    def _complete(records: Records, departures: dict[int, Departure], beneficiaries: dict[int, Row]) -> int:
+    def _complete(records: Records, departures: dict[int, Destroyed], beneficiaries: dict[int, Row]) -> int:
         """How many records can be told now: up to the first recent victim whose evictor is not known yet."""
         newest = int(records["ts"][-1]) if len(records) else 0
         for at, departure in departures.items():
@@ -168,7 +168,7 @@ class Happenings:
         return len(records)
 
     def _one(
-        self, kind: int, ct: int, ts: int, record: Any, departure: Departure | None, beneficiaries: dict[int, Row]
+        self, kind: int, ct: int, ts: int, record: Any, departure: Destroyed | None, beneficiaries: dict[int, Row]
     ) -> list[Row]:
         master = int(record["master"]) if record["has_ct"] == 1 else 0
         if kind not in NAMES:
@@ -208,7 +208,7 @@ class Happenings:
         self._fates.latest[ct] = reason.name.lower()
         return [event | {"event": "confirm"} | _verdict("drop", ts, int(record["since"])), drop]
 
-    def _leaving(self, record: Any, departure: Departure, ts: int, ct: int, beneficiaries: dict[int, Row]) -> Row:
+    def _leaving(self, record: Any, departure: Destroyed, ts: int, ct: int, beneficiaries: dict[int, Row]) -> Row:
         born = self._births.pop(ct)
         self._masters.pop(ct)
         counters = _counters(record)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ctobserve.diagnosis.rules import Judgement
 from ctobserve.render.folding import filled, folded
-from ctobserve.rules import Judgement
 
 
 def as_rows(judgement: Judgement, limit: int | None = None) -> dict[str, Any]:

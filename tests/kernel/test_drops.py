@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctobserve.hooks import Purpose
+from ctobserve.capture.observer import Observer, Options
 from ctobserve.model import IPS_ASSURED
-from ctobserve.observer import Observer, Options
+from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import open_tcp, race, send_udp
 from ctobserve_lab.world import run
 

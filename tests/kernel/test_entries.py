@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ctobserve.analysis.buckets import distribution
-from ctobserve.events import Kind
-from ctobserve.hooks import Purpose
+from ctobserve.capture.observer import Observer, Options
+from ctobserve.capture.records import Kind
 from ctobserve.model import UNKNOWN_BUCKET
-from ctobserve.observer import Observer, Options
+from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import open_tcp, send_udp
 
 COUNT = 5003

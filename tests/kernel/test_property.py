@@ -14,9 +14,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from ctobserve.hooks import Purpose
-from ctobserve.observer import Observer, Options
-from ctobserve.proof import prove
+from ctobserve.capture.observer import Observer, Options
+from ctobserve.diagnosis.proof import prove
+from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import send_udp
 from tests.kernel.churn import Churn
 from tests.kernel.tool import bpf_program_ids

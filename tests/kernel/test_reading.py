@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctobserve import reader
-from ctobserve.events import Kind
-from ctobserve.hooks import Purpose
+from ctobserve.capture import table_reader
+from ctobserve.capture.observer import Observer, Options
+from ctobserve.capture.records import Kind
+from ctobserve.diagnosis.proof import prove
 from ctobserve.model import UNKNOWN_BUCKET
-from ctobserve.observer import Observer, Options
-from ctobserve.proof import prove
+from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import open_tcp, race, send_udp
 from ctobserve_lab.world import run
 from tests.kernel.tool import CTOBSERVE
@@ -83,7 +83,7 @@ def test_what_others_read_is_not_ours_and_what_fails_is_no_table(net, monkeypatc
         assert before >= 307
         assert len(space.run("cat", "/proc/net/nf_conntrack").splitlines()) == 307
         assert len(observer.poll()) == 0 and observer.seen == seen and observer.lost() == {}
-        monkeypatch.setattr(reader, "PROC", Path("/proc/self"))
+        monkeypatch.setattr(table_reader, "PROC", Path("/proc/self"))
         with pytest.raises(IsADirectoryError):
             observer.seed()
         monkeypatch.undo()
@@ -97,7 +97,7 @@ def test_what_others_read_is_not_ours_and_what_fails_is_no_table(net, monkeypatc
         def broken() -> None:
             raise OSError(12, "Cannot allocate memory")
 
-        monkeypatch.setattr(reader.dump, "dump", broken)
+        monkeypatch.setattr(table_reader.dump, "dump", broken)
         with pytest.raises(OSError, match="Cannot allocate memory"):
             observer.seed()
         assert len(observer.table) == before

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from ctobserve import rules
-from ctobserve.collect import Collector, Scope
-from ctobserve.filters import Filter
-from ctobserve.hooks import Purpose
-from ctobserve.observer import Observer, Options
-from ctobserve.ruleset import Ruleset
-from ctobserve.verdict import Severity
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.observer import Observer, Options
+from ctobserve.diagnosis import rules
+from ctobserve.diagnosis.collect import Collector, Scope
+from ctobserve.diagnosis.verdict import Severity
+from ctobserve.host.ruleset import Ruleset
+from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.scenarios import SCENARIOS
 from ctobserve_lab.stage import Stage
 from ctobserve_lab.traffic import load, send_udp
@@ -110,7 +110,7 @@ def test_asking_the_namespaces_takes_its_time_and_loses_nothing(net, monkeypatch
         send_udp(space, 5003)
         return Ruleset()
 
-    monkeypatch.setattr("ctobserve.ruleset.read", slowly)
+    monkeypatch.setattr("ctobserve.host.ruleset.read", slowly)
     with Observer(Options(Purpose.TABLE | Purpose.DROPS, ring_mib=1)) as observer:
         observer.seed()
         collector = Collector(observer, Scope(Filter(netns=space.inum), invalid=False))

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ctobserve import hooks, syscalls
-from ctobserve.departures import Departures
+from ctobserve.capture.destroy_reasons import DestroyReasons
+from ctobserve.capture.observer import Observer, Options
+from ctobserve.capture.records import Kind
+from ctobserve.diagnosis.proof import prove
 from ctobserve.errors import CtobserveError
-from ctobserve.events import Kind
-from ctobserve.hooks import Purpose
-from ctobserve.observer import Observer, Options
-from ctobserve.probes import Probes, possible_cpus
-from ctobserve.proof import prove
+from ctobserve.host.executables import hooks, syscalls
+from ctobserve.programs.hooks import Purpose
+from ctobserve.programs.loader import Programs, possible_cpus
 from ctobserve_lab.traffic import send_udp
 from ctobserve_lab.world import Space, run
 from tests.kernel.tool import bpf_program_ids
@@ -96,14 +96,14 @@ def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding
 def test_what_comes_and_goes_between_one_hook_and_the_next_leaves_no_row(net, monkeypatch, form):
     """Fewer each time: an address that is given out again later would hide what was left in its place."""
     space = net.space("between")
-    attach, counts = Probes._attach, iter(range(409, 0, -17))
+    attach, counts = Programs._attach, iter(range(409, 0, -17))
 
-    def attach_and_go_on(self: Probes, *arguments: Any) -> None:
+    def attach_and_go_on(self: Programs, *arguments: Any) -> None:
         attach(self, *arguments)
         send_udp(space, next(counts))
         space.run("conntrack", "-F")
 
-    monkeypatch.setattr(Probes, "_attach", attach_and_go_on)
+    monkeypatch.setattr(Programs, "_attach", attach_and_go_on)
     with Observer(Options(Purpose.TABLE, form)) as observer:
         observer.seed()
         assert (observer.lost(), observer.seen) == ({}, 0), "what came before everything was attached is no story of ours"
@@ -124,7 +124,7 @@ def test_a_depth_of_evictions_that_never_comes_back_is_forgotten_and_counted(net
         gone = observer.poll()
         while np.count_nonzero(gone["kind"] == Kind.DESTROY) < 307:
             gone = np.concatenate([gone, observer.poll()])
-        reasons = Counter(departure.reason for departure in Departures(observer.symbols).of(gone).values())
+        reasons = Counter(departure.reason for departure in DestroyReasons(observer.symbols).of(gone).values())
         assert reasons == {"netns_exit": 307}
         assert 0 < observer.unpaired <= possible_cpus()
 
@@ -138,7 +138,7 @@ def test_a_start_that_fails_leaves_nothing_open(monkeypatch):
         destroy = next(item for item in found if item.hook.program == "destroy")
         return [*found, replace(destroy, function="no_such_function")]
 
-    monkeypatch.setattr("ctobserve.observer.plan", with_one_that_is_not_there)
+    monkeypatch.setattr("ctobserve.capture.observer.plan", with_one_that_is_not_there)
     observer = Observer(Options(EVERYTHING | Purpose.UPDATES))
     with pytest.raises(CtobserveError, match="cannot attach to no_such_function"), observer:
         pass

@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from ctobserve.netns import discover
+from ctobserve.host.netns import discover
 from ctobserve_lab.traffic import send_udp
 
 

@@ -9,7 +9,7 @@ import threading
 
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
-from ctobserve.dump import dump
+from ctobserve.host.dump import dump
 from ctobserve.model import TCP_STATES
 from ctobserve_lab.traffic import open_tcp, send_udp
 

@@ -6,8 +6,8 @@ import socket
 
 import numpy as np
 
-from ctobserve.events import Kind, Records, record_dtype
-from ctobserve.layout import Layout
+from ctobserve.capture.records import Kind, Records, record_dtype
+from ctobserve.host.layout import Layout
 from ctobserve.model import UNKNOWN_BUCKET, UNKNOWN_CHAIN
 
 LAYOUT = Layout(

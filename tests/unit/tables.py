@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ctobserve.capture.table import Lengths
 from ctobserve.clock import Clock
-from ctobserve.evidence import Evidence, Losses, Space
+from ctobserve.diagnosis.evidence import Evidence, Losses, Space
 from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, TCP, TCP_STATES, UDP, Entries
-from ctobserve.table import Lengths
 from tests.unit.samples import packed
 
 NETNS = 7

@@ -11,9 +11,9 @@ from ctobserve.analysis.buckets import Distribution, distribution, with_chains
 from ctobserve.analysis.drops import balance
 from ctobserve.analysis.lookup import what_if
 from ctobserve.analysis.verify import compare
-from ctobserve.events import Kind, entries_of
+from ctobserve.capture.records import Kind, entries_of
+from ctobserve.capture.table import in_bucket, lengths_of
 from ctobserve.model import UNKNOWN_BUCKET, UNKNOWN_CHAIN
-from ctobserve.table import in_bucket, lengths_of
 from tests.unit.samples import record, records
 
 # Chances of a larger chi-square: mpmath 1.4.1, gammainc(df / 2, x / 2, inf, regularized=True) to 50 digits; SciPy 1's chi2.sf

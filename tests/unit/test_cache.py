@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ctobserve import cache, facts
-from ctobserve.compile import MapSpec, Program, bcc_version, decoded
-from ctobserve.hooks import BtfId
-from ctobserve.layout import Layout
+from ctobserve.host import cache, kernel_build
+from ctobserve.host.btf import BtfId
+from ctobserve.host.layout import Layout
+from ctobserve.programs.compile import MapSpec, Program, bcc_version, decoded
 
 CODE = bytes.fromhex("b7000000000000009500000000000000")
 MAP = {"kind": 27, "key_bytes": 0, "value_bytes": 0, "entries": 4096, "flags": 0}
@@ -24,7 +24,7 @@ LAYOUT = {field.name: 8 for field in fields(Layout)} | {"details": {"use": 0}, "
 FACTS = {"layout": LAYOUT, "function_ids": {"nf_conntrack_in": ["nf_conntrack", 7]}}
 USERS = {
     "image": (IMAGE, lambda found: decoded(found, "0.26.0")),
-    "facts": (FACTS, facts.decoded),
+    "facts": (FACTS, kernel_build.decoded),
 }
 
 
@@ -71,7 +71,7 @@ def test_what_is_kept_comes_back_as_it_was(directory):
     found = cache.kept("key", lambda: IMAGE, lambda found: decoded(found, None))
     assert found.maps == {"ring": MapSpec(27, 0, 0, 4096, 0)}
     assert found.programs == {"on_insert": Program(CODE, [(0, "ring")])}
-    assert facts.decoded(FACTS).function_ids == {"nf_conntrack_in": BtfId("nf_conntrack", 7)}
+    assert kernel_build.decoded(FACTS).function_ids == {"nf_conntrack_in": BtfId("nf_conntrack", 7)}
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from ctobserve import facts, kernel, sources
+from ctobserve.capture import read_via
 from ctobserve.commands import check as command
 from ctobserve.errors import KernelLacks, NotPermitted
-from ctobserve.facts import Facts
-from ctobserve.kernel import Symbols
+from ctobserve.host import kernel, kernel_build
+from ctobserve.host.kernel import Symbols
+from ctobserve.host.kernel_build import KernelBuild
 from tests.unit.samples import LAYOUT
 from tests.unit.test_hooks import FUNCTIONS, TYPED
 
@@ -22,7 +23,7 @@ EVERYTHING = dict.fromkeys(FUNCTIONS | {"nf_conntrack_hash"}, 1)
 @pytest.fixture
 def fine(monkeypatch):
     """A kernel on which nothing is missing, for a user who may do everything."""
-    monkeypatch.setattr(facts, "read", lambda: Facts(LAYOUT, TYPED))
+    monkeypatch.setattr(kernel_build, "read", lambda _: KernelBuild(LAYOUT, TYPED))
     monkeypatch.setattr(Symbols, "read", lambda: Symbols(EVERYTHING))
     monkeypatch.setattr(kernel, "conntrack_loaded", lambda: True)
     monkeypatch.setattr(command.os, "geteuid", lambda: 0)
@@ -59,11 +60,11 @@ LIMIT = NotPermitted("the limit may not be lifted; root")
 @pytest.mark.parametrize(
     ("owner", "name", "error", "finding", "words"),
     [
-        (facts, "read", KernelLacks("no member nf_conn.ext: layout not supported"), "layout", "no member nf_conn.ext"),
-        (facts, "read", UNREADABLE, "layout", "/sys/kernel/btf/vmlinux: Permission denied"),
+        (kernel_build, "read", KernelLacks("no member nf_conn.ext: layout not supported"), "layout", "no member nf_conn.ext"),
+        (kernel_build, "read", UNREADABLE, "layout", "/sys/kernel/btf/vmlinux: Permission denied"),
         (Symbols, "read", NotPermitted("kallsyms hides addresses; be root"), "symbols", "hides addresses"),
         (Symbols, "read", NO_FILE, "symbols", "/proc/kallsyms: No such file"),
-        (sources, "choose", KernelLacks("the table cannot be read here: this, that"), "table", "this, that"),
+        (read_via, "choose", KernelLacks("the table cannot be read here: this, that"), "table", "this, that"),
         (command.syscalls, "prog_load", NotPermitted("cannot load: EPERM; policy"), "bpf", "cannot load: EPERM"),
         (command.syscalls, "lock_any_memory", LIMIT, "bpf", "the limit may not be lifted"),
     ],
@@ -93,7 +94,7 @@ def test_a_missing_function_is_a_finding(fine):
 
 
 def test_kprobes_for_want_of_a_type_are_said_or_refused(fine):
-    fine.setattr(facts, "read", lambda: Facts(LAYOUT, {k: v for k, v in TYPED.items() if k != "early_drop"}))
+    fine.setattr(kernel_build, "read", lambda _: KernelBuild(LAYOUT, {k: v for k, v in TYPED.items() if k != "early_drop"}))
     _, by_name, ended = told()
     assert by_name["hooks"]["ok"] is None and "kprobes for all" in by_name["hooks"]["found"] and ended is None
     _, by_name, ended = told("--attach", "fentry")

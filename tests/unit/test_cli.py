@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ctobserve.cli import ended
+from ctobserve.capture.filters import Filter
+from ctobserve.commands.cli import ended
 from ctobserve.commands.options import Request
 from ctobserve.commands.size import size
 from ctobserve.errors import KernelLacks
-from ctobserve.filters import Filter
 from tests.unit.typed import COMMANDS, OPTIONS, parse
 
 README = Path(__file__).parents[2] / "README.md"
@@ -267,7 +267,7 @@ def test_where_no_word_can_be_written_the_exit_code_still_tells(refusing, comman
 
 def test_more_than_a_buffer_holds_is_no_other_case(refusing):
     end, code = refusing
-    more = "import sys; from ctobserve.cli import ended; sys.exit(ended(lambda: sys.stdout.write('x' * 100_000)))"
+    more = "import sys; from ctobserve.commands.cli import ended; sys.exit(ended(lambda: sys.stdout.write('x' * 100_000)))"
     result = subprocess.run([sys.executable, "-c", more], stdout=end, stderr=subprocess.PIPE, check=False)
     assert (result.returncode, result.stderr) == (code, b"ctobserve: No space left on device\n" if code else b"")
 

@@ -6,8 +6,8 @@ import tracemalloc
 
 import numpy as np
 
-from ctobserve.collect import KEPT, Kept
-from ctobserve.events import Kind
+from ctobserve.capture.records import Kind
+from ctobserve.diagnosis.collect import KEPT, Kept
 from tests.unit.samples import record, records
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ctobserve.analysis.drops import balance
-from ctobserve.counters import Reading, delta, parse, total
+from ctobserve.host.counters import Reading, delta, parse, total
 
 OLD, NEW = 11, 12  # cookies
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ctobserve.analysis.verify import key_of, without
-from ctobserve.dump import DONE, DUMPED, ERROR, NO_STATE, decode, ends
+from ctobserve.host.dump import DONE, DUMPED, ERROR, NO_STATE, decode, ends
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 

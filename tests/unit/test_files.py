@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ctobserve import files
 from ctobserve.commands import ready
 from ctobserve.errors import CtobserveError, ExitStatus, UsageError
+from ctobserve.host import files
 
 
 def dangling(path: Path) -> None:

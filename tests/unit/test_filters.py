@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ctobserve.events import DropReason, Kind, entries_of
-from ctobserve.filters import Filter
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.records import DropReason, Kind, entries_of
 from ctobserve.model import GRE, ICMP, IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES, UDP
 from tests.unit.samples import record, records
 from tests.unit.tables import entries

@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from ctobserve.cli import cli, ended
 from ctobserve.commands import ready
+from ctobserve.commands.cli import cli, ended
 from ctobserve.errors import ExitStatus
 from tests.unit.typed import COMMANDS, OPTIONS, parse
 

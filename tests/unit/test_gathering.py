@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.details import detail_dtype
-from ctobserve.events import Kind
-from ctobserve.gathering import REPLY, Gathering
+from ctobserve.capture.extensions import extensions_dtype
+from ctobserve.capture.records import Kind
+from ctobserve.capture.snapshot_builder import REPLY, SnapshotBuilder
 from ctobserve.model import UNKNOWN_BUCKET
 from tests.unit.samples import LAYOUT, record, records
 
@@ -14,7 +14,7 @@ def replies(*pairs: tuple[int, int]):
 
 
 def test_reply_buckets_are_joined_and_repeats_counted_once():
-    found = Gathering()
+    found = SnapshotBuilder()
     found.add_replies(replies((0xB, 9)))
     found.add(records(record(Kind.WALK, 0xB, bucket=(3, UNKNOWN_BUCKET)), record(Kind.WALK, 0xA, bucket=(4, UNKNOWN_BUCKET))))
     found.add(records())
@@ -31,7 +31,7 @@ def test_reply_buckets_are_joined_and_repeats_counted_once():
 
 
 def test_an_entry_without_repeats_keeps_its_place_and_its_reply_bucket():
-    found = Gathering()
+    found = SnapshotBuilder()
     found.add(records(record(Kind.WALK, 0xB, bucket=(3, UNKNOWN_BUCKET)), record(Kind.WALK, 0xA, bucket=(4, UNKNOWN_BUCKET))))
     found.add_replies(replies((0xA, 8), (0xB, 9), (0xA, 10)))
     entries, _ = found.result()
@@ -39,17 +39,17 @@ def test_an_entry_without_repeats_keeps_its_place_and_its_reply_bucket():
 
 
 def test_nothing_and_replies_of_nothing():
-    found = Gathering()
+    found = SnapshotBuilder()
     found.add_replies(replies((0xA, 8)))
     entries, details = found.result()
     assert (len(entries), len(details)) == (0, 0)
 
 
 def test_details_follow_their_entries():
-    found = Gathering(detail_dtype(LAYOUT))
+    found = SnapshotBuilder(extensions_dtype(LAYOUT))
     for first, second in ((0xB, 0xA), (0xC, 0xB)):
         made = records(record(Kind.WALK, first), record(Kind.WALK, second))
-        made.view(detail_dtype(LAYOUT))["use"] = first, second + 0x100 * (first == 0xC)
+        made.view(extensions_dtype(LAYOUT))["use"] = first, second + 0x100 * (first == 0xC)
         found.add(made)
     entries, details = found.result()
     assert dict(zip(entries["ct"].tolist(), details["use"].tolist(), strict=True)) == {0xA: 0xA, 0xB: 0x10B, 0xC: 0xC}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ctobserve.errors import KernelLacks
-from ctobserve.hooks import HOOKS, BtfId, Form, Purpose, check, plan
-from ctobserve.kernel import Symbols
+from ctobserve.host.btf import BtfId
+from ctobserve.host.kernel import Symbols
+from ctobserve.programs.hooks import HOOKS, Form, Purpose, check, plan
 
 ALL = ~Purpose(0)
 FUNCTIONS = {

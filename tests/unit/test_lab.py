@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ctobserve_lab
-from ctobserve.cli import ended
+from ctobserve.commands.cli import ended
 from ctobserve_lab import machine
 from ctobserve_lab.errors import LabError
 from ctobserve_lab.scenarios import SCENARIOS

@@ -9,15 +9,15 @@ import struct
 import numpy as np
 import pytest
 
+from ctobserve.capture.extensions import EXTENSION, extensions_dtype, extensions_of
+from ctobserve.capture.records import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Kind, entries_of, join, take
 from ctobserve.clock import Clock
-from ctobserve.details import DETAIL, detail_dtype, details_of
-from ctobserve.events import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Kind, entries_of, join, take
-from ctobserve.kernel import Symbols
+from ctobserve.host.kernel import Symbols
 from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_HW_OFFLOAD, IPS_OFFLOAD, IPS_SEEN_REPLY, PROTOCOLS
 from ctobserve.render.addresses import addresses
 from ctobserve.render.columns import joined
 from ctobserve.render.csvout import HEADER, csv_lines
-from ctobserve.render.kernel import Kernel, kernel_lines, printed
+from ctobserve.render.kernel_lines import Kernel, kernel_lines, printed
 from ctobserve.render.lines import entry_lines
 from ctobserve.render.rows import entry_rows
 from tests.unit.samples import LAYOUT, packed, record, records
@@ -37,7 +37,7 @@ def made(**fields):
     one = records(record(Kind.WALK, fields.pop("ct", 1), **(defaults | fields)))
     one["flags"] = flags
     one["extra"][0, : len(extra)] = np.frombuffer(extra, np.uint8)
-    raw = one.view(detail_dtype(LAYOUT))
+    raw = one.view(extensions_dtype(LAYOUT))
     raw["use"] = use
     for name, value in nat.items():
         raw[name] = value
@@ -46,7 +46,7 @@ def made(**fields):
 
 def lines(*some, kernel=KERNEL, clock=CLOCK):
     all_ = join(some)
-    text = "\n".join(kernel_lines(entries_of(all_), details_of(all_, detail_dtype(LAYOUT)), clock, kernel))
+    text = "\n".join(kernel_lines(entries_of(all_), extensions_of(all_, extensions_dtype(LAYOUT)), clock, kernel))
     return text.split("\n")
 
 
@@ -126,24 +126,24 @@ def test_counters_start_and_references():
 
 
 def test_extensions_that_were_not_copied_are_zero():
-    (detail,) = details_of(made(extra=b"\xff" * 41), detail_dtype(LAYOUT))
+    (detail,) = extensions_of(made(extra=b"\xff" * 41), extensions_dtype(LAYOUT))
     assert (detail["packets"].tolist(), detail["start_ns"], detail["ext_bytes"], detail["has_ext"]) == ([0, 0], 0, 0, False)
-    (detail,) = details_of(made(flags=FLAG_EXT, extra=b"\0" * 40 + b"\x70"), detail_dtype(LAYOUT))
+    (detail,) = extensions_of(made(flags=FLAG_EXT, extra=b"\0" * 40 + b"\x70"), extensions_dtype(LAYOUT))
     assert (detail["ext_bytes"], detail["has_ext"], detail["has_counters"]) == (112, True, False)
 
 
 def test_picked_and_joined_records_are_whole():
     one, two = made(ct=1, use=7), made(ct=2, use=8)
     both = join([one, two])
-    assert details_of(take(both, np.array([False, True])), detail_dtype(LAYOUT))["use"].tolist() == [8]
-    assert details_of(both[:0], detail_dtype(LAYOUT))["use"].tolist() == []
+    assert extensions_of(take(both, np.array([False, True])), extensions_dtype(LAYOUT))["use"].tolist() == [8]
+    assert extensions_of(both[:0], extensions_dtype(LAYOUT))["use"].tolist() == []
 
 
 def test_details_of_a_kernel_without_some_members():
     layout = LAYOUT.__class__(**(LAYOUT.as_dict() | {"details": {"use": 0}}))
-    (detail,) = details_of(made(proto=132), detail_dtype(layout))
+    (detail,) = extensions_of(made(proto=132), extensions_dtype(layout))
     assert (detail["use"], detail["state"], detail["secmark"]) == (1, 0, 0)
-    assert detail_dtype(layout).itemsize == HEADER_BYTES + layout.raw_bytes
+    assert extensions_dtype(layout).itemsize == HEADER_BYTES + layout.raw_bytes
 
 
 def test_security_contexts_that_are_known():
@@ -204,7 +204,7 @@ def test_no_entry_of_a_large_table_is_left_out():
     entries["addr"][:, :, :4] = np.random.default_rng(1).integers(0, 255, (len(entries), 4, 4))
     entries["port"] = np.random.default_rng(2).integers(0, 65535, (len(entries), 4))
     entries["l3num"], entries["protonum"], entries["zone_dir"], entries["has_ct"] = 2, 6, 3, 1
-    count = sum(text.count("\n") + 1 for text in kernel_lines(entries, np.zeros(len(entries), DETAIL), CLOCK, KERNEL))
+    count = sum(text.count("\n") + 1 for text in kernel_lines(entries, np.zeros(len(entries), EXTENSION), CLOCK, KERNEL))
     assert count == len(entries)
     count = sum(text.count("\n") + 1 for text in csv_lines(entries, entries[:0], CLOCK))
     assert count == len(entries) + 1

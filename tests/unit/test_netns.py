@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ctobserve import netns
 from ctobserve.errors import CtobserveError, UsageError
-from ctobserve.netns import Namespace, container_of, discover
-from ctobserve.threads import elsewhere
+from ctobserve.host import netns
+from ctobserve.host.netns import Namespace, container_of, discover
+from ctobserve.host.threads import elsewhere
 
 ID = "0123456789abcdef" * 4
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctobserve import rules, sysctls
 from ctobserve.analysis import size_report
 from ctobserve.analysis.size import Defaults
-from ctobserve.evidence import Evidence, Losses, Space
-from ctobserve.netns import Namespace
-from ctobserve.rules.paste import inside, paste, remark, way_into
-from ctobserve.verdict import Verdict
+from ctobserve.diagnosis import rules
+from ctobserve.diagnosis.evidence import Evidence, Losses, Space
+from ctobserve.diagnosis.rules.paste import inside, paste, remark, way_into
+from ctobserve.diagnosis.verdict import Verdict
+from ctobserve.host import sysctls
+from ctobserve.host.netns import Namespace
 from tests.unit.tables import NETNS
 from tests.unit.test_rules import CASES
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.events import Kind
-from ctobserve.places import Places
-from ctobserve.table import Table
+from ctobserve.capture.address_index import AddressIndex
+from ctobserve.capture.records import Kind
+from ctobserve.capture.table import Table
 from tests.unit.samples import DTYPE
 
 SLAB = 0xFFFF888003400000
@@ -14,7 +14,7 @@ SLAB = 0xFFFF888003400000
 
 def test_every_address_keeps_its_row_through_growth():
     rng = np.random.default_rng(7)
-    places, rows, known = Places(), 0, {}
+    places, rows, known = AddressIndex(), 0, {}
     for _ in range(60):
         addresses = np.unique(SLAB + 256 * rng.integers(0, 9000, 500).astype(np.uint64))
         given, rows = places.find_or_add(addresses, rows)
@@ -28,7 +28,7 @@ def test_addresses_that_all_want_one_place():
     # Products by the multiplier's inverse: their high bits are all zero.
     inverse = pow(0x9E3779B97F4A7C15, -1, 1 << 64)
     addresses = np.array([inverse * n % (1 << 64) for n in range(300)], np.uint64)
-    places = Places()
+    places = AddressIndex()
     given, _ = places.find_or_add(addresses, 0)
     assert sorted(given.tolist()) == list(range(300))
     assert places.find(addresses).tolist() == given.tolist()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 
-from ctobserve.compile import source_dir
-from ctobserve.events import TEXT_BYTES, DropReason, Kind
+from ctobserve.capture.records import TEXT_BYTES, DropReason, Kind
+from ctobserve.programs.compile import source_dir
 from tests.unit.samples import DTYPE, LAYOUT
 
 FIELDS = [

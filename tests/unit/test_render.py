@@ -5,16 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.memory import Memory
+from ctobserve.capture.records import FLAG_CONTESTED, FLAG_COUNTERS, FLAG_TEXT, TEXT_BYTES, DropReason, Kind, entries_of
 from ctobserve.clock import Clock
-from ctobserve.counters import parse
-from ctobserve.events import FLAG_CONTESTED, FLAG_COUNTERS, FLAG_TEXT, TEXT_BYTES, DropReason, Kind, entries_of
-from ctobserve.filters import Filter
+from ctobserve.host.counters import parse
 from ctobserve.model import IPS_CONFIRMED, IPS_SEEN_REPLY, IPS_SRC_NAT, UNKNOWN_BUCKET
 from ctobserve.render import happenings
 from ctobserve.render.folding import fitted
 from ctobserve.render.happenings import EVENTS, Chosen, Happenings
 from ctobserve.render.lines import EventLines, described, entry_lines
-from ctobserve.render.memory import Memory
 from ctobserve.render.rows import entry_rows
 from ctobserve.render.tuples import side
 from tests.unit.samples import record, records

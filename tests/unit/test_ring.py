@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from ctobserve.errors import KernelLacks
-from ctobserve.ring import BUSY, DISCARD, HEADER_BYTES, PAGE, Ring
+from ctobserve.programs.ring import BUSY, DISCARD, HEADER_BYTES, PAGE, Ring
 
 SIZE = 8 * PAGE
 PAYLOAD = 24

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ctobserve import rules
 from ctobserve.analysis.poisson import fit, tail
-from ctobserve.events import FLAG_ENTRY, DropReason
-from ctobserve.evidence import RESOLVED, Space
+from ctobserve.capture.records import FLAG_ENTRY, DropReason
+from ctobserve.capture.table import Lengths
+from ctobserve.diagnosis import rules
+from ctobserve.diagnosis.evidence import RESOLVED, Space
+from ctobserve.diagnosis.rules import chains
+from ctobserve.diagnosis.verdict import Severity, Unjudged, Verdict
+from ctobserve.host.ruleset import Ruleset, parse
 from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, NF_HOOKS
-from ctobserve.rules import chains
-from ctobserve.ruleset import Ruleset, parse
-from ctobserve.table import Lengths
-from ctobserve.verdict import Severity, Unjudged, Verdict
 from tests.unit.tables import CLOCK, NETNS, REPLIED, UNREPLIED, entries, evidence, joined, lengths, losses, many, space, tcp
 
 RULES = {rule.id: rule.judge for rule in rules.RULES}

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ctobserve import programs, ruleset
-from ctobserve.netns import CLONE_NEWNET
-from ctobserve.ruleset import Ruleset, listed, parse, read
+from ctobserve.host import executables, ruleset
+from ctobserve.host.netns import CLONE_NEWNET
+from ctobserve.host.ruleset import Ruleset, listed, parse, read
 
 RULE = {"rule": {"comment": "\udcff\x1b", "expr": [{"ct count": {"val": 3}}]}}
 
@@ -103,7 +103,7 @@ def test_a_set_of_many_elements_costs_no_more_than_its_rules(own_rules, monkeypa
     many = ",".join(f"10.{at >> 16}.{at >> 8 & 255}.{at & 255}" for at in range(100_000))
     own_rules(f"add table inet t\nadd set inet t s {{ type ipv4_addr; elements = {{ {many} }} }}\nadd chain inet t c")
     own_rules("add rule inet t c ip saddr @s drop")
-    whole = programs.run(programs.trusted("nft"), "-j", "list", "ruleset").stdout
+    whole = executables.run(executables.trusted("nft"), "-j", "list", "ruleset").stdout
     assert len(whole) > 1_000_000
     monkeypatch.setattr(ruleset, "OUTPUT_BYTES", 10_000)
     assert read() == Ruleset(1, 0, 0)
@@ -114,7 +114,7 @@ def test_no_later_than_it_was_told(own_rules, tmp_path, monkeypatch):
     assert read(until=time.monotonic() + 60) == Ruleset()
     assert read(until=time.monotonic()).unread == "no time was left to list its rules"
     slow = nft(tmp_path, "exec sleep 60")
-    monkeypatch.setattr(programs, "trusted", lambda name: slow)
+    monkeypatch.setattr(executables, "trusted", lambda name: slow)
     began = time.monotonic()
     assert re.fullmatch(r"listing the rules took longer than 0\.[34] s", read(until=began + 0.4).unread)
     assert time.monotonic() - began < ruleset.TIMEOUT_S

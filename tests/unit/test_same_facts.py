@@ -10,8 +10,8 @@ import re
 import numpy as np
 import pytest
 
-from ctobserve.events import FLAG_COUNTERS, FLAG_ENTRY, FLAG_REPLY, FLAG_TEXT, TEXT_BYTES, DropReason, Kind
-from ctobserve.filters import Filter
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.records import FLAG_COUNTERS, FLAG_ENTRY, FLAG_REPLY, FLAG_TEXT, TEXT_BYTES, DropReason, Kind
 from ctobserve.model import ENTRY, IPS_CONFIRMED, IPS_OFFLOAD, IPS_SRC_NAT, STATUS, UNKNOWN_BUCKET, UNKNOWN_CHAIN, printable
 from ctobserve.render.csvout import HEADER, csv_lines
 from ctobserve.render.folding import fitted

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ctobserve import counters, kernel, lifetimes, slab
 from ctobserve.analysis import size as sums
+from ctobserve.analysis.lifetimes import of_listing, of_walk
 from ctobserve.analysis.size_report import Known, Wish, report
+from ctobserve.capture.records import Kind, entries_of
 from ctobserve.commands.size import size
-from ctobserve.events import Kind, entries_of
-from ctobserve.lifetimes import of_proc, of_walk, parse_line
+from ctobserve.host import counters, kernel, listing, slab
+from ctobserve.host.listing import of_proc, parse_line
+from ctobserve.host.slab import Slab, parse_slabinfo
+from ctobserve.host.sysctls import SYSCTLS, timeout_of
 from ctobserve.model import IPS_ASSURED, IPS_CONFIRMED, IPS_OFFLOAD, IPS_SEEN_REPLY
 from ctobserve.render.size import size_lines
-from ctobserve.slab import Slab, parse_slabinfo
-from ctobserve.sysctls import SYSCTLS, timeout_of
 from tests.unit.samples import record, records
 from tests.unit.test_lines import CLOCK, SEEN, SURE, made
 
@@ -139,8 +140,8 @@ def test_lines_of_proc():
 
 def test_the_table_by_proc(monkeypatch, tmp_path):
     (tmp_path / "table").write_text(PROC)
-    monkeypatch.setattr(lifetimes, "PROC", tmp_path / "table")
-    found = {group: left.tolist() for group, left in of_proc().items()}
+    monkeypatch.setattr(listing, "PROC", tmp_path / "table")
+    found = {group: left.tolist() for group, left in of_listing(of_proc()).items()}
     assert found == {
         ("tcp", "ESTABLISHED", "nf_conntrack_tcp_timeout_established"): [431999],
         ("tcp", "TIME_WAIT", "nf_conntrack_tcp_timeout_time_wait"): [100],
@@ -152,8 +153,8 @@ def test_the_table_by_proc(monkeypatch, tmp_path):
 
 
 def test_the_table_by_a_walk():
-    from ctobserve.details import detail_dtype, details_of
-    from ctobserve.events import join
+    from ctobserve.capture.extensions import extensions_dtype, extensions_of
+    from ctobserve.capture.records import join
     from tests.unit.samples import LAYOUT
 
     walked = join(
@@ -167,7 +168,7 @@ def test_the_table_by_a_walk():
             made(ct=7, timeout=0xFFFFFE00),
         ]
     )
-    found = of_walk(entries_of(walked), details_of(walked, detail_dtype(LAYOUT)), CLOCK)
+    found = of_walk(entries_of(walked), extensions_of(walked, extensions_dtype(LAYOUT)), CLOCK)
     assert {group: left.tolist() for group, left in found.items()} == {
         ("tcp", "TIME_WAIT", "nf_conntrack_tcp_timeout_time_wait"): [29],
         ("tcp", "OFFLOAD", None): [29],
@@ -176,7 +177,7 @@ def test_the_table_by_a_walk():
         ("sctp", "ESTABLISHED", "nf_conntrack_sctp_timeout_established"): [29],
     }
     empty = records(record(Kind.WALK, 1))[:0]
-    assert of_walk(entries_of(empty), details_of(empty, detail_dtype(LAYOUT)), CLOCK) == {}
+    assert of_walk(entries_of(empty), extensions_of(empty, extensions_dtype(LAYOUT)), CLOCK) == {}
 
 
 def test_slabinfo():
@@ -252,7 +253,7 @@ def host(monkeypatch, tmp_path):
     monkeypatch.setattr(kernel, "SYSCTL", directory)
     monkeypatch.setattr(kernel, "MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(counters, "PROC", tmp_path / "stat")
-    monkeypatch.setattr(lifetimes, "PROC", tmp_path / "table")
+    monkeypatch.setattr(listing, "PROC", tmp_path / "table")
     monkeypatch.setattr(slab, "read", lambda: SLAB)
     return directory
 

@@ -4,12 +4,12 @@ import numpy as np
 
 from ctobserve.analysis.buckets import distribution
 from ctobserve.analysis.lookup import choices, longest_by_part, lookup, verdict, what_if
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.table import Lengths
 from ctobserve.clock import Clock
 from ctobserve.commands.buckets import as_rows
-from ctobserve.filters import Filter
 from ctobserve.render.lines import described
 from ctobserve.render.spread import bucket_lines
-from ctobserve.table import Lengths
 from tests.unit.tables import CLOCK, NETNS, entries
 
 RANDOM = np.random.default_rng(7)

@@ -6,8 +6,8 @@ import resource
 
 import pytest
 
-from ctobserve import syscalls
 from ctobserve.errors import ExitStatus, NotPermitted
+from ctobserve.programs import syscalls
 
 
 def test_a_limit_that_may_not_be_lifted_is_no_traceback(monkeypatch):

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.events import Kind, entries_of
+from ctobserve.capture.records import Kind, entries_of
+from ctobserve.capture.table import Table
 from ctobserve.model import UNKNOWN_BUCKET
-from ctobserve.table import Table
 from tests.unit.samples import record, records
 
 NONE = np.empty(0, np.uint64)

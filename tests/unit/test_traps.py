@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from ctobserve import cache, kernel, programs
-from ctobserve.compile import bcc_version
+from ctobserve.host import cache, executables, kernel
+from ctobserve.programs.compile import bcc_version
 
 INSTALLED = Path(sys.executable).with_name("ctobserve")
 BRIEFLY = ["--duration", "0.2"]
@@ -231,7 +231,7 @@ def test_the_lab_command_hears_none_of_it_either(traps):
 def test_what_the_lab_starts_finds_our_modules_and_no_others(traps):
     code = "import subprocess, sys; from ctobserve_lab.__main__ import leave_surroundings; leave_surroundings(); "
     code += "subprocess.run([sys.executable, '-m', 'ctobserve', '--version'], cwd=sys.argv[1], check=True)"
-    environment = {"PYTHONPATH": str(Path(programs.__file__).parents[1]), "PATH": str(traps.directory)}
+    environment = {"PYTHONPATH": str(Path(executables.__file__).parents[2]), "PATH": str(traps.directory)}
     command = [sys.executable, "-c", code, traps.directory]
     result = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=True)
     assert "version" in result.stdout and traps.sprung() == []
@@ -239,8 +239,8 @@ def test_what_the_lab_starts_finds_our_modules_and_no_others(traps):
 
 def leaving(code: str, environment: dict[str, str], **how: object) -> subprocess.CompletedProcess[str]:
     """Python that leaves its surroundings as we do, and then does this."""
-    words = [sys.executable, "-c", f"import sys; from ctobserve import surroundings; surroundings.leave(); {code}"]
-    root = str(Path(programs.__file__).parents[1])
+    words = [sys.executable, "-c", f"import sys; from ctobserve.host import surroundings; surroundings.leave(); {code}"]
+    root = str(Path(executables.__file__).parents[2])
     environment = {"PYTHONPATH": f"{root}:relative:"} | environment
     return subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False, **how)
 
@@ -275,7 +275,7 @@ def test_closed_streams_are_opened_lest_files_take_their_place():
 
 
 def test_the_exit_status_of_children_is_known_where_our_parent_ignored_its_own():
-    code = "from ctobserve.programs import *; raise SystemExit(run(Path('/bin/sh'), '-c', 'exit 7').returncode)"
+    code = "from ctobserve.host.executables import *; raise SystemExit(run(Path('/bin/sh'), '-c', 'exit 7').returncode)"
     ignored = leaving(code, {}, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     assert ignored.returncode == 7, ignored.stderr
 
@@ -283,12 +283,12 @@ def test_the_exit_status_of_children_is_known_where_our_parent_ignored_its_own()
 def test_a_program_runs_in_the_root_directory_with_an_environment_of_ours(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XTABLES_LIBDIR", str(tmp_path))
-    env, pwd, cat = (programs.trusted(name) for name in ("env", "pwd", "cat"))
-    assert programs.run(env, MORE="more").stdout == b"PATH=/usr/sbin:/usr/bin:/sbin:/bin\nMORE=more\n"
-    assert programs.run(pwd).stdout == b"/\n"
-    assert (programs.run(cat).stdout, programs.run(cat, given=b"\xff\n").stdout) == (b"", b"\xff\n")
+    env, pwd, cat = (executables.trusted(name) for name in ("env", "pwd", "cat"))
+    assert executables.run(env, MORE="more").stdout == b"PATH=/usr/sbin:/usr/bin:/sbin:/bin\nMORE=more\n"
+    assert executables.run(pwd).stdout == b"/\n"
+    assert (executables.run(cat).stdout, executables.run(cat, given=b"\xff\n").stdout) == (b"", b"\xff\n")
     with pytest.raises(TimeoutError, match=r"took longer than 0\.1 s"):
-        programs.run(programs.trusted("sleep"), "60", timeout_s=0.1)
+        executables.run(executables.trusted("sleep"), "60", timeout_s=0.1)
 
 
 def test_a_program_is_trusted_that_only_root_can_have_put_there(tmp_path):
@@ -297,12 +297,12 @@ def test_a_program_is_trusted_that_only_root_can_have_put_there(tmp_path):
     for directory in (ours, theirs):
         directory.mkdir(mode=0o755)
         (directory / "nft").touch(mode=0o755)
-    assert programs.trusted("nft", (theirs, ours)) == theirs / "nft"
+    assert executables.trusted("nft", (theirs, ours)) == theirs / "nft"
     for spoil in (of_another_user, writable_by_all):
         for path in (theirs, theirs / "nft"):
             spoil(path)
-            assert programs.trusted("nft", (theirs, ours)) == ours / "nft"
+            assert executables.trusted("nft", (theirs, ours)) == ours / "nft"
             os.chown(path, 0, 0)
             path.chmod(0o755)
-    assert programs.trusted("nft", (tmp_path / "missing", theirs)) == theirs / "nft"
-    assert programs.trusted("frobnicate") is None
+    assert executables.trusted("nft", (tmp_path / "missing", theirs)) == theirs / "nft"
+    assert executables.trusted("frobnicate") is None

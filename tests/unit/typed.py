@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ctobserve.cli import cli, ended
+from ctobserve.commands.cli import cli, ended
 from ctobserve.commands.options import Request, request_of
 
 CONTEXT = click.Context(cli, info_name="ctobserve")

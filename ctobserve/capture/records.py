@@ -1,0 +1,190 @@
+"""Records of the kernel side as arrays: the layout of struct record in bpf/ctobserve.h, and the entries in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.host.layout import Layout
+from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries
+
+HEADER_BYTES = 200
+TEXT_BYTES = 84
+FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CONTESTED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
+Records = npt.NDArray[np.void]
+
+
+class Kind(IntEnum):
+    """What happened; enum kind of bpf/ctobserve.h."""
+
+    INSERT = 1
+    CONFIRM = 2
+    DESTROY = 3
+    FREE = 4
+    DROP = 5
+    WALK = 6
+    RESIZE = 8
+    UPDATE = 9
+    MASTER = 10
+    EVICTOR = 11
+    RESOLVED = 12
+
+
+class DropReason(IntEnum):
+    """Why a packet was lost; enum drop_reason of bpf/ctobserve.h."""
+
+    TABLE_FULL = 1
+    NO_MEMORY = 2
+    CLASH = 3
+    CHAINTOOLONG = 4
+    DYING = 5
+    CONFIRMED = 6
+    INVALID = 7
+    ERROR = 8
+
+
+def record_dtype(layout: Layout) -> np.dtype[np.void]:
+    """Every field of a record at its place, those inside the copied nf_conn by the kernel's own offsets."""
+    form: dict[str, tuple[Any, int]] = {
+        "ts": ("<u8", 0),
+        "ct": ("<u8", 8),
+        "caller": ("<u8", 16),
+        "since": ("<u8", 24),
+        "token": ("<u8", 32),
+        "netns": ("<u4", 40),
+        "bucket": (("<u4", 2), 44),
+        "portid": ("<u4", 52),
+        "pid": ("<u4", 56),
+        "ifindex": ("<u4", 60),
+        "chain": (("<u2", 2), 64),
+        "looked": (("<u2", 4), 68),
+        "cpu": ("<u2", 76),
+        "kind": ("u1", 78),
+        "reason": ("u1", 79),
+        "reply_only": ("u1", 80),
+        "has_ct": ("u1", 81),
+        "flags": ("u1", 82),
+        "hook": ("u1", 83),
+        "comm": ("S16", 84),
+        "device": ("S16", 100),
+        "extra": (("u1", TEXT_BYTES), 116),
+    }
+
+    def copied(name: str, kind: Any, offset: int) -> None:
+        form[name] = (kind, HEADER_BYTES + offset)
+
+    copied("timeout", "<u4", layout.timeout)
+    copied("zone", "<u2", layout.zone_id)
+    copied("zone_dir", "u1", layout.zone_dir)
+    copied("status", "<u4", layout.status)
+    copied("master", "<u8", layout.master)
+    copied("mark", "<u4", layout.mark)
+    copied("tcp_state", "u1", layout.tcp_state)
+    for direction in (0, 1):
+        base = layout.tuplehash + direction * layout.tuplehash_bytes + layout.tuple
+        copied(f"src{direction}", ("u1", 16), base + layout.src_u3)
+        copied(f"sport{direction}", ">u2", base + layout.src_u)
+        copied(f"l3num{direction}", "<u2", base + layout.l3num)
+        copied(f"dst{direction}", ("u1", 16), base + layout.dst_u3)
+        copied(f"dport{direction}", ">u2", base + layout.dst_u)
+        copied(f"protonum{direction}", "u1", base + layout.protonum)
+    return np.dtype(
+        {
+            "names": list(form),
+            "formats": [kind for kind, _ in form.values()],
+            "offsets": [offset for _, offset in form.values()],
+            "itemsize": HEADER_BYTES + layout.raw_bytes,
+        }
+    )
+
+
+def take(records: Records, which: npt.NDArray[Any]) -> Records:
+    """records[which], each copied as so many bytes: NumPy would go through it field by field."""
+    taken: Records = records.view(np.dtype((np.void, records.dtype.itemsize)))[which].view(records.dtype)
+    return taken
+
+
+def join(parts: Sequence[Records]) -> Records:
+    """One array of all: as bytes, because NumPy would take the gaps out of the records and turn the ports to our byte order."""
+    if len(parts) == 1:
+        return parts[0]
+    joined: Records = np.concatenate([part.view(np.dtype((np.void, part.dtype.itemsize))) for part in parts]).view(parts[0].dtype)
+    return joined
+
+
+def _plain(form: np.dtype[np.void], split: tuple[str, ...] = ()) -> np.dtype[np.void]:
+    """The same bytes as single values of our byte order, which NumPy copies fastest; arrays in `split` as their rows."""
+    fields: dict[str, tuple[Any, int]] = {}
+    for name, (kind, offset, *_) in (form.fields or {}).items():
+        rows = kind.shape[0] if name in split else 1
+        size = kind.itemsize // rows
+        for row in range(rows):
+            fields[f"{name}{row}" if name in split else name] = (
+                f"u{size}" if size in (1, 2, 4) else f"V{size}",
+                offset + row * size,
+            )
+    names, formats, offsets = list(fields), [kind for kind, _ in fields.values()], [offset for _, offset in fields.values()]
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": form.itemsize})
+
+
+_PLAIN_ENTRY = _plain(ENTRY, ("addr", "port", "bucket"))
+
+
+@cache
+def _plain_record(form: np.dtype[np.void]) -> np.dtype[np.void]:
+    return _plain(form, ("bucket",))
+
+
+ALWAYS = (
+    *((name, name) for name in ("ct", "netns", "bucket0", "bucket1", "chain", "reply_only", "has_ct")),
+    *(("seen_ns", "ts"), ("l3num", "l3num0"), ("protonum", "protonum0"), ("zone", "zone")),
+    *(("addr0", "src0"), ("addr1", "dst0"), ("port0", "sport0"), ("port1", "dport0")),
+)
+WHOLE = (
+    *((name, name) for name in ("status", "timeout", "mark", "zone_dir", "master", "tcp_state")),
+    *(("addr2", "src1"), ("addr3", "dst1"), ("port2", "sport1"), ("port3", "dport1")),
+)
+
+
+def entries_of(records: Records) -> Entries:
+    """The entry that each record copied, as ENTRY rows; what a tuple-only record lacks is zero or unknown."""
+    whole = records["has_ct"] == 1
+    if whole.all():
+        entries = np.empty(len(records), ENTRY)
+        _copy(records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY), ALWAYS + WHOLE)
+    else:
+        entries = _of_some(records, whole)
+    tcp = entries["protonum"] == TCP
+    if not tcp.any():
+        entries["tcp_state"] = 0
+    elif not tcp.all():
+        entries["tcp_state"] *= tcp
+    # The bit is set right after the insert hook on >= 6.1, and the entry is in the table from then on.
+    inserted = records["kind"] == Kind.INSERT
+    if inserted.all():
+        entries["status"] |= np.uint32(IPS_CONFIRMED)
+    else:
+        entries["status"][inserted] |= np.uint32(IPS_CONFIRMED)
+    return entries
+
+
+def _of_some(records: Records, whole: npt.NDArray[np.bool_]) -> Entries:
+    entries = np.zeros(len(records), ENTRY)
+    source, target = records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY)
+    _copy(source, target, ALWAYS)
+    target["zone"][records["has_ct"] == 0] = 0
+    some = take(target, whole)
+    _copy(take(source, whole), some, WHOLE)
+    as_bytes = np.dtype((np.void, ENTRY.itemsize))
+    entries.view(as_bytes)[whole] = some.view(as_bytes)
+    return entries
+
+
+def _copy(source: Records, target: Records, pairs: tuple[tuple[str, str], ...]) -> None:
+    for name, theirs in pairs:
+        target[name] = source[theirs]

@@ -1,0 +1,62 @@
+"""What one reading of the kernel's table brought, decoded batch by batch, so that no raw record is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.capture.extensions import EXTENSION, Extensions, extensions_of
+from ctobserve.capture.records import Records, entries_of, join, take
+from ctobserve.model import ENTRY, Entries
+
+REPLY = np.dtype([("ct", "<u8"), ("bucket", "<u8")])  # an entry's reply node met in this bucket
+
+
+class SnapshotBuilder:
+    """Batches in, entries out: entries met twice counted once (the last time), reply buckets joined to them."""
+
+    def __init__(self, details: np.dtype[np.void] | None = None) -> None:
+        """`details`: where the records hold them (extensions_dtype), when they are wanted."""
+        self._form = details
+        self._entries: list[Entries] = [np.empty(0, ENTRY)]
+        self._details: list[Extensions] = [np.empty(0, EXTENSION)]
+        self._replies: list[npt.NDArray[Any]] = [np.empty(0, REPLY)]
+
+    def add(self, records: Records) -> None:
+        """Records of KIND_WALK, wherever they lie: nothing of them is needed afterwards."""
+        if len(records):
+            self._entries.append(entries_of(records))
+            if self._form is not None:
+                self._details.append(extensions_of(records, self._form))
+
+    def add_replies(self, replies: npt.NDArray[Any]) -> None:
+        """Buckets of reply nodes, as REPLY."""
+        self._replies.append(replies.copy())
+
+    def result(self) -> tuple[Entries, Extensions]:
+        """All entries, and a row of details for each when they were wanted. Gives away what was gathered: to be called once."""
+        entries, self._entries = join(self._entries), []
+        details, self._details = join(self._details), []
+        # Stable: NumPy 2's vectorised argsort gives wrong orders on emulated CPUs (QEMU 7.2, AVX2).
+        order = np.argsort(addresses := np.ascontiguousarray(entries["ct"]), kind="stable")
+        ranked = addresses[order]
+        last = np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)]
+        if not last.all():
+            ranked, chosen = ranked[last], order[last]
+            entries, details = take(entries, chosen), take(details, chosen) if len(details) else details
+            order = np.arange(len(chosen))
+        self._join_replies(entries, order, ranked)
+        return entries, details
+
+    def _join_replies(self, entries: Entries, order: npt.NDArray[np.int64], ranked: npt.NDArray[np.uint64]) -> None:
+        """`ranked` are the entries' addresses in rising order, `order` says which entry each belongs to."""
+        replies, self._replies = join(self._replies), []
+        if not len(entries):
+            return
+        addresses = np.ascontiguousarray(replies["ct"])
+        at = np.searchsorted(ranked, addresses)
+        at[at == len(ranked)] = 0
+        known = ranked[at] == addresses
+        entries["bucket"][order[at[known]], 1] = replies["bucket"][known]

@@ -1,0 +1,171 @@
+"""The table as known: entries by address, kept true by inserts and destroys, repaired by walks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.capture.address_index import Addresses, AddressIndex, Rows
+from ctobserve.capture.records import Kind, Records, entries_of, take
+from ctobserve.model import ENTRY, UNKNOWN_BUCKET, Entries
+
+AS_BYTES = np.dtype((np.void, ENTRY.itemsize))
+CHANGEABLE = ("status", "timeout", "mark", "tcp_state")
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Nodes in every bucket, shape (buckets,), and how many of all nodes are original ones; `unread` counts buckets left out."""
+
+    of_bucket: npt.NDArray[np.uint16]
+    originals: int
+    unread: int
+
+    @property
+    def nodes(self) -> int:
+        """In all chains."""
+        return int(self.of_bucket.sum(dtype=np.int64))
+
+    @property
+    def entries(self) -> int:
+        """Every entry has a reply node, and all but the reply-only ones an original node."""
+        return self.nodes - self.originals
+
+
+class Table:
+    """Rows in one array, found by the nf_conn's address.
+
+    An address is reused as soon as its entry is freed, so within a batch only the last insert or destroy of an address
+    decides; the ring's order is the kernel's order. A row stays its address's after the entry has left: the slab gives the
+    same addresses out again. An unknown address has row -1, the spare one at the end, in which nobody lives.
+    """
+
+    def __init__(self) -> None:
+        self._places = AddressIndex()
+        self._fill(np.zeros(1024, ENTRY), 0)
+
+    def _fill(self, rows: Entries, used: int) -> None:
+        """These rows, of which the first `used` are entries."""
+        self._rows = rows
+        self._alive = np.zeros(len(rows) + 1, np.bool_)
+        self._alive[:used] = True
+        self._visitor = np.empty(len(rows) + 1, np.int32)
+        self._used = used
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._alive))
+
+    def entries(self) -> Entries:
+        """Copy of all rows, in no particular order."""
+        return take(self._rows, np.flatnonzero(self._alive))
+
+    def find(self, addresses: Addresses) -> Entries:
+        """Rows of those of these addresses that are in the table."""
+        return take(self._rows, self._present(addresses))
+
+    def _present(self, addresses: Addresses) -> Rows:
+        rows = self._places.find(addresses)
+        present: Rows = rows[self._alive[rows]]
+        return present
+
+    def apply(self, records: Records) -> Addresses:
+        """Carry out the inserts, destroys and updates among these records, in order; returns the addresses of the first two."""
+        kinds = np.ascontiguousarray(records["kind"])
+        # A copy in every case: the caller keeps it, and the records may lie in the ring.
+        addresses: Addresses = records["ct"].copy()
+        inserted = kinds == Kind.INSERT
+        # A flood: nothing but inserts, of which the last that is written to a row stays.
+        if inserted.all():
+            self._write(self._rows_for(addresses), entries_of(records))
+            return addresses
+        life = np.flatnonzero(inserted | (kinds == Kind.DESTROY))
+        touched = addresses[life]
+        self._live(records, life, touched, inserted[life])
+        if len(life) < len(records):
+            changed = np.flatnonzero(kinds == Kind.UPDATE)
+            rows = self._places.find(addresses[changed])
+            latest = self._last(rows) & self._alive[rows]
+            self._change(rows[latest], entries_of(take(records, changed[latest])))
+        return touched
+
+    def _live(self, records: Records, life: Rows, addresses: Addresses, inserted: npt.NDArray[np.bool_]) -> None:
+        """Inserts and destroys: those at these positions, with these addresses."""
+        rows = np.empty(len(life), np.int64)
+        rows[inserted] = self._rows_for(addresses[inserted])
+        rows[~inserted] = self._places.find(addresses[~inserted])
+        last = self._last(rows)
+        new = last & inserted
+        self._write(rows[new], entries_of(take(records, life[new])))
+        self._alive[rows[last & ~inserted]] = False
+
+    def _last(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which of these does not come again further on: every row remembers the last one who came."""
+        order = np.arange(len(rows), dtype=np.int32)
+        self._visitor[rows] = order
+        last: npt.NDArray[np.bool_] = self._visitor[rows] == order
+        return last
+
+    def _change(self, rows: Rows, entries: Entries) -> None:
+        """Take over what an update can change."""
+        newer = entries["seen_ns"] >= self._rows["seen_ns"][rows]
+        for name in CHANGEABLE:
+            self._rows[name][rows[newer]] = entries[name][newer]
+
+    def put(self, entries: Entries) -> None:
+        """Add entries, or replace those with the same address."""
+        self._write(self._rows_for(np.ascontiguousarray(entries["ct"])), entries)
+
+    def _rows_for(self, addresses: Addresses) -> Rows:
+        if self._used + len(addresses) > len(self._rows):
+            self._make_room(len(addresses))
+        rows, self._used = self._places.find_or_add(addresses, self._used)
+        return rows
+
+    def _write(self, rows: Rows, entries: Entries) -> None:
+        self._rows.view(AS_BYTES)[rows] = entries.view(AS_BYTES)
+        self._alive[rows] = True
+
+    def merge(self, walked: Entries, touched: Addresses) -> None:
+        """Make the table what a walk saw, but for addresses that events touched since shortly before it began.
+
+        Rows that stay take the walk's state (status, timeout, TCP state) and keep the time of their insert.
+        """
+        if len(touched):
+            walked = take(walked, ~np.isin(walked["ct"], touched))
+        at = self._places.find(np.ascontiguousarray(walked["ct"]))
+        known = self._alive[at]
+        mine = at[known]
+        stays = np.zeros(len(self._alive), np.bool_)
+        stays[mine] = stays[self._present(touched)] = True
+        self._alive &= stays
+        kept = take(walked, known)
+        for name in ("seen_ns", "chain"):
+            kept[name] = self._rows[name][mine]
+        self._write(mine, kept)
+        self.put(take(walked, ~known))
+
+    def _make_room(self, needed: int) -> None:
+        """Rows of the dead are given up when they are many; otherwise the array grows."""
+        alive = np.flatnonzero(self._alive)
+        size = len(self._rows)
+        wanted = size if 2 * (len(alive) + needed) < size else max(size + size // 2, len(alive) + needed)
+        rows = np.zeros(wanted, ENTRY)
+        rows[: len(alive)] = take(self._rows, alive)
+        self._fill(rows, len(alive))
+        self._places.rebuild(np.ascontiguousarray(rows["ct"][: len(alive)]), np.arange(len(alive), dtype=np.int32))
+
+
+def lengths_of(entries: Entries, buckets: int) -> Lengths:
+    """The same counted from entries; they must be a whole table."""
+    numbers = entries["bucket"].ravel()
+    numbers = numbers[numbers != UNKNOWN_BUCKET]
+    originals = int((entries["bucket"][:, 0] != UNKNOWN_BUCKET).sum())
+    return Lengths(np.bincount(numbers, minlength=buckets).astype(np.uint16), originals, 0)
+
+
+def in_bucket(entries: Entries, bucket: int) -> Entries:
+    """Those with a node in this bucket."""
+    found: Entries = entries[(entries["bucket"] == bucket).any(axis=1)]
+    return found

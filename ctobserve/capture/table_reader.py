@@ -1,0 +1,207 @@
+"""The kernel's table read once: its entries into a SnapshotBuilder, or the lengths of its chains alone.
+
+A reader calls `drain` between its steps, so that the ring has room for events; a listing also finds its entries there.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.capture.read_via import PROC, ReadVia
+from ctobserve.capture.records import Kind
+from ctobserve.capture.snapshot_builder import REPLY, SnapshotBuilder
+from ctobserve.capture.table import Lengths
+from ctobserve.errors import CtobserveError
+from ctobserve.host import dump, kernel, netns
+from ctobserve.host.layout import Layout
+from ctobserve.host.threads import elsewhere
+from ctobserve.programs import syscalls
+from ctobserve.programs.loader import Programs
+
+RESIZED = 0xFFFFFFFF
+WALK_EVERY, WALK_DETAILS = 1, 2  # bpf/walk.c
+STEPS, SLOTS = 1024, 4096
+GATHERED = np.dtype([("records", "<u8"), ("replies", "<u8"), ("reply", REPLY, (SLOTS,))])
+BUCKET_TRIES = 8
+LISTING_TRIES = 3
+DRAIN_S = 0.005
+WINDOW = 65536  # buckets in the map of lengths.c
+LENGTHS = np.dtype([("originals", "<u8"), ("length", "<u2", (WINDOW,))])
+Drain = Callable[..., object]
+
+
+def mapped(fd: int, form: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+    """An array map's values as the kernel writes them; unmapped when nobody looks at them any more."""
+    return np.frombuffer(mmap.mmap(fd, form.itemsize * count), form)
+
+
+class HashReader:
+    """Walks the hash by BPF_PROG_TEST_RUN: bpf/walk.c, bpf/lengths.c."""
+
+    source = ReadVia.WALK
+
+    def __init__(self, probes: Programs, layout: Layout, form: np.dtype[np.void]) -> None:
+        self._probes = probes
+        self._layout = layout
+        self._form = form
+        self.buckets = 0
+
+    def entries(self, found: SnapshotBuilder, drain: Drain, details: bool) -> int | None:
+        """All entries, one pass; buckets that could not be read to their end, None after a resize under way."""
+        batch = _Batch(self._probes, self._form, found)
+
+        def step() -> None:
+            if batch.full:
+                batch.take()
+                drain()
+
+        unread = self._pass("walk", 0, step, wants=WALK_DETAILS if details else 0)
+        batch.take()
+        drain()
+        return unread
+
+    def chain(self, bucket: int, found: SnapshotBuilder) -> None:
+        """Every node of one bucket as an entry; quietly none when the hash was resized."""
+        fd = self._probes.load_runnable("walk")
+        batch = _Batch(self._probes, self._form, found)
+        for _ in range(BUCKET_TRIES):
+            if syscalls.test_run(fd, struct.pack("<4Q", bucket, bucket + 1, self.buckets, WALK_EVERY)) != bucket:
+                break
+            batch.take()
+        batch.take()
+
+    def locate(self, ct: int, direction: int) -> int:
+        """Bucket of an entry's original (0) or reply (1) node, read from the end of its chain."""
+        node = ct + self._layout.tuplehash + direction * self._layout.tuplehash_bytes
+        return syscalls.test_run(self._probes.load_runnable("locate"), struct.pack("<Q", node))
+
+    def lengths(self) -> Lengths | None:
+        """The lengths of all chains, one pass without copying any entry; None after a resize under way."""
+        window = mapped(self._probes.map("window"), LENGTHS, 1)[0]
+        counted: list[npt.NDArray[np.uint16]] = []
+        before = int(window["originals"])
+
+        def keep(first: int, end: int) -> None:
+            counted.append(window["length"][: end - first].copy())
+
+        unread = self._pass("lengths", WINDOW, lambda: None, keep)
+        return None if unread is None else Lengths(np.concatenate(counted), int(window["originals"]) - before, unread)
+
+    def _pass(
+        self,
+        program: str,
+        window: int,
+        step: Callable[[], object],
+        full: Callable[[int, int], None] = lambda *_: None,
+        wants: int = 0,
+    ) -> int | None:
+        """Run a program over all buckets, `window` of them at a time (0: all).
+
+        `step` is called after each run, `full` after each window.
+        """
+        fd = self._probes.load_runnable(program)
+        self.buckets = kernel.htable_size()
+        unread = 0
+        for first in range(0, self.buckets, window or self.buckets):
+            end = min(first + (window or self.buckets), self.buckets)
+            bucket, tries = first, 0
+            while bucket < end:
+                following = syscalls.test_run(fd, struct.pack("<4Q", bucket, end, self.buckets, wants))
+                if following == RESIZED:
+                    return None
+                step()
+                tries = tries + 1 if following == bucket else 0
+                if tries == BUCKET_TRIES:
+                    following, unread, tries = bucket + 1, unread + 1, 0
+                bucket = following
+            full(first, end)
+        return unread
+
+
+class _Batch:
+    """What bpf/walk.c has put into its maps and nobody has taken yet."""
+
+    def __init__(self, probes: Programs, form: np.dtype[np.void], found: SnapshotBuilder) -> None:
+        self._records = mapped(probes.map("walked"), form, SLOTS)
+        self._gathered = mapped(probes.map("gathered"), GATHERED, 1)
+        self._counts = self._gathered.view(np.uint64)[:2]
+        self._counts[:] = 0
+        self._found = found
+
+    @property
+    def full(self) -> bool:
+        """Whether one more run might not find room."""
+        return int(self._counts.max()) > SLOTS - STEPS
+
+    def take(self) -> None:
+        """Into the gathering; the maps are empty again."""
+        records, replies = self._counts.tolist()
+        self._found.add(self._records[:records])
+        self._found.add_replies(self._gathered["reply"][0, :replies])
+        self._counts[:] = 0
+
+
+class Lister:
+    """Has the kernel list its table to us while a probe on the listing function sends each entry: bpf/listed.c."""
+
+    def __init__(self, probes: Programs, source: ReadVia) -> None:
+        self._probes = probes
+        self.source = source
+        self.buckets = 0
+
+    def entries(self, found: SnapshotBuilder, drain: Drain, _details: bool) -> int | None:
+        """All entries; how many found it full in the best listing, None after a resize under way.
+
+        Raises OSError or CtobserveError where the kernel does not list: half a table is none.
+        """
+        self.buckets = kernel.htable_size()
+        unread = 0
+        for _ in range(LISTING_TRIES):
+            before = self._refused()
+            self._list(lambda: drain(found))
+            unread = self._refused() - before
+            if not unread:
+                break
+        return unread if kernel.htable_size() == self.buckets else None
+
+    def _refused(self) -> int:
+        return sum(self._probes.per_cpu("lost", Kind.WALK))
+
+    def _list(self, drain: Callable[[], object]) -> None:
+        self._probes.list_to(syscalls.test_run(self._probes.load_runnable("whoami"), bytes(8)))
+        try:
+            for listing in self._listings():
+                elsewhere(listing, drain, DRAIN_S)
+        finally:
+            self._probes.list_to(0)
+        drain()
+
+    def _listings(self) -> Iterator[Callable[[], None]]:
+        if self.source is ReadVia.PROC:
+            yield _read_proc
+        else:
+            yield from map(_dump_of, netns.discover().values())
+
+
+def _read_proc() -> None:
+    with PROC.open("rb", buffering=0) as file:
+        while file.read(1 << 20):
+            pass
+
+
+def _dump_of(space: netns.Namespace) -> Callable[[], None]:
+    def listing() -> None:
+        try:
+            netns.run_inside(space, dump.dump)
+        except (CtobserveError, OSError):
+            # One that has ended took its entries with it; of any other a part of the table would be missing.
+            if space.inum in netns.discover():
+                raise
+
+    return listing

@@ -1,0 +1,1 @@
+"""Evidence, rules, verdicts, and the proof that our table is the kernel's."""

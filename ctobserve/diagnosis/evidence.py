@@ -1,0 +1,190 @@
+"""Everything a rule may look at: one observation of the whole table, its losses and its settings, as plain data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.capture.records import DropReason
+from ctobserve.capture.table import Lengths
+from ctobserve.clock import Clock
+from ctobserve.host.ruleset import Ruleset
+from ctobserve.model import Entries, printable
+
+Mask = npt.NDArray[np.bool_]
+RESOLVED = 0  # in Losses.reason: a clash that cost no packet
+_REASONS = {RESOLVED: "clash_resolved"} | {int(reason): reason.name.lower() for reason in DropReason}
+
+
+def reason_name(reason: int) -> str:
+    """The contract's word for a number in Losses.reason; one that this version does not know keeps its number."""
+    return _REASONS.get(reason, f"reason_{reason}")
+
+
+@dataclass(frozen=True)
+class Space:
+    """One network namespace: its name, its own sysctls (net.netfilter.*) and what its counters gained meanwhile.
+
+    `prefix` are the words that a line to paste needs before its own to work there, None where no words help. `counters` is None
+    where they cannot be read, `ruleset` where nobody looked; a sysctl that this kernel lacks is missing.
+    """
+
+    inum: int
+    label: str
+    prefix: tuple[str, ...] | None = None
+    init: bool = False
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+    counters: Mapping[str, int] | None = None
+    ruleset: Ruleset | None = None
+
+    def __post_init__(self) -> None:
+        """A label goes into every sentence: whoever makes a namespace, no rule can forget to make it printable."""
+        if not self.label.isprintable():
+            object.__setattr__(self, "label", printable(self.label))
+
+    @property
+    def count(self) -> int | None:
+        """Entries that the limit is compared with: nf_conntrack_count."""
+        return self.sysctls.get("nf_conntrack_count")
+
+    @property
+    def limit(self) -> int | None:
+        """Entries that the namespace may have: nf_conntrack_max; None where unknown or, with 0, unlimited."""
+        return self.sysctls.get("nf_conntrack_max") or None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Packets lost, found invalid, or saved from a clash: all that fit, one row each.
+
+    `reason` is a DropReason, or RESOLVED; `flags` are events.FLAG_*; of an invalid packet, `hook` is an index of model.NF_HOOKS,
+    `tcp_flags` byte 13 of its header when it is TCP, `text` the kernel's words for it, NUL padded.
+    """
+
+    entries: Entries
+    reason: npt.NDArray[np.uint8]
+    flags: npt.NDArray[np.uint8]
+    hook: npt.NDArray[np.uint8]
+    tcp_flags: npt.NDArray[np.uint8]
+    text: npt.NDArray[np.bytes_]
+
+    def only(self, mask: Mask) -> Losses:
+        """Those rows alone."""
+        numbers = self.reason[mask], self.flags[mask], self.hook[mask], self.tcp_flags[mask]
+        return Losses(self.entries[mask], *numbers, self.text[mask])
+
+    def of(self, *reasons: int) -> Losses:
+        """Rows with one of these reasons."""
+        return self.only(np.isin(self.reason, reasons))
+
+    def sums(self) -> Counter[tuple[int, str]]:
+        """How many by namespace and reason."""
+        return Counter(zip(self.entries["netns"].tolist(), map(reason_name, self.reason.tolist()), strict=True))
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Losses that a verdict speaks of: all with one of these `reasons`, and these `rows` (a mask) of Evidence.losses."""
+
+    reasons: tuple[str, ...] = ()
+    rows: Mask | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`entries` at the end, those the user's filter lets pass; `before` the same at the start.
+
+    `lengths` counts all nodes of the shared hash, whatever the filter. `drops` and `destroys` count by namespace and reason,
+    also what found no room in `losses`. `invalid` says whether invalid packets were looked for, `narrowed` whether only one
+    namespace was, `filtered` whether a filter hides more than that (never of `destroys` and `inserts`), `blind_to_losses` whether
+    it asks for what is not known of a packet that has no entry; `init` is the first namespace, where the global sysctls are set,
+    even then. Times in seconds of the observation.
+    """
+
+    entries: Entries
+    before: Entries
+    lengths: Lengths
+    spaces: Mapping[int, Space]
+    losses: Losses
+    drops: Mapping[int, Counter[str]]
+    destroys: Mapping[int, Counter[str]]
+    inserts: Mapping[int, int]
+    duration_s: float
+    clock: Clock
+    events_seen: int = 0
+    events_lost: int = 0
+    uncertain_s: float = 0.0
+    unread: int = 0
+    invalid: bool = True
+    narrowed: bool = False
+    filtered: bool = False
+    blind_to_losses: bool = False
+    init: Space | None = None
+
+    @cached_property
+    def counts(self) -> dict[int, int]:
+        """Entries by namespace."""
+        spaces, counts = np.unique(self.entries["netns"], return_counts=True)
+        return dict(zip(spaces.tolist(), counts.tolist(), strict=True))
+
+    @cached_property
+    def remaining_s(self) -> npt.NDArray[np.int64]:
+        """Seconds until each entry expires, at the end of the observation."""
+        now = np.full(len(self.entries), self.clock.monotonic_ns, np.uint64)
+        return self.clock.remaining_s(self.entries["timeout"], now)
+
+    def space(self, inum: int) -> Space:
+        """A namespace that nobody can enter any more has an inode number and nothing else."""
+        return self.spaces.get(inum, Space(inum, str(inum)))
+
+    def unreadable(self, sysctl: str) -> int:
+        """How many namespaces have entries, and this sysctl could not be read there."""
+        return sum(sysctl not in self.space(inum).sysctls for inum in self.counts)
+
+    def without(self, parts: Iterable[Explained]) -> Evidence:
+        """The same, but for losses that verdicts explain."""
+        parts = list(parts)
+        whole = {reason for part in parts for reason in part.reasons}
+        told = np.zeros(len(self.losses.reason), np.bool_)
+        for part in parts:
+            if part.rows is not None:
+                told |= part.rows
+        known = self.losses.only(told).sums()
+        drops = {
+            inum: Counter({name: count - known[inum, name] for name, count in reasons.items() if name not in whole})
+            for inum, reasons in self.drops.items()
+        }
+        told |= np.isin([reason_name(reason) for reason in self.losses.reason.tolist()], list(whole))
+        return replace(self, losses=self.losses.only(~told), drops=drops)
+
+    def kept_of(self, reason: int) -> tuple[int, int]:
+        """Rows with this reason in `losses`, and packets that there were: of those beyond the rows nothing else is known."""
+        name = reason_name(reason)
+        return int((self.losses.reason == reason).sum()), sum(reasons[name] for reasons in self.drops.values())
+
+    @cached_property
+    def not_kept(self) -> dict[int, Counter[str]]:
+        """Packets lost or INVALID, by namespace and reason, that found no room in `losses`."""
+        kept, free = self.losses.sums(), reason_name(RESOLVED)
+        return {
+            inum: +Counter({name: count - kept[inum, name] for name, count in reasons.items() if name != free})
+            for inum, reasons in self.drops.items()
+        }
+
+    def lost(self, inum: int, reason: DropReason) -> int:
+        """Packets that this namespace lost for this reason."""
+        return self.drops.get(inum, Counter())[reason.name.lower()]
+
+    def evicted(self, inum: int) -> tuple[int, int]:
+        """Entries taken by early_drop, and by the gc worker."""
+        reasons = self.destroys.get(inum, Counter())
+        return reasons["early_drop"], reasons["gc_early_drop"]
+
+    def rate(self, count: float) -> float:
+        """Per second of the observation."""
+        return round(count / self.duration_s, 3) if self.duration_s else 0.0

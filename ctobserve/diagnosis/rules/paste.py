@@ -1,0 +1,70 @@
+"""Lines to paste: each made from words, so that a shell reads back exactly these words, whoever chose them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from ctobserve.diagnosis.evidence import Evidence, Space
+from ctobserve.host.netns import Namespace
+
+# As people name namespaces: neither an option nor a path, and the same to every shell.
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# Whoever pastes does so later: the process may have ended, and its PID be another's in a namespace where nothing is to be done.
+# From inside, $0 being the inode number that is meant, this tells, and runs the words that follow or nothing.
+_CHECKED = '[ "$(readlink /proc/self/ns/net)" = "net:[$0]" ] && exec "$@"; echo "nothing run: this is not netns $0" >&2; exit 1'
+# PID 1 is nobody else's as long as the host is up.
+FIRST = Space(0, "init", prefix=("nsenter", "--net=/proc/1/ns/net"))
+
+
+def paste(*words: str | int) -> str:
+    """The line of a command. Raises ValueError for a word that a terminal cannot show: who pastes must see what will run."""
+    said = [str(word) for word in words]
+    if unseen := [word for word in said if not word.isprintable()]:
+        raise ValueError(f"a line to paste cannot show {unseen[0]!a}")
+    return shlex.join(said)
+
+
+def remark(words: str) -> str:
+    """A line that does nothing, in words of ours alone."""
+    return f"# {words}"
+
+
+def inside(space: Space, *words: str | int) -> str:
+    """The line that runs the command in this namespace; a remark that has its number where no line safely leads there."""
+    if space.prefix is None or not all(map(str.isprintable, space.prefix)):
+        return remark(f"in network namespace {space.inum}, which no process and no plain name holds: {paste(*words)}")
+    return paste(*space.prefix, *words)
+
+
+def set_sysctl(space: Space, name: str, value: int) -> str:
+    """The line that sets net.netfilter.NAME in this namespace."""
+    return inside(space, "sysctl", "-w", f"net.netfilter.{name}={value}")
+
+
+def set_global(evidence: Evidence, name: str, value: int) -> str:
+    """The same for a sysctl that only the first namespace may write."""
+    return set_sysctl(evidence.init or FIRST, name, value)
+
+
+def see_losses(space: Space) -> str:
+    """The line that shows the packets that this namespace loses or finds INVALID."""
+    return paste("ctobserve", "drops", "--invalid", *only(space), "--limit", 20)
+
+
+def only(space: Space) -> tuple[str | int, ...]:
+    """The option by which a command of ours shows this namespace alone; one that nobody holds cannot be asked for."""
+    return () if space.prefix is None else ("--netns", space.inum)
+
+
+def way_into(space: Namespace) -> tuple[str, ...] | None:
+    """Words by which a command is run in this namespace: by its plain name, else by its first process while that is there.
+
+    None without either.
+    """
+    name = next(filter(_PLAIN.fullmatch, space.names), None)
+    if name is not None:
+        return ("ip", "netns", "exec", name)
+    if space.pid is None:
+        return None
+    return ("nsenter", f"--net=/proc/{space.pid}/ns/net", "sh", "-c", _CHECKED, str(space.inum))

@@ -1,0 +1,51 @@
+"""What a rule says: a verdict with its evidence, or why it could not judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ctobserve.diagnosis.evidence import Evidence, Explained
+
+
+class Severity(Enum):
+    """How bad: packets are lost now, will be or may be, worth knowing, nothing at all."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    NOTICE = "notice"
+    HEALTHY = "healthy"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence with the numbers in it; `evidence` has them as numbers, units in the names; `do` are lines to paste.
+
+    `explains` are the losses it speaks of: what no verdict explains is a reason to warn.
+    """
+
+    severity: Severity
+    sentence: str
+    evidence: Mapping[str, Any]
+    do: tuple[str, ...] = ()
+    explains: Explained = field(default_factory=Explained)
+
+
+@dataclass(frozen=True)
+class Unjudged:
+    """The rule lacks data: it stays silent, and the report names it."""
+
+    why: str
+
+
+Finding = Verdict | Unjudged | None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`judge` is pure: the same evidence, the same finding."""
+
+    id: str
+    judge: Callable[[Evidence], Finding]

@@ -1,0 +1,49 @@
+"""What was read of this kernel once: layout of its objects and ids of its functions, kept until the kernel changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctobserve.host import cache, kernel, layout
+from ctobserve.host.btf import BTF_DIR, Btf, BtfId
+from ctobserve.host.layout import Layout
+
+MODULES = ("nf_conntrack", "nf_conntrack_netlink")
+
+
+@dataclass(frozen=True)
+class KernelBuild:
+    """`function_ids`: what trampolines can hang on, by function name; empty when the kernel has no BTF of modules."""
+
+    layout: Layout
+    function_ids: dict[str, BtfId]
+
+
+def read(functions: Iterable[str]) -> KernelBuild:
+    """Layout, and the ids of these functions, from /sys/kernel/btf, or as kept for this very kernel.
+
+    Raises KernelLacks without BTF or with an unknown layout.
+    """
+    present = [module for module in MODULES if BTF_DIR.joinpath(module).exists()]
+    names = sorted(set(functions))
+    key = "facts-" + kernel.digest(kernel.build_id(), kernel.read_text(Path(layout.__file__)), *names, *present)
+    return cache.kept(key, lambda: _read(present, names), decoded)
+
+
+def decoded(found: Any) -> KernelBuild:
+    """As they were kept; raises what cache.kept allows."""
+    ids = {name: BtfId(module, number) for name, (module, number) in found["function_ids"].items()}
+    return KernelBuild(Layout(**found["layout"]), ids)
+
+
+def _read(present: list[str], names: list[str]) -> dict[str, Any]:
+    vmlinux = Btf.load()
+    files = {module: Btf.load(module, vmlinux) for module in present} or {"vmlinux": vmlinux}
+    ids = {
+        name: (module, number) for module, btf in files.items() for name in names if (number := btf.function(name)) is not None
+    }
+    found = Layout.read(files.get("nf_conntrack", vmlinux))
+    return {"layout": found.as_dict(), "function_ids": ids}

@@ -1,0 +1,217 @@
+"""Network namespaces: which exist, what they are called, and how to read a file as seen from inside one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fcntl import ioctl
+from pathlib import Path
+from typing import TypeVar
+
+from ctobserve.errors import CtobserveError, UsageError
+from ctobserve.host.kernel import read_text
+from ctobserve.host.threads import elsewhere
+from ctobserve.model import printable
+
+NAMED = Path("/run/netns")
+CLONE_NEWNET = 0x40000000
+NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h
+SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
+BELIEVED_NS = 1_000_000_000
+MENTIONED = 20  # namespaces in a message
+ENTER_TRIES = 8  # as often may the process by which a namespace is entered end meanwhile
+_NUMBER = re.compile(r"[0-9]{1,10}")
+T = TypeVar("T")
+_CONTAINER = re.compile(r"[/-]([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.M)
+
+
+@dataclass
+class Namespace:
+    """One namespace: its inode number, names given by `ip netns`, a path by which it can be entered, its first process."""
+
+    inum: int
+    path: Path
+    names: list[str] = field(default_factory=list)
+    init: bool = False
+    pid: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Name where it has one, `init` for the first, else who lives in it: comm@container, or comm[pid]; else the number."""
+        if self.names or self.init:
+            return printable(self.names[0]) if self.names else "init"
+        return str(self.inum) if self.pid is None else _inhabitant(self.pid, self.inum) or str(self.inum)
+
+
+def discover() -> dict[int, Namespace]:
+    """All namespaces that a name or a process holds, by inode number; others cannot be entered by anyone."""
+    found: dict[int, Namespace] = {}
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
+        path = f"/proc/{pid}/ns/net"
+        try:
+            inum = os.stat(path).st_ino
+        except OSError:
+            continue
+        if inum not in found:
+            found[inum] = Namespace(inum, Path(path), init=pid == 1, pid=pid)
+    kind = os.stat("/proc/self/ns/net").st_dev
+    for path in sorted(str(one) for one in NAMED.glob("*")) if NAMED.is_dir() else []:
+        named = _network(path, kind)
+        if named is not None:
+            found.setdefault(named, Namespace(named, Path(path))).names.append(os.path.basename(path))
+    return found
+
+
+def _network(path: str, kind: int) -> int | None:
+    """Inode number of the network namespace mounted here: else a name is a plain file, or another kind of namespace."""
+    try:
+        status = os.stat(path)
+        if status.st_dev != kind:
+            return None
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return status.st_ino if ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET else None
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+
+
+def _inhabitant(pid: int, inum: int) -> str | None:
+    try:
+        comm = printable(Path(f"/proc/{pid}/comm").read_bytes().removesuffix(b"\n"))
+        container = container_of(read_text(Path(f"/proc/{pid}/cgroup")))
+        # It may have ended or moved, and its number be another's.
+        if os.stat(f"/proc/{pid}/ns/net").st_ino != inum:
+            return None
+    except OSError:
+        return None
+    return f"{comm}@{container}" if container else f"{comm}[{pid}]"
+
+
+def container_of(cgroup: str) -> str | None:
+    """The first 12 digits of the container id in a /proc/PID/cgroup, as docker, podman, containerd and CRI-O write it."""
+    found = _CONTAINER.search(cgroup)
+    return found[1][:12] if found else None
+
+
+def resolve(choice: str) -> int | None:
+    """Inode number for a --netns value (name, inode number), None for `all`; raises UsageError where there is no such one."""
+    if choice == "all":
+        return None
+    spaces = discover()
+    named = [space.inum for space in spaces.values() if choice in space.names]
+    # A process can be called anything: what it is called chooses a namespace only where nothing else is called so.
+    meant = named or [space.inum for space in spaces.values() if choice == space.label]
+    if len(meant) > 1:
+        raise UsageError(f"several network namespaces are called {printable(choice)}; give one's inode number: {_listed(meant)}")
+    if meant:
+        return meant[0]
+    if not _NUMBER.fullmatch(choice):
+        raise UsageError(f"no network namespace is called {printable(choice)}; {_there_are(spaces)}")
+    if int(choice) not in spaces:
+        raise UsageError(
+            f"no process and no name holds network namespace {choice}, so it cannot be looked into; {_there_are(spaces)}"
+        )
+    return int(choice)
+
+
+def _there_are(spaces: Mapping[int, Namespace]) -> str:
+    return f"there are: {_listed(sorted(space.label for space in spaces.values()))} (give a name, an inode number, or all)"
+
+
+def _listed(items: Sequence[object]) -> str:
+    more = f" and {len(items) - MENTIONED} more" if len(items) > MENTIONED else ""
+    return ", ".join(map(str, items[:MENTIONED])) + more
+
+
+class Names:
+    """What a stream's namespaces are called: inode numbers are given out again at once, so a name is believed for a while."""
+
+    def __init__(self, look: Callable[[], dict[int, Namespace]] | None = None) -> None:
+        """`look` finds them, `discover` by default."""
+        self._discover = look or discover
+        self._known: dict[int, str] = {}
+        self._last: dict[int, str] = {}
+        self._ending: set[int] = set()
+        self._looked_ns = self._took_ns = 0
+
+    def of(self, inums: Iterable[int]) -> dict[int, str]:
+        """Labels by inode number: those of `inums`, and others; the number itself where nobody knows a name.
+
+        On a host with many processes a look takes its time, and is taken less often.
+        """
+        passed, fresh = time.monotonic_ns() - self._looked_ns, set(inums) - self._known.keys()
+        if passed > max(BELIEVED_NS, 50 * self._took_ns) or (fresh and passed >= 10 * self._took_ns):
+            self._look()
+        self._known |= {inum: str(inum) for inum in fresh - self._known.keys()}
+        return self._known
+
+    def ended(self, inums: set[int]) -> None:
+        """Entries of these left because their namespace ended. When no more of them come, their number is another's."""
+        for inum in self._ending - inums:
+            self._known.pop(inum, None)
+            self._last.pop(inum, None)
+        self._ending = inums
+
+    def _look(self) -> None:
+        """A namespace that is not found any more keeps its name until the next look: its last events may be still to come."""
+        begun_ns = time.monotonic_ns()
+        found = {inum: space.label for inum, space in self._discover().items()}
+        self._known, self._last = self._last | found, found
+        self._looked_ns = time.monotonic_ns()
+        self._took_ns = self._looked_ns - begun_ns
+
+
+def cookie() -> int:
+    """Number of this thread's network namespace that no other ever gets, as long as the host is up; 0 before Linux 5.14.
+
+    SO_NETNS_COOKIE: sock_getsockopt() gives net->net_cookie.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as some:
+        try:
+            return int.from_bytes(some.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError:
+            return 0
+
+
+def run_inside(space: Namespace, function: Callable[[], T]) -> T:
+    """Result of `function`, called in a thread that entered the namespace; its exceptions are ours.
+
+    Raises CtobserveError when the namespace cannot be entered, because it is gone or we are not root.
+    """
+
+    def inside() -> T:
+        _enter(space)
+        return function()
+
+    return elsewhere(inside)
+
+
+def _enter(space: Namespace) -> None:
+    """setns(2) of this thread. The process that led here may have ended or moved: then by another one that is there now."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    why: str | None = "it is gone"
+    there: Namespace | None = space
+    for _ in range(ENTER_TRIES):
+        if there is None:
+            break
+        try:
+            fd = os.open(there.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if os.fstat(fd).st_ino == space.inum:
+                    if libc.setns(fd, CLONE_NEWNET) == 0:
+                        return
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            finally:
+                os.close(fd)
+        except OSError as error:
+            why = error.strerror
+        there = discover().get(space.inum)
+    raise CtobserveError(f"cannot look into network namespace {space.label}: {why}")

@@ -1,0 +1,163 @@
+"""Does any firewall rule of this namespace need conntrack? Asked of `nft -j -t list ruleset`, which only reads.
+
+A request for rules would make the kernel load nf_tables where it is not loaded, which an observer must not cause: then nobody
+asks, and no rule of nftables can exist. Elements of sets are left out (-t): there may be a million of them, and rules that make
+them say what they are made with.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ctobserve.host import executables
+from ctobserve.host.kernel import has_module, read_text
+
+TIMEOUT_S = 5
+# Of about 9,000 rules, as JSON; nft takes 25 times that to list them, and we ten times to read it.
+OUTPUT_BYTES = 4 << 20
+MEMORY_BYTES = 256 << 20
+# Expressions and statements of libnftables-json(5) that work on entries; notrack is not one: it avoids them.
+NEEDING = {
+    "ct",
+    "masquerade",
+    "snat",
+    "dnat",
+    "redirect",
+    "flow",
+    "synproxy",
+    "ct count",
+    "ct helper",
+    "ct timeout",
+    "ct expectation",
+}
+# Extensions of iptables (through nft_compat) that work on entries.
+XT_NEEDING = {
+    *(
+        "conntrack",
+        "state",
+        "connlimit",
+        "connmark",
+        "connbytes",
+        "connlabel",
+        "cluster",
+        "helper",
+        "CT",
+        "CONNMARK",
+        "CONNSECMARK",
+    ),
+    *("MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP", "SYNPROXY", "CLUSTERIP"),
+}
+# Modules that use conntrack without any rule of nftables, once somebody asks them to.
+OTHER_USERS = ("openvswitch", "act_ct", "ip_vs")
+LEGACY = (Path("/proc/thread-self/net/ip_tables_names"), Path("/proc/thread-self/net/ip6_tables_names"))
+
+
+@dataclass(frozen=True)
+class Ruleset:
+    """`rules` and NAT `chains` there are, how many rules need conntrack; `unread` says why that is not known.
+
+    `built_in` are parts of this kernel that may use entries without any rule, whether anybody asks them to or not.
+    """
+
+    rules: int = 0
+    chains: int = 0
+    needing: int = 0
+    unread: str | None = None
+    built_in: tuple[str, ...] = ()
+
+
+def read(until: float | None = None) -> Ruleset:
+    """Of the namespace of the calling thread, not later than `until` (time.monotonic, s); never raises."""
+    users = tuple(filter(has_module, OTHER_USERS))
+    if loaded := next(filter(_is_loaded, users), None):
+        return Ruleset(unread=f"{loaded} is loaded and may use conntrack without firewall rules")
+    if any(_content(path) for path in LEGACY):
+        return Ruleset(unread="legacy iptables tables are in use, which are not read")
+    if not has_module("nf_tables"):
+        return Ruleset(built_in=users)
+    left_s = TIMEOUT_S if until is None else min(TIMEOUT_S, until - time.monotonic())
+    if left_s <= 0:
+        return Ruleset(unread="no time was left to list its rules")
+    nft = executables.trusted("nft")
+    return replace(listed(nft, left_s), built_in=users) if nft else Ruleset(unread="there is no nft to list the rules")
+
+
+def _is_loaded(module: str) -> bool:
+    """Somebody wanted this module; what is built in may have parameters in /sys/module, but was never initialised from a file."""
+    return Path("/sys/module", module, "initstate").exists()
+
+
+def _content(path: Path) -> str:
+    """Of a file that is there only while a module is loaded."""
+    try:
+        return read_text(path).strip()
+    except OSError:
+        return ""
+
+
+def listed(nft: Path, timeout_s: float = TIMEOUT_S) -> Ruleset:
+    """As this program says within so many seconds; never raises."""
+    asked = ("-j", "-t", "list", "ruleset")
+    try:
+        result = executables.run(nft, *asked, timeout_s=timeout_s, memory_bytes=MEMORY_BYTES, output_bytes=OUTPUT_BYTES)
+    except TimeoutError:
+        return Ruleset(unread=f"listing the rules took longer than {timeout_s:.1f} s")
+    except OSError:
+        return Ruleset(unread="nft could not be run")
+    if len(result.stdout) >= OUTPUT_BYTES:
+        return Ruleset(unread=f"its rules are more than {OUTPUT_BYTES >> 20} MiB as nft lists them")
+    if result.returncode:
+        return Ruleset(unread="nft could not list the rules")
+    try:
+        # Names and comments hold any byte.
+        return parse(json.loads(result.stdout.decode("utf-8", "replace")))
+    except (ValueError, RecursionError):
+        return Ruleset(unread="what nft listed is no JSON")
+
+
+def parse(document: Any) -> Ruleset:
+    """The output of `nft -j -t list ruleset`; `unread` where it has another form than libnftables-json(5) says."""
+    try:
+        return _counted(_list(document["nftables"]))
+    except (TypeError, AttributeError, LookupError, RecursionError):
+        return Ruleset(unread="nft listed the rules in an unknown form")
+
+
+def _counted(items: list[Any]) -> Ruleset:
+    rules = [item["rule"] for item in items if "rule" in item]
+    chains = [item["chain"] for item in items if item.get("chain", {}).get("type") == "nat"]
+    objects = [item for item in items if NEEDING & item.keys() or "flowtable" in item]
+    # A set may have statements that each of its elements is made with.
+    parts = [rule.get("expr", []) for rule in rules] + [item["set"].get("stmt", []) for item in items if "set" in item]
+    needing = sum(any(map(_needs, _words(_list(part)))) for part in parts)
+    return Ruleset(len(rules), len(chains), needing + len(objects))
+
+
+def _list(node: Any) -> list[Any]:
+    if not isinstance(node, list):
+        raise TypeError(node)
+    return node
+
+
+def _words(node: Any) -> Iterator[tuple[str, Any]]:
+    """Every key in a nested expression, with what it holds."""
+    if isinstance(node, dict):
+        for name, inner in node.items():
+            yield name, inner
+            yield from _words(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _words(inner)
+
+
+def _needs(word: tuple[str, Any]) -> bool:
+    name, inner = word
+    if name == "xt":
+        # Without its name an extension may be anything.
+        return not isinstance(inner, dict) or inner.get("name") in XT_NEEDING or "name" not in inner
+    return name in NEEDING

@@ -1,0 +1,1 @@
+"""The BPF side: hooks, compiled programs, system calls, attachment, the ring."""

@@ -1,0 +1,141 @@
+"""Which kernel functions are hooked, for what, and in which form: the plan that `check` shows and probes.py carries out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, Flag, auto
+
+from ctobserve.errors import KernelLacks
+from ctobserve.host.btf import BtfId
+from ctobserve.host.kernel import Symbols
+
+
+class Purpose(Flag):
+    """What a command wants to know; hooks that serve none of it stay off."""
+
+    TABLE = auto()
+    DEPARTURES = auto()
+    UPDATES = auto()
+    DROPS = auto()
+    CONFIRMS = auto()
+    INVALID = auto()
+    PACKETS = auto()
+    PROC = auto()
+    NETLINK = auto()
+
+
+class Form(Enum):
+    """How a program hangs on a function."""
+
+    FENTRY = "fentry"
+    FEXIT = "fexit"
+    KPROBE = "kprobe"
+    KRETPROBE = "kprobe + kretprobe"
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A program of bpf/*.c and the kernel function it wants: the first of these patterns that exists.
+
+    `kprobe_only`: it needs the return address on the stack, or the function has no BTF, variable arguments or one that fentry
+    programs may not read.
+    `each` says how often it runs.
+    """
+
+    program: str
+    functions: tuple[str, ...]
+    at_return: bool
+    serves: Purpose
+    each: str
+    tells: str
+    kprobe_only: bool = False
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A hook as it will be attached on this kernel; `function` is None where the kernel has no such function."""
+
+    hook: Hook
+    function: str | None
+    form: Form
+    btf: BtfId | None = None
+
+
+DELETE = (r"nf_ct_delete\.part\.\d+", "nf_ct_delete")
+LOCK = ("nf_conntrack_double_lock", r"nf_conntrack_double_lock\.(constprop|isra)\.\d+")
+REMOVALS = Purpose.TABLE | Purpose.DEPARTURES | Purpose.DROPS
+INSERTS = Purpose.TABLE
+ALLOCATIONS = Purpose.DROPS | Purpose.CONFIRMS
+REASON_HOOKS = Purpose.DEPARTURES | Purpose.DROPS
+PER_PACKET = Purpose.INVALID | Purpose.PACKETS
+# In the order in which they are attached: what a call does last comes first. So whoever takes a mark is there before whoever
+# leaves it, and a destroy is seen of every entry whose insert was: no order of events leaves a row, a mark or a depth behind.
+HOOKS = (
+    Hook("free_entry", ("nf_conntrack_free",), False, Purpose.DEPARTURES, "freed entry", "entries that die before the table"),
+    Hook("destroy", DELETE, False, REMOVALS, "leaving entry", "entries leaving, and by whom", True, required=True),
+    Hook("iterate", ("nf_ct_iterate_cleanup",), False, REASON_HOOKS, "flush", "flush or end of a namespace", True),
+    Hook("kill", ("nf_ct_kill_acct",), False, REASON_HOOKS, "killed entry", "entries killed by a packet"),
+    Hook("confirm", ("__nf_conntrack_confirm",), True, ALLOCATIONS, "new entry", "clashes, long chains, dying entries"),
+    Hook("lock", LOCK, False, Purpose.DROPS, "new entry", "chains that are too long", True),
+    Hook("alloc", ("__nf_conntrack_alloc",), True, ALLOCATIONS, "new entry", "packets without room or memory"),
+    Hook("early_drop", ("early_drop",), True, Purpose.DROPS, "eviction", "table full, nothing to evict"),
+    Hook("early_drop_begin", ("early_drop",), False, Purpose.DROPS, "eviction", "which eviction a victim belongs to"),
+    Hook("resolve_clash", ("nf_ct_resolve_clash",), True, INSERTS | Purpose.DROPS, "clash", "clashes, reply-only entries"),
+    Hook("contest", ("nf_ct_resolve_clash",), False, Purpose.DEPARTURES, "clash", "entries that lost a clash"),
+    Hook("resize", ("nf_conntrack_hash_resize",), True, Purpose.TABLE, "resize", "changes of the number of buckets"),
+    Hook("insert", ("__nf_conntrack_hash_insert",), False, INSERTS, "new entry", "entries entering the table", required=True),
+    Hook("update", ("ctnetlink_conntrack_event",), False, Purpose.UPDATES, "change", "status, TCP state, mark, helper"),
+    Hook("packet", ("nf_conntrack_in",), True, PER_PACKET, "packet", "invalid packets; packets by state"),
+    Hook("icmp_error", ("nf_conntrack_icmpv4_error",), True, PER_PACKET, "ICMP packet", "ICMP errors refused"),
+    Hook("icmp_error", ("nf_conntrack_icmpv6_error",), True, PER_PACKET, "ICMPv6 packet", "ICMPv6 errors refused"),
+    Hook("log_of_entry", ("nf_ct_l4proto_log_invalid",), False, Purpose.INVALID, "bad packet", "why it is invalid", True),
+    Hook("log_of_packet", ("nf_l4proto_log_invalid",), False, Purpose.INVALID, "bad packet", "why it is invalid", True),
+    Hook("line", ("ct_seq_show",), False, Purpose.PROC, "entry listed", "the table, while /proc lists it", required=True),
+    Hook("filled", ("ctnetlink_fill_info",), False, Purpose.NETLINK, "entry listed", "the table, in a dump", True, required=True),
+)
+
+
+FUNCTIONS = sorted({name for hook in HOOKS for name in hook.functions})
+
+
+def lacking(planned: Iterable[Planned]) -> str | None:
+    """The first function of a plan that is missing and without which the table cannot be followed; None where all are there."""
+    return next((item.hook.functions[-1] for item in planned if item.function is None and item.hook.required), None)
+
+
+def without_btf(planned: Iterable[Planned], function_ids: dict[str, BtfId]) -> list[str]:
+    """Functions of a plan on which trampolines should hang, and of which the kernel's BTF knows nothing."""
+    wanted = {item.function for item in planned if item.function and not item.hook.kprobe_only}
+    return sorted(wanted - function_ids.keys())
+
+
+def check(planned: Iterable[Planned], function_ids: dict[str, BtfId], form: str) -> None:
+    """Raises KernelLacks where this plan cannot keep the table true, or is not in the form that was asked for."""
+    planned = list(planned)
+    missing = lacking(planned)
+    if missing:
+        raise KernelLacks(f"this kernel has no function {missing} to attach to: without it the table cannot be followed")
+    untyped = without_btf(planned, function_ids) if form == "fentry" else []
+    if untyped:
+        which = ", ".join(untyped[:3]) + (f" and {len(untyped) - 3} more" if len(untyped) > 3 else "")
+        raise KernelLacks(f"--attach fentry: this kernel has no BTF of {which}; try: --attach kprobe")
+
+
+def plan(symbols: Symbols, function_ids: dict[str, BtfId], purpose: Purpose) -> list[Planned]:
+    """The hooks that serve `purpose`, in the order in which they are to be attached; `function_ids` are empty where trampolines
+    cannot be used.
+
+    Trampolines for all that may have one, or for none: the programs are compiled for one form.
+    """
+    chosen = [(hook, symbols.resolve(*hook.functions)) for hook in HOOKS if hook.serves & purpose]
+    trampolines = all(function in function_ids for hook, function in chosen if function and not hook.kprobe_only)
+    return [_planned(hook, function, function_ids if trampolines else {}) for hook, function in chosen]
+
+
+def _planned(hook: Hook, function: str | None, function_ids: dict[str, BtfId]) -> Planned:
+    btf = None if hook.kprobe_only else function_ids.get(function or "")
+    if btf:
+        return Planned(hook, function, Form.FEXIT if hook.at_return else Form.FENTRY, btf)
+    return Planned(hook, function, Form.KRETPROBE if hook.at_return else Form.KPROBE)

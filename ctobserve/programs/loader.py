@@ -1,0 +1,173 @@
+"""Compiled programs in the kernel: maps made, programs loaded, attached, taken off again."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from ctobserve.errors import CtobserveError
+from ctobserve.host.btf import BtfId
+from ctobserve.host.kernel import read_text
+from ctobserve.programs import syscalls
+from ctobserve.programs.compile import Image
+from ctobserve.programs.hooks import Form, Planned
+
+POSSIBLE = Path("/sys/devices/system/cpu/possible")
+MAP_TYPE_RINGBUF = 27
+LD_IMM64, CHOICE_MARK = 0x18, 0xC401CE
+TRACE_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
+
+
+@dataclass(frozen=True)
+class Variables:
+    """Kernel addresses that the programs read, in the order of struct config; 0 = not in this kernel."""
+
+    hash: int
+    buckets: int
+    per_cpu_offset: int
+    preempt_count: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the programs do beyond the least, in the order of CHOICE in bpf/ctobserve.h."""
+
+    chains: bool = False
+    confirms: bool = False
+    details: bool = False
+    invalid: bool = False
+    packets: bool = False
+    netns: int = 0
+
+
+class Programs:
+    """All file descriptors of one observation; closing them, or the process's death, leaves nothing attached."""
+
+    def __init__(self, image: Image, choices: Choices, ring_bytes: int) -> None:
+        """Nothing is in the kernel yet; the ring will have this size."""
+        self._image = image
+        self._choices = astuple(choices)
+        self._ring_bytes = ring_bytes
+        self._links: list[int] = []
+        self._programs: dict[tuple[str, BtfId | None], int] = {}
+        self._btf: dict[str, int] = {"vmlinux": 0}
+        self._maps: dict[str, int] = {}
+
+    def configure(self, variables: Variables) -> None:
+        """What the programs need to know of this boot; raises NotPermitted where the kernel refuses maps."""
+        syscalls.lock_any_memory()
+        syscalls.map_update(self.map("config"), bytes(4), struct.pack("<5Q", *astuple(variables)))
+
+    def list_to(self, process: int) -> None:
+        """The process, as the kernel numbers it, whose reading of a listing is sent (bpf/listed.c); 0: nobody's."""
+        syscalls.map_update(self.map("lister"), bytes(4), struct.pack("<I", process))
+
+    def map(self, name: str) -> int:
+        """Descriptor of a map, made when it is first needed; raises NotPermitted or CtobserveError."""
+        if name not in self._maps:
+            spec = self._image.maps[name]
+            entries = self._ring_bytes if spec.kind == MAP_TYPE_RINGBUF else spec.entries
+            self._maps[name] = syscalls.map_create(spec.kind, spec.key_bytes, spec.value_bytes, entries, spec.flags, name)
+        return self._maps[name]
+
+    def load_runnable(self, name: str) -> int:
+        """Descriptor of a program without hook (walk, clock), for syscalls.test_run."""
+        return self._load(name, syscalls.PROG_TYPE_RAW_TRACEPOINT)
+
+    def attach(self, planned: list[Planned]) -> None:
+        """Attach every hook of the plan whose function exists; raises CtobserveError naming the function that failed."""
+        for item in planned:
+            if item.function is None:
+                continue
+            try:
+                self._attach(item, item.function)
+            except OSError as error:
+                raise CtobserveError(f"cannot attach to {item.function} ({item.form.value}): {error.strerror}") from error
+
+    def _attach(self, item: Planned, function: str) -> None:
+        name = item.hook.program
+        if item.form in TRACE_TYPE:
+            program = self._load(name, syscalls.PROG_TYPE_TRACING, TRACE_TYPE[item.form], item.btf)
+            self._links.append(syscalls.raw_tracepoint_open(program))
+            return
+        program = self._load(name, syscalls.PROG_TYPE_KPROBE)
+        if item.hook.at_return:
+            begin = self._load("call_begin", syscalls.PROG_TYPE_KPROBE)
+            self._links.append(syscalls.kprobe_attach(program, function, True))
+            self._links.append(syscalls.kprobe_attach(begin, function, False))
+        else:
+            self._links.append(syscalls.kprobe_attach(program, function, False))
+
+    def _load(self, name: str, kind: int, attach: int = 0, btf: BtfId | None = None) -> int:
+        key = (name, btf)
+        if key not in self._programs:
+            program = self._image.programs[name]
+            code = bytearray(program.code)
+            for at, map_name in program.maps:
+                struct.pack_into("<i", code, at * 8 + 4, self.map(map_name))
+            self._choose(code)
+            number, fd = (btf.number, self._btf_fd(btf.module)) if btf else (0, 0)
+            self._programs[key] = syscalls.prog_load(kind, name, bytes(code), attach, number, fd)
+        return self._programs[key]
+
+    def _choose(self, code: bytearray) -> None:
+        """Write the choices over the constants that stand for them (CHOICE in bpf/ctobserve.h)."""
+        for at in range(0, len(code) - 8, 8):
+            high, number = struct.unpack_from("<I", code, at + 12)[0], struct.unpack_from("<I", code, at + 4)[0]
+            if code[at] == LD_IMM64 and high == CHOICE_MARK:
+                struct.pack_into("<I", code, at + 4, int(self._choices[number & 0xF]))
+                struct.pack_into("<I", code, at + 12, 0)
+
+    def _btf_fd(self, module: str) -> int:
+        if module not in self._btf:
+            self._btf[module] = syscalls.module_btf_fd(module)
+        return self._btf[module]
+
+    def per_cpu(self, name: str, slot: int) -> list[int]:
+        """One u64 per possible CPU of a per-CPU array map."""
+        size = 8 * possible_cpus()
+        value = syscalls.map_lookup(self.map(name), struct.pack("<I", slot), size)
+        return list(struct.unpack(f"<{size // 8}Q", value)) if value else []
+
+    def per_cpu_hash(self, name: str) -> dict[bytes, list[int]]:
+        """All keys of a per-CPU hash map with one u64 per possible CPU each."""
+        spec, size = self._image.maps[name], 8 * possible_cpus()
+        found, key = {}, syscalls.map_next_key(self.map(name), None, spec.key_bytes)
+        while key is not None:
+            value = syscalls.map_lookup(self.map(name), key, size)
+            if value:
+                found[key] = list(struct.unpack(f"<{size // 8}Q", value))
+            key = syscalls.map_next_key(self.map(name), key, spec.key_bytes)
+        return found
+
+    def missed(self, name: str | None) -> int:
+        """Calls that this program did not see: a softirq made them on a CPU where it was running (Linux >= 5.12; 0 before)."""
+        return sum(_misses(fd) for (program, _), fd in self._programs.items() if program == name)
+
+    def detach(self) -> None:
+        """Take every program off; maps and what they hold stay until close."""
+        while self._links:
+            os.close(self._links.pop())
+
+    def close(self) -> None:
+        """Detach and free everything."""
+        self.detach()
+        for fd in [*self._programs.values(), *self._maps.values(), *self._btf.values()]:
+            if fd:
+                os.close(fd)
+        self._programs.clear()
+        self._btf.clear()
+        self._maps.clear()
+
+
+def _misses(fd: int) -> int:
+    lines = read_text(Path(f"/proc/self/fdinfo/{fd}")).splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("recursion_misses:"))
+
+
+def possible_cpus() -> int:
+    """Number of CPU slots in a per-CPU map (/sys/devices/system/cpu/possible, e.g. 0-3)."""
+    return int(read_text(POSSIBLE).strip().split(",")[-1].split("-")[-1]) + 1
