@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve.capture.records import take
-from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES, WITH_PORTS, Entries
+from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES, WITH_PORTS, Entries, pick
 
 Mask = npt.NDArray[np.bool_]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -57,7 +56,7 @@ class Filter:
     def passing(self, entries: Entries) -> Entries:
         """Those that pass; the same array, not a copy, when all do."""
         keep = self.mask(entries)
-        return entries if keep.all() else take(entries, keep)
+        return entries if keep.all() else pick(entries, keep)
 
 
 def _in_network(entries: Entries, at: int, network: Network) -> Mask:

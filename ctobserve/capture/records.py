@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
 from functools import cache
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctobserve.host.layout import Layout
-from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries
+from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries, pick
 
 HEADER_BYTES = 200
 TEXT_BYTES = 84
@@ -103,20 +102,6 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
     )
 
 
-def take(records: Records, which: npt.NDArray[Any]) -> Records:
-    """records[which], each copied as so many bytes: NumPy would go through it field by field."""
-    taken: Records = records.view(np.dtype((np.void, records.dtype.itemsize)))[which].view(records.dtype)
-    return taken
-
-
-def join(parts: Sequence[Records]) -> Records:
-    """One array of all: as bytes, because NumPy would take the gaps out of the records and turn the ports to our byte order."""
-    if len(parts) == 1:
-        return parts[0]
-    joined: Records = np.concatenate([part.view(np.dtype((np.void, part.dtype.itemsize))) for part in parts]).view(parts[0].dtype)
-    return joined
-
-
 def _plain(form: np.dtype[np.void], split: tuple[str, ...] = ()) -> np.dtype[np.void]:
     """The same bytes as single values of our byte order, which NumPy copies fastest; arrays in `split` as their rows."""
     fields: dict[str, tuple[Any, int]] = {}
@@ -178,8 +163,8 @@ def _of_some(records: Records, whole: npt.NDArray[np.bool_]) -> Entries:
     source, target = records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY)
     _copy(source, target, ALWAYS)
     target["zone"][records["has_ct"] == 0] = 0
-    some = take(target, whole)
-    _copy(take(source, whole), some, WHOLE)
+    some = pick(target, whole)
+    _copy(pick(source, whole), some, WHOLE)
     as_bytes = np.dtype((np.void, ENTRY.itemsize))
     entries.view(as_bytes)[whole] = some.view(as_bytes)
     return entries

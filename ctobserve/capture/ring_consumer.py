@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.capture.address_index import Addresses
-from ctobserve.capture.records import Kind, Records, join, take
+from ctobserve.capture.records import Kind, Records
 from ctobserve.capture.snapshot_builder import SnapshotBuilder
 from ctobserve.capture.table import Table
+from ctobserve.model import join, pick
 from ctobserve.programs.ring import Ring
 
 NONE = np.empty(0, np.uint64)
@@ -55,8 +56,8 @@ class RingConsumer:
         if of_listing.any():
             # Those that come when nobody gathers them are late, of a listing that was given up.
             if listed is not None:
-                listed.add(take(records, of_listing))
-            records = take(records, ~of_listing)
+                listed.add(pick(records, of_listing))
+            records = pick(records, ~of_listing)
         self.seen += len(records)
         self.resized |= bool((records["kind"] == Kind.RESIZE).any())
         touched = NONE if self._table is None else self._table.apply(records)

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ctobserve.capture.extensions import EXTENSION, Extensions, extensions_of
-from ctobserve.capture.records import Records, entries_of, join, take
-from ctobserve.model import ENTRY, Entries
+from ctobserve.capture.records import Records, entries_of
+from ctobserve.model import ENTRY, Entries, join, pick
 
 REPLY = np.dtype([("ct", "<u8"), ("bucket", "<u8")])  # an entry's reply node met in this bucket
 
@@ -45,7 +45,7 @@ class SnapshotBuilder:
         last = np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)]
         if not last.all():
             ranked, chosen = ranked[last], order[last]
-            entries, details = take(entries, chosen), take(details, chosen) if len(details) else details
+            entries, details = pick(entries, chosen), pick(details, chosen) if len(details) else details
             order = np.arange(len(chosen))
         self._join_replies(entries, order, ranked)
         return entries, details

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ctobserve.capture.address_index import Addresses, AddressIndex, Rows
-from ctobserve.capture.records import Kind, Records, entries_of, take
-from ctobserve.model import ENTRY, UNKNOWN_BUCKET, Entries
+from ctobserve.capture.records import Kind, Records, entries_of
+from ctobserve.model import ENTRY, UNKNOWN_BUCKET, Entries, pick
 
 AS_BYTES = np.dtype((np.void, ENTRY.itemsize))
 CHANGEABLE = ("status", "timeout", "mark", "tcp_state")
@@ -59,11 +59,11 @@ class Table:
 
     def entries(self) -> Entries:
         """Copy of all rows, in no particular order."""
-        return take(self._rows, np.flatnonzero(self._alive))
+        return pick(self._rows, np.flatnonzero(self._alive))
 
     def find(self, addresses: Addresses) -> Entries:
         """Rows of those of these addresses that are in the table."""
-        return take(self._rows, self._present(addresses))
+        return pick(self._rows, self._present(addresses))
 
     def _present(self, addresses: Addresses) -> Rows:
         rows = self._places.find(addresses)
@@ -87,7 +87,7 @@ class Table:
             changed = np.flatnonzero(kinds == Kind.UPDATE)
             rows = self._places.find(addresses[changed])
             latest = self._last(rows) & self._alive[rows]
-            self._change(rows[latest], entries_of(take(records, changed[latest])))
+            self._change(rows[latest], entries_of(pick(records, changed[latest])))
         return touched
 
     def _live(self, records: Records, life: Rows, addresses: Addresses, inserted: npt.NDArray[np.bool_]) -> None:
@@ -97,7 +97,7 @@ class Table:
         rows[~inserted] = self._places.find(addresses[~inserted])
         last = self._last(rows)
         new = last & inserted
-        self._write(rows[new], entries_of(take(records, life[new])))
+        self._write(rows[new], entries_of(pick(records, life[new])))
         self._alive[rows[last & ~inserted]] = False
 
     def _last(self, rows: Rows) -> npt.NDArray[np.bool_]:
@@ -133,18 +133,18 @@ class Table:
         Rows that stay take the walk's state (status, timeout, TCP state) and keep the time of their insert.
         """
         if len(touched):
-            walked = take(walked, ~np.isin(walked["ct"], touched))
+            walked = pick(walked, ~np.isin(walked["ct"], touched))
         at = self._places.find(np.ascontiguousarray(walked["ct"]))
         known = self._alive[at]
         mine = at[known]
         stays = np.zeros(len(self._alive), np.bool_)
         stays[mine] = stays[self._present(touched)] = True
         self._alive &= stays
-        kept = take(walked, known)
+        kept = pick(walked, known)
         for name in ("seen_ns", "chain"):
             kept[name] = self._rows[name][mine]
         self._write(mine, kept)
-        self.put(take(walked, ~known))
+        self.put(pick(walked, ~known))
 
     def _make_room(self, needed: int) -> None:
         """Rows of the dead are given up when they are many; otherwise the array grows."""
@@ -152,7 +152,7 @@ class Table:
         size = len(self._rows)
         wanted = size if 2 * (len(alive) + needed) < size else max(size + size // 2, len(alive) + needed)
         rows = np.zeros(wanted, ENTRY)
-        rows[: len(alive)] = take(self._rows, alive)
+        rows[: len(alive)] = pick(self._rows, alive)
         self._fill(rows, len(alive))
         self._places.rebuild(np.ascontiguousarray(rows["ct"][: len(alive)]), np.arange(len(alive), dtype=np.int32))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ctobserve.analysis.groups import COLUMNS
 from ctobserve.analysis.top import ORDERS, Gathered, heaviest
-from ctobserve.capture.records import DropReason, Kind, Records, entries_of, take
+from ctobserve.capture.records import DropReason, Kind, Records, entries_of
 from ctobserve.capture.table import lengths_of
 from ctobserve.clock import NS_PER_S
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, common_options
@@ -20,6 +20,7 @@ from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import real, some_of
 from ctobserve.errors import CtobserveError
 from ctobserve.host import kernel, netns
+from ctobserve.model import pick
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.jsonout import line
 from ctobserve.render.top import frame_lines
@@ -74,7 +75,7 @@ class _Frame:
     def add(self, records: Records) -> None:
         kinds = records["kind"]
         for kind, gathered in self._gathered.items():
-            some = take(records, kinds == kind)
+            some = pick(records, kinds == kind)
             if not len(some):
                 continue
             entries = entries_of(some)
@@ -83,7 +84,7 @@ class _Frame:
             self._kinds[kind] += int(wanted.sum())
             if kind == Kind.DROP:
                 self._reasons.update(DropReason(reason).name.lower() for reason in some["reason"][wanted].tolist())
-        gone = take(records, kinds == Kind.DESTROY)
+        gone = pick(records, kinds == Kind.DESTROY)
         if len(gone):
             self._kinds[Kind.DESTROY] += int(self._session.request.filter.mask(entries_of(gone)).sum())
 

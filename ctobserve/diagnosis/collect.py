@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ctobserve.capture.destroy_reasons import DestroyReasons
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.observer import Observer
-from ctobserve.capture.records import FLAG_TEXT, TEXT_BYTES, DropReason, Kind, Records, entries_of, join, take
+from ctobserve.capture.records import FLAG_TEXT, TEXT_BYTES, DropReason, Kind, Records, entries_of
 from ctobserve.capture.table import lengths_of
 from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis.evidence import RESOLVED, Evidence, Losses, Space, reason_name
@@ -23,7 +23,7 @@ from ctobserve.diagnosis.rules.paste import way_into
 from ctobserve.errors import CtobserveError
 from ctobserve.host import counters, kernel, netns, ruleset
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.model import TCP
+from ctobserve.model import TCP, join, pick
 
 QUIET_S = 1.0  # on a host that never stops losing packets the reading is taken as it is
 RULES_S = 20.0  # for the rule sets of all namespaces together
@@ -79,7 +79,7 @@ class Kept:
             chosen = np.flatnonzero(reasons == reason)[: KEPT - self._counts[reason]]
             if len(chosen):
                 self._counts[reason] += len(chosen)
-                self._parts.append(take(lost, chosen))
+                self._parts.append(pick(lost, chosen))
 
     def rows(self) -> Records:
         """All that were kept."""

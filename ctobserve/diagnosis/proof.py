@@ -12,11 +12,10 @@ from ctobserve.analysis.verify import KEY, Differences, Keys, compare, key_of, k
 from ctobserve.capture.address_index import Addresses
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.observer import Observer
-from ctobserve.capture.records import take
 from ctobserve.errors import CtobserveError
 from ctobserve.host import netlink, netns
 from ctobserve.host.dump import Dumped, dump
-from ctobserve.model import Entries
+from ctobserve.model import Entries, pick
 
 ROUNDS = 5
 PAUSE_S = 0.3
@@ -67,7 +66,7 @@ class _Look:
 
 
 def _calm(entries: Entries, touched: Addresses) -> Entries:
-    return take(entries, ~np.isin(entries["ct"], touched)) if len(touched) else entries
+    return pick(entries, ~np.isin(entries["ct"], touched)) if len(touched) else entries
 
 
 def _beside_netlink(observer: Observer, only: int | None) -> tuple[tuple[Keys, Keys], tuple[int, ...]]:

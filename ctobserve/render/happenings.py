@@ -22,11 +22,10 @@ from ctobserve.capture.records import (
     Kind,
     Records,
     entries_of,
-    join,
 )
 from ctobserve.clock import NS_PER_S, Clock
 from ctobserve.host.kernel import Symbols
-from ctobserve.model import NF_HOOKS, Entries, printable
+from ctobserve.model import NF_HOOKS, Entries, join, printable
 from ctobserve.render.rows import Row, entry_rows
 
 EVENTS = ("insert", "confirm", "update", "destroy", "drop")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ctobserve.capture.extensions import EXTENSION, extensions_dtype, extensions_of
-from ctobserve.capture.records import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Kind, entries_of, join, take
+from ctobserve.capture.records import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Kind, entries_of
 from ctobserve.clock import Clock
 from ctobserve.host.kernel import Symbols
-from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_HW_OFFLOAD, IPS_OFFLOAD, IPS_SEEN_REPLY, PROTOCOLS
+from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_HW_OFFLOAD, IPS_OFFLOAD, IPS_SEEN_REPLY, PROTOCOLS, join, pick
 from ctobserve.render.addresses import addresses
 from ctobserve.render.columns import joined
 from ctobserve.render.csvout import HEADER, csv_lines
@@ -135,7 +135,7 @@ def test_extensions_that_were_not_copied_are_zero():
 def test_picked_and_joined_records_are_whole():
     one, two = made(ct=1, use=7), made(ct=2, use=8)
     both = join([one, two])
-    assert extensions_of(take(both, np.array([False, True])), extensions_dtype(LAYOUT))["use"].tolist() == [8]
+    assert extensions_of(pick(both, np.array([False, True])), extensions_dtype(LAYOUT))["use"].tolist() == [8]
     assert extensions_of(both[:0], extensions_dtype(LAYOUT))["use"].tolist() == []
 
 

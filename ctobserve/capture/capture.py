@@ -1,0 +1,209 @@
+"""The seam: what a command may know of conntrack on a host, whether it happens now or was recorded or is made up for a test."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.capture.address_index import Addresses
+from ctobserve.capture.extensions import Extensions
+from ctobserve.capture.table import Lengths, Table
+from ctobserve.clock import Clock
+from ctobserve.event import Events
+from ctobserve.host.counters import Reading
+from ctobserve.host.dump import Dumped
+from ctobserve.host.ruleset import Ruleset
+from ctobserve.host.slab import Slab
+from ctobserve.model import Entries
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine, and what does not change while it is up. `here` is the inode number of the network namespace we are in.
+
+    `limits_chains`: this kernel refuses entries where a chain is too long (None: it does not say). `trackers` are the protocol
+    numbers that it has a tracker for, `security_contexts` names of secmarks as far as they can be known.
+    """
+
+    release: str
+    machine: str
+    here: int
+    memory_bytes: int | None = None
+    slab: Slab | None = None
+    limits_chains: bool | None = None
+    trackers: frozenset[int] = frozenset()
+    security_contexts: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NamespaceState:
+    """One network namespace that can be entered. `names` are those of `ip netns`, `pid` is its first process.
+
+    `sysctls` are those asked for, by full name (nf_conntrack_...), None where there is no number to be read; one that this kernel
+    lacks is missing, all are where the namespace could not be entered. `writable` are those that may be set in it. `ruleset` is
+    None where nobody asked.
+    """
+
+    inum: int
+    label: str
+    names: tuple[str, ...] = ()
+    init: bool = False
+    pid: int | None = None
+    sysctls: Mapping[str, int | None] = field(default_factory=dict)
+    writable: frozenset[str] = frozenset()
+    ruleset: Ruleset | None = None
+
+
+class PacketCount(NamedTuple):
+    """Packets that came by: inode number of the namespace, index of model.NF_HOOKS, conntrack state (enum ip_conntrack_info)."""
+
+    netns: int
+    hook: int
+    state: int
+    packets: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The table read once. `extensions` has a row for each of `entries`, or none when they were not asked for.
+
+    `at_ns` is when it was read (CLOCK_MONOTONIC), `unread` counts buckets (of a listing: entries) that could not be read,
+    `touched` are the addresses of entries that events touched from shortly before until the end of the reading.
+    """
+
+    entries: Entries
+    extensions: Extensions
+    buckets: int
+    at_ns: int
+    unread: int
+    touched: Addresses
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How much was seen, and what makes it doubtful.
+
+    `attach`: the form of the programs (fentry, kprobe), or walk where none hangs on a function. `read_via`: how the table is read,
+    None where it is not. `lost` counts records by their kind, `unpaired` evictions whose begin or end stayed unseen. `read_ns` is
+    when the table was read last, 0 = never; it was wrong for `uncertain_ns` in all.
+    """
+
+    attach: str
+    not_attached: tuple[str, ...] = ()
+    read_via: str | None = None
+    seen: int = 0
+    lost: Mapping[str, int] = field(default_factory=dict)
+    unpaired: int = 0
+    read_ns: int = 0
+    uncertain_ns: int = 0
+    unread: int = 0
+
+
+class HostView(Protocol):
+    """What a host says of its connection tracking without a program in the kernel."""
+
+    @property
+    def host(self) -> Host:
+        """The machine."""
+        ...
+
+    def names(self) -> Mapping[int, str]:
+        """What text calls each network namespace that can be entered, by inode number."""
+        ...
+
+    def namespaces(
+        self,
+        sysctls: Collection[str] | None = (),
+        among: Collection[int] | None = None,
+        rules_of: Collection[int] = (),
+    ) -> Mapping[int, NamespaceState]:
+        """Those that can be entered, by inode number: all, or the first one and those `among` these.
+
+        Each with these sysctls (None: with all nf_conntrack_*), those in `rules_of` with their rule sets, for which a bounded time
+        is spent in all.
+        """
+        ...
+
+    def counters(self, only: int | None = None) -> Reading:
+        """The kernel's own counters, of all namespaces or `only` of one."""
+        ...
+
+    def dumps(self, only: int | None = None) -> Mapping[int, Dumped] | None:
+        """A netlink dump of each namespace that can be entered; None where nf_conntrack_netlink is not loaded."""
+        ...
+
+
+class Capture(HostView, Protocol):
+    """One view of conntrack on one host over one stretch of time.
+
+    `table` is true from `follow` on: it has the entries of all events that `step` has told, and of those it holds back.
+    """
+
+    started: Clock
+    table: Table
+
+    @property
+    def buckets(self) -> int:
+        """Size of the hash when it was read last."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come: nf_conntrack was unloaded, the recording is at its end."""
+        ...
+
+    def clock(self) -> Clock:
+        """Now, on all clocks."""
+        ...
+
+    def now_ns(self) -> int:
+        """Now, CLOCK_MONOTONIC."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Let that much time pass."""
+        ...
+
+    def follow(self) -> None:
+        """Read the kernel's table, or read it again; events keep it true.
+
+        Raises CtobserveError when the hash is resized again and again meanwhile.
+        """
+        ...
+
+    def step(self, final: bool = False) -> Events:
+        """What came since the last call, in the kernel's order. Never blocks.
+
+        A victim of early_drop is held back until the tuple is known that it made room for, a second at most; `final`: nothing is.
+        """
+        ...
+
+    def cease(self) -> None:
+        """From now on events keep the table true, and `step` tells none any more."""
+        ...
+
+    def snapshot(self, extensions: bool = False) -> Snapshot:
+        """The kernel's table read once, beside the one that is followed; raises as `follow`."""
+        ...
+
+    def lengths(self) -> Lengths:
+        """The lengths of all chains now; raises as `follow`."""
+        ...
+
+    def chain(self, bucket: int) -> Entries:
+        """The entries with a node in this bucket now."""
+        ...
+
+    def packets(self) -> list[PacketCount]:
+        """Packets by state since the start, where the capture counts them."""
+        ...
+
+    def fidelity(self) -> Fidelity:
+        """How true this view is so far."""
+        ...

@@ -1,0 +1,40 @@
+"""How long a command looks: the loop over a capture, live or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ctobserve.capture.capture import Capture
+from ctobserve.clock import NS_PER_S
+from ctobserve.event import Events
+
+STEP_S = 0.02
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """So long (None: until somebody asks to stop, or nothing more comes).
+
+    `begin` is called once everything is attached and the command has what it needs; `stopped` says that somebody wants the end.
+    """
+
+    seconds: float | None = None
+    begin: Callable[[], None] = lambda: None
+    stopped: Callable[[], bool] = lambda: False
+
+
+def watch(capture: Capture, stretch: Stretch, idle: bool = False) -> Iterator[Events]:
+    """Events from `begin` on until the stretch is over. Empty batches only if `idle`."""
+    stretch.begin()
+    began_ns = capture.now_ns()
+    while not stretch.stopped() and not capture.over:
+        if stretch.seconds is not None and capture.now_ns() - began_ns >= stretch.seconds * NS_PER_S:
+            break
+        events = capture.step()
+        if idle or len(events):
+            yield events
+        capture.wait(STEP_S)
+    events = capture.step()
+    if len(events):
+        yield events

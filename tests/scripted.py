@@ -1,0 +1,147 @@
+"""A capture made up for a test: events, snapshots, counters and namespaces from lists, on a clock of its own. No kernel, no root."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ctobserve.capture.capture import Fidelity, Host, NamespaceState, PacketCount, Snapshot
+from ctobserve.capture.extensions import EXTENSION
+from ctobserve.capture.table import Lengths, Table, in_bucket, lengths_of
+from ctobserve.clock import NS_PER_S, Clock
+from ctobserve.event import EVENT, NO_EVENTS, Events, Kind
+from ctobserve.host.counters import Reading
+from ctobserve.host.dump import Dumped
+from ctobserve.host.ruleset import Ruleset
+from ctobserve.model import ENTRY, Entries, join
+
+NETNS = 7
+BUCKETS = 1024
+CLOCK = Clock(monotonic_ns=10**12, wall_ns=1_700_000_000_000_000_000, jiffies=1_000_000, hz=250)
+HOST = Host("6.1.0-test", "x86_64", NETNS, memory_bytes=4 << 30, limits_chains=True, trackers=frozenset((1, 6, 17, 58)))
+NO_ENTRIES: Entries = np.empty(0, ENTRY)
+
+
+def events(kind: Kind, of: Entries, **columns: Any) -> Events:
+    """One event of this kind for each of these entries; columns are one value or one for each. `at_s`: seconds since the start."""
+    made = np.zeros(len(of), EVENT)
+    made["entry"], made["kind"] = of, kind
+    made["entry"]["seen_ns"] = CLOCK.monotonic_ns + (np.asarray(columns.pop("at_s", 0)) * NS_PER_S).astype(np.int64)
+    for name, value in columns.items():
+        made[name] = value
+    return made
+
+
+def reading(netns: int = NETNS, cpu: int = 0, cookie: int = 1, **values: int) -> Reading:
+    """The counters of one namespace and CPU; those not given are 0."""
+    names = ("found", "invalid", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart", "clash_resolve")
+    return Reading({(netns, cookie, cpu): Counter(dict.fromkeys((*names, "chaintoolong"), 0) | values)})
+
+
+@dataclass
+class ScriptedCapture:
+    """`batches` come one per step; `entries` are the kernel's table at the start. `readings` are told in turn, the last for ever.
+
+    The clock moves when somebody waits. `follow` and `snapshot` read the table that the events have made of `entries`, unless
+    `kernel` says what the kernel's is.
+    """
+
+    batches: Iterable[Events] = ()
+    entries: Entries = field(default_factory=lambda: NO_ENTRIES)
+    kernel: Entries | None = None
+    extensions: np.ndarray[Any, Any] | None = None
+    readings: Sequence[Reading] = field(default_factory=lambda: [reading()])
+    states: Mapping[int, NamespaceState] = field(default_factory=lambda: {NETNS: NamespaceState(NETNS, "blue", init=True)})
+    rulesets: Mapping[int, Ruleset] = field(default_factory=dict)
+    dumped: Mapping[int, Dumped] | None = None
+    counted: Sequence[PacketCount] = ()
+    told: Fidelity = Fidelity("fentry", read_via="walk")
+    host: Host = HOST
+    buckets: int = BUCKETS
+    over: bool = False
+
+    def __post_init__(self) -> None:
+        self.table = Table()
+        self.started = CLOCK
+        self.ceased = False
+        self.asked: list[str] = []
+        self._ns = 0
+        self._left = list(self.batches)
+        self._read = 0
+        self._seen = 0
+        self._followed = 0
+
+    def now_ns(self) -> int:
+        return CLOCK.monotonic_ns + self._ns
+
+    def clock(self) -> Clock:
+        return Clock(self.now_ns(), CLOCK.wall_ns + self._ns, CLOCK.jiffies + self._ns * CLOCK.hz // NS_PER_S, CLOCK.hz)
+
+    def wait(self, seconds: float) -> None:
+        self._ns += round(seconds * NS_PER_S)
+
+    def follow(self) -> None:
+        if not self._followed:
+            self.table.put(self.entries)
+        self._followed = self.now_ns()
+
+    def step(self, final: bool = False) -> Events:
+        if not self._left:
+            return NO_EVENTS
+        batch = self._left.pop(0)
+        if final and self._left:
+            batch, self._left = join([batch, *self._left]), []
+        self.table.apply(batch)
+        self._seen += len(batch)
+        return NO_EVENTS if self.ceased else batch
+
+    def cease(self) -> None:
+        self.ceased = True
+
+    def snapshot(self, extensions: bool = False) -> Snapshot:
+        found = self.entries if self.kernel is None else self.kernel
+        more = np.zeros(len(found), EXTENSION) if self.extensions is None else self.extensions
+        return Snapshot(found, more if extensions else more[:0], self.buckets, self.now_ns(), 0, np.empty(0, np.uint64))
+
+    def lengths(self) -> Lengths:
+        return lengths_of(self.snapshot().entries, self.buckets)
+
+    def chain(self, bucket: int) -> Entries:
+        return in_bucket(self.snapshot().entries, bucket)
+
+    def packets(self) -> list[PacketCount]:
+        return list(self.counted)
+
+    def names(self) -> dict[int, str]:
+        return {inum: state.label for inum, state in self.states.items()}
+
+    def namespaces(
+        self,
+        sysctls: Collection[str] | None = (),
+        among: Collection[int] | None = None,
+        rules_of: Collection[int] = (),
+    ) -> dict[int, NamespaceState]:
+        return {
+            inum: replace(
+                state,
+                sysctls={name: value for name, value in state.sysctls.items() if sysctls is None or name in sysctls},
+                ruleset=self.rulesets.get(inum) if inum in rules_of else None,
+            )
+            for inum, state in self.states.items()
+            if among is None or inum in among or state.init
+        }
+
+    def counters(self, only: int | None = None) -> Reading:
+        now = self.readings[min(self._read, len(self.readings) - 1)]
+        self._read += 1
+        return Reading({place: values for place, values in now.counts.items() if only in (None, place[0])}, now.unread)
+
+    def dumps(self, only: int | None = None) -> dict[int, Dumped] | None:
+        return None if self.dumped is None else {inum: rows for inum, rows in self.dumped.items() if only in (None, inum)}
+
+    def fidelity(self) -> Fidelity:
+        return replace(self.told, seen=self._seen, read_ns=self._followed)
