@@ -1,4 +1,4 @@
-"""A capture made up for a test: events, snapshots, counters and namespaces from lists, on a clock of its own. No kernel, no root."""
+"""A capture made up for a test: events, tables, counters and namespaces from lists, on a clock of its own. No kernel, no root."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ NETNS = 7
 BUCKETS = 1024
 CLOCK = Clock(monotonic_ns=10**12, wall_ns=1_700_000_000_000_000_000, jiffies=1_000_000, hz=250)
 HOST = Host("6.1.0-test", "x86_64", NETNS, memory_bytes=4 << 30, limits_chains=True, trackers=frozenset((1, 6, 17, 58)))
+FIDELITY = Fidelity("fentry", read_via="walk")
 NO_ENTRIES: Entries = np.empty(0, ENTRY)
 
 
 def events(kind: Kind, of: Entries, **columns: Any) -> Events:
-    """One event of this kind for each of these entries; columns are one value or one for each. `at_s`: seconds since the start."""
+    """One event of this kind for each of these entries; columns are one value or one for each. `at_s`: since the start."""
     made = np.zeros(len(of), EVENT)
     made["entry"], made["kind"] = of, kind
     made["entry"]["seen_ns"] = CLOCK.monotonic_ns + (np.asarray(columns.pop("at_s", 0)) * NS_PER_S).astype(np.int64)
@@ -59,7 +60,7 @@ class ScriptedCapture:
     rulesets: Mapping[int, Ruleset] = field(default_factory=dict)
     dumped: Mapping[int, Dumped] | None = None
     counted: Sequence[PacketCount] = ()
-    told: Fidelity = Fidelity("fentry", read_via="walk")
+    told: Fidelity = FIDELITY
     host: Host = HOST
     buckets: int = BUCKETS
     over: bool = False

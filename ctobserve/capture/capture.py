@@ -89,8 +89,8 @@ class Snapshot:
 class Fidelity:
     """How much was seen, and what makes it doubtful.
 
-    `attach`: the form of the programs (fentry, kprobe), or walk where none hangs on a function. `read_via`: how the table is read,
-    None where it is not. `lost` counts records by their kind, `unpaired` evictions whose begin or end stayed unseen. `read_ns` is
+    `attach`: the form of the programs (fentry, kprobe), or walk where none hangs on a function. `read_via`: how the table is
+    read, None where it is not. `lost` counts records by their kind, `unpaired` evictions whose begin or end stayed unseen. `read_ns` is
     when the table was read last, 0 = never; it was wrong for `uncertain_ns` in all.
     """
 
@@ -125,8 +125,8 @@ class HostView(Protocol):
     ) -> Mapping[int, NamespaceState]:
         """Those that can be entered, by inode number: all, or the first one and those `among` these.
 
-        Each with these sysctls (None: with all nf_conntrack_*), those in `rules_of` with their rule sets, for which a bounded time
-        is spent in all.
+        Each with these sysctls (None: with all nf_conntrack_*), those in `rules_of` with their rule sets, for which a bounded
+        time is spent in all.
         """
         ...
 

@@ -42,7 +42,6 @@ CHECK_NS = 1_000_000_000
 MISSED = {Kind.INSERT: "insert", Kind.DESTROY: "destroy", Kind.UPDATE: "update"}
 UNPAIRED = "unpaired"
 DRAIN_S = 0.005
-DEFAULT_RING_MIB = 32
 T = TypeVar("T")
 
 
@@ -58,7 +57,7 @@ class Options:
     purpose: Purpose
     form: str = "auto"
     chains: bool = False
-    ring_mib: int = DEFAULT_RING_MIB
+    ring_mib: int = 32
     source: str = "auto"
     table: bool = True
     stream: bool = True

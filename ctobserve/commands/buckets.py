@@ -12,8 +12,9 @@ from ctobserve.analysis.lookup import KERNEL_LIMIT
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.table import in_bucket, lengths_of
 from ctobserve.clock import Clock
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, common_options
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, common_options
 from ctobserve.commands.session import Session, observe, out
+from ctobserve.documents.request import Request
 from ctobserve.host import counters
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room

@@ -10,9 +10,10 @@ import numpy as np
 
 from ctobserve.analysis.drops import balance
 from ctobserve.capture.records import Records
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, Request, common_options
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.diagnosis.collect import read_quietly
+from ctobserve.documents.request import Request
 from ctobserve.host import counters
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room

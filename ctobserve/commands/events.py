@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 import numpy as np
 
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, Request, common_options
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import some_of
+from ctobserve.documents.request import Request
 from ctobserve.model import NF_HOOKS
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room

@@ -8,8 +8,9 @@ import click
 
 from ctobserve.analysis.buckets import with_chains
 from ctobserve.capture.table import lengths_of
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, chosen_form, common_options
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options
 from ctobserve.commands.session import Session, observe, out
+from ctobserve.documents.request import Request
 from ctobserve.host import kernel
 from ctobserve.model import Entries
 from ctobserve.programs.hooks import Purpose

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ctobserve.capture.filters import Filter
-from ctobserve.capture.observer import DEFAULT_RING_MIB
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands.values import MARK, NETNS, NETWORK, PATH, PORTS, PROTOCOL, STATE, real, whole
+from ctobserve.documents.request import DEFAULT_RING_MIB, Request
 from ctobserve.errors import UsageError
 
 Command = Callable[..., Any]
 Group = tuple[Callable[[Command], Command], ...]
-
-
-@dataclass
-class Request:
-    """The common options, parsed, by their names; a command that does not offer one gets its default."""
-
-    duration: float | None = None
-    json: bool = False
-    limit: int | None = None
-    source: str = "auto"
-    attach: str = "auto"
-    ring_mib: int = DEFAULT_RING_MIB
-    wait: bool = False
-    ready_file: Path | None = None
-    fail_on_loss: bool = False
-    filter: Filter = field(default_factory=Filter)
 
 
 OBSERVING: Group = (

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, chosen_form, common_options
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options
 from ctobserve.commands.session import observe, out
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.collect import Collector, Scope
+from ctobserve.documents.request import Request
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
@@ -39,7 +41,7 @@ def report(request: Request, no_invalid: bool, form: str | None) -> None:
     """
     form = chosen_form(request, form, "text")
     if request.duration is None:
-        request.duration = DEFAULT_S
+        request = replace(request, duration=DEFAULT_S)
     purpose = Purpose.TABLE | Purpose.DROPS | (Purpose(0) if no_invalid else Purpose.INVALID)
     with observe("report", request, purpose) as session:
         collector = Collector(session.observer, Scope(request.filter, not no_invalid))

@@ -17,7 +17,7 @@ from ctobserve.capture.observer import Observer, Options
 from ctobserve.capture.records import Records
 from ctobserve.clock import NS_PER_S
 from ctobserve.commands import ready
-from ctobserve.commands.options import Request
+from ctobserve.documents.request import Request
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
 from ctobserve.host import kernel, netns
 from ctobserve.programs.hooks import Purpose

@@ -15,9 +15,10 @@ from ctobserve.analysis.top import ORDERS, Gathered, heaviest
 from ctobserve.capture.records import DropReason, Kind, Records, entries_of
 from ctobserve.capture.table import lengths_of
 from ctobserve.clock import NS_PER_S
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, Request, common_options
+from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import real, some_of
+from ctobserve.documents.request import Request
 from ctobserve.errors import CtobserveError
 from ctobserve.host import kernel, netns
 from ctobserve.model import pick

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from ctobserve.commands.options import LIMIT, OF_NETNS, SOURCE, Request, common_options
+from ctobserve.commands.options import LIMIT, OF_NETNS, SOURCE, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.diagnosis.proof import Proof, prove
+from ctobserve.documents.request import Request
 from ctobserve.errors import CtobserveError
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room
@@ -31,7 +33,7 @@ def verify(request: Request) -> None:
     at again; those that last are named, and the exit code is 1.
     """
     if request.duration is None:
-        request.duration = 1.0
+        request = replace(request, duration=1.0)
     with observe("verify", request, Purpose.TABLE) as session:
         session.ready()
         for _ in session.watch():

@@ -1,0 +1,99 @@
+"""How a command gets its capture, and how it ends: Ctrl-C, the ready file, the closing line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from ctobserve.capture.capture import Capture
+from ctobserve.capture.live import LiveCapture, Options
+from ctobserve.capture.watch import Stretch
+from ctobserve.commands import ready
+from ctobserve.documents.meta import Meta
+from ctobserve.documents.request import Request
+from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
+from ctobserve.host import kernel
+from ctobserve.programs.hooks import Purpose
+from ctobserve.render.text import summary_line
+
+WAIT_S = 0.2
+
+
+class LostRecords(CtobserveError):
+    """Finished, but records were lost and --fail-on-loss was given."""
+
+    exit_status = ExitStatus.LOST_RECORDS
+
+
+class Stop:
+    """Ctrl-C and SIGTERM: once armed they end the observation, and the summary still comes; before, they end the command."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.armed = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested or not self.armed:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+@contextmanager
+def opened(
+    request: Request, purpose: Purpose, *, follows: bool = True, reads: bool = True, chains: bool = False, tells: bool = True
+) -> Iterator[tuple[Capture, Stretch]]:
+    """A capture that attaches what `purpose` needs, and the stretch of time that was asked for; detached at the end.
+
+    `follows`: the table is read at once, and kept true by events; else events of namespaces that --netns leaves out never leave the
+    kernel. `reads`: the command needs the kernel's table at all. `tells`: it needs the events themselves.
+    """
+    stop = Stop()
+    if request.ready_file:
+        ready.withdraw(request.ready_file)
+    kernel.require_root()
+    while request.wait and not kernel.conntrack_loaded():
+        time.sleep(WAIT_S)
+
+    def begin() -> None:
+        stop.armed = True
+        if request.ready_file:
+            ready.announce(request.ready_file)
+
+    options = Options(
+        purpose,
+        form=request.attach,
+        chains=chains,
+        ring_mib=request.ring_mib,
+        source=request.source,
+        table=reads,
+        stream=tells,
+        netns=None if follows else request.filter.netns,
+    )
+    with LiveCapture(options) as capture:
+        if follows:
+            capture.follow()
+        yield capture, Stretch(request.duration, begin, lambda: stop.requested)
+
+
+def closed(capture: Capture, request: Request, meta: Meta) -> None:
+    """Closing line on stderr; raises LostRecords where the user wants to know by exit code."""
+    click.echo(summary_line(meta), err=True)
+    if capture.over:
+        raise KernelLacks("nf_conntrack was unloaded, so nothing is tracked any more; what is shown ends there")
+    if meta.events_lost and request.fail_on_loss:
+        raise LostRecords(f"{meta.events_lost} records were lost; try a larger --ring-mib")
+
+
+def out(lines: Iterable[str]) -> None:
+    """Lines of data; none waits for the next call when nobody looks at a terminal."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    if not sys.stdout.isatty():
+        sys.stdout.flush()

@@ -1,0 +1,71 @@
+"""The meta block of every document that comes from a capture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ctobserve import __version__
+from ctobserve.capture.capture import Capture
+from ctobserve.clock import NS_PER_S
+from ctobserve.documents.base import doc
+from ctobserve.documents.request import Request
+
+# Grows when a key changes its meaning or goes; additions leave it as it is.
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Meta:
+    """Who says it, of what stretch of time, and what makes it doubtful."""
+
+    command: str = doc("the command that made this")
+    version: str = doc("of ctobserve")
+    schema: int = doc("version of this contract; grows when a key goes or changes its meaning, not when one is added")
+    kernel: str = doc("uname -r")
+    started: str = doc("ISO 8601, UTC, ns")
+    ended: str = doc("ISO 8601, UTC, ns")
+    duration_s: float = doc("from `started` to `ended`")
+    netns: int | str = doc("inode number, or `all`")
+    netns_names: Mapping[str, str] = doc("inode number -> name")
+    attach: str = doc("fentry, kprobe, or walk when no hook was needed")
+    not_attached: tuple[str, ...] = doc(
+        "functions that this kernel lacks, or whose module came too late: what they would tell is not seen"
+    )
+    table_source: str | None = doc("walk, proc, netlink: how the kernel's table is read; null where it is not needed")
+    events_seen: int = doc("records that came")
+    events_lost: int = doc("records that found the ring full, and calls that a program missed")
+    lost_by_kind: Mapping[str, int] = doc("the same by kind of record")
+    evictions_unpaired: int = doc(
+        "calls of early_drop of which the begin or the return stayed unseen, twice for one that changed its CPU: "
+        "their victims have no `made_room_for`"
+    )
+    table_age_s: float | None = doc("seconds since the kernel's table was read last; null: never")
+    table_uncertain_s: float = doc("how long the table was wrong because records were lost, until it was read again")
+    buckets_unread: int = doc("chains that a walk could not read to their end; entries that a listing could not send")
+
+
+def meta_of(command: str, capture: Capture, request: Request) -> Meta:
+    """As of now."""
+    now_ns, told, started = capture.now_ns(), capture.fidelity(), capture.started
+    return Meta(
+        command=command,
+        version=__version__,
+        schema=SCHEMA,
+        kernel=capture.host.release,
+        started=started.iso(started.monotonic_ns),
+        ended=started.iso(now_ns),
+        duration_s=round((now_ns - started.monotonic_ns) / NS_PER_S, 3),
+        netns=request.filter.netns or "all",
+        netns_names={str(inum): label for inum, label in capture.names().items()},
+        attach=told.attach,
+        not_attached=told.not_attached,
+        table_source=told.read_via,
+        events_seen=told.seen,
+        events_lost=sum(told.lost.values()),
+        lost_by_kind=dict(told.lost),
+        evictions_unpaired=told.unpaired,
+        table_age_s=round((now_ns - told.read_ns) / NS_PER_S, 3) if told.read_ns else None,
+        table_uncertain_s=round(told.uncertain_ns / NS_PER_S, 3),
+        buckets_unread=told.unread,
+    )

@@ -1,0 +1,26 @@
+"""What the user asked for, parsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ctobserve.capture.filters import Filter
+
+DEFAULT_RING_MIB = 32
+
+
+@dataclass(frozen=True)
+class Request:
+    """The common options by their names; a command that does not offer one gets its default."""
+
+    duration: float | None = None
+    json: bool = False
+    limit: int | None = None
+    source: str = "auto"
+    attach: str = "auto"
+    ring_mib: int = DEFAULT_RING_MIB
+    wait: bool = False
+    ready_file: Path | None = None
+    fail_on_loss: bool = False
+    filter: Filter = field(default_factory=Filter)
