@@ -17,7 +17,7 @@ from ctobserve.event import EVENT, NO_EVENTS, Events, Kind
 from ctobserve.host.counters import Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.model import ENTRY, Entries, join
+from ctobserve.model import ENTRY, Entries
 
 NETNS = 7
 BUCKETS = 1024
@@ -47,8 +47,8 @@ def reading(netns: int = NETNS, cpu: int = 0, cookie: int = 1, **values: int) ->
 class ScriptedCapture:
     """`batches` come one per step; `entries` are the kernel's table at the start. `readings` are told in turn, the last for ever.
 
-    The clock moves when somebody waits. `follow` and `snapshot` read the table that the events have made of `entries`, unless
-    `kernel` says what the kernel's is.
+    `held` comes after the batches, in a step that is final. The clock moves when somebody waits. `follow` and `snapshot` read the
+    table that the events have made of `entries`, unless `kernel` says what the kernel's is.
     """
 
     batches: Iterable[Events] = ()
@@ -64,6 +64,7 @@ class ScriptedCapture:
     host: Host = HOST
     buckets: int = BUCKETS
     over: bool = False
+    held: Events = field(default_factory=lambda: NO_EVENTS)
 
     def __post_init__(self) -> None:
         self.table = Table()
@@ -91,14 +92,18 @@ class ScriptedCapture:
         self._followed = self.now_ns()
 
     def step(self, final: bool = False) -> Events:
-        if not self._left:
-            return NO_EVENTS
-        batch = self._left.pop(0)
-        if final and self._left:
-            batch, self._left = join([batch, *self._left]), []
+        if self._left:
+            batch = self._left.pop(0)
+        elif final:
+            batch, self.held = self.held, NO_EVENTS
+        else:
+            batch = NO_EVENTS
         self.table.apply(batch)
         self._seen += len(batch)
         return NO_EVENTS if self.ceased else batch
+
+    def settle(self) -> None:
+        pass
 
     def cease(self) -> None:
         self.ceased = True

@@ -184,6 +184,10 @@ class Capture(HostView, Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """Repair the table now where records were lost or the hash was resized; `step` does so once a second."""
+        ...
+
     def cease(self) -> None:
         """From now on events keep the table true, and `step` tells none any more."""
         ...

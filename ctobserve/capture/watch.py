@@ -35,6 +35,7 @@ def watch(capture: Capture, stretch: Stretch, idle: bool = False) -> Iterator[Ev
         if idle or len(events):
             yield events
         capture.wait(STEP_S)
+    capture.settle()
     events = capture.step()
     if len(events):
         yield events

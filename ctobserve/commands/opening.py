@@ -69,12 +69,12 @@ def opened(
 
     options = Options(
         purpose,
-        form=request.attach,
+        attach=request.attach,
         chains=chains,
         ring_mib=request.ring_mib,
-        source=request.source,
-        table=reads,
-        stream=tells,
+        read_via=request.source,
+        reads=reads,
+        tells=tells,
         netns=None if follows else request.filter.netns,
     )
     with LiveCapture(options) as capture:
