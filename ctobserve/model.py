@@ -36,6 +36,7 @@ ENTRY = np.dtype(
     ],
 )
 Entries = npt.NDArray[np.void]
+Mask = npt.NDArray[np.bool_]  # which rows
 
 # enum ip_conntrack_status, include/uapi/linux/netfilter/nf_conntrack_common.h
 STATUS = (

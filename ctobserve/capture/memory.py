@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -21,6 +22,10 @@ class Memory(Generic[Value]):
 
     def __len__(self) -> int:
         return len(self.latest) + len(self._older)
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.latest
+        yield from self._older
 
     def get(self, ct: int) -> Value | None:
         """What was said last of this address."""

@@ -136,14 +136,18 @@ WHOLE = (
 )
 
 
-def entries_of(records: Records) -> Entries:
-    """The entry that each record copied, as ENTRY rows; what a tuple-only record lacks is zero or unknown."""
+def entries_of(records: Records, into: Entries | None = None) -> Entries:
+    """The entry that each record copied, as ENTRY rows; what a tuple-only record lacks is zero or unknown.
+
+    `into`: rows to write to, all zero; else new ones.
+    """
     whole = records["has_ct"] == 1
     if whole.all():
-        entries = np.empty(len(records), ENTRY)
+        entries = np.empty(len(records), ENTRY) if into is None else into
         _copy(records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY), ALWAYS + WHOLE)
     else:
-        entries = _of_some(records, whole)
+        entries = np.zeros(len(records), ENTRY) if into is None else into
+        _fill_some(records, whole, entries)
     tcp = entries["protonum"] == TCP
     if not tcp.any():
         entries["tcp_state"] = 0
@@ -158,8 +162,7 @@ def entries_of(records: Records) -> Entries:
     return entries
 
 
-def _of_some(records: Records, whole: npt.NDArray[np.bool_]) -> Entries:
-    entries = np.zeros(len(records), ENTRY)
+def _fill_some(records: Records, whole: npt.NDArray[np.bool_], entries: Entries) -> None:
     source, target = records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY)
     _copy(source, target, ALWAYS)
     target["zone"][records["has_ct"] == 0] = 0
@@ -167,7 +170,6 @@ def _of_some(records: Records, whole: npt.NDArray[np.bool_]) -> Entries:
     _copy(pick(source, whole), some, WHOLE)
     as_bytes = np.dtype((np.void, ENTRY.itemsize))
     entries.view(as_bytes)[whole] = some.view(as_bytes)
-    return entries
 
 
 def _copy(source: Records, target: Records, pairs: tuple[tuple[str, str], ...]) -> None:
