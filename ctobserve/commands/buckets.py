@@ -12,6 +12,7 @@ from ctobserve.analysis.lookup import KERNEL_LIMIT
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.table import in_bucket, lengths_of
 from ctobserve.clock import Clock
+from ctobserve.commands.help import Command, Example
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.documents.request import Request
@@ -26,7 +27,13 @@ from ctobserve.render.spread import bucket_lines
 LONGEST = 5
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        Example("how evenly the hash is filled, and who is in the longest chains", "ctobserve buckets"),
+        Example("the twenty longest chains, and what 10.0.0.0/8 has in them", "ctobserve buckets --limit 20 --src 10.0.0.0/8"),
+    ),
+)
 @common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
 def buckets(request: Request) -> None:
     """Chain lengths: how many buckets hold how many nodes, beside what a perfect hash would give, and the longest chains.

@@ -14,6 +14,7 @@ import click
 
 from ctobserve import __version__
 from ctobserve.capture import read_via
+from ctobserve.commands.help import OBSERVE, OUTPUT, Command, Example, option
 from ctobserve.commands.session import out
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
 from ctobserve.host import kernel, kernel_build, netlink
@@ -33,9 +34,18 @@ class Finding:
     do: str = ""
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@click.option("--attach", type=click.Choice(["auto", "fentry", "kprobe"]), default="auto", help="Form of the probes to plan for.")
+@click.command(
+    cls=Command,
+    examples=(
+        Example("why it does not work here, or what it cannot see", "ctobserve check"),
+        Example("what would be hooked with kprobes alone", "ctobserve check --attach kprobe"),
+    ),
+)
+@option(
+    OBSERVE, "--attach", type=click.Choice(["auto", "fentry", "kprobe"]), default="auto", metavar="FORM",
+    help="Form of the probes to plan for: fentry, kprobe or auto. Default: auto.",
+)  # fmt: skip
+@option(OUTPUT, "--json", "as_json", is_flag=True, help="As JSON (docs/json.md).")
 def check(as_json: bool, attach: str) -> None:
     """What this kernel and host offer, which hooks will be used, what stays blind, and why. Changes nothing."""
     planned = _Plan(attach)

@@ -7,11 +7,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import ClassVar, TextIO
+from typing import NamedTuple, TextIO
 
 import click
 
 from ctobserve import __version__
+from ctobserve.commands.help import Example, write_examples
 from ctobserve.errors import CtobserveError, ExitStatus
 
 SHOWN = 500  # characters of a complaint
@@ -26,41 +27,67 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class Listed(NamedTuple):
+    """A command: where it is found below ctobserve.commands, and what it is in one line of 80 columns."""
+
+    module: str
+    function: str
+    short_help: str
+
+
+# In the order in which an incident asks for them: what is wrong, which packets, who fills the table, whose entries those are, why
+# they come and go, is it the hash; then what to set, and at the end whether to trust us.
+COMMANDS = {
+    "report": Listed("report", "report", "What is wrong, gravest first, with numbers and lines to paste."),
+    "drops": Listed("drops", "drops", "Lost packets and evicted entries, each with its reason."),
+    "top": Listed("top", "top", "Who fills the table, live: rates, losses, heaviest groups."),
+    "list": Listed("list", "list_entries", "The table now, entry by entry."),
+    "events": Listed("events", "events", "Why entries come, change and leave: one line per event."),
+    "buckets": Listed("buckets", "buckets", "How the hash is filled: chain lengths, the longest chains."),
+    "size": Listed("size", "size", "What to set: memory, limits, timeouts, and what other values do."),
+    "verify": Listed("verify", "verify", "Prove the table rebuilt from events equal to the kernel's."),
+    "check": Listed("check", "check", "What this kernel offers, which hooks are used, what stays blind."),
+}
+EXAMPLES = (
+    Example("what is wrong here, looked at for 5 seconds", "ctobserve report"),
+    Example("what a command can do", "ctobserve drops --help"),
+)
+
+
 class Commands(Group):
     """The commands of ctobserve; each module is imported when it is asked for, so that `--help` needs no NumPy."""
 
-    MODULES: ClassVar = {
-        "check": "check",
-        "events": "events",
-        "list": "list:list_entries",
-        "buckets": "buckets",
-        "drops": "drops",
-        "verify": "verify",
-        "size": "size",
-        "report": "report",
-        "top": "top",
-    }
-
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.MODULES)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.MODULES:
+        if cmd_name not in COMMANDS:
             return None
         from importlib import import_module
 
-        module, _, attribute = self.MODULES[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(f"ctobserve.commands.{module}"), attribute or module)
+        module, function, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"ctobserve.commands.{module}"), function)
         return command
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, listed.short_help) for name, listed in COMMANDS.items()])
+        click.Command.format_options(self, ctx, formatter)
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="ctobserve")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(EXAMPLES, formatter)
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    options_metavar="", subcommand_metavar="COMMAND [OPTIONS]",
+)  # fmt: skip
+@click.version_option(__version__, prog_name="ctobserve", help="Show the version and exit.")
+@click.option("--debug", is_flag=True, help="Show tracebacks: ctobserve --debug COMMAND.")
 def cli(debug: bool) -> None:
     """See what the kernel's connection tracking (nf_conntrack) does: its table, its hash buckets, every loss with its reason.
 
-    Only observes: nothing is flushed, deleted, loaded or configured.
+    Only observes: nothing is flushed, deleted, loaded or configured. Needs root; size tells something without, too.
     """
 
 

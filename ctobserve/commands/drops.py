@@ -10,6 +10,7 @@ import numpy as np
 
 from ctobserve.analysis.drops import balance
 from ctobserve.capture.records import Records
+from ctobserve.commands.help import LOOK, Command, Example, option
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.diagnosis.collect import read_quietly
@@ -61,10 +62,17 @@ class Tally:
         self.losses = self.told = 0
 
 
-@click.command()
-@click.option(
-    "--invalid", is_flag=True, help="Also INVALID packets and refused ICMP errors, with the kernel's words. One probe per packet."
+@click.command(
+    cls=Command,
+    examples=(
+        Example("every packet lost and every entry evicted, until Ctrl-C", "ctobserve drops"),
+        Example("a minute, also of INVALID packets, with the kernel's own words", "ctobserve drops --invalid --duration 60"),
+    ),
 )
+@option(
+    LOOK, "--invalid", is_flag=True,
+    help="Also INVALID packets and refused ICMP errors, with the kernel's words. Costs one probe per packet.",
+)  # fmt: skip
 @common_options(OF_NETNS, OF_TUPLE, LIMIT)
 def drops(request: Request, invalid: bool) -> None:
     """Lost packets and evicted entries with tuple and reason, then the sums by reason beside the kernel's own counters.

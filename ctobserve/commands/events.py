@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import numpy as np
 
+from ctobserve.commands.help import LOOK, Command, Example, option
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import some_of
@@ -21,13 +22,24 @@ from ctobserve.render.text import packet_line
 STATES = ("ESTABLISHED", "RELATED", "NEW", "ESTABLISHED", "RELATED", None, None, "UNTRACKED", "INVALID")
 
 
-@click.command()
-@click.option(
-    "--events", "choice", type=some_of(EVENTS), metavar="LIST",
+@click.command(
+    cls=Command,
+    examples=(
+        Example("why entries leave, and who deletes them", "ctobserve events --events destroy"),
+        Example("replies, TCP states and marks of one host's connections", "ctobserve events --events update --src 10.1.2.3"),
+    ),
+)
+@option(
+    LOOK, "--events", "choice", type=some_of(EVENTS), metavar="LIST",
     help=f"Comma-separated: {', '.join(EVENTS)}. Default: all, without accepted confirms.",
 )  # fmt: skip
-@click.option("--invalid", is_flag=True, help="Drops also of INVALID packets, with the kernel's words. One probe per packet.")
-@click.option("--packets", is_flag=True, help="At the end, packets by state, --netns and hook. One probe per packet.")
+@option(
+    LOOK, "--invalid", is_flag=True,
+    help="Drops also of INVALID packets, with the kernel's words. Costs one probe per packet.",
+)  # fmt: skip
+@option(
+    LOOK, "--packets", is_flag=True, help="At the end, packets by state, namespace and hook. Costs one probe per packet."
+)  # fmt: skip
 @common_options(OF_NETNS, OF_TUPLE, LIMIT)
 def events(request: Request, choice: tuple[str, ...] | None, invalid: bool, packets: bool) -> None:
     """One line per event as it happens.

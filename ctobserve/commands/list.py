@@ -8,6 +8,7 @@ import click
 
 from ctobserve.analysis.buckets import with_chains
 from ctobserve.capture.table import lengths_of
+from ctobserve.commands.help import OUTPUT, Command, Example, option
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.documents.request import Request
@@ -22,10 +23,17 @@ from ctobserve.render.lines import entry_lines
 from ctobserve.render.rows import Row, entry_rows
 
 
-@click.command("list")
-@click.option(
-    "--format", "form", type=click.Choice(["kernel", "table", "json", "csv"]), metavar="kernel|table|json|csv",
-    help="kernel: lines of /proc/net/nf_conntrack. Default: table.",
+@click.command(
+    "list",
+    cls=Command,
+    examples=(
+        Example("who never got an answer", "ctobserve list --state UNREPLIED"),
+        Example("every entry to port 53 as a table for other programs", "ctobserve list --dport 53 --format csv > dns.csv"),
+    ),
+)
+@option(
+    OUTPUT, "--format", "form", type=click.Choice(["kernel", "table", "json", "csv"]), metavar="FORM",
+    help="table, csv, json, or kernel: the lines of /proc/net/nf_conntrack. Default: table.",
 )  # fmt: skip
 @common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
 def list_entries(request: Request, form: str | None) -> None:

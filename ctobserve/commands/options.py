@@ -11,6 +11,7 @@ import click
 
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.read_via import ReadVia
+from ctobserve.commands.help import ENTRIES, OBSERVE, OUTPUT, SCRIPTS, option
 from ctobserve.commands.values import MARK, NETNS, NETWORK, PATH, PORTS, PROTOCOL, STATE, real, whole
 from ctobserve.documents.request import DEFAULT_RING_MIB, Request
 from ctobserve.errors import UsageError
@@ -20,36 +21,43 @@ Group = tuple[Callable[[Command], Command], ...]
 
 
 OBSERVING: Group = (
-    click.option("--duration", type=real(0), metavar="SECONDS", help="Observe this long. Ctrl-C ends earlier."),
-    click.option("--json", is_flag=True, help="JSON: one document, or one object per line for streams."),
-    click.option(
-        "--attach", type=click.Choice(["auto", "fentry", "kprobe"]), default="auto",
-        help="Form of the probes; auto takes the cheapest.",
+    option(OBSERVE, "--duration", type=real(0), metavar="SECONDS", help="Observe this long. Ctrl-C ends earlier."),
+    option(OUTPUT, "--json", is_flag=True, help="As JSON (docs/json.md)."),
+    option(
+        OBSERVE, "--attach", type=click.Choice(["auto", "fentry", "kprobe"]), default="auto", metavar="FORM",
+        help="Form of the probes: fentry, kprobe, or auto, which takes the cheaper one that this kernel offers. Default: auto.",
     ),
-    click.option(
-        "--ring-mib", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128", "256"]), default=str(DEFAULT_RING_MIB),
-        callback=lambda _ctx, _param, value: int(value), help="Size of the ring between kernel and us.",
+    option(
+        OBSERVE, "--ring-mib", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128", "256"]),
+        default=str(DEFAULT_RING_MIB), callback=lambda _ctx, _param, value: int(value), metavar="MIB",
+        help=f"Size of the ring between kernel and us: a power of two up to 256. Default: {DEFAULT_RING_MIB}.",
     ),
-    click.option("--wait", is_flag=True, help="If nf_conntrack is not loaded, wait until it is."),
-    click.option("--ready-file", type=PATH, metavar="PATH", help="Create PATH, empty, when attached."),
-    click.option("--fail-on-loss", is_flag=True, help="Exit 5 when records were lost."),
+    option(SCRIPTS, "--wait", is_flag=True, help="If nf_conntrack is not loaded, wait until it is."),
+    option(SCRIPTS, "--ready-file", type=PATH, metavar="PATH", help="Create PATH, empty, when everything is attached."),
+    option(SCRIPTS, "--fail-on-loss", is_flag=True, help="Exit 5 when records were lost."),
 )  # fmt: skip
-OF_NETNS: Group = (click.option("--netns", type=NETNS, metavar="NAME|INUM|all", help="Only this network namespace."),)
+OF_NETNS: Group = (
+    option(
+        ENTRIES, "--netns", type=NETNS, metavar="NAME|INUM|all",
+        help="Only of this network namespace: its `ip netns` name, or its inode number. Default: all.",
+    ),
+)  # fmt: skip
 OF_TUPLE: Group = (
-    click.option("--src", type=NETWORK, metavar="CIDR", help="Original source address or network."),
-    click.option("--dst", type=NETWORK, metavar="CIDR", help="Original destination address or network."),
-    click.option("--sport", type=PORTS, metavar="PORT[-PORT]", help="Original source port."),
-    click.option("--dport", type=PORTS, metavar="PORT[-PORT]", help="Original destination port."),
-    click.option("--proto", type=PROTOCOL, metavar="NAME|NUMBER", help="Protocol: tcp, udp, icmp, ... or its number."),
-    click.option("--state", type=STATE, metavar="STATE", help="TCP state, or ASSURED, REPLIED, UNREPLIED."),
-    click.option("--zone", type=whole(0, 65535), metavar="ID", help="Conntrack zone."),
-    click.option("--mark", type=MARK, metavar="MARK", help="Conntrack mark, decimal or 0x...."),
+    option(ENTRIES, "--src", type=NETWORK, metavar="CIDR", help="Original source address or network."),
+    option(ENTRIES, "--dst", type=NETWORK, metavar="CIDR", help="Original destination address or network."),
+    option(ENTRIES, "--sport", type=PORTS, metavar="PORT[-PORT]", help="Original source port."),
+    option(ENTRIES, "--dport", type=PORTS, metavar="PORT[-PORT]", help="Original destination port."),
+    option(ENTRIES, "--proto", type=PROTOCOL, metavar="NAME|NUMBER", help="Protocol, like tcp, udp, icmp or 47."),
+    option(ENTRIES, "--state", type=STATE, metavar="STATE", help="TCP state, or ASSURED, REPLIED, UNREPLIED."),
+    option(ENTRIES, "--zone", type=whole(0, 65535), metavar="ID", help="Conntrack zone."),
+    option(ENTRIES, "--mark", type=MARK, metavar="MARK", help="Conntrack mark, like 7 or 0x10."),
 )
-LIMIT: Group = (click.option("--limit", type=whole(0), metavar="N", help="Show at most N."),)
+LIMIT: Group = (option(OUTPUT, "--limit", type=whole(0), metavar="N", help="Show at most N."),)
 SOURCE: Group = (
-    click.option(
-        "--source", type=click.Choice(["auto", *(source.value for source in ReadVia)]), default="auto",
-        help="How the table is read; auto takes the first that this kernel offers.",
+    option(
+        OBSERVE, "--source", type=click.Choice(["auto", *(source.value for source in ReadVia)]), default="auto", metavar="WAY",
+        help="How the table is read: walk (of the hash), proc or netlink (the kernel's own listings), or auto: the first of them "
+        "that this kernel offers. Default: auto.",
     ),
 )  # fmt: skip
 
@@ -64,8 +72,8 @@ def common_options(*groups: Group) -> Callable[[Command], Command]:
             return command(request, **given)
 
         decorated: Command = run
-        for option in reversed(sum(groups, OBSERVING)):
-            decorated = option(decorated)
+        for offer in reversed(sum(groups, OBSERVING)):
+            decorated = offer(decorated)
         return decorated
 
     return decorate

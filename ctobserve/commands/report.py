@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ctobserve.commands.help import LOOK, OUTPUT, Command, Example, option
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options
 from ctobserve.commands.session import observe, out
 from ctobserve.diagnosis import rules
@@ -26,11 +27,18 @@ FORMS: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
 }
 
 
-@click.command()
-@click.option("--no-invalid", is_flag=True, help="Spare the probe per packet: invalid packets are not judged.")
-@click.option(
-    "--format", "form", type=click.Choice(list(FORMS)), metavar="text|json|html", help="html: one page alone. Default: text."
+@click.command(
+    cls=Command,
+    examples=(
+        Example("what is wrong here", "ctobserve report"),
+        Example("a page for the ticket, of a whole minute", "ctobserve report --duration 60 --format html > report.html"),
+    ),
 )
+@option(LOOK, "--no-invalid", is_flag=True, help="Spare the probe per packet: invalid packets are not judged.")
+@option(
+    OUTPUT, "--format", "form", type=click.Choice(list(FORMS)), metavar="FORM",
+    help="text, json, or html: one page that stands alone. Default: text.",
+)  # fmt: skip
 @common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
 def report(request: Request, no_invalid: bool, form: str | None) -> None:
     """One incident report: what is wrong, gravest first, each verdict with its numbers and with lines to paste.

@@ -20,6 +20,7 @@ from ctobserve.analysis.size_report import Known, Wish, report
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.observer import Observer, Options
 from ctobserve.capture.records import Kind
+from ctobserve.commands.help import ENTRIES, OBSERVE, OUTPUT, WHAT_IF, Command, Example, option
 from ctobserve.commands.session import out
 from ctobserve.commands.values import Value, number, real, whole
 from ctobserve.errors import CtobserveError, KernelLacks, UsageError
@@ -62,24 +63,32 @@ def _one_netns(text: str) -> int:
     return inum
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@click.option("--max", "limit", type=whole(1), metavar="N", help="What if nf_conntrack_max were N.")
-@click.option("--buckets", type=whole(1, sums.MOST_BUCKETS), metavar="N", help="What if nf_conntrack_buckets were N.")
-@click.option(
-    "--timeout", "timeouts", type=Value(_timeout), multiple=True, metavar="NAME=SECONDS",
+@click.command(
+    cls=Command,
+    examples=(
+        Example("how many entries a shorter timeout would free", "ctobserve size --timeout tcp_timeout_time_wait=30"),
+        Example("what a million entries would take", "ctobserve size --max 1048576 --buckets 1048576"),
+    ),
+)
+@option(WHAT_IF, "--max", "limit", type=whole(1), metavar="N", help="What if nf_conntrack_max were N.")
+@option(WHAT_IF, "--buckets", type=whole(1, sums.MOST_BUCKETS), metavar="N", help="What if nf_conntrack_buckets were N.")
+@option(
+    WHAT_IF, "--timeout", "timeouts", type=Value(_timeout), multiple=True, metavar="NAME=SECONDS",
     help="What if this timeout were so. Repeatable.",
 )  # fmt: skip
-@click.option("--rate", type=real(0), metavar="N", help="Size for N new entries per second, not the rate now.")
-@click.option("--headroom", type=real(1), default=HEADROOM, metavar="FACTOR", help="Factor between need and size. Default: 2.")
-@click.option("--duration", type=real(0), metavar="SECONDS", help="Measure the rate of new entries (BPF).")
-@click.option(
-    "--netns", "inum", type=Value(_one_netns), metavar="NAME|INUM", help="Of this network namespace. Default: the one we are in."
-)
-@click.option(
-    "--source", "source", type=click.Choice(["auto", "walk", "proc", "netlink", "none"]), metavar="auto|walk|proc|netlink|none",
-    help="How to read the entries for --timeout; auto: walk (BPF), else /proc, else netlink. Without --timeout: none.",
+@option(WHAT_IF, "--rate", type=real(0), metavar="N", help="Size for N new entries per second, not for the rate now.")
+@option(WHAT_IF, "--headroom", type=real(1), default=HEADROOM, metavar="FACTOR", help="Factor between need and size. Default: 2.")
+@option(
+    ENTRIES, "--netns", "inum", type=Value(_one_netns), metavar="NAME|INUM",
+    help="Of this network namespace. Default: the one we are in.",
 )  # fmt: skip
+@option(OBSERVE, "--duration", type=real(0), metavar="SECONDS", help="Measure the rate of new entries that long (by BPF).")
+@option(
+    OBSERVE, "--source", "source", type=click.Choice(["auto", "walk", "proc", "netlink", "none"]), metavar="WAY",
+    help="How to read the entries for --timeout: walk (by BPF), proc, netlink, none, or auto: the first that works. "
+    "Default: auto with --timeout, else none.",
+)  # fmt: skip
+@option(OUTPUT, "--json", "as_json", is_flag=True, help="As JSON (docs/json.md).")
 def size(
     as_json: bool,
     limit: int | None,

@@ -15,6 +15,7 @@ from ctobserve.analysis.top import ORDERS, Gathered, heaviest
 from ctobserve.capture.records import DropReason, Kind, Records, entries_of
 from ctobserve.capture.table import lengths_of
 from ctobserve.clock import NS_PER_S
+from ctobserve.commands.help import LOOK, OBSERVE, Command, Example, option
 from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import real, some_of
@@ -30,12 +31,24 @@ LINES = 10
 CLEAR = "\x1b[H\x1b[J"
 
 
-@click.command()
-@click.option(
-    "--by", type=some_of(COLUMNS), default="src", metavar="COLUMN[,COLUMN]", help=f"Group by: {', '.join(COLUMNS)}. Default: src."
+@click.command(
+    cls=Command,
+    examples=(
+        Example("which services fill the table", "ctobserve top --by dst,dport"),
+        Example("which sources make the most entries now", "ctobserve top --order new"),
+    ),
 )
-@click.option("--order", type=click.Choice(ORDERS), default="entries", help="Which groups come first.")
-@click.option("--interval", type=real(0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2.")
+@option(
+    LOOK, "--by", type=some_of(COLUMNS), default="src", metavar="COLUMN[,COLUMN]",
+    help=f"Group by: {', '.join(COLUMNS)}. Default: src.",
+)  # fmt: skip
+@option(
+    LOOK, "--order", type=click.Choice(ORDERS), default="entries", metavar="COLUMN",
+    help=f"Which groups come first, those with the most: {', '.join(ORDERS)}. Default: entries.",
+)  # fmt: skip
+@option(
+    OBSERVE, "--interval", type=real(0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2."
+)  # fmt: skip
 @common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
 def top(request: Request, by: tuple[str, ...], order: str, interval: float) -> None:
     """Who fills the table, now: how full it is, rates of new, leaving and lost, and the heaviest sources, services, namespaces.

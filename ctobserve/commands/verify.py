@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ctobserve.commands.help import Command, Example
 from ctobserve.commands.options import LIMIT, OF_NETNS, SOURCE, common_options
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.diagnosis.proof import Proof, prove
@@ -24,7 +25,13 @@ class NotEqual(CtobserveError):
     """The tables differ."""
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        Example("follow the table for ten seconds, then compare", "ctobserve verify --duration 10"),
+        Example("for a script: exit 1 where the tables differ, 5 where records were lost", "ctobserve verify --fail-on-loss"),
+    ),
+)
 @common_options(OF_NETNS, LIMIT, SOURCE)
 def verify(request: Request) -> None:
     """Prove the table rebuilt from events equal to the kernel's: entry by entry with a walk of the hash, and with netlink dumps.
