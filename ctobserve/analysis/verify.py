@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ KEY = np.dtype(
 )
 ZONE_BOTH = 3
 Keys = npt.NDArray[np.void]
+Value = int | tuple[int, ...] | tuple[tuple[int, ...], ...]  # of a field, whatever its shape
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Differences:
 
     only_ours: Entries
     only_kernel: Entries
-    fields: list[tuple[int, str, object, object]] = field(default_factory=list)
+    fields: list[tuple[int, str, Value, Value]] = field(default_factory=list)
 
     def names(self) -> set[tuple[int, str]]:
         """What identifies each difference, to see whether it is there again."""
@@ -50,8 +52,12 @@ def compare(ours: Entries, kernel: Entries) -> Differences:
         mine, theirs = ours[name][left], kernel[name][right]
         unequal = mine != theirs
         for at in np.flatnonzero(unequal.any(axis=tuple(range(1, unequal.ndim)))):
-            found.fields.append((int(both[at]), name, mine[at].tolist(), theirs[at].tolist()))
+            found.fields.append((int(both[at]), name, _value(mine[at].tolist()), _value(theirs[at].tolist())))
     return found
+
+
+def _value(found: Any) -> Any:
+    return tuple(map(_value, found)) if isinstance(found, list) else found
 
 
 def lasting(look: Callable[[], Differences], pause: Callable[[], None], rounds: int) -> Differences:

@@ -39,3 +39,12 @@ def watch(capture: Capture, stretch: Stretch, idle: bool = False) -> Iterator[Ev
     events = capture.step()
     if len(events):
         yield events
+
+
+def wait_out(capture: Capture, stretch: Stretch) -> None:
+    """Let the stretch pass, for who needs none of its events. Where no end was named, it is over when it begins."""
+    if stretch.seconds is None:
+        stretch.begin()
+        return
+    for _ in watch(capture, stretch):
+        pass

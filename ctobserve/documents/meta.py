@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ctobserve import __version__
 from ctobserve.capture.capture import Capture
 from ctobserve.clock import NS_PER_S
-from ctobserve.documents.base import doc
+from ctobserve.documents.base import Labels, doc
 from ctobserve.documents.request import Request
 
 # Grows when a key changes its meaning or goes; additions leave it as it is.
@@ -43,6 +43,11 @@ class Meta:
     table_age_s: float | None = doc("seconds since the kernel's table was read last; null: never")
     table_uncertain_s: float = doc("how long the table was wrong because records were lost, until it was read again")
     buckets_unread: int = doc("chains that a walk could not read to their end; entries that a listing could not send")
+
+    @property
+    def labels(self) -> Labels:
+        """What text calls each network namespace, by inode number."""
+        return {int(inum): label for inum, label in self.netns_names.items()}
 
 
 def meta_of(command: str, capture: Capture, request: Request) -> Meta:

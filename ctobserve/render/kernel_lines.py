@@ -43,13 +43,6 @@ class Kernel:
     contexts: dict[int, str]
 
 
-def printed(entries: Entries, clock: Clock) -> Mask:
-    """Which entries the kernel would print: it reaps the expired first, and never meets those without an original node."""
-    alive: Mask = clock.remaining_ticks(entries["timeout"], entries["seen_ns"]) > 0
-    alive &= entries["reply_only"] == 0
-    return alive
-
-
 def kernel_lines(entries: Entries, details: Extensions, clock: Clock, kernel: Kernel) -> Iterator[str]:
     """Lines, many at a time, in the kernel's order of buckets; `details` has a row for each entry."""
     order = np.argsort(entries["bucket"][:, 0], kind="stable")

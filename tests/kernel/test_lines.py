@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from ctobserve.analysis.printed import printed
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.observer import Observer, Options
 from ctobserve.host import kernel
 from ctobserve.programs.hooks import Purpose
-from ctobserve.render.kernel_lines import Kernel, kernel_lines, printed
+from ctobserve.render.kernel_lines import Kernel, kernel_lines
 from ctobserve_lab.traffic import open_tcp, send_udp
 from ctobserve_lab.world import run
 from tests.kernel.tool import CTOBSERVE

@@ -9,6 +9,7 @@ import struct
 import numpy as np
 import pytest
 
+from ctobserve.analysis.printed import printed
 from ctobserve.capture.extensions import EXTENSION, extensions_dtype, extensions_of
 from ctobserve.capture.records import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Kind, entries_of
 from ctobserve.clock import Clock
@@ -17,7 +18,7 @@ from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_HW_OFFLOAD, I
 from ctobserve.render.addresses import addresses
 from ctobserve.render.columns import joined
 from ctobserve.render.csvout import HEADER, csv_lines
-from ctobserve.render.kernel_lines import Kernel, kernel_lines, printed
+from ctobserve.render.kernel_lines import Kernel, kernel_lines
 from ctobserve.render.lines import entry_lines
 from ctobserve.render.rows import entry_rows
 from tests.unit.samples import LAYOUT, packed, record, records
