@@ -13,7 +13,7 @@ from ctobserve.capture.filters import Filter
 from ctobserve.capture.table import in_bucket, lengths_of
 from ctobserve.clock import Clock
 from ctobserve.commands.help import Command, Example
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, common_options
+from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, common_options, limit_to
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.documents.request import Request
 from ctobserve.host import counters
@@ -34,7 +34,7 @@ LONGEST = 5
         Example("the twenty longest chains, and what 10.0.0.0/8 has in them", "ctobserve buckets --limit 20 --src 10.0.0.0/8"),
     ),
 )
-@common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
+@common_options(OF_NETNS, OF_TUPLE, limit_to("Show the N longest chains. Default: 5."), SOURCE)
 def buckets(request: Request) -> None:
     """Chain lengths: how many buckets hold how many nodes, beside what a perfect hash would give, and the longest chains.
 

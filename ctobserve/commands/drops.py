@@ -11,7 +11,7 @@ import numpy as np
 from ctobserve.analysis.drops import balance
 from ctobserve.capture.records import Records
 from ctobserve.commands.help import LOOK, Command, Example, option
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, common_options
+from ctobserve.commands.options import OF_NETNS, OF_TUPLE, common_options, limit_to
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.diagnosis.collect import read_quietly
 from ctobserve.documents.request import Request
@@ -73,7 +73,7 @@ class Tally:
     LOOK, "--invalid", is_flag=True,
     help="Also INVALID packets and refused ICMP errors, with the kernel's words. Costs one probe per packet.",
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, LIMIT)
+@common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N losses; all are counted. Default: all, with --json 10000."))
 def drops(request: Request, invalid: bool) -> None:
     """Lost packets and evicted entries with tuple and reason, then the sums by reason beside the kernel's own counters.
 

@@ -6,7 +6,7 @@ import click
 import numpy as np
 
 from ctobserve.commands.help import LOOK, Command, Example, option
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, common_options
+from ctobserve.commands.options import OF_NETNS, OF_TUPLE, common_options, limit_to
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import some_of
 from ctobserve.documents.request import Request
@@ -40,7 +40,7 @@ STATES = ("ESTABLISHED", "RELATED", "NEW", "ESTABLISHED", "RELATED", None, None,
 @option(
     LOOK, "--packets", is_flag=True, help="At the end, packets by state, namespace and hook. Costs one probe per packet."
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, LIMIT)
+@common_options(OF_NETNS, OF_TUPLE, limit_to("End after N events."))
 def events(request: Request, choice: tuple[str, ...] | None, invalid: bool, packets: bool) -> None:
     """One line per event as it happens.
 

@@ -9,7 +9,7 @@ import click
 from ctobserve.analysis.buckets import with_chains
 from ctobserve.capture.table import lengths_of
 from ctobserve.commands.help import OUTPUT, Command, Example, option
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options
+from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options, limit_to
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.documents.request import Request
 from ctobserve.host import kernel
@@ -35,7 +35,7 @@ from ctobserve.render.rows import Row, entry_rows
     OUTPUT, "--format", "form", type=click.Choice(["kernel", "table", "json", "csv"]), metavar="FORM",
     help="table, csv, json, or kernel: the lines of /proc/net/nf_conntrack. Default: table.",
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
+@common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N entries."), SOURCE)
 def list_entries(request: Request, form: str | None) -> None:
     """The table now: every entry of every network namespace, with its buckets and the lengths of their chains.
 

@@ -52,7 +52,6 @@ OF_TUPLE: Group = (
     option(ENTRIES, "--zone", type=whole(0, 65535), metavar="ID", help="Conntrack zone."),
     option(ENTRIES, "--mark", type=MARK, metavar="MARK", help="Conntrack mark, like 7 or 0x10."),
 )
-LIMIT: Group = (option(OUTPUT, "--limit", type=whole(0), metavar="N", help="Show at most N."),)
 SOURCE: Group = (
     option(
         OBSERVE, "--source", type=click.Choice(["auto", *(source.value for source in ReadVia)]), default="auto", metavar="WAY",
@@ -60,6 +59,11 @@ SOURCE: Group = (
         "that this kernel offers. Default: auto.",
     ),
 )  # fmt: skip
+
+
+def limit_to(what: str) -> Group:
+    """--limit N; `what` says of what."""
+    return (option(OUTPUT, "--limit", type=whole(0), metavar="N", help=what),)
 
 
 def common_options(*groups: Group) -> Callable[[Command], Command]:

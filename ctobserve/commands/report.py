@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ctobserve.commands.help import LOOK, OUTPUT, Command, Example, option
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options
+from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options, limit_to
 from ctobserve.commands.session import observe, out
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.collect import Collector, Scope
@@ -39,7 +39,7 @@ FORMS: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     OUTPUT, "--format", "form", type=click.Choice(list(FORMS)), metavar="FORM",
     help="text, json, or html: one page that stands alone. Default: text.",
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
+@common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N verdicts."), SOURCE)
 def report(request: Request, no_invalid: bool, form: str | None) -> None:
     """One incident report: what is wrong, gravest first, each verdict with its numbers and with lines to paste.
 

@@ -16,7 +16,7 @@ from ctobserve.capture.records import DropReason, Kind, Records, entries_of
 from ctobserve.capture.table import lengths_of
 from ctobserve.clock import NS_PER_S
 from ctobserve.commands.help import LOOK, OBSERVE, Command, Example, option
-from ctobserve.commands.options import LIMIT, OF_NETNS, OF_TUPLE, SOURCE, common_options
+from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, common_options, limit_to
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.commands.values import real, some_of
 from ctobserve.documents.request import Request
@@ -49,7 +49,7 @@ CLEAR = "\x1b[H\x1b[J"
 @option(
     OBSERVE, "--interval", type=real(0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2."
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, LIMIT, SOURCE)
+@common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N groups. Default: 10."), SOURCE)
 def top(request: Request, by: tuple[str, ...], order: str, interval: float) -> None:
     """Who fills the table, now: how full it is, rates of new, leaving and lost, and the heaviest sources, services, namespaces.
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ctobserve.commands.help import Command, Example
-from ctobserve.commands.options import LIMIT, OF_NETNS, SOURCE, common_options
+from ctobserve.commands.options import OF_NETNS, SOURCE, common_options, limit_to
 from ctobserve.commands.session import Session, observe, out
 from ctobserve.diagnosis.proof import Proof, prove
 from ctobserve.documents.request import Request
@@ -32,7 +32,7 @@ class NotEqual(CtobserveError):
         Example("for a script: exit 1 where the tables differ, 5 where records were lost", "ctobserve verify --fail-on-loss"),
     ),
 )
-@common_options(OF_NETNS, LIMIT, SOURCE)
+@common_options(OF_NETNS, limit_to("Name at most N differences of each kind."), SOURCE)
 def verify(request: Request) -> None:
     """Prove the table rebuilt from events equal to the kernel's: entry by entry with a walk of the hash, and with netlink dumps.
 
