@@ -11,11 +11,13 @@ import numpy as np
 
 from ctobserve.capture.capture import Fidelity, Host, NamespaceState, PacketCount, Snapshot
 from ctobserve.capture.extensions import EXTENSION
+from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths, Table, in_bucket, lengths_of
 from ctobserve.clock import NS_PER_S, Clock
 from ctobserve.event import EVENT, NO_EVENTS, Events, Kind
 from ctobserve.host.counters import Reading
 from ctobserve.host.dump import Dumped
+from ctobserve.host.listing import Listed
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.model import ENTRY, Entries
 
@@ -59,6 +61,7 @@ class ScriptedCapture:
     states: Mapping[int, NamespaceState] = field(default_factory=lambda: {NETNS: NamespaceState(NETNS, "blue", init=True)})
     rulesets: Mapping[int, Ruleset] = field(default_factory=dict)
     dumped: Mapping[int, Dumped] | None = None
+    listings: Mapping[ReadVia, Sequence[Listed] | Exception] = field(default_factory=dict)
     counted: Sequence[PacketCount] = ()
     told: Fidelity = FIDELITY
     host: Host = HOST
@@ -148,6 +151,15 @@ class ScriptedCapture:
 
     def dumps(self, only: int | None = None) -> dict[int, Dumped] | None:
         return None if self.dumped is None else {inum: rows for inum, rows in self.dumped.items() if only in (None, inum)}
+
+    def listing(self, inum: int, via: ReadVia) -> Sequence[Listed]:
+        found = self.listings[via]
+        if isinstance(found, Exception):
+            raise found
+        return found if inum in self.states else []
+
+    def wall_ns(self) -> int:
+        return self.clock().wall_ns
 
     def fidelity(self) -> Fidelity:
         return replace(self.told, seen=self._seen, read_ns=self._followed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from ctobserve.capture.address_index import Addresses
 from ctobserve.capture.extensions import Extensions
+from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths, Table
 from ctobserve.clock import Clock
 from ctobserve.event import Events
 from ctobserve.host.counters import Reading
 from ctobserve.host.dump import Dumped
+from ctobserve.host.listing import Listed
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.host.slab import Slab
 from ctobserve.model import Entries
@@ -46,8 +48,8 @@ class NamespaceState:
     """One network namespace that can be entered. `names` are those of `ip netns`, `pid` is its first process.
 
     `sysctls` are those asked for, by full name (nf_conntrack_...), None where there is no number to be read; one that this kernel
-    lacks is missing, all are where the namespace could not be entered. `writable` are those that may be set in it. `ruleset` is
-    None where nobody asked.
+    lacks is missing. `writable` are those that may be set in it. `ruleset` is None where nobody asked. `not_entered` is the
+    complaint of a namespace that could not be entered, of which nothing is known then; nobody needs to enter the one we are in.
     """
 
     inum: int
@@ -58,6 +60,7 @@ class NamespaceState:
     sysctls: Mapping[str, int | None] = field(default_factory=dict)
     writable: frozenset[str] = frozenset()
     ruleset: Ruleset | None = None
+    not_entered: str | None = None
 
 
 class PacketCount(NamedTuple):
@@ -136,6 +139,17 @@ class HostView(Protocol):
 
     def dumps(self, only: int | None = None) -> Mapping[int, Dumped] | None:
         """A netlink dump of each namespace that can be entered; None where nf_conntrack_netlink is not loaded."""
+        ...
+
+    def listing(self, inum: int, via: ReadVia) -> Sequence[Listed]:
+        """The entries of one namespace as the kernel lists them, by PROC or NETLINK, without a program.
+
+        Raises OSError or KernelLacks as host/listing.py does, CtobserveError where the namespace cannot be entered.
+        """
+        ...
+
+    def wall_ns(self) -> int:
+        """Now, nanoseconds since 1970."""
         ...
 
 
