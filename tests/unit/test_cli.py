@@ -2,34 +2,37 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from ipaddress import ip_network
 from pathlib import Path
 
+import click
 import pytest
 
 from ctobserve.capture.filters import Filter
-from ctobserve.commands.cli import ended
+from ctobserve.commands.cli import cli, ended
+from ctobserve.commands.help import SECTIONS, Option
 from ctobserve.commands.options import Request
 from ctobserve.commands.size import size
 from ctobserve.errors import KernelLacks
-from tests.unit.typed import COMMANDS, OPTIONS, parse
+from tests.unit.typed import COMMANDS, CONTEXT, OPTIONS, parse
 
 README = Path(__file__).parents[2] / "README.md"
 OBSERVING = {"--duration", "--json", "--attach", "--ring-mib", "--wait", "--ready-file", "--fail-on-loss"}
 TUPLE = {"--src", "--dst", "--sport", "--dport", "--proto", "--state", "--zone", "--mark"}
 STREAMS = OBSERVING | TUPLE | {"--netns", "--limit"}
 OFFERED = {
-    "check": {"--json", "--attach"},
-    "events": STREAMS | {"--events", "--invalid", "--packets"},
-    "list": STREAMS | {"--source", "--format"},
-    "buckets": STREAMS | {"--source"},
-    "drops": STREAMS | {"--invalid"},
-    "verify": OBSERVING | {"--netns", "--limit", "--source"},
-    "size": {"--json", "--max", "--buckets", "--timeout", "--rate", "--headroom", "--duration", "--netns", "--source"},
     "report": STREAMS | {"--source", "--no-invalid", "--format"},
+    "drops": STREAMS | {"--invalid"},
     "top": STREAMS | {"--source", "--by", "--order", "--interval"},
+    "list": STREAMS | {"--source", "--format"},
+    "events": STREAMS | {"--events", "--invalid", "--packets"},
+    "buckets": STREAMS | {"--source"},
+    "size": {"--json", "--max", "--buckets", "--timeout", "--rate", "--headroom", "--duration", "--netns", "--source"},
+    "verify": OBSERVING | {"--netns", "--limit", "--source"},
+    "check": {"--json", "--attach"},
 }
 
 
@@ -45,6 +48,58 @@ def test_help(command):
     code, out, _ = run(command, "-h")
     assert code == 0 and out.startswith(f"Usage: ctobserve {command}")
     assert run(command, "--help")[1] == out
+
+
+def help_of(command: click.Command, columns: int) -> list[str]:
+    context = click.Context(command, COMMANDS.get(command.name) and CONTEXT, command.name, terminal_width=columns)
+    with context:
+        formatter = click.HelpFormatter(width=columns - 2)
+        command.format_help(context, formatter)
+    return formatter.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("command", [cli, *COMMANDS.values()], ids=lambda command: command.name)
+def test_help_fits_the_terminal_and_nothing_is_cut_off(command, columns):
+    lines = help_of(command, columns)
+    assert max(map(len, lines)) <= columns
+    assert not [line for line in lines if "..." in line]
+
+
+def test_the_list_of_commands_has_a_line_for_each_in_the_order_of_the_readme():
+    lines = help_of(cli, 80)
+    listed = lines[lines.index("Commands:") + 1 :][: len(COMMANDS)]
+    assert [line.split()[0] for line in listed] == list(COMMANDS)
+    section = README.read_text().partition("## Commands")[2].partition("##")[0]
+    assert re.findall(r"^    ctobserve (\w+)", section, re.M) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_option_stands_under_a_title_with_what_it_does(command):
+    for option in command.params:
+        assert isinstance(option, Option) and option.section in SECTIONS and option.help and option.help.endswith(".")
+    titles = [line[:-1] for line in help_of(command, 80) if line.endswith(":") and not line.startswith(" ")]
+    used = {option.section for option in command.params}
+    assert titles == [*(title for title in SECTIONS if title in used), "Examples"]
+
+
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [(name, example) for name, command in COMMANDS.items() for example in command.examples],
+    ids=lambda value: value if isinstance(value, str) else value.line,
+)
+def test_an_example_is_a_line_that_works(command, example):
+    program, named, *arguments = shlex.split(example.line.partition(" > ")[0])
+    assert (program, named) == ("ctobserve", command)
+    assert parse(command, *arguments)[0] == 0
+    assert len(COMMANDS[command].examples) == 2 and example.line in "\n".join(help_of(COMMANDS[command], 80))
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["--version"], ["frobnicate"]], ids=" ".join)
+def test_what_needs_no_command_needs_no_numpy(arguments):
+    start = "import sys; from ctobserve.__main__ import start; start(); print(*sorted({'numpy', 'bcc'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", start, *arguments], capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines()[-1] == ""
 
 
 @pytest.mark.parametrize(
