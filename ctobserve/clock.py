@@ -13,6 +13,12 @@ CLOCK_MONOTONIC_COARSE = 6
 NS_PER_S = 1_000_000_000
 
 
+def iso(wall_ns: int) -> str:
+    """Nanoseconds since 1970 as ISO 8601, UTC, nanoseconds."""
+    seconds, ns = divmod(wall_ns, NS_PER_S)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
+
+
 @dataclass(frozen=True)
 class Clock:
     """One instant read on all clocks; others follow from it. `jiffies` are the low 32 bits, `hz` their number per second."""
@@ -29,9 +35,8 @@ class Clock:
         return cls(time.monotonic_ns(), time.time_ns(), jiffies, hz)
 
     def iso(self, monotonic_ns: int) -> str:
-        """Wall time of a kernel timestamp: ISO 8601, UTC, nanoseconds."""
-        seconds, ns = divmod(self.wall_ns - self.monotonic_ns + monotonic_ns, NS_PER_S)
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
+        """Wall time of a kernel timestamp."""
+        return iso(self.wall_ns - self.monotonic_ns + monotonic_ns)
 
     def remaining_s(self, timeouts: npt.NDArray[np.uint32], at_ns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Whole seconds until entries expire, seen at these times; 0 for expired ones that nobody has reaped yet."""

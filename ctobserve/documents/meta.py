@@ -1,4 +1,4 @@
-"""The meta block of every document that comes from a capture."""
+"""The meta block of every document; that of one that comes from a capture has all of it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,29 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Meta:
-    """Who says it, of what stretch of time, and what makes it doubtful."""
+class Origin:
+    """Who says it, and of which kernel."""
 
     command: str = doc("the command that made this")
     version: str = doc("of ctobserve")
     schema: int = doc("version of this contract; grows when a key goes or changes its meaning, not when one is added")
     kernel: str = doc("uname -r")
+
+
+@dataclass(frozen=True)
+class Timed(Origin):
+    """Who says it, when, and of which network namespace."""
+
     started: str = doc("ISO 8601, UTC, ns")
     ended: str = doc("ISO 8601, UTC, ns")
     duration_s: float = doc("from `started` to `ended`")
     netns: int | str = doc("inode number, or `all`")
+
+
+@dataclass(frozen=True)
+class Meta(Timed):
+    """Who says it, of what stretch of time, and what makes it doubtful."""
+
     netns_names: Mapping[str, str] = doc("inode number -> name")
     attach: str = doc("fentry, kprobe, or walk when no hook was needed")
     not_attached: tuple[str, ...] = doc(
