@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import click
 
-from ctobserve.analysis.buckets import with_chains
-from ctobserve.capture.table import lengths_of
 from ctobserve.commands.help import OUTPUT, Command, Example, option
+from ctobserve.commands.opening import closed, opened, out
 from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options, limit_to
-from ctobserve.commands.session import Session, observe, out
+from ctobserve.documents.list import ListDocument, collect, collect_listing
 from ctobserve.documents.request import Request
-from ctobserve.host import kernel
-from ctobserve.model import Entries
 from ctobserve.programs.hooks import Purpose
-from ctobserve.render.csvout import csv_lines
 from ctobserve.render.folding import room
 from ctobserve.render.jsonout import document
-from ctobserve.render.kernel_lines import Kernel, kernel_lines, printed
-from ctobserve.render.lines import entry_lines
-from ctobserve.render.rows import Row, entry_rows
+from ctobserve.render.list import csv, listing_lines, listing_notes, table_lines
+
+FORMS: dict[str, Callable[[ListDocument], Iterable[str]]] = {
+    "table": lambda found: table_lines(found, room()),
+    "json": lambda found: [document(found)],
+    "csv": csv,
+}
 
 
 @click.command(
@@ -44,68 +44,14 @@ def list_entries(request: Request, form: str | None) -> None:
     """
     form = chosen_form(request, form, "table")
     watched = Purpose.TABLE if request.duration else Purpose(0)
-    with observe("list", request, watched, table=form != "kernel", stream=False) as session:
-        session.ready()
-        if request.duration:
-            for _ in session.watch():
-                pass
-        FORMS[form](session)
-        session.finish(session.meta())
-
-
-def _table(session: Session) -> None:
-    shown = _shown(session)
-    out(entry_lines(shown, session.observer.clock(), session.labels(), _masters(shown, session), room()))
-
-
-def _json(session: Session) -> None:
-    shown = _shown(session)
-    rows = entry_rows(shown, session.observer.clock())
-    _name_masters(rows, shown, session)
-    out([document({"meta": session.meta(), "entries": rows})])
-
-
-def _csv(session: Session) -> None:
-    shown = _shown(session)
-    out(csv_lines(shown, _masters(shown, session), session.observer.clock()))
-
-
-def _kernel(session: Session) -> None:
-    """One more walk, with what only these lines show; its instant is that of the times in them."""
-    walk, _ = session.observer.walk(details=True)
-    clock = session.observer.clock()
-    keep = (printed(walk.entries, clock) & session.request.filter.mask(walk.entries)).nonzero()[0][: session.request.limit]
-    entries, details = walk.entries[keep], walk.details[keep]
-    contexts = kernel.security_contexts()
-    out(kernel_lines(entries, details, clock, Kernel(session.observer.symbols.trackers(), contexts)))
-    hidden = int((~printed(walk.entries, clock)).sum())
-    if hidden:
-        click.echo(f"left out, as the kernel would: {hidden} entries, expired or hashed by their reply alone", err=True)
-    if any(number and number not in contexts for number in set(details["secmark"].tolist())):
-        click.echo("secctx= is missing where an entry has a security id that only the kernel can name", err=True)
-
-
-FORMS: dict[str, Callable[[Session], None]] = {"table": _table, "json": _json, "csv": _csv, "kernel": _kernel}
-
-
-def _shown(session: Session) -> Entries:
-    """What the filters let pass, read anew after a time of watching."""
-    if session.request.duration:
-        session.observer.seed()
-    whole = session.observer.table.entries()
-    shown = session.request.filter.passing(whole)[: session.request.limit]
-    return with_chains(shown, lengths_of(whole, session.observer.buckets))
-
-
-def _masters(entries: Entries, session: Session) -> Entries:
-    """Those of these entries' masters that are in the table."""
-    return session.observer.table.find(entries["master"][entries["master"] != 0])
-
-
-def _name_masters(rows: list[Row], entries: Entries, session: Session) -> None:
-    """An expected (RELATED) entry shows the original tuple of the entry that its helper expected it for."""
-    masters = _masters(entries, session)
-    tuples = dict(zip(masters["ct"].tolist(), entry_rows(masters, session.clock), strict=True))
-    for row, master in zip(rows, entries["master"].tolist(), strict=True):
-        if master in tuples:
-            row["master"] = tuples[master]["original"]
+    with opened(request, watched, follows=form != "kernel", tells=False) as (capture, stretch):
+        if form == "kernel":
+            listing = collect_listing(capture, request, stretch)
+            out(listing_lines(listing))
+            for note in listing_notes(listing):
+                click.echo(note, err=True)
+            closed(capture, request, listing.meta)
+        else:
+            found = collect(capture, request, stretch)
+            out(FORMS[form](found))
+            closed(capture, request, found.meta)

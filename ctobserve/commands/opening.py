@@ -20,7 +20,7 @@ from ctobserve.documents.request import Request
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
 from ctobserve.host import kernel
 from ctobserve.programs.hooks import Purpose
-from ctobserve.render.text import summary_line
+from ctobserve.render.summary import summary_line
 
 WAIT_S = 0.2
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import click
 
 from ctobserve.commands.help import Command, Example
+from ctobserve.commands.opening import closed, opened, out
 from ctobserve.commands.options import OF_NETNS, SOURCE, common_options, limit_to
-from ctobserve.commands.session import Session, observe, out
-from ctobserve.diagnosis.proof import Proof, prove
 from ctobserve.documents.request import Request
+from ctobserve.documents.verify import collect
 from ctobserve.errors import CtobserveError
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room
 from ctobserve.render.jsonout import document
-from ctobserve.render.lines import described
-from ctobserve.render.rows import entry_rows
-from ctobserve.render.text import verify_lines
+from ctobserve.render.verify import verify_lines
 
 
 class NotEqual(CtobserveError):
@@ -41,41 +38,9 @@ def verify(request: Request) -> None:
     """
     if request.duration is None:
         request = replace(request, duration=1.0)
-    with observe("verify", request, Purpose.TABLE) as session:
-        session.ready()
-        for _ in session.watch():
-            pass
-        proof = prove(session.observer, request.filter.netns)
-        report = _report(session, proof)
-        if request.json:
-            out([document(report)])
-        else:
-            labels, found, limit = session.labels(), proof.differences, request.limit
-            ours, kernel = (described(side[:limit], labels) for side in (found.only_ours, found.only_kernel))
-            out(verify_lines(report, ours, kernel, room()))
-        session.finish(report["meta"])
-        if not report["equal"]:
-            raise NotEqual("the rebuilt table differs from the kernel's; the differences are named above")
-
-
-def _report(session: Session, proof: Proof) -> dict[str, Any]:
-    clock, limit = session.observer.clock(), session.request.limit
-    found = proof.differences
-    return {
-        "meta": session.meta(),
-        "equal": proof.equal,
-        "ours": proof.ours,
-        "kernel": proof.kernel,
-        "only_ours": entry_rows(found.only_ours[:limit], clock),
-        "only_kernel": entry_rows(found.only_kernel[:limit], clock),
-        "field_diffs": [
-            {"ct": f"{ct:#x}", "field": name, "ours": mine, "kernel": theirs} for ct, name, mine, theirs in found.fields[:limit]
-        ],
-        "differences": {
-            "only_ours": len(found.only_ours),
-            "only_kernel": len(found.only_kernel),
-            "field_diffs": len(found.fields),
-        },
-        "netlink": None if proof.unlike is None else dict(zip(("only_ours", "only_kernel"), map(len, proof.unlike), strict=True)),
-        "not_dumped": list(proof.not_dumped),
-    }
+    with opened(request, Purpose.TABLE, tells=False) as (capture, stretch):
+        found = collect(capture, request, stretch)
+        out([document(found)] if request.json else verify_lines(found, room()))
+        closed(capture, request, found.meta)
+    if not found.equal:
+        raise NotEqual("the rebuilt table differs from the kernel's; the differences are named above")

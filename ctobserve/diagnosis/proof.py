@@ -65,11 +65,11 @@ def _calm(entries: Entries, touched: Addresses) -> Entries:
 
 
 def _beside_dumps(capture: Capture, only: int | None) -> tuple[tuple[Keys, Keys] | None, tuple[int, ...]]:
-    """Keys on one side alone in every round, None without dumps; and whose dumps are missing, though we have entries of theirs."""
+    """Keys on one side alone in every round, None without dumps; and of whom there is no dump, though we have entries of theirs."""
     lasting_ours = lasting_theirs = None
     not_dumped: tuple[int, ...] = ()
-    for round_ in range(ROUNDS):
-        if round_:
+    for again in range(ROUNDS):
+        if again:
             capture.wait(PAUSE_S)
         dumps = capture.dumps(only)
         if dumps is None:

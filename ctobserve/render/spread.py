@@ -2,46 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
+from ctobserve.documents.buckets import BucketsDocument
 from ctobserve.render.folding import fitted, folded
+from ctobserve.render.lines import described
 
 BAR = 40
 
 
-def bucket_lines(report: Mapping[str, Any], named: Sequence[Sequence[str]], columns: int | None = None) -> Iterable[str]:
+def bucket_lines(found: BucketsDocument, columns: int | None = None) -> Iterable[str]:
     """The distribution with a bar per chain length, what a lookup costs, and the longest chains with their entries in words.
 
-    `named`: those entries as `described` has them. `columns`: of the terminal, None: each entry is one line.
+    `columns`: of the terminal, None: each entry is one line.
     """
-    limit = report["chain_limit_from"]
+    limit = found.chain_limit_from
     yield (
-        f"{report['entries']} entries, {report['nodes']} nodes in {report['buckets']} buckets; "
-        f"load factor {report['load_factor']:.3f}; longest chain {report['max_chain']}"
+        f"{found.entries} entries, {found.nodes} nodes in {found.buckets} buckets; "
+        f"load factor {found.load_factor:.3f}; longest chain {found.max_chain}"
     )
-    yield from folded(f"Spread: {report['verdict']}")
+    yield from folded(f"Spread: {found.verdict}")
     yield ""
     yield f"{'LENGTH':>6} {'BUCKETS':>9} {'EXPECTED':>11}  # seen, | expected"
-    most = max(report["histogram"].values())
-    for length, count in report["histogram"].items():
-        yield f"{length:>6} {count:>9} {report['expected'][length]:>11.1f}  {_bar(count, report['expected'][length], most)}"
+    most = max(found.histogram.values())
+    for length, count in found.histogram.items():
+        yield f"{length:>6} {count:>9} {found.expected[length]:>11.1f}  {_bar(count, found.expected[length], most)}"
     yield ""
     refused = f" (from {limit} nodes on the kernel refuses new entries)" if limit else ""
-    yield f"Longest chain in each {len(report['longest_by_part'])}th of the buckets{refused}:"
-    yield "  " + "".join(_digit(length) for length in report["longest_by_part"])
+    yield f"Longest chain in each {len(found.longest_by_part)}th of the buckets{refused}:"
+    yield "  " + "".join(_digit(length) for length in found.longest_by_part)
     yield ""
     yield f"{'BUCKETS':>9} {'NODES/BUCKET':>12} {'KNOWN':>6} {'NEW':>6} {'WORST':>6}  nodes a lookup visits"
-    for choice, words in ((report["lookup"], "now"), *((choice, "if so many") for choice in report["what_if"])):
-        known = "-" if choice["known_mean"] is None else f"{choice['known_mean']:.2f}"
-        sizes = f"{choice['buckets']:>9} {choice['load_factor']:>12.3f}"
-        yield f"{sizes} {known:>6} {choice['new_mean']:>6.2f} {choice['worst']:>6}  {words}"
-    if report["longest"]:
+    for choice, words in ((found.lookup, "now"), *((choice, "if so many") for choice in found.what_if)):
+        known = "-" if choice.known_mean is None else f"{choice.known_mean:.2f}"
+        sizes = f"{choice.buckets:>9} {choice.load_factor:>12.3f}"
+        yield f"{sizes} {known:>6} {choice.new_mean:>6.2f} {choice.worst:>6}  {words}"
+    if found.longest:
         yield ""
         yield "Longest chains:"
-    for chain, entries in zip(report["longest"], named, strict=True):
-        yield f"  bucket {chain['bucket']}: {chain['length']} nodes"
-        for entry in entries:
+    for chain in found.longest:
+        yield f"  bucket {chain.bucket}: {chain.length} nodes"
+        for entry in described(chain.entries.entries, found.meta.labels):
             yield fitted(f"    {entry}", columns)
 
 

@@ -52,34 +52,6 @@ def _signed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:+}" for name, count in counts.items())
 
 
-def verify_lines(
-    report: Mapping[str, Any], only_ours: Iterable[str], only_kernel: Iterable[str], columns: int | None = None
-) -> Iterable[str]:
-    """Equal or not, and every lasting difference by name: entries of one side alone as `described` has them.
-
-    `columns`: of the terminal, None: each difference is one line.
-    """
-    which = " of those that could be entered" if report["not_dumped"] else ""
-    beside = "" if report["netlink"] is None else f", and netlink dumps{which}"
-    verdict = "EQUAL" if report["equal"] else "NOT EQUAL"
-    reading = "walk" if report["meta"]["table_source"] == "walk" else "listing"
-    yield f"{verdict}: {report['ours']} entries here, {report['kernel']} in a {reading} of the kernel's table{beside}"
-    for entries, words in ((only_ours, "only here"), (only_kernel, "only in the kernel")):
-        for entry in entries:
-            yield fitted(f"  {words}: {entry}", columns)
-    for item in report["field_diffs"]:
-        yield fitted(f"  {item['ct']} {item['field']}:{CLAUSE}here {item['ours']},{CLAUSE}kernel {item['kernel']}", columns)
-    hidden = {name: count - len(report[name]) for name, count in report["differences"].items()}
-    if any(hidden.values()):
-        yield f"  ... and {sum(hidden.values())} more (--limit)"
-    if report["netlink"] and any(report["netlink"].values()):
-        counts = report["netlink"]
-        yield f"  netlink: {counts['only_ours']} entries only here, {counts['only_kernel']} only in the dumps"
-    if report["not_dumped"]:
-        inums = ", ".join(map(str, report["not_dumped"]))
-        yield from folded(f"  netlink: no dump of network namespaces {inums}, which could not be entered")
-
-
 def check_lines(report: Mapping[str, Any]) -> Iterable[str]:
     """Findings, then the hooks that will be used."""
     marks = {True: "ok", False: "MISSING", None: "partly"}

@@ -22,7 +22,7 @@ from ctobserve.render.known import masters_of
 from ctobserve.render.lines import EventLines, described, entry_lines
 from ctobserve.render.report import report_lines, shown
 from ctobserve.render.rows import entry_rows
-from ctobserve.render.text import balance_lines, check_lines, packet_line, summary_line, verify_lines
+from ctobserve.render.text import balance_lines, check_lines, packet_line, summary_line
 from ctobserve.render.top import frame_lines
 from tests.unit.samples import packed, record, records
 from tests.unit.test_lines import flat
@@ -427,19 +427,6 @@ def test_the_sums_of_drops_name_the_only_namespace_that_lost_something():
     assert "Unaccounted:     drop +1" in text and "Not compared" not in text
     assert "blue" not in drops(netns=77), "it was asked for"
     assert "Not compared:    clash 1" in drops(not_compared={"clash": 1})
-
-
-def test_a_proof_as_text_says_how_many_differences_there_are():
-    body = {
-        "meta": META, "equal": False, "ours": 41, "kernel": 43, "only_ours": [{}], "only_kernel": [],
-        "field_diffs": [{"ct": "0xffff1234", "field": "zone", "ours": 5, "kernel": 6}],
-        "differences": {"only_ours": 9, "only_kernel": 0, "field_diffs": 3},
-        "netlink": {"only_ours": 21, "only_kernel": 22}, "not_dumped": [4711],
-    }  # fmt: skip
-    text = "\n".join(verify_lines(body, described(everything(1), LABELS), []))
-    for said in ("NOT EQUAL: 41 entries here, 43 in a listing", "only here: ", "0xffff1234 zone: here 5, kernel 6", "4711"):
-        assert said in text
-    assert "... and 10 more" in text and "21 entries only here, 22 only in the dumps" in text
 
 
 def test_what_a_check_found_is_folded_whole():
