@@ -49,13 +49,15 @@ def reading(netns: int = NETNS, cpu: int = 0, cookie: int = 1, **values: int) ->
 class ScriptedCapture:
     """`batches` come one per step; `entries` are the kernel's table at the start. `readings` are told in turn, the last for ever.
 
-    `held` comes after the batches, in a step that is final. The clock moves when somebody waits. `follow` and `snapshot` read the
-    table that the events have made of `entries`, unless `kernel` says what the kernel's is.
+    `held` comes after the batches, in a step that is final. The clock moves when somebody waits. The first
+    `follow` reads `entries`; later ones and `snapshot` read what events have made of them, unless `kernel` says what the kernel
+    has. `touched` are addresses that events touch meanwhile.
     """
 
     batches: Iterable[Events] = ()
     entries: Entries = field(default_factory=lambda: NO_ENTRIES)
     kernel: Entries | None = None
+    touched: Sequence[int] = ()
     extensions: np.ndarray[Any, Any] | None = None
     readings: Sequence[Reading] = field(default_factory=lambda: [reading()])
     states: Mapping[int, NamespaceState] = field(default_factory=lambda: {NETNS: NamespaceState(NETNS, "blue", init=True)})
@@ -92,6 +94,9 @@ class ScriptedCapture:
     def follow(self) -> None:
         if not self._followed:
             self.table.put(self.entries)
+        elif self.kernel is not None:
+            self.table = Table()
+            self.table.put(self.kernel)
         self._followed = self.now_ns()
 
     def step(self, final: bool = False) -> Events:
@@ -112,9 +117,11 @@ class ScriptedCapture:
         self.ceased = True
 
     def snapshot(self, extensions: bool = False) -> Snapshot:
-        found = self.entries if self.kernel is None else self.kernel
+        followed = self.table.entries() if self._followed else self.entries
+        found = followed if self.kernel is None else self.kernel
         more = np.zeros(len(found), EXTENSION) if self.extensions is None else self.extensions
-        return Snapshot(found, more if extensions else more[:0], self.buckets, self.now_ns(), 0, np.empty(0, np.uint64))
+        touched = np.array(self.touched, np.uint64)
+        return Snapshot(found, more if extensions else more[:0], self.buckets, self.now_ns(), 0, touched)
 
     def lengths(self) -> Lengths:
         return lengths_of(self.snapshot().entries, self.buckets)
