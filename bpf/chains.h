@@ -5,8 +5,6 @@
  * A chain is a list of tuplehash nodes (hnnode.next is the first member); its end is an odd word that holds the bucket.
  */
 
-#define RESIZED 0xffffffff
-
 struct pass {
 	u32 generation;
 };

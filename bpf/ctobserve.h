@@ -3,8 +3,10 @@
  * ctobserve.h - the record that the kernel side sends, and how kernel memory is read
  *
  * Offsets (CT_*, SKB_*, NET_*, TUPLE_*, ...) and options arrive as -D integers, taken from the running kernel's BTF by
- * ctobserve/host/layout.py. No kernel type is used: bcc would lay it out for the host, not for BPF.
- * The front end reads the same record through ctobserve/capture/records.py; tests/unit/test_record.py compares the two.
+ * ctobserve/host/layout.py; so do the numbers that the front end uses too, from ctobserve/programs/constants.py. No kernel type is
+ * used: bcc would lay it out for the host, not for BPF.
+ * The front end reads the same record through ctobserve/capture/records.py; tests/unit/test_record.py and test_constants.py compare
+ * what is written on both sides.
  */
 
 /* What happened; enum Kind in ctobserve/capture/records.py. */
@@ -35,23 +37,17 @@ enum drop_reason {
 	DROP_ERROR = 8,	    /* ICMP error checker refused it; let pass like an invalid packet */
 };
 
-#define IPS_CONFIRMED  (1 << 3)
-#define IPS_DYING      (1 << 9)
-#define IPS_NAT_CLASH  (1 << 12)
-#define CTINFO_MASK    7ULL
-#define NF_DROP	       0
-#define CHAIN_LIMIT    1024 /* nodes; a longer chain is reported as unknown */
-#define CHAIN_UNKNOWN  0xffff
-#define BUCKET_UNKNOWN 0xffffffff
-#define TEXT_BYTES     84
-#define FLAG_KILLED    1   /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
-#define FLAG_COUNTERS  2   /* extra holds packets and bytes of both directions */
-#define FLAG_TEXT      4   /* extra holds the kernel's own words */
-#define FLAG_CONTESTED 8   /* free: its tuple was taken when it came to confirm */
-#define FLAG_ENTRY     16  /* invalid: the packet belongs to a known entry */
-#define FLAG_REPLY     32  /* and goes in its reply direction */
-#define FLAG_START     64  /* walk: extra has the start time, after the counters' place */
-#define FLAG_EXT       128 /* walk: the entry has extensions; extra has their length after that */
+#define CTINFO_MASK   7ULL
+#define NF_DROP	      0
+#define CHAIN_LIMIT   1024 /* nodes; a longer chain is reported as unknown */
+#define FLAG_KILLED   1	   /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
+#define FLAG_COUNTERS 2	   /* extra holds packets and bytes of both directions */
+#define FLAG_TEXT     4	   /* extra holds the kernel's own words */
+#define FLAG_CLASHED  8	   /* free: its tuple was taken when it came to confirm */
+#define FLAG_ENTRY    16   /* invalid: the packet belongs to a known entry */
+#define FLAG_REPLY    32   /* and goes in its reply direction */
+#define FLAG_START    64   /* walk: extra has the start time, after the counters' place */
+#define FLAG_EXT      128  /* walk: the entry has extensions; extra has their length after that */
 
 /* What a call left for its own end, and is older than this, was of a call whose end we did not see: ns. */
 #define STALE_NS 1000000000ULL
@@ -68,26 +64,35 @@ enum drop_reason {
 	})
 #define CHAINS	 CHOICE(0) /* count chain lengths at every insert */
 #define CONFIRMS CHOICE(1) /* report accepted confirms, with the time since allocation */
-#define DETAILS	 CHOICE(2) /* destroy: by whose call, with what traffic behind it */
+#define REASONS	 CHOICE(2) /* destroy: by whose call, with what traffic behind it */
 #define INVALID	 CHOICE(3) /* report invalid packets */
 #define PACKETS	 CHOICE(4) /* count packets by state */
 #define NETNS	 CHOICE(5) /* inode number of the only namespace that is wanted, 0 = all are */
 
-/* One size for every record, so that the ring reads as an array. */
+/* One size for every record, so that the ring reads as an array. Which member of a union is meant, kind and reason say. */
 struct record {
-	u64 ts;	       /* ns, CLOCK_MONOTONIC */
-	u64 ct;	       /* address of the nf_conn, 0 = none */
-	u64 caller;    /* destroy: return address of nf_ct_delete */
-	u64 since;     /* confirm, drop: ts of the allocation, 0 = unknown */
-	u64 token;     /* destroy, evictor: which early_drop call; destroy by nf_ct_iterate_cleanup: its iterator */
+	u64 ts;	    /* ns, CLOCK_MONOTONIC */
+	u64 ct;	    /* address of the nf_conn, 0 = none */
+	u64 caller; /* destroy: return address of nf_ct_delete */
+	union {
+		u64 since;    /* confirm, drop: ts of the allocation, 0 = unknown */
+		u64 iterator; /* destroy: function that nf_ct_iterate_cleanup asks of each entry, 0 = not removed by it */
+	};
+	u64 eviction;  /* destroy, evictor: which call of early_drop, 0 = none */
 	u32 netns;     /* inode number, 0 = unknown */
 	u32 bucket[2]; /* original, reply; BUCKET_UNKNOWN = not known, or no such node */
-	u32 portid;    /* destroy: netlink port of who asked, 0 = none; resize: new number of buckets; update: IPCT_* bits */
-	u32 pid;       /* process that sent the packet or asked for the removal, 0 = none known */
-	u32 ifindex;   /* device of the packet, 0 = unknown */
-	u16 chain[2];  /* nodes in the bucket with this one, CHAIN_UNKNOWN = not counted */
-	u16 looked
-		[4]; /* table full: what early_drop met: assured, other netns, otherwise kept; and empty buckets. invalid: TCP flags */
+	union {
+		u32 portid;  /* destroy: netlink port of who asked, 0 = none */
+		u32 changes; /* update: IPCT_* bits */
+		u32 buckets; /* resize: how many there are now */
+	};
+	u32 pid;      /* process that sent the packet or asked for the removal, 0 = none known */
+	u32 ifindex;  /* device of the packet, 0 = unknown */
+	u16 chain[2]; /* nodes in the bucket with this one, CHAIN_UNKNOWN = not counted */
+	union {
+		u16 scanned[4]; /* table full: what early_drop met: assured, other netns, otherwise kept; and empty buckets */
+		u8 tcp_flags;	/* invalid, error: byte 13 of the header when it is TCP */
+	};
 	u16 cpu;
 	u8 kind;
 	u8 reason;
@@ -194,7 +199,7 @@ static __always_inline struct record *reserve(u32 kind)
 		record->ct = 0;
 		record->caller = 0;
 		record->since = 0;
-		record->token = 0;
+		record->eviction = 0;
 		record->netns = 0;
 		record->bucket[0] = BUCKET_UNKNOWN;
 		record->bucket[1] = BUCKET_UNKNOWN;

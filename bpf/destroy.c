@@ -13,9 +13,9 @@
  * Tested by: tests/kernel/test_entries.py, tests/kernel/test_departures.py, tests/kernel/test_starts.py
  */
 
-BPF_TABLE("lru_hash", u64, u64, iterators, 64);	 /* pid_tgid in nf_ct_iterate_cleanup -> iterator function */
-BPF_TABLE("lru_hash", u64, u64, contests, 1024); /* unconfirmed entry in nf_ct_resolve_clash -> ts */
-BPF_TABLE("percpu_array", u32, u64, killed, 1);	 /* entry that nf_ct_kill_acct removes now: it calls in tail position */
+BPF_TABLE("lru_hash", u64, u64, iterators, 64);	     /* pid_tgid in nf_ct_iterate_cleanup -> iterator function */
+BPF_TABLE("lru_hash", u64, u64, clash_begins, 1024); /* unconfirmed entry in nf_ct_resolve_clash -> ts */
+BPF_TABLE("percpu_array", u32, u64, killed, 1);	     /* entry that nf_ct_kill_acct removes now: it calls in tail position */
 
 static __always_inline int on_iterate(u64 iterator)
 {
@@ -52,11 +52,11 @@ static __always_inline void copy_circumstances(struct record *record, u64 ct)
 {
 	u64 task = bpf_get_current_pid_tgid(), *iterator;
 
-	record->token = eviction_under_way();
-	if (!record->token) {
+	record->eviction = eviction_under_way();
+	if (!record->eviction) {
 		iterator = iterators.lookup(&task);
 		if (iterator)
-			record->token = *iterator;
+			record->iterator = *iterator;
 	}
 	if (record->portid)
 		copy_process(record);
@@ -78,7 +78,7 @@ static __always_inline bool take_killed(u64 ct)
 int destroy(struct pt_regs *ctx)
 {
 	u64 ct = ctx->di;
-	bool by_kill = DETAILS ? take_killed(ct) : false;
+	bool by_kill = REASONS ? take_killed(ct) : false;
 	struct record *record;
 
 #if !SPLIT_DELETE
@@ -95,25 +95,25 @@ int destroy(struct pt_regs *ctx)
 	record->portid = ctx->si;
 	if (by_kill)
 		record->flags |= FLAG_KILLED;
-	if (DETAILS)
+	if (REASONS)
 		copy_circumstances(record, ct);
 	submit(record);
 	return 0;
 }
 
 /* A new entry's tuple is taken: it may be freed in the packet's favour, or with the packet, or enter in reply direction. */
-static __always_inline int on_contest(u64 skb)
+static __always_inline int on_clash_begin(u64 skb)
 {
 	u64 ct = read_u64(skb + SKB_NFCT) & ~CTINFO_MASK, now = bpf_ktime_get_ns();
 
-	contests.update(&ct, &now);
+	clash_begins.update(&ct, &now);
 	return 0;
 }
 
 static __always_inline int on_free(u64 ct)
 {
 	struct record *record;
-	u64 *contested;
+	u64 *clashed;
 
 	if (unwanted_entry(ct) || read_u32(ct + CT_STATUS) & IPS_CONFIRMED)
 		return 0;
@@ -121,17 +121,17 @@ static __always_inline int on_free(u64 ct)
 	if (!record)
 		return 0;
 	copy_entry(record, ct);
-	contested = contests.lookup(&ct);
-	if (contested) {
-		if (record->ts - *contested <= STALE_NS) /* older: of another entry that lay at this address */
-			record->flags = FLAG_CONTESTED;
-		contests.delete(&ct);
+	clashed = clash_begins.lookup(&ct);
+	if (clashed) {
+		if (record->ts - *clashed <= STALE_NS) /* older: of another entry that lay at this address */
+			record->flags = FLAG_CLASHED;
+		clash_begins.delete(&ct);
 	}
 	submit(record);
 	return 0;
 }
 
 ENTRY(free_entry, on_free(args[0]))
-ENTRY(contest, on_contest(args[0]))
+ENTRY(clash_begin, on_clash_begin(args[0]))
 KPROBE_ENTRY(iterate, on_iterate(args[0]))
 ENTRY(kill, on_kill(args[0]))

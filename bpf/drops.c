@@ -58,12 +58,12 @@ static __always_inline int on_alloc(u64 net, u64 zone, u64 tuple, u32 hash, u64 
 		return 0;
 	copy_tuple(record, net, zone, tuple);
 	copy_process(record);
-	record->token = outcome.token;
-	record->reason = full && !outcome.token ? DROP_TABLE_FULL : DROP_NO_MEMORY;
-	record->looked[0] = outcome.looked[0];
-	record->looked[1] = outcome.looked[1];
-	record->looked[2] = outcome.looked[2];
-	record->looked[3] = outcome.looked[3];
+	record->eviction = outcome.eviction;
+	record->reason = full && !outcome.eviction ? DROP_TABLE_FULL : DROP_NO_MEMORY;
+	record->scanned[0] = outcome.scanned[0];
+	record->scanned[1] = outcome.scanned[1];
+	record->scanned[2] = outcome.scanned[2];
+	record->scanned[3] = outcome.scanned[3];
 	submit(record);
 	return 0;
 }

@@ -3,7 +3,7 @@
  * evict.c - the table is full: who is evicted for whom, and why was nobody?
  *
  * Hooks:     early_drop entry and return; both run only while a namespace's count is above nf_conntrack_max
- * Emits:     nothing itself: the victims are destroy.c's records, the new tuple is drops.c's; a token ties them together
+ * Emits:     nothing itself: the victims are destroy.c's records, the new tuple is drops.c's; the call's number ties them
  * Kernels:   5.10 - 7.2
  * Cost:      per eviction two map writes; per refusal a walk of the 8 buckets that early_drop scanned
  * Blind to:  evictions by the gc worker, which destroy.c tells apart by its return address
@@ -11,7 +11,7 @@
  */
 
 #define RANGE	  8   /* NF_CT_EVICTION_RANGE: buckets that early_drop scans */
-#define LOOK_MAX  256 /* nodes and buckets we look at to say why nobody could be evicted */
+#define SCAN_MAX  256 /* nodes and buckets we look at to say why nobody could be evicted */
 #define DEPTH_MAX 4   /* calls of early_drop under way on one CPU that are told apart: a task and the softirqs above it */
 
 struct attempt {
@@ -20,9 +20,9 @@ struct attempt {
 };
 
 struct outcome {
-	u64 ts;	   /* of early_drop's return: __nf_conntrack_alloc returns right after it */
-	u64 token; /* of the eviction; 0: there was none */
-	u16 looked[4];
+	u64 ts;	      /* of early_drop's return: __nf_conntrack_alloc returns right after it */
+	u64 eviction; /* 0: there was none */
+	u16 scanned[4];
 };
 
 /* Calls of early_drop under way on this CPU: a softirq can interrupt one and start another. */
@@ -30,9 +30,9 @@ struct evictions {
 	u64 started;
 	u64 unclaimed; /* outcomes that drops.c has not taken yet */
 	u64 depth;
-	u64 token[DEPTH_MAX];
+	u64 eviction[DEPTH_MAX];
 	u64 began[DEPTH_MAX]; /* ns */
-	u16 looked[4];	      /* here and not on the stack: the verifier would follow every count it knows */
+	u16 scanned[4];	      /* here and not on the stack: the verifier would follow every count it knows */
 };
 
 BPF_TABLE("lru_hash", struct attempt, struct outcome, outcomes, 4096);
@@ -75,7 +75,7 @@ static __always_inline u64 eviction_under_way(void)
 	if (!here || !here->depth)
 		return 0;
 	forget_what_cannot_be(here, bpf_ktime_get_ns());
-	return here->depth ? here->token[here->depth & (DEPTH_MAX - 1)] : 0;
+	return here->depth ? here->eviction[here->depth & (DEPTH_MAX - 1)] : 0;
 }
 
 static __always_inline int on_early_drop_begin(void)
@@ -92,7 +92,7 @@ static __always_inline int on_early_drop_begin(void)
 	}
 	here->started++;
 	here->depth++;
-	here->token[here->depth & (DEPTH_MAX - 1)] = (u64)(bpf_get_smp_processor_id() + 1) << 48 | here->started;
+	here->eviction[here->depth & (DEPTH_MAX - 1)] = (u64)(bpf_get_smp_processor_id() + 1) << 48 | here->started;
 	here->began[here->depth & (DEPTH_MAX - 1)] = now;
 	return 0;
 }
@@ -101,7 +101,7 @@ static __always_inline int on_early_drop_begin(void)
  * What stands in the buckets that early_drop scanned, starting at the new tuple's own: all of it was kept. Arithmetic in place
  * of branches, because the verifier follows every path of every step.
  */
-static __always_inline void look(struct evictions *here, u64 net, u32 hash)
+static __always_inline void scan(struct evictions *here, u64 net, u32 hash)
 {
 	u32 slot = 0, size, bucket, last, steps = 0;
 	struct config *boot = config.lookup(&slot);
@@ -112,12 +112,12 @@ static __always_inline void look(struct evictions *here, u64 net, u32 hash)
 	size = read_u32(boot->buckets);
 	if (size < RANGE)
 		return;
-	__builtin_memset(here->looked, 0, sizeof(here->looked));
+	__builtin_memset(here->scanned, 0, sizeof(here->scanned));
 	table = read_u64(boot->hash);
 	bucket = (u64)hash * size >> 32;
 	last = (bucket + RANGE - 1) % size;
 	node = read_u64(table + 8ULL * bucket);
-	here->looked[3] += node & 1;
+	here->scanned[3] += node & 1;
 #pragma clang loop unroll(disable)
 	do {
 		if (!node)
@@ -127,16 +127,16 @@ static __always_inline void look(struct evictions *here, u64 net, u32 hash)
 				break;
 			bucket = (bucket + 1) % size;
 			node = read_u64(table + 8ULL * bucket);
-			here->looked[3] += node & 1;
+			here->scanned[3] += node & 1;
 		} else {
 			ct = entry_of_node(node);
 			foreign = read_u64(ct + CT_NET) ^ net;
 			foreign = (foreign | -foreign) >> 63;
-			assured = read_u32(ct + CT_STATUS) >> 2 & 1;
-			here->looked[(foreign + (1 - foreign) * (2 - 2 * assured)) & 3]++;
+			assured = (read_u32(ct + CT_STATUS) & IPS_ASSURED) / IPS_ASSURED;
+			here->scanned[(foreign + (1 - foreign) * (2 - 2 * assured)) & 3]++;
 			node = read_u64(node);
 		}
-	} while (++steps < LOOK_MAX);
+	} while (++steps < SCAN_MAX);
 }
 
 static __always_inline int on_early_drop(u64 net, u32 hash, u8 evicted)
@@ -150,10 +150,10 @@ static __always_inline int on_early_drop(u64 net, u32 hash, u8 evicted)
 	if (!here->depth)
 		count_unpaired();
 	if (!evicted) {
-		look(here, net, hash);
-		__builtin_memcpy(outcome.looked, here->looked, sizeof(outcome.looked));
+		scan(here, net, hash);
+		__builtin_memcpy(outcome.scanned, here->scanned, sizeof(outcome.scanned));
 	} else if (here->depth) {
-		outcome.token = here->token[here->depth & (DEPTH_MAX - 1)];
+		outcome.eviction = here->eviction[here->depth & (DEPTH_MAX - 1)];
 	} else {
 		return 0; /* it made room for this tuple, but which victims were its own nobody noted */
 	}

@@ -113,7 +113,7 @@ static __always_inline int on_resize(u32 result)
 	record = reserve(KIND_RESIZE);
 	if (!record)
 		return 0;
-	record->portid = read_u32(boot->buckets);
+	record->buckets = read_u32(boot->buckets);
 	submit(record);
 	return 0;
 }

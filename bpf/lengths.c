@@ -14,7 +14,6 @@
  */
 
 #define LENGTH_STEPS 2048
-#define WINDOW	     65536
 
 struct window {
 	u64 originals;

@@ -89,7 +89,7 @@ static __always_inline void copy_packet_tuple(struct record *record, u64 skb)
 		*(u16 *)(tuple + TUPLE_SPORT) = read_u16(transport);
 		*(u16 *)(tuple + TUPLE_DPORT) = read_u16(transport + 2);
 	}
-	record->looked[0] = protonum == 6 ? read_u8(transport + 13) : 0;
+	record->tcp_flags = protonum == 6 ? read_u8(transport + 13) : 0;
 }
 
 /* Which way a packet goes of the entry that the kernel had found for it. */

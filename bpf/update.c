@@ -27,7 +27,7 @@ static __always_inline int on_event(u32 bits, u64 item)
 	if (!record)
 		return 0;
 	copy_entry(record, ct);
-	record->portid = bits;
+	record->changes = bits;
 	submit(record);
 	return 0;
 }

@@ -6,10 +6,10 @@
  *            its result until that is the end bucket
  * Emits:     nothing to the ring. Into the map `walked`, one record per entry, KIND_WALK, met at its original node (reply-only
  *            entries: at the reply node); into the map `gathered`, the bucket of every other reply node, and how many there are
- *            of both. With WALK_EVERY, a record for each node. The front end has both maps mapped, empties them and zeroes the
+ *            of both. With WALK_EVERY, a record for each node in full. The front end has both maps mapped, empties them and zeroes the
  *            numbers before STEPS more might not fit
  * Kernels:   5.10 - 7.2
- * Cost:      one step per node and per bucket, STEPS a call; traffic is not touched. With details, up to five reads more an entry
+ * Cost:      one step per node and per bucket, STEPS a call; traffic is not touched. With extensions, up to five reads more an entry
  * Blind to:  a chain of more than STEPS nodes (none can be that long where the kernel has a chain limit)
  * Tested by: tests/kernel/test_entries.py, tests/kernel/test_lines.py
  *
@@ -18,12 +18,8 @@
  * that comes into the ring later, so what events say wins.
  */
 
-#define STEPS	     1024
-#define SLOTS	     4096 /* of records, and of reply buckets */
-#define WALK_EVERY   1	  /* each node of these buckets in full */
-#define WALK_DETAILS 2	  /* with what lies outside the nf_conn */
-#define EXTRA_START  32	  /* after packets and bytes of both directions */
-#define EXTRA_LEN    40
+#define EXTRA_START 32 /* after packets and bytes of both directions */
+#define EXTRA_LEN   40
 
 /* What is not in the nf_conn itself: packets and bytes, start time, length of all extensions (struct nf_ct_ext). */
 static __always_inline void copy_extensions(struct record *record, u64 ct)
@@ -79,7 +75,7 @@ static __always_inline void keep_entry(struct gathered *to, u64 ct, u32 bucket, 
 	record->reply_only = reply_only;
 	copy_entry(record, ct);
 	status = *(u32 *)(record->raw + CT_STATUS);
-	if (wants & WALK_DETAILS) {
+	if (wants & WALK_EXTENSIONS) {
 		copy_extensions(record, ct);
 		status |= read_u32(ct + CT_STATUS); /* extensions die with their entry */
 	}

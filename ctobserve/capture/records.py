@@ -14,7 +14,7 @@ from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries, pick
 
 HEADER_BYTES = 200
 TEXT_BYTES = 84
-FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CONTESTED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
+FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CLASHED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
 Records = npt.NDArray[np.void]
 
 
@@ -48,20 +48,27 @@ class DropReason(IntEnum):
 
 
 def record_dtype(layout: Layout) -> np.dtype[np.void]:
-    """Every field of a record at its place, those inside the copied nf_conn by the kernel's own offsets."""
+    """Every field of a record at its place, those inside the copied nf_conn by the kernel's own offsets.
+
+    Members of one union share theirs: `since` and `iterator`; `portid`, `changes` and `buckets`; `scanned` and `tcp_flags`.
+    """
     form: dict[str, tuple[Any, int]] = {
         "ts": ("<u8", 0),
         "ct": ("<u8", 8),
         "caller": ("<u8", 16),
         "since": ("<u8", 24),
-        "token": ("<u8", 32),
+        "iterator": ("<u8", 24),
+        "eviction": ("<u8", 32),
         "netns": ("<u4", 40),
         "bucket": (("<u4", 2), 44),
         "portid": ("<u4", 52),
+        "changes": ("<u4", 52),
+        "buckets": ("<u4", 52),
         "pid": ("<u4", 56),
         "ifindex": ("<u4", 60),
         "chain": (("<u2", 2), 64),
-        "looked": (("<u2", 4), 68),
+        "scanned": (("<u2", 4), 68),
+        "tcp_flags": ("u1", 68),
         "cpu": ("<u2", 76),
         "kind": ("u1", 78),
         "reason": ("u1", 79),

@@ -48,7 +48,7 @@ def events(request: Request, choice: tuple[str, ...] | None, invalid: bool, pack
     mark or helper changed. destroy: an entry leaves, with the reason. drop: conntrack lost a packet, with the reason.
     """
     chosen = set(choice or EVENTS)
-    purpose = Purpose.TABLE | Purpose.DEPARTURES | Purpose.DROPS
+    purpose = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS
     for wanted, more in (
         (choice and "confirm" in chosen, Purpose.CONFIRMS),
         ("update" in chosen, Purpose.UPDATES),

@@ -58,8 +58,8 @@ def read_quietly(observer: Observer, only: int | None, add: Callable[[Records], 
         records = observer.poll()
         add(records)
         kinds = records["kind"]
-        # An eviction is a destroy with a token.
-        losses = (kinds == Kind.DROP) | (kinds == Kind.RESOLVED) | ((kinds == Kind.DESTROY) & (records["token"] != 0))
+        # A destroy of an eviction.
+        losses = (kinds == Kind.DROP) | (kinds == Kind.RESOLVED) | ((kinds == Kind.DESTROY) & (records["eviction"] != 0))
         if not losses.any() or time.monotonic() > end:
             return reading
 
@@ -185,7 +185,7 @@ class Collector:
             reason=np.where(rows["kind"] == Kind.RESOLVED, RESOLVED, rows["reason"]).astype(np.uint8),
             flags=rows["flags"],
             hook=rows["hook"],
-            tcp_flags=np.where(flagged, rows["looked"][:, 0], 0).astype(np.uint8),
+            tcp_flags=np.where(flagged, rows["tcp_flags"], 0).astype(np.uint8),
             text=np.where(spoken, text, b""),
         )
 

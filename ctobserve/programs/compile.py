@@ -19,10 +19,11 @@ from ctobserve.host import cache, executables
 from ctobserve.host.kernel import digest, read_text
 from ctobserve.model import printable
 from ctobserve.programs import compiler
+from ctobserve.programs.constants import CONSTANTS
 
 SOURCES = (
     *("ctobserve.h", "attach.h", "chains.h", "insert.c", "evict.c", "destroy.c", "drops.c", "update.c", "packets.c"),
-    *("walk.c", "lengths.c", "listed.c", "clock.c"),
+    *("walk.c", "lengths.c", "listing.c", "clock.c"),
 )
 COMPILER = Path(compiler.__file__).resolve()
 SHOWN_CHARACTERS = 200
@@ -69,7 +70,8 @@ def build(defines: dict[str, int]) -> Image:
     directory = source_dir()
     headers = directory / "headers"
     text = "".join(f'#line 1 "{name}"\n' + read_text(directory / name) for name in SOURCES)
-    flags = [f"-D{name}={value}" for name, value in sorted(defines.items())]
+    # In hexadecimal, which C takes as unsigned where it must be.
+    flags = [f"-D{name}={value:#x}" for name, value in sorted((CONSTANTS | defines).items())]
     included = [f"{path.relative_to(headers)} {read_text(path)}" for path in sorted(headers.rglob("*.h"))]
     key = "image-" + digest(text, *flags, *included, read_text(COMPILER), platform.machine())
     bcc = bcc_version()

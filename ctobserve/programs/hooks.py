@@ -1,4 +1,4 @@
-"""Which kernel functions are hooked, for what, and in which form: the plan that `check` shows and probes.py carries out."""
+"""Which kernel functions are hooked, for what, and in which form: the plan that `check` shows and loader.py carries out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Purpose(Flag):
     """What a command wants to know; hooks that serve none of it stay off."""
 
     TABLE = auto()
-    DEPARTURES = auto()
+    REASONS = auto()
     UPDATES = auto()
     DROPS = auto()
     CONFIRMS = auto()
@@ -65,15 +65,15 @@ class Planned:
 
 DELETE = (r"nf_ct_delete\.part\.\d+", "nf_ct_delete")
 LOCK = ("nf_conntrack_double_lock", r"nf_conntrack_double_lock\.(constprop|isra)\.\d+")
-REMOVALS = Purpose.TABLE | Purpose.DEPARTURES | Purpose.DROPS
+REMOVALS = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS
 INSERTS = Purpose.TABLE
 ALLOCATIONS = Purpose.DROPS | Purpose.CONFIRMS
-REASON_HOOKS = Purpose.DEPARTURES | Purpose.DROPS
+REASON_HOOKS = Purpose.REASONS | Purpose.DROPS
 PER_PACKET = Purpose.INVALID | Purpose.PACKETS
 # In the order in which they are attached: what a call does last comes first. So whoever takes a mark is there before whoever
 # leaves it, and a destroy is seen of every entry whose insert was: no order of events leaves a row, a mark or a depth behind.
 HOOKS = (
-    Hook("free_entry", ("nf_conntrack_free",), False, Purpose.DEPARTURES, "freed entry", "entries that die before the table"),
+    Hook("free_entry", ("nf_conntrack_free",), False, Purpose.REASONS, "freed entry", "entries that die before the table"),
     Hook("destroy", DELETE, False, REMOVALS, "leaving entry", "entries leaving, and by whom", True, required=True),
     Hook("iterate", ("nf_ct_iterate_cleanup",), False, REASON_HOOKS, "flush", "flush or end of a namespace", True),
     Hook("kill", ("nf_ct_kill_acct",), False, REASON_HOOKS, "killed entry", "entries killed by a packet"),
@@ -83,7 +83,7 @@ HOOKS = (
     Hook("early_drop", ("early_drop",), True, Purpose.DROPS, "eviction", "table full, nothing to evict"),
     Hook("early_drop_begin", ("early_drop",), False, Purpose.DROPS, "eviction", "which eviction a victim belongs to"),
     Hook("resolve_clash", ("nf_ct_resolve_clash",), True, INSERTS | Purpose.DROPS, "clash", "clashes, reply-only entries"),
-    Hook("contest", ("nf_ct_resolve_clash",), False, Purpose.DEPARTURES, "clash", "entries that lost a clash"),
+    Hook("clash_begin", ("nf_ct_resolve_clash",), False, Purpose.REASONS, "clash", "entries that lost a clash"),
     Hook("resize", ("nf_conntrack_hash_resize",), True, Purpose.TABLE, "resize", "changes of the number of buckets"),
     Hook("insert", ("__nf_conntrack_hash_insert",), False, INSERTS, "new entry", "entries entering the table", required=True),
     Hook("update", ("ctnetlink_conntrack_event",), False, Purpose.UPDATES, "change", "status, TCP state, mark, helper"),
@@ -111,13 +111,13 @@ def without_btf(planned: Iterable[Planned], function_ids: dict[str, BtfId]) -> l
     return sorted(wanted - function_ids.keys())
 
 
-def check(planned: Iterable[Planned], function_ids: dict[str, BtfId], form: str) -> None:
-    """Raises KernelLacks where this plan cannot keep the table true, or is not in the form that was asked for."""
+def check(planned: Iterable[Planned], function_ids: dict[str, BtfId], attach: str) -> None:
+    """Raises KernelLacks where this plan cannot keep the table true, or is not what --attach asked for."""
     planned = list(planned)
     missing = lacking(planned)
     if missing:
         raise KernelLacks(f"this kernel has no function {missing} to attach to: without it the table cannot be followed")
-    untyped = without_btf(planned, function_ids) if form == "fentry" else []
+    untyped = without_btf(planned, function_ids) if attach == "fentry" else []
     if untyped:
         which = ", ".join(untyped[:3]) + (f" and {len(untyped) - 3} more" if len(untyped) > 3 else "")
         raise KernelLacks(f"--attach fentry: this kernel has no BTF of {which}; try: --attach kprobe")

@@ -37,7 +37,7 @@ class Choices:
 
     chains: bool = False
     confirms: bool = False
-    details: bool = False
+    reasons: bool = False
     invalid: bool = False
     packets: bool = False
     netns: int = 0
@@ -62,7 +62,7 @@ class Programs:
         syscalls.map_update(self.map("config"), bytes(4), struct.pack("<5Q", *astuple(variables)))
 
     def list_to(self, process: int) -> None:
-        """The process, as the kernel numbers it, whose reading of a listing is sent (bpf/listed.c); 0: nobody's."""
+        """The process, as the kernel numbers it, whose reading of a listing is sent (bpf/listing.c); 0: nobody's."""
         syscalls.map_update(self.map("lister"), bytes(4), struct.pack("<I", process))
 
     def map(self, name: str) -> int:

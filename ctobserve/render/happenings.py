@@ -12,7 +12,7 @@ from ctobserve.capture.destroy_reasons import Destroyed, DestroyReasons
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.memory import Memory
 from ctobserve.capture.records import (
-    FLAG_CONTESTED,
+    FLAG_CLASHED,
     FLAG_COUNTERS,
     FLAG_ENTRY,
     FLAG_REPLY,
@@ -125,7 +125,7 @@ class Happenings:
             records = join((self._held, records))
         departures = self._departures.of(records)
         evictors = records[records["kind"] == Kind.EVICTOR]
-        beneficiaries = dict(zip(evictors["token"].tolist(), entry_rows(entries_of(evictors), self._clock), strict=True))
+        beneficiaries = dict(zip(evictors["eviction"].tolist(), entry_rows(entries_of(evictors), self._clock), strict=True))
         end = len(records) if final else self._complete(records, departures, beneficiaries)
         self._held = records[end:] if end < len(records) else None
         records = records[:end]
@@ -161,7 +161,7 @@ class Happenings:
         """How many records can be told now: up to the first recent victim whose evictor is not known yet."""
         newest = int(records["ts"][-1]) if len(records) else 0
         for at, departure in departures.items():
-            waits = departure.reason == "early_drop" and int(records["token"][at]) not in beneficiaries
+            waits = departure.reason == "early_drop" and int(records["eviction"][at]) not in beneficiaries
             if waits and newest - int(records["ts"][at]) < HOLD_NS and len(records) - at <= HOLD_RECORDS:
                 return at
         return len(records)
@@ -185,7 +185,7 @@ class Happenings:
         elif kind == Kind.CONFIRM:
             event |= _verdict("accept", ts, int(record["since"]))
         elif kind == Kind.UPDATE:
-            event["changes"] = [name for bit, name in enumerate(CHANGES) if int(record["portid"]) >> bit & 1]
+            event["changes"] = [name for bit, name in enumerate(CHANGES) if int(record["changes"]) >> bit & 1]
         elif kind == Kind.RESOLVED:
             event |= {"cpu": int(record["cpu"]), "reply_only": bool(record["reply_only"])}
         return [event]
@@ -211,8 +211,8 @@ class Happenings:
         born = self._births.pop(ct)
         self._masters.pop(ct)
         counters = _counters(record)
-        beneficiary = beneficiaries.get(int(record["token"])) if departure.reason == "early_drop" else None
-        fate = self._fates.pop(ct) or (CONTESTED if record["flags"] & FLAG_CONTESTED else None)
+        beneficiary = beneficiaries.get(int(record["eviction"])) if departure.reason == "early_drop" else None
+        fate = self._fates.pop(ct) or (CONTESTED if record["flags"] & FLAG_CLASHED else None)
         return {
             "reason": departure.reason,
             "detail": departure.detail or fate,
@@ -262,5 +262,5 @@ def _counters(record: Any) -> list[int] | None:
 
 def _looked(record: Any) -> Row | None:
     """None where the buckets could not be read: eight buckets never hold nothing at all, not even emptiness."""
-    counts = record["looked"].tolist()
+    counts = record["scanned"].tolist()
     return dict(zip(("assured", "other_netns", "other", "empty_buckets"), counts, strict=True)) if any(counts) else None

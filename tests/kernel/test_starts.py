@@ -28,7 +28,7 @@ from tests.kernel.tool import bpf_program_ids
 
 # As many as a start takes to go wrong now and then; more of them, and on every kernel, with the variable.
 STARTS = int(os.environ.get("CTOBSERVE_STARTS", "5"))
-EVERYTHING = Purpose.TABLE | Purpose.DEPARTURES | Purpose.DROPS
+EVERYTHING = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS
 # New entries without end, and more than there is room for: every one of them evicts another. It ends by itself after a while.
 FLOOD = """
 import socket, time
@@ -87,8 +87,9 @@ def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding
             flushed = observer.poll()
             flushed = flushed[flushed["kind"] == Kind.DESTROY]
             assert len(flushed) >= 1000
-            iterators = {observer.symbols.containing(token) for token in np.unique(flushed["token"]).tolist()}
+            iterators = {observer.symbols.containing(address) for address in np.unique(flushed["iterator"]).tolist()}
             assert iterators == {"ctnetlink_flush_iterate"}, (start, iterators)
+            assert not flushed["eviction"].any(), start
             assert observer.unpaired == 0
 
 
@@ -117,8 +118,8 @@ def test_a_depth_of_evictions_that_never_comes_back_is_forgotten_and_counted(net
     send_udp(space, 307)
     with Observer(Options(EVERYTHING)) as observer:
         # As if on every CPU a call of early_drop had begun once and its return had been missed.
-        token = 1 << 48 | 1
-        stuck = struct.pack("<3Q4Q4Q4H", 1, 0, 1, *(token,) * 4, *(0,) * 4, *(0,) * 4)
+        eviction = 1 << 48 | 1
+        stuck = struct.pack("<3Q4Q4Q4H", 1, 0, 1, *(eviction,) * 4, *(0,) * 4, *(0,) * 4)
         syscalls.map_update(observer._probes.map("evictions"), bytes(4), stuck * possible_cpus())
         run("ip", "netns", "del", space.name)
         gone = observer.poll()

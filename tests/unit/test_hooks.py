@@ -27,7 +27,7 @@ BEFORE = [
     ("destroy", "kill"),
     ("destroy", "iterate"),
     ("destroy", "early_drop_begin"),
-    ("free_entry", "contest"),
+    ("free_entry", "clash_begin"),
     ("packet", "log_of_entry"),
     ("packet", "log_of_packet"),
     ("packet", "icmp_error"),
@@ -56,8 +56,8 @@ def test_fentry_is_refused_and_not_replaced_where_one_function_has_no_type():
     assert {item.form for item in planned} == {Form.KPROBE, Form.KRETPROBE}
     with pytest.raises(KernelLacks, match=r"--attach fentry: .* early_drop; try: --attach kprobe"):
         check(planned, ids, "fentry")
-    for form in ("auto", "kprobe"):
-        check(planned, ids, form)
+    for attach in ("auto", "kprobe"):
+        check(planned, ids, attach)
     check(plan(SYMBOLS, ids, Purpose.TABLE), ids, "fentry")
     with pytest.raises(KernelLacks, match="--attach fentry"):
         check(plan(SYMBOLS, {}, Purpose.TABLE), {}, "fentry")

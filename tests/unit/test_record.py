@@ -10,8 +10,9 @@ from ctobserve.programs.compile import source_dir
 from tests.unit.samples import DTYPE, LAYOUT
 
 FIELDS = [
-    *("ts", "ct", "caller", "since", "token", "netns", "bucket", "portid", "pid", "ifindex", "chain", "looked", "cpu", "kind"),
-    *("reason", "reply_only", "has_ct", "flags", "hook", "comm", "device", "extra"),
+    *("ts", "ct", "caller", "since", "iterator", "eviction", "netns", "bucket", "portid", "changes", "buckets", "pid", "ifindex"),
+    *("chain", "scanned", "tcp_flags", "cpu", "kind", "reason", "reply_only", "has_ct", "flags", "hook"),
+    *("comm", "device", "extra"),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.memory import Memory
-from ctobserve.capture.records import FLAG_CONTESTED, FLAG_COUNTERS, FLAG_TEXT, TEXT_BYTES, DropReason, Kind, entries_of
+from ctobserve.capture.records import FLAG_CLASHED, FLAG_COUNTERS, FLAG_TEXT, TEXT_BYTES, DropReason, Kind, entries_of
 from ctobserve.clock import Clock
 from ctobserve.host.counters import parse
 from ctobserve.model import IPS_CONFIRMED, IPS_SEEN_REPLY, IPS_SRC_NAT, UNKNOWN_BUCKET
@@ -98,7 +98,7 @@ def test_a_tuple_only_record_has_unknowns_not_zeros():
 
 def test_reasons_of_departure():
     made = [record(Kind.DESTROY, i, caller=i, portid=9 if i == 3 else 0) for i in (1, 2, 3, 4, 6)]
-    made += [record(Kind.DESTROY, 7, caller=3, token=5, netns=9), record(Kind.FREE, 8)]
+    made += [record(Kind.DESTROY, 7, caller=3, iterator=5, netns=9), record(Kind.FREE, 8)]
     assert told(*made).ended() == {9}, "the namespace whose end it was"
     reasons = ["timeout", "early_drop", "flushed", "other", "gc_early_drop", "netns_exit", "unconfirmed"]
     assert [row["reason"] for row in events(*made)] == reasons
@@ -106,8 +106,8 @@ def test_reasons_of_departure():
 
 def test_a_victim_waits_for_the_tuple_it_made_room_for():
     stream = Happenings(Chosen(EVENTS, Filter()), CLOCK, SYMBOLS)
-    assert len(stream.of(records(record(Kind.DESTROY, 1, caller=2, token=77), record(Kind.INSERT, 2)))) == 0
-    evictor = record(Kind.EVICTOR, 0, has_ct=0, token=77, dport=99)
+    assert len(stream.of(records(record(Kind.DESTROY, 1, caller=2, eviction=77), record(Kind.INSERT, 2)))) == 0
+    evictor = record(Kind.EVICTOR, 0, has_ct=0, eviction=77, dport=99)
     first, second = stream.of(records(evictor)).rows(CLOCK)
     assert (first["reason"], first["made_room_for"]["dport"], second["event"]) == ("early_drop", 99, "insert")
 
@@ -115,7 +115,7 @@ def test_a_victim_waits_for_the_tuple_it_made_room_for():
 def test_a_victim_whose_evictor_was_lost_holds_up_no_more_than_so_many_records(monkeypatch):
     monkeypatch.setattr(happenings, "HOLD_RECORDS", 10)
     stream = Happenings(Chosen(EVENTS, Filter()), CLOCK, SYMBOLS)
-    assert len(stream.of(records(record(Kind.DESTROY, 1, caller=2, token=77)))) == 0
+    assert len(stream.of(records(record(Kind.DESTROY, 1, caller=2, eviction=77)))) == 0
     assert len(stream.of(records(*(record(Kind.INSERT, ct) for ct in range(2, 11))))) == 0
     first, *others = stream.of(records(record(Kind.INSERT, 11))).rows(CLOCK)
     assert (first["reason"], first["made_room_for"], len(others)) == ("early_drop", None, 10)
@@ -139,7 +139,7 @@ def test_related_entries_name_their_master():
 
 
 def test_the_fate_of_an_unconfirmed_entry():
-    made = record(Kind.DROP, 1, reason=DropReason.CHAINTOOLONG), record(Kind.FREE, 1), record(Kind.FREE, 2, flags=FLAG_CONTESTED)
+    made = record(Kind.DROP, 1, reason=DropReason.CHAINTOOLONG), record(Kind.FREE, 1), record(Kind.FREE, 2, flags=FLAG_CLASHED)
     destroys = [row for row in events(*made) if row["event"] == "destroy"]
     assert [row["detail"] for row in destroys] == ["chaintoolong", "clash_resolved"]
 
@@ -176,7 +176,7 @@ def test_lines():
     assert line.split() == ["blue", "tcp", "2", "5/6", "-/-", "10.0.0.1:1000", ">", "10.0.0.2:53", "ESTABLISHED"]
     lost = record(Kind.DROP, 0, has_ct=0, reason=1, ts=1_000_000_000, src="fd00::1", dst="fd00::2")
     assert "looked at" not in lines(lost)[0], "unknown where the buckets could not be read"
-    lost["looked"] = (0, 1, 0, 7)
+    lost["scanned"] = (0, 1, 0, 7)
     line = lines(lost)[0]
     assert line.startswith(
         "22:13:20.000 drop    blue     udp   [fd00::1]:1000 > [fd00::2]:53 reason=table_full cpu=0 (looked at: 0 assured"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * listed.c - what does the kernel list, where the hash itself cannot be found?
+ * listing.c - the kernel's own listing: what does it list, where the hash itself cannot be found?
  *
  * Hooks:     ct_seq_show entry (a line of /proc/net/nf_conntrack, of every namespace); ctnetlink_fill_info entry (an entry of a
  *            netlink dump). Somebody must read the listing: the front end does, and others' readings are left alone

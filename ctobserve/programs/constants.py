@@ -1,0 +1,29 @@
+"""Numbers that the programs share with those who read what they leave: Python has them from here, bpf/*.c as -D integers."""
+
+from __future__ import annotations
+
+from ctobserve.event import TEXT_BYTES
+from ctobserve.model import IPS_ASSURED, IPS_CONFIRMED, IPS_DYING, IPS_NAT_CLASH, UNKNOWN_BUCKET, UNKNOWN_CHAIN
+
+STEPS = 1024  # of one run of walk.c: nodes and buckets
+SLOTS = 4096  # in its maps: records, and reply nodes
+WINDOW = 65536  # buckets in the map of lengths.c
+RESIZED = 0xFFFFFFFF  # result of either when the hash is not the one that its reading began with
+WALK_EVERY = 1  # bits for walk.c: each node of these buckets in full
+WALK_EXTENSIONS = 2  # with what lies outside the nf_conn
+
+CONSTANTS = {
+    "STEPS": STEPS,
+    "SLOTS": SLOTS,
+    "WINDOW": WINDOW,
+    "RESIZED": RESIZED,
+    "WALK_EVERY": WALK_EVERY,
+    "WALK_EXTENSIONS": WALK_EXTENSIONS,
+    "TEXT_BYTES": TEXT_BYTES,
+    "BUCKET_UNKNOWN": UNKNOWN_BUCKET,
+    "CHAIN_UNKNOWN": UNKNOWN_CHAIN,
+    "IPS_ASSURED": IPS_ASSURED,
+    "IPS_CONFIRMED": IPS_CONFIRMED,
+    "IPS_DYING": IPS_DYING,
+    "IPS_NAT_CLASH": IPS_NAT_CLASH,
+}
