@@ -17,6 +17,7 @@ PACKAGE = Path(ctobserve.__file__).parent
 ROOMS = [
     "errors",
     "model",
+    "event",
     "clock",
     "host",
     "programs",
@@ -28,6 +29,25 @@ ROOMS = [
     "commands",
     "__main__",
 ]
+# Above the seam (ctobserve/capture/capture.py): what these know of a kernel they know through a Capture.
+ABOVE = {"analysis", "diagnosis", "documents", "render", "commands"}
+# What they take from below it nevertheless: data and words, nothing that reads. `*`: the whole module is that.
+DATA = {
+    *(
+        f"host.counters.{name}" for name in ("Reading", "Moved", "Place", "delta", "total")
+    ),  # counters that were read; sums of them
+    *("host.dump.Dumped", "host.listing.Listed", "host.ruleset.Ruleset", "host.slab.Slab"),  # types of what a Capture gives
+    "host.slab.PAGE_BYTES",
+    "host.sysctls.*",  # names, units and bounds
+    "host.netns.Names",  # remembers labels that it is given
+    "programs.hooks.Purpose",  # what a command wants to know
+}
+# What commands do themselves, each in one place.
+DOORS = {
+    "commands.opening": {"host.kernel"},  # are we root, is conntrack there yet (--wait)
+    "commands.ready": {"host.files"},  # makes the ready file
+    "commands.values": {"host.netns"},  # whose inode number a typed name is
+}
 LAB_MODULES = sorted(Path(ctobserve_lab.__file__).parent.rglob("*.py"))
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
@@ -62,6 +82,55 @@ def test_imports_only_from_the_floors_below(path):
     mine = ROOMS.index(name_of(path).split(".")[1])
     rooms = {name.split(".")[1] for name in ours(path)} & set(ROOMS)
     assert not [room for room in rooms if ROOMS.index(room) > mine]
+
+
+def within(path: Path) -> str:
+    """Its name in the house."""
+    return name_of(path).removeprefix("ctobserve.")
+
+
+def taken(path: Path) -> set[str]:
+    """What it imports of the house by its full name, without the modules on the way: host.counters.delta, or host.counters alone."""
+    names = {name.removeprefix("ctobserve.") for name in ours(path)}
+    return {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
+
+
+HIGH = [path for path in MODULES if within(path).split(".")[0] in ABOVE]
+
+
+@pytest.mark.parametrize("path", HIGH, ids=within)
+def test_above_the_seam_only_data_and_words_come_from_below_it(path):
+    allowed = DATA | DOORS.get(within(path), set())
+    below = {name for name in taken(path) if name.split(".")[0] in ("host", "programs")}
+    assert not {name for name in below if not {name, f"{name.rpartition('.')[0]}.*"} & allowed}
+
+
+def test_nothing_is_allowed_that_nobody_needs():
+    needed = {within(path): taken(path) for path in HIGH}
+    used = set().union(*needed.values()) | {f"{name.rpartition('.')[0]}.*" for names in needed.values() for name in names}
+    assert used >= DATA
+    assert all(needed[name] >= doors for name, doors in DOORS.items())
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if not within(path).startswith("capture.")], ids=within)
+def test_only_capture_knows_records(path):
+    assert not [name for name in taken(path) if name.startswith(("capture.records", "capture.decoder"))]
+
+
+READING = re.compile(
+    r"open|fdopen|read_text|read_bytes|readlink|l?stat|statvfs|listdir|scandir|iterdir|r?glob|walk|exists|is_(file|dir|mount|symlink)|"
+    r"isdir|isfile|uname|release|machine|sysconf|getloadavg|getpagesize|boottime|perf_counter(_ns)?|monotonic(_ns)?|(clock_get)?time(_ns)?"
+)
+ASKING = {"socket", "platform", "mmap", "fcntl", "resource", "ctypes"}
+# What reads nevertheless: `open` of /dev/null, the directory of a ready file, and --wait, which has no Capture yet.
+READERS = {"commands.cli": {"os.open"}, "commands.ready": {"os.path.isdir"}}
+
+
+@pytest.mark.parametrize("path", HIGH, ids=within)
+def test_above_the_seam_nothing_reads_the_machine(path):
+    """No file, no clock, no question to the system: a recording or a test would be asked in vain."""
+    assert not ASKING & set(imports(path))
+    assert {full for full, name, _ in calls(path) if READING.fullmatch(name)} == READERS.get(within(path), set())
 
 
 def test_no_module_leads_back_to_itself():
