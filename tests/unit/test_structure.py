@@ -90,7 +90,7 @@ def within(path: Path) -> str:
 
 
 def taken(path: Path) -> set[str]:
-    """What it imports of the house by its full name, without the modules on the way: host.counters.delta, or host.counters alone."""
+    """What it imports of the house, by its whole name alone: host.counters.delta without host.counters."""
     names = {name.removeprefix("ctobserve.") for name in ours(path)}
     return {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
 
@@ -119,9 +119,10 @@ def test_only_capture_knows_records(path):
 
 READING = re.compile(
     r"open|fdopen|read_text|read_bytes|readlink|l?stat|statvfs|listdir|scandir|iterdir|r?glob|walk|exists|is_(file|dir|mount|symlink)|"
-    r"isdir|isfile|uname|release|machine|sysconf|getloadavg|getpagesize|boottime|perf_counter(_ns)?|monotonic(_ns)?|(clock_get)?time(_ns)?"
+    r"isdir|isfile|uname|release|machine|sysconf|getloadavg|getpagesize|boottime|perf_counter(_ns)?|monotonic(_ns)?|(clock_get)?time(_ns)?|"
+    r"socket(pair)?|create_connection"
 )
-ASKING = {"socket", "platform", "mmap", "fcntl", "resource", "ctypes"}
+ASKING = {"platform", "mmap", "fcntl", "resource", "ctypes"}
 # What reads nevertheless: `open` of /dev/null, the directory of a ready file, and --wait, which has no Capture yet.
 READERS = {"commands.cli": {"os.open"}, "commands.ready": {"os.path.isdir"}}
 
@@ -208,7 +209,7 @@ def test_only_executables_runs_programs(path):
 def is_strict(full: str, name: str, call: ast.Call) -> bool:
     """Whether bytes that are no UTF-8 make it raise; kernel.read_text, the door for files, itself says what becomes of them."""
     options = {keyword.arg for keyword in call.keywords}
-    if "errors" in options or full in ("kernel.read_text", "os.open"):
+    if "errors" in options or full in ("kernel.read_text", "os.open") or full.endswith("decoder.decode"):  # of records
         return False
     if full.startswith("subprocess."):
         return bool({"text", "universal_newlines", "encoding"} & options)
