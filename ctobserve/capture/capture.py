@@ -92,9 +92,9 @@ class Snapshot:
 class Fidelity:
     """How much was seen, and what makes it doubtful.
 
-    `attach`: the form of the programs (fentry, kprobe), or walk where none hangs on a function. `read_via`: how the table is
-    read, None where it is not. `lost` counts records by their kind, `unpaired` evictions whose begin or end stayed unseen. `read_ns` is
-    when the table was read last, 0 = never; it was wrong for `uncertain_ns` in all.
+    `attach`: the form of the programs (fentry, kprobe), or walk where none hangs on a function. `read_via`: how the table
+    is read, None where it is not. `lost` counts records by their kind, `unpaired` evictions whose begin or end stayed unseen.
+    `read_ns` is when the table was read last, 0 = never; it was wrong for `uncertain_ns` in all.
     """
 
     attach: str

@@ -1,75 +1,86 @@
-"""Why an entry left: the function that called nf_ct_delete, by the return address the kernel side recorded."""
+"""Why an entry left: the function that called nf_ct_delete, by the return address that the kernel side recorded."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from ctobserve.capture.records import FLAG_KILLED, Kind, Records
+from ctobserve.event import DETAIL_BYTES, DestroyReason
 from ctobserve.host.kernel import Symbols
-from ctobserve.model import printable
+from ctobserve.model import Mask, printable
 
-# Caller of nf_ct_delete -> reason and detail; net/netfilter/*.c of 5.10 - 7.2.
-CALLERS: dict[str, tuple[str, str | None]] = {
-    "nf_ct_gc_expired": ("timeout", None),
-    "ct_seq_show": ("timeout", "reaped by a reader of /proc/net/nf_conntrack"),
-    "ctnetlink_dump_table": ("timeout", "reaped by a netlink dump"),
-    "early_drop": ("early_drop", None),
-    "gc_worker": ("gc_early_drop", None),
-    "ctnetlink_del_conntrack": ("deleted", None),
-    "nf_conntrack_tcp_packet": ("tcp_reuse", None),
-    "nf_conntrack_dccp_packet": ("other", "DCCP reset"),
-    "nf_nat_inet_fn": ("other", "output interface changed under masquerade"),
-    "nf_nat_setup_info": ("other", "its NAT port was needed"),
-    "__nf_conntrack_confirm": ("other", "extensions changed while it was confirmed"),
+Reason = tuple[DestroyReason, str]  # and what more is known, empty: nothing
+
+# Caller of nf_ct_delete -> reason; net/netfilter/*.c of 5.10 - 7.2.
+CALLERS: dict[str, Reason] = {
+    "nf_ct_gc_expired": (DestroyReason.TIMEOUT, ""),
+    "ct_seq_show": (DestroyReason.TIMEOUT, "reaped by a reader of /proc/net/nf_conntrack"),
+    "ctnetlink_dump_table": (DestroyReason.TIMEOUT, "reaped by a netlink dump"),
+    "early_drop": (DestroyReason.EARLY_DROP, ""),
+    "gc_worker": (DestroyReason.GC_EARLY_DROP, ""),
+    "ctnetlink_del_conntrack": (DestroyReason.DELETED, ""),
+    "nf_conntrack_tcp_packet": (DestroyReason.TCP_REUSE, ""),
+    "nf_conntrack_dccp_packet": (DestroyReason.OTHER, "DCCP reset"),
+    "nf_nat_inet_fn": (DestroyReason.OTHER, "output interface changed under masquerade"),
+    "nf_nat_setup_info": (DestroyReason.OTHER, "its NAT port was needed"),
+    "__nf_conntrack_confirm": (DestroyReason.OTHER, "extensions changed while it was confirmed"),
 }
-# Iterator of nf_ct_iterate_cleanup -> reason and detail.
-ITERATORS: dict[str, tuple[str, str | None]] = {
-    "ctnetlink_flush_iterate": ("flushed", None),
-    "kill_all": ("netns_exit", None),
-    "device_cmp": ("other", "masquerade interface went down"),
-    "inet_cmp": ("other", "masquerade address went away"),
-    "nf_nat_proto_clean": ("other", "NAT module unloaded"),
+# Function that nf_ct_iterate_cleanup was given -> reason.
+ITERATORS: dict[str, Reason] = {
+    "ctnetlink_flush_iterate": (DestroyReason.FLUSHED, ""),
+    "kill_all": (DestroyReason.NETNS_EXIT, ""),
+    "device_cmp": (DestroyReason.OTHER, "masquerade interface went down"),
+    "inet_cmp": (DestroyReason.OTHER, "masquerade address went away"),
+    "nf_nat_proto_clean": (DestroyReason.OTHER, "NAT module unloaded"),
 }
-RST = ("other", "TCP RST before any reply")
+ITERATE, TCP_PACKET = "nf_ct_iterate_cleanup", "nf_conntrack_tcp_packet"
+RST: Reason = (DestroyReason.OTHER, "TCP RST before any reply")
 _SUFFIX = re.compile(r"\.(part|constprop|isra|cold)\..*|\.cold")
 
-
-@dataclass(frozen=True)
-class Destroyed:
-    """Reason in the contract's words, and what more is known."""
-
-    reason: str
-    detail: str | None = None
+Address = npt.NDArray[np.uint64]
+Reasons = npt.NDArray[np.uint8]
+Details = npt.NDArray[np.bytes_]
 
 
 class DestroyReasons:
-    """Classifies; remembers the functions behind the addresses it met."""
+    """Finds them; remembers the functions behind the addresses it met."""
 
     def __init__(self, symbols: Symbols) -> None:
         self._symbols = symbols
         self._names: dict[int, str] = {}
 
-    def of(self, records: Records) -> dict[int, Destroyed]:
-        """One for each destroy or free among these records, by its place among them, in order."""
-        kinds = records["kind"]
-        places = np.flatnonzero((kinds == Kind.DESTROY) | (kinds == Kind.FREE))
-        columns = (records[name][places].tolist() for name in ("kind", "caller", "token", "portid", "flags"))
-        return {at: self._one(*row) for at, *row in zip(places.tolist(), *columns, strict=True)}
+    def of(self, caller: Address, iterator: Address, asked: Mask, killed: Mask) -> tuple[Reasons, Details]:
+        """Reason and detail of each removal, shapes (n,).
 
-    def _one(self, kind: int, caller: int, token: int, portid: int, flags: int) -> Destroyed:
-        if kind == Kind.FREE:
-            return Destroyed("unconfirmed")
-        name = self._name(caller)
-        if name == "nf_ct_iterate_cleanup":
-            reason, detail = ITERATORS.get(self._name(token), ("flushed" if portid else "other", self._name(token) or None))
-        elif name == "nf_conntrack_tcp_packet" and flags & FLAG_KILLED:
-            reason, detail = RST
-        else:
-            reason, detail = CALLERS.get(name, ("other", name or None))
-        return Destroyed(reason, detail)
+        `caller` is the return address of nf_ct_delete, `iterator` what nf_ct_iterate_cleanup was given (else anything), `asked`
+        says that netlink asked for it, `killed` that nf_ct_kill_acct did it.
+        """
+        reasons, details = np.zeros(len(caller), np.uint8), np.zeros(len(caller), f"S{DETAIL_BYTES}")
+
+        def put(which: Mask, reason: Reason) -> None:
+            reasons[which] = reason[0]
+            if reason[1]:
+                details[which] = reason[1].encode(errors="replace")
+
+        for address in np.unique(caller).tolist():
+            name, here = self._name(address), caller == address
+            if name == ITERATE:
+                for function in np.unique(iterator[here]).tolist():
+                    given = here & (iterator == function)
+                    put(given & asked, self._iterated(function, DestroyReason.FLUSHED))
+                    put(given & ~asked, self._iterated(function, DestroyReason.OTHER))
+            elif name == TCP_PACKET:
+                put(here & ~killed, CALLERS[name])
+                put(here & killed, RST)
+            else:
+                put(here, CALLERS.get(name, (DestroyReason.OTHER, name)))
+        return reasons, details
+
+    def _iterated(self, function: int, otherwise: DestroyReason) -> Reason:
+        name = self._name(function)
+        return ITERATORS.get(name, (otherwise, name))
 
     def _name(self, address: int) -> str:
         if address not in self._names:

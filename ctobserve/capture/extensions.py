@@ -51,7 +51,7 @@ def extensions_dtype(layout: Layout) -> np.dtype[np.void]:
         "start_ns": ("<u8", EXTRA + 32),
         "ext_bytes": ("u1", EXTRA + 40),
     }
-    form |= {name: (FORMS[name], HEADER_BYTES + offset) for name, offset in layout.details.items()}
+    form |= {name: (FORMS[name], HEADER_BYTES + offset) for name, offset in layout.extensions.items()}
     return np.dtype(
         {
             "names": list(form),
@@ -64,21 +64,21 @@ def extensions_dtype(layout: Layout) -> np.dtype[np.void]:
 
 def extensions_of(records: Records, dtype: np.dtype[np.void]) -> Extensions:
     """EXTENSION rows of a walk's records, one each; what an entry or the kernel lacks is zero."""
-    details = np.zeros(len(records), EXTENSION)
+    extensions = np.zeros(len(records), EXTENSION)
     raw = records.view(dtype)
     flags = records["flags"]
     for name, flag in (("has_counters", FLAG_COUNTERS), ("has_start", FLAG_START), ("has_ext", FLAG_EXT)):
-        details[name] = flags & flag != 0
+        extensions[name] = flags & flag != 0
     for direction in (0, 1):
         for name in ("packets", "bytes"):
-            details[name][:, direction] = np.where(details["has_counters"], raw[f"{name}{direction}"], 0)
-    details["start_ns"] = np.where(details["has_start"], raw["start_ns"], 0)
-    details["ext_bytes"] = np.where(details["has_ext"], raw["ext_bytes"], 0)
+            extensions[name][:, direction] = np.where(extensions["has_counters"], raw[f"{name}{direction}"], 0)
+    extensions["start_ns"] = np.where(extensions["has_start"], raw["start_ns"], 0)
+    extensions["ext_bytes"] = np.where(extensions["has_ext"], raw["ext_bytes"], 0)
     for name in ("use", "secmark", "gre_timeout", "gre_stream_timeout"):
         if name in (dtype.names or ()):
-            details[name] = raw[name]
+            extensions[name] = raw[name]
     for protonum, name in ((SCTP, "sctp_state"), (DCCP, "dccp_state")):
         if name in (dtype.names or ()):
             of = records["protonum0"] == protonum
-            details["state"][of] = raw[name][of]
-    return details
+            extensions["state"][of] = raw[name][of]
+    return extensions

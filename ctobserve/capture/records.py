@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ctobserve.event import TEXT_BYTES
 from ctobserve.host.layout import Layout
 from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries, pick
 
 HEADER_BYTES = 200
-TEXT_BYTES = 84
 FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CLASHED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
 Records = npt.NDArray[np.void]
 

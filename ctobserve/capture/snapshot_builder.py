@@ -17,38 +17,38 @@ REPLY = np.dtype([("ct", "<u8"), ("bucket", "<u8")])  # an entry's reply node me
 class SnapshotBuilder:
     """Batches in, entries out: entries met twice counted once (the last time), reply buckets joined to them."""
 
-    def __init__(self, details: np.dtype[np.void] | None = None) -> None:
-        """`details`: where the records hold them (extensions_dtype), when they are wanted."""
-        self._form = details
+    def __init__(self, extensions: np.dtype[np.void] | None = None) -> None:
+        """`extensions`: where the records hold them (extensions_dtype), when they are wanted."""
+        self._record = extensions
         self._entries: list[Entries] = [np.empty(0, ENTRY)]
-        self._details: list[Extensions] = [np.empty(0, EXTENSION)]
+        self._extensions: list[Extensions] = [np.empty(0, EXTENSION)]
         self._replies: list[npt.NDArray[Any]] = [np.empty(0, REPLY)]
 
     def add(self, records: Records) -> None:
         """Records of KIND_WALK, wherever they lie: nothing of them is needed afterwards."""
         if len(records):
             self._entries.append(entries_of(records))
-            if self._form is not None:
-                self._details.append(extensions_of(records, self._form))
+            if self._record is not None:
+                self._extensions.append(extensions_of(records, self._record))
 
     def add_replies(self, replies: npt.NDArray[Any]) -> None:
         """Buckets of reply nodes, as REPLY."""
         self._replies.append(replies.copy())
 
     def result(self) -> tuple[Entries, Extensions]:
-        """All entries, and a row of details for each when they were wanted. Gives away what was gathered: to be called once."""
+        """All entries, and a row of extensions for each when they were wanted. Gives them away: to be called once."""
         entries, self._entries = join(self._entries), []
-        details, self._details = join(self._details), []
+        extensions, self._extensions = join(self._extensions), []
         # Stable: NumPy 2's vectorised argsort gives wrong orders on emulated CPUs (QEMU 7.2, AVX2).
         order = np.argsort(addresses := np.ascontiguousarray(entries["ct"]), kind="stable")
         ranked = addresses[order]
         last = np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)]
         if not last.all():
             ranked, chosen = ranked[last], order[last]
-            entries, details = pick(entries, chosen), pick(details, chosen) if len(details) else details
+            entries, extensions = pick(entries, chosen), pick(extensions, chosen) if len(extensions) else extensions
             order = np.arange(len(chosen))
         self._join_replies(entries, order, ranked)
-        return entries, details
+        return entries, extensions
 
     def _join_replies(self, entries: Entries, order: npt.NDArray[np.int64], ranked: npt.NDArray[np.uint64]) -> None:
         """`ranked` are the entries' addresses in rising order, `order` says which entry each belongs to."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ctobserve.capture.address_index import Addresses, AddressIndex, Rows
-from ctobserve.capture.records import Kind, Records, entries_of
-from ctobserve.model import ENTRY, UNKNOWN_BUCKET, Entries, pick
+from ctobserve.event import Events, Kind, entries_in
+from ctobserve.model import ENTRY, UNKNOWN_BUCKET, Entries, Mask, pick
 
 AS_BYTES = np.dtype((np.void, ENTRY.itemsize))
+Kinds = npt.NDArray[np.uint8]
 CHANGEABLE = ("status", "timeout", "mark", "tcp_state")
 
 
@@ -43,7 +45,7 @@ class Table:
     """
 
     def __init__(self) -> None:
-        self._places = AddressIndex()
+        self._index = AddressIndex()
         self._fill(np.zeros(1024, ENTRY), 0)
 
     def _fill(self, rows: Entries, used: int) -> None:
@@ -66,45 +68,50 @@ class Table:
         return pick(self._rows, self._present(addresses))
 
     def _present(self, addresses: Addresses) -> Rows:
-        rows = self._places.find(addresses)
+        rows = self._index.find(addresses)
         present: Rows = rows[self._alive[rows]]
         return present
 
-    def apply(self, records: Records) -> Addresses:
-        """Carry out the inserts, destroys and updates among these records, in order; returns the addresses of the first two."""
-        kinds = np.ascontiguousarray(records["kind"])
-        # A copy in every case: the caller keeps it, and the records may lie in the ring.
-        addresses: Addresses = records["ct"].copy()
+    def apply(self, events: Events) -> Addresses:
+        """Carry out the inserts, destroys and updates among these events, in order; returns the addresses of the first two."""
+        entries = events["entry"]
+        return self.change(events["kind"], entries["ct"], lambda which: entries if which is None else entries_in(events, which))
+
+    def change(self, kinds: Kinds, addresses: Addresses, entries: Callable[[Rows | None], Entries]) -> Addresses:
+        """The same of whatever has these kinds and addresses; `entries` gives those of some of them (None: of all)."""
+        kinds = np.ascontiguousarray(kinds)
+        # A copy in every case: the caller keeps it, and what it is of may lie in the ring.
+        addresses = addresses.copy()
         inserted = kinds == Kind.INSERT
         # A flood: nothing but inserts, of which the last that is written to a row stays.
         if inserted.all():
-            self._write(self._rows_for(addresses), entries_of(records))
+            self._write(self._rows_for(addresses), entries(None))
             return addresses
         life = np.flatnonzero(inserted | (kinds == Kind.DESTROY))
         touched = addresses[life]
-        self._live(records, life, touched, inserted[life])
-        if len(life) < len(records):
+        self._live(entries, life, touched, inserted[life])
+        if len(life) < len(kinds):
             changed = np.flatnonzero(kinds == Kind.UPDATE)
-            rows = self._places.find(addresses[changed])
+            rows = self._index.find(addresses[changed])
             latest = self._last(rows) & self._alive[rows]
-            self._change(rows[latest], entries_of(pick(records, changed[latest])))
+            self._change(rows[latest], entries(changed[latest]))
         return touched
 
-    def _live(self, records: Records, life: Rows, addresses: Addresses, inserted: npt.NDArray[np.bool_]) -> None:
+    def _live(self, entries: Callable[[Rows | None], Entries], life: Rows, addresses: Addresses, inserted: Mask) -> None:
         """Inserts and destroys: those at these positions, with these addresses."""
         rows = np.empty(len(life), np.int64)
         rows[inserted] = self._rows_for(addresses[inserted])
-        rows[~inserted] = self._places.find(addresses[~inserted])
+        rows[~inserted] = self._index.find(addresses[~inserted])
         last = self._last(rows)
         new = last & inserted
-        self._write(rows[new], entries_of(pick(records, life[new])))
+        self._write(rows[new], entries(life[new]))
         self._alive[rows[last & ~inserted]] = False
 
-    def _last(self, rows: Rows) -> npt.NDArray[np.bool_]:
+    def _last(self, rows: Rows) -> Mask:
         """Which of these does not come again further on: every row remembers the last one who came."""
         order = np.arange(len(rows), dtype=np.int32)
         self._visitor[rows] = order
-        last: npt.NDArray[np.bool_] = self._visitor[rows] == order
+        last: Mask = self._visitor[rows] == order
         return last
 
     def _change(self, rows: Rows, entries: Entries) -> None:
@@ -120,7 +127,7 @@ class Table:
     def _rows_for(self, addresses: Addresses) -> Rows:
         if self._used + len(addresses) > len(self._rows):
             self._make_room(len(addresses))
-        rows, self._used = self._places.find_or_add(addresses, self._used)
+        rows, self._used = self._index.find_or_add(addresses, self._used)
         return rows
 
     def _write(self, rows: Rows, entries: Entries) -> None:
@@ -134,7 +141,7 @@ class Table:
         """
         if len(touched):
             walked = pick(walked, ~np.isin(walked["ct"], touched))
-        at = self._places.find(np.ascontiguousarray(walked["ct"]))
+        at = self._index.find(np.ascontiguousarray(walked["ct"]))
         known = self._alive[at]
         mine = at[known]
         stays = np.zeros(len(self._alive), np.bool_)
@@ -154,7 +161,7 @@ class Table:
         rows = np.zeros(wanted, ENTRY)
         rows[: len(alive)] = pick(self._rows, alive)
         self._fill(rows, len(alive))
-        self._places.rebuild(np.ascontiguousarray(rows["ct"][: len(alive)]), np.arange(len(alive), dtype=np.int32))
+        self._index.rebuild(np.ascontiguousarray(rows["ct"][: len(alive)]), np.arange(len(alive), dtype=np.int32))
 
 
 def lengths_of(entries: Entries, buckets: int) -> Lengths:

@@ -22,54 +22,51 @@ from ctobserve.host import dump, kernel, netns
 from ctobserve.host.layout import Layout
 from ctobserve.host.threads import elsewhere
 from ctobserve.programs import syscalls
+from ctobserve.programs.constants import RESIZED, SLOTS, STEPS, WALK_EVERY, WALK_EXTENSIONS, WINDOW
 from ctobserve.programs.loader import Programs
 
-RESIZED = 0xFFFFFFFF
-WALK_EVERY, WALK_DETAILS = 1, 2  # bpf/walk.c
-STEPS, SLOTS = 1024, 4096
 GATHERED = np.dtype([("records", "<u8"), ("replies", "<u8"), ("reply", REPLY, (SLOTS,))])
 BUCKET_TRIES = 8
 LISTING_TRIES = 3
 DRAIN_S = 0.005
-WINDOW = 65536  # buckets in the map of lengths.c
 LENGTHS = np.dtype([("originals", "<u8"), ("length", "<u2", (WINDOW,))])
 Drain = Callable[..., object]
 
 
-def mapped(fd: int, form: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+def mapped(fd: int, record: np.dtype[Any], count: int) -> npt.NDArray[Any]:
     """An array map's values as the kernel writes them; unmapped when nobody looks at them any more."""
-    return np.frombuffer(mmap.mmap(fd, form.itemsize * count), form)
+    return np.frombuffer(mmap.mmap(fd, record.itemsize * count), record)
 
 
 class HashReader:
     """Walks the hash by BPF_PROG_TEST_RUN: bpf/walk.c, bpf/lengths.c."""
 
-    source = ReadVia.WALK
+    via = ReadVia.WALK
 
-    def __init__(self, probes: Programs, layout: Layout, form: np.dtype[np.void]) -> None:
-        self._probes = probes
+    def __init__(self, programs: Programs, layout: Layout, record: np.dtype[np.void]) -> None:
+        self._programs = programs
         self._layout = layout
-        self._form = form
+        self._record = record
         self.buckets = 0
 
-    def entries(self, found: SnapshotBuilder, drain: Drain, details: bool) -> int | None:
+    def entries(self, found: SnapshotBuilder, drain: Drain, extensions: bool) -> int | None:
         """All entries, one pass; buckets that could not be read to their end, None after a resize under way."""
-        batch = _Batch(self._probes, self._form, found)
+        batch = _Batch(self._programs, self._record, found)
 
         def step() -> None:
             if batch.full:
                 batch.take()
                 drain()
 
-        unread = self._pass("walk", 0, step, wants=WALK_DETAILS if details else 0)
+        unread = self._pass("walk", 0, step, wants=WALK_EXTENSIONS if extensions else 0)
         batch.take()
         drain()
         return unread
 
     def chain(self, bucket: int, found: SnapshotBuilder) -> None:
         """Every node of one bucket as an entry; quietly none when the hash was resized."""
-        fd = self._probes.load_runnable("walk")
-        batch = _Batch(self._probes, self._form, found)
+        fd = self._programs.load_runnable("walk")
+        batch = _Batch(self._programs, self._record, found)
         for _ in range(BUCKET_TRIES):
             if syscalls.test_run(fd, struct.pack("<4Q", bucket, bucket + 1, self.buckets, WALK_EVERY)) != bucket:
                 break
@@ -79,11 +76,11 @@ class HashReader:
     def locate(self, ct: int, direction: int) -> int:
         """Bucket of an entry's original (0) or reply (1) node, read from the end of its chain."""
         node = ct + self._layout.tuplehash + direction * self._layout.tuplehash_bytes
-        return syscalls.test_run(self._probes.load_runnable("locate"), struct.pack("<Q", node))
+        return syscalls.test_run(self._programs.load_runnable("locate"), struct.pack("<Q", node))
 
     def lengths(self) -> Lengths | None:
         """The lengths of all chains, one pass without copying any entry; None after a resize under way."""
-        window = mapped(self._probes.map("window"), LENGTHS, 1)[0]
+        window = mapped(self._programs.map("window"), LENGTHS, 1)[0]
         counted: list[npt.NDArray[np.uint16]] = []
         before = int(window["originals"])
 
@@ -105,7 +102,7 @@ class HashReader:
 
         `step` is called after each run, `full` after each window.
         """
-        fd = self._probes.load_runnable(program)
+        fd = self._programs.load_runnable(program)
         self.buckets = kernel.htable_size()
         unread = 0
         for first in range(0, self.buckets, window or self.buckets):
@@ -127,9 +124,9 @@ class HashReader:
 class _Batch:
     """What bpf/walk.c has put into its maps and nobody has taken yet."""
 
-    def __init__(self, probes: Programs, form: np.dtype[np.void], found: SnapshotBuilder) -> None:
-        self._records = mapped(probes.map("walked"), form, SLOTS)
-        self._gathered = mapped(probes.map("gathered"), GATHERED, 1)
+    def __init__(self, programs: Programs, record: np.dtype[np.void], found: SnapshotBuilder) -> None:
+        self._records = mapped(programs.map("walked"), record, SLOTS)
+        self._gathered = mapped(programs.map("gathered"), GATHERED, 1)
         self._counts = self._gathered.view(np.uint64)[:2]
         self._counts[:] = 0
         self._found = found
@@ -148,14 +145,14 @@ class _Batch:
 
 
 class Lister:
-    """Has the kernel list its table to us while a probe on the listing function sends each entry: bpf/listed.c."""
+    """Has the kernel list its table to us while a probe on the listing function sends each entry: bpf/listing.c."""
 
-    def __init__(self, probes: Programs, source: ReadVia) -> None:
-        self._probes = probes
-        self.source = source
+    def __init__(self, programs: Programs, via: ReadVia) -> None:
+        self._programs = programs
+        self.via = via
         self.buckets = 0
 
-    def entries(self, found: SnapshotBuilder, drain: Drain, _details: bool) -> int | None:
+    def entries(self, found: SnapshotBuilder, drain: Drain, _extensions: bool) -> int | None:
         """All entries; how many found it full in the best listing, None after a resize under way.
 
         Raises OSError or CtobserveError where the kernel does not list: half a table is none.
@@ -171,19 +168,19 @@ class Lister:
         return unread if kernel.htable_size() == self.buckets else None
 
     def _refused(self) -> int:
-        return sum(self._probes.per_cpu("lost", Kind.WALK))
+        return sum(self._programs.per_cpu("lost", Kind.WALK))
 
     def _list(self, drain: Callable[[], object]) -> None:
-        self._probes.list_to(syscalls.test_run(self._probes.load_runnable("whoami"), bytes(8)))
+        self._programs.list_to(syscalls.test_run(self._programs.load_runnable("whoami"), bytes(8)))
         try:
             for listing in self._listings():
                 elsewhere(listing, drain, DRAIN_S)
         finally:
-            self._probes.list_to(0)
+            self._programs.list_to(0)
         drain()
 
     def _listings(self) -> Iterator[Callable[[], None]]:
-        if self.source is ReadVia.PROC:
+        if self.via is ReadVia.PROC:
             yield _read_proc
         else:
             yield from map(_dump_of, netns.discover().values())

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from ctobserve.host.btf import Btf
 
 Offset = Callable[[str], int]
-# Name in details.py -> member. Some kernels are built without secmark, some have no DCCP tracker any more.
-DETAILS = {
+# Name in capture/extensions.py -> member. Some kernels are built without secmark, some have no DCCP tracker any more.
+EXTENSIONS = {
     "use": "nf_conn.ct_general.use",
     "secmark": "nf_conn.secmark",
     "sctp_state": "nf_conn.proto.sctp.state",
@@ -23,7 +23,7 @@ DETAILS = {
 class Layout:
     """Byte offsets and sizes, all from BTF; offsets of nf_conn members count from the start of the nf_conn.
 
-    `details` are members that only a kernel line shows (details.py), as far as this kernel has them. `defines` are what the
+    `extensions` are members that only a kernel line shows (capture/extensions.py), as far as this kernel has them. `defines` are what the
     programs take as -D integers: those below, and more that only they need.
     """
 
@@ -45,7 +45,7 @@ class Layout:
     mark: int
     tcp_state: int
     preempt_count: int
-    details: dict[str, int]
+    extensions: dict[str, int]
     defines: dict[str, int]
 
     @classmethod
@@ -76,7 +76,7 @@ class Layout:
             tcp_state=at("nf_conn.proto.tcp.state"),
             # From 6.2 to 6.14 the preempt count lies in a per-CPU struct, before and after in a variable of its own.
             preempt_count=at("pcpu_hot.preempt_count") if btf.has("pcpu_hot.preempt_count") else 0,
-            details={name: at(path) for name, path in DETAILS.items() if btf.has(path)},
+            extensions={name: at(path) for name, path in EXTENSIONS.items() if btf.has(path)},
             defines=_defines(btf, at),
         )
 

@@ -24,10 +24,10 @@ def test_reply_buckets_are_joined_and_repeats_counted_once():
         )
     )
     found.add_replies(replies((0xFF, 7), (0x1, 7), (0xA, 8)))
-    entries, details = found.result()
+    entries, extensions = found.result()
     assert entries["ct"].tolist() == [0xA, 0xB, 0xC]
     assert entries["bucket"].tolist() == [[4, 8], [6, 9], [UNKNOWN_BUCKET, 5]]
-    assert len(details) == 0
+    assert len(extensions) == 0
 
 
 def test_an_entry_without_repeats_keeps_its_place_and_its_reply_bucket():
@@ -41,8 +41,8 @@ def test_an_entry_without_repeats_keeps_its_place_and_its_reply_bucket():
 def test_nothing_and_replies_of_nothing():
     found = SnapshotBuilder()
     found.add_replies(replies((0xA, 8)))
-    entries, details = found.result()
-    assert (len(entries), len(details)) == (0, 0)
+    entries, extensions = found.result()
+    assert (len(entries), len(extensions)) == (0, 0)
 
 
 def test_details_follow_their_entries():
@@ -51,5 +51,5 @@ def test_details_follow_their_entries():
         made = records(record(Kind.WALK, first), record(Kind.WALK, second))
         made.view(extensions_dtype(LAYOUT))["use"] = first, second + 0x100 * (first == 0xC)
         found.add(made)
-    entries, details = found.result()
-    assert dict(zip(entries["ct"].tolist(), details["use"].tolist(), strict=True)) == {0xA: 0xA, 0xB: 0x10B, 0xC: 0xC}
+    entries, extensions = found.result()
+    assert dict(zip(entries["ct"].tolist(), extensions["use"].tolist(), strict=True)) == {0xA: 0xA, 0xB: 0x10B, 0xC: 0xC}

@@ -1,0 +1,198 @@
+"""What earlier records said of the same entry: its birth, its master, what happened to its packet, for whom it was evicted."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.capture.address_index import Addresses, AddressIndex
+from ctobserve.capture.decoder import Decoded, Links
+from ctobserve.capture.memory import Memory
+from ctobserve.capture.records import Kind as RecordKind
+from ctobserve.clock import NS_PER_S
+from ctobserve.event import IN_CONFIRM, TUPLE, Events, Kind, drop_name
+from ctobserve.model import Mask, pick
+
+HOLD_NS, HOLD_EVENTS = NS_PER_S, 1 << 16
+ENTRIES_REMEMBERED, MASTERS_REMEMBERED = 1 << 17, 1 << 13
+CLASH_RESOLVED = b"clash_resolved"
+KINDS = np.array([kind.value for kind in Kind], np.uint8)
+Times = npt.NDArray[np.uint64]
+
+
+class Correlator:
+    """The stream's memory, bounded: what was said longest ago is forgotten, and then unknown, never wrong."""
+
+    def __init__(self, ages: bool) -> None:
+        """`ages`: births are remembered at all."""
+        self._births = Births() if ages else None
+        self._masters: Memory[bytes] = Memory(MASTERS_REMEMBERED)
+        self._fates: Memory[bytes] = Memory(ENTRIES_REMEMBERED)
+        self._held: Decoded | None = None
+
+    def complete(self, decoded: Decoded, final: bool = False) -> Events:
+        """The events that can be told now, in order, each with what earlier ones said.
+
+        A victim of early_drop waits for the tuple that it made room for, which comes microseconds later, if it comes: no longer
+        than a second, and while few enough events came; what came after it waits too. `final`: nothing waits.
+        """
+        if self._held is not None:
+            decoded = Decoded.joined([self._held, decoded])
+        events, links = decoded.events, decoded.links
+        end = len(events)
+        if links["eviction"].any():
+            waiting = _name_evictors(events, links)
+            end = end if final else _first_to_wait(events, waiting)
+        self._held = Decoded(events[end:], links[end:]) if end < len(events) else None
+        events, links = events[:end], links[:end]
+        leaving = (links["kind"] == RecordKind.DESTROY) | (links["kind"] == RecordKind.FREE)
+        if self._births is not None:
+            _remember_births(self._births, events, links["kind"] == RecordKind.INSERT, leaving)
+        self._name_masters(events, links["kind"] == RecordKind.MASTER, leaving)
+        self._name_fates(events, links, leaving)
+        events["kind"][leaving] = Kind.DESTROY
+        told = np.isin(events["kind"], KINDS)
+        return events if told.all() else pick(events, told)
+
+    def _name_masters(self, events: Events, masters: Mask, leaving: Mask) -> None:
+        expected = events["entry"]["master"] != 0
+        if not (len(self._masters) or masters.any()):
+            return
+        addresses = np.ascontiguousarray(events["entry"]["ct"])
+        known = np.array([*self._masters, *addresses[masters].tolist()], np.uint64)
+        for at in np.flatnonzero(masters | expected | (leaving & np.isin(addresses, known))).tolist():
+            ct = int(addresses[at])
+            if masters[at]:
+                self._masters.latest[ct] = _original(events[at])
+                continue
+            found = self._masters.get(int(events["entry"]["master"][at])) if expected[at] else None
+            if found is not None:
+                events["master"][at] = np.frombuffer(found, TUPLE)[0]
+            if leaving[at]:
+                self._masters.pop(ct)
+        self._masters.age()
+
+    def _name_fates(self, events: Events, links: Links, leaving: Mask) -> None:
+        """What became of the packet of an entry that never enters the table says its drop, or the clash that it lost."""
+        refused = (links["kind"] == RecordKind.DROP) & np.isin(events["reason"], IN_CONFIRM)
+        silent = leaving & links["clashed"] & (events["detail"] == b"")
+        events["detail"][silent] = CLASH_RESOLVED
+        if not (len(self._fates) or refused.any()):
+            return
+        addresses = np.ascontiguousarray(events["entry"]["ct"])
+        known = np.array([*self._fates, *addresses[refused].tolist()], np.uint64)
+        for at in np.flatnonzero(refused | (leaving & np.isin(addresses, known))).tolist():
+            ct = int(addresses[at])
+            if refused[at]:
+                self._fates.latest[ct] = drop_name(int(events["reason"][at])).encode()
+                continue
+            fate = self._fates.pop(ct)
+            if fate is not None and (silent[at] or not events["detail"][at]):
+                events["detail"][at] = fate
+        self._fates.age()
+
+
+def _name_evictors(events: Events, links: Links) -> Mask:
+    """Victims get the tuple that they made room for; returns those of which it has not come yet."""
+    evictors = links["kind"] == RecordKind.EVICTOR
+    victims = np.flatnonzero((links["eviction"] != 0) & ~evictors)
+    tokens = links["eviction"][evictors]
+    order = np.argsort(tokens, kind="stable")
+    ranked = np.append(tokens[order], np.uint64(0))
+    place = np.searchsorted(ranked[:-1], links["eviction"][victims])
+    there = ranked[place] == links["eviction"][victims]
+    chosen = np.flatnonzero(evictors)[order][place[there]] if len(order) else place[:0]
+    for name, of in (("addr", slice(0, 2)), ("port", slice(0, 2))):
+        events["evictor"][name][victims[there]] = events["entry"][name][chosen, of]
+    for name in ("l3num", "protonum"):
+        events["evictor"][name][victims[there]] = events["entry"][name][chosen]
+    waiting = np.zeros(len(events), np.bool_)
+    waiting[victims[~there]] = True
+    return waiting
+
+
+def _first_to_wait(events: Events, waiting: Mask) -> int:
+    """How many events can be told: those before the first recent one that waits."""
+    at = np.flatnonzero(waiting)
+    times = events["entry"]["seen_ns"]
+    if len(at):
+        newest = int(times[-1])
+        at = at[(times[at].astype(np.int64) > newest - HOLD_NS) & (len(events) - at <= HOLD_EVENTS)]
+    return int(at[0]) if len(at) else len(events)
+
+
+def _original(event: np.void) -> bytes:
+    made = np.zeros(1, TUPLE)
+    entry = event["entry"]
+    made["addr"], made["port"] = entry["addr"][:2], entry["port"][:2]
+    made["l3num"], made["protonum"] = entry["l3num"], entry["protonum"]
+    return made.tobytes()
+
+
+class Births:
+    """When entries were inserted, by address, in two halves: when the younger is full it becomes the older one.
+
+    What that held is forgotten.
+    """
+
+    def __init__(self, half: int = ENTRIES_REMEMBERED) -> None:
+        """So many entries at least are remembered; twice as many, and those of one batch, at most."""
+        self._half = half
+        self._young, self._old = _Half(), _Half()
+
+    def put(self, addresses: Addresses, times: Times) -> None:
+        """These distinct addresses are entries inserted then."""
+        self._young.put(addresses, times)
+        if self._young.used >= self._half:
+            self._young, self._old = _Half(), self._young
+
+    def pop(self, addresses: Addresses) -> Times:
+        """When each was inserted, 0 = unknown; for the last time: the address goes to another entry."""
+        young, old = self._young.pop(addresses), self._old.pop(addresses)
+        return np.where(young != 0, young, old)
+
+
+class _Half:
+    def __init__(self) -> None:
+        self._index = AddressIndex()
+        self._times = np.zeros(1024, np.uint64)
+        self.used = 0
+
+    def put(self, addresses: Addresses, times: Times) -> None:
+        rows, self.used = self._index.find_or_add(addresses, self.used)
+        if self.used > len(self._times):
+            self._times = np.concatenate([self._times, np.zeros(max(len(self._times), self.used), np.uint64)])
+        self._times[rows] = times
+
+    def pop(self, addresses: Addresses) -> Times:
+        rows = self._index.find(addresses)
+        found: Times = np.where(rows >= 0, self._times[rows], 0).astype(np.uint64)
+        self._times[rows[rows >= 0]] = 0
+        return found
+
+
+def _remember_births(births: Births, events: Events, inserted: Mask, leaving: Mask) -> None:
+    """Destroys get the time of their insert; an address may come and go several times in one batch."""
+    if not leaving.any():
+        if inserted.any():
+            # Of an address that comes twice, which a lost record can make, the last counts.
+            births.put(*_latest(events, np.flatnonzero(inserted)))
+        return
+    at = np.flatnonzero(inserted | leaving)
+    addresses = np.ascontiguousarray(events["entry"]["ct"][at])
+    order = np.argsort(addresses, kind="stable")
+    at, addresses = at[order], addresses[order]
+    again = np.append(False, addresses[1:] == addresses[:-1])
+    times = np.where(inserted[at], events["entry"]["seen_ns"][at], 0).astype(np.uint64)
+    born = np.where(again, np.append(np.uint64(0), times[:-1]), 0).astype(np.uint64)
+    born[~again] = births.pop(addresses[~again])
+    gone = leaving[at]
+    events["born_ns"][at[gone]] = born[gone]
+    last = np.append(~again[1:], True) & ~gone
+    births.put(addresses[last], times[last])
+
+
+def _latest(events: Events, at: npt.NDArray[np.int64]) -> tuple[Addresses, Times]:
+    addresses = np.ascontiguousarray(events["entry"]["ct"][at])
+    kept, first = np.unique(addresses[::-1], return_index=True)
+    return kept, np.ascontiguousarray(events["entry"]["seen_ns"][at][::-1][first])

@@ -1,0 +1,321 @@
+"""The live kinds of the seam: what this host says now, and conntrack as our programs see it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ctobserve.capture import read_via
+from ctobserve.capture.capture import Fidelity, Host, NamespaceState, PacketCount, Snapshot
+from ctobserve.capture.correlator import Correlator
+from ctobserve.capture.decoder import Decoder
+from ctobserve.capture.extensions import extensions_dtype
+from ctobserve.capture.follower import Follower
+from ctobserve.capture.read_via import ReadVia
+from ctobserve.capture.records import Kind as RecordKind
+from ctobserve.capture.records import record_dtype
+from ctobserve.capture.ring_consumer import RingConsumer
+from ctobserve.capture.table import Lengths, Table
+from ctobserve.capture.table_reader import HashReader, Lister
+from ctobserve.clock import Clock
+from ctobserve.errors import CtobserveError
+from ctobserve.event import Events
+from ctobserve.host import counters, dump, kernel, listing, netlink, netns, ruleset, slab
+from ctobserve.host.listener import Listener
+from ctobserve.host.listing import Listed
+from ctobserve.model import PROTOCOLS, Entries
+from ctobserve.programs import syscalls
+from ctobserve.programs.attachment import Attachment
+from ctobserve.programs.hooks import Purpose
+from ctobserve.programs.ring import Ring
+
+HERE = Path("/proc/thread-self/ns/net")
+LOOK_NS = 1_000_000_000
+RULES_S = 20.0  # for the rule sets of all namespaces together
+COUNTED = {kind.name.lower(): int(kind) for kind in RecordKind if kind != RecordKind.WALK}  # a listing counts its own
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to observe. `attach` is auto, fentry or kprobe; `chains` counts chain lengths at inserts; `read_via` names a ReadVia.
+
+    Without `reads` the kernel's table is neither read nor followed, and nothing is needed for that. Without `tells` only the
+    table takes events, straight from the ring, and `step` tells none. With `netns` (inode number) events of other namespaces
+    never leave the kernel: there is then no whole table.
+    """
+
+    purpose: Purpose
+    attach: str = "auto"
+    chains: bool = False
+    ring_mib: int = 32
+    read_via: str = "auto"
+    reads: bool = True
+    tells: bool = True
+    netns: int | None = None
+
+
+class LiveView:
+    """What this host says now, without a program in the kernel: a HostView. Needs no root for what every user may read."""
+
+    @cached_property
+    def host(self) -> Host:
+        """This machine."""
+        return Host(
+            kernel.release(),
+            platform.machine(),
+            os.stat(HERE).st_ino,
+            kernel.memory_bytes(),
+            slab.read(),
+            counters.limits_chains(),
+            frozenset(PROTOCOLS),
+            kernel.security_contexts(),
+        )
+
+    def names(self) -> dict[int, str]:
+        """What text calls each network namespace that can be entered, by inode number."""
+        return self._aside(lambda: {inum: space.label for inum, space in netns.discover().items()})
+
+    def namespaces(
+        self,
+        sysctls: Collection[str] | None = (),
+        among: Collection[int] | None = None,
+        rules_of: Collection[int] = (),
+    ) -> dict[int, NamespaceState]:
+        """As HostView has it; of one that cannot be entered, the complaint."""
+        here = self.host.here
+        return self._aside(lambda: _states(sysctls, among, rules_of, here))
+
+    def counters(self, only: int | None = None) -> counters.Reading:
+        """The kernel's own counters, of all namespaces or `only` of one."""
+        return self._aside(lambda: counters.read(only))
+
+    def dumps(self, only: int | None = None) -> dict[int, dump.Dumped] | None:
+        """A netlink dump of each namespace that can be entered; None where nf_conntrack_netlink is not loaded."""
+        return self._aside(lambda: _dumps(only)) if netlink.available() else None
+
+    def listing(self, inum: int, via: ReadVia) -> list[Listed]:
+        """The entries of one namespace as the kernel lists them; raises as HostView has it."""
+        here = self.host.here
+        return self._aside(lambda: _listing(inum, via, here))
+
+    def wall_ns(self) -> int:
+        """Now, nanoseconds since 1970."""
+        return time.time_ns()
+
+    def _aside(self, function: Callable[[], T]) -> T:
+        """Result of a function that may take its time."""
+        return function()
+
+
+def _states(
+    sysctls: Collection[str] | None, among: Collection[int] | None, rules_of: Collection[int], here: int
+) -> dict[int, NamespaceState]:
+    until = time.monotonic() + RULES_S
+    return {
+        inum: _state(space, sysctls, until if inum in rules_of else None, inum == here)
+        for inum, space in netns.discover().items()
+        if among is None or space.init or inum in among
+    }
+
+
+def _state(space: netns.Namespace, sysctls: Collection[str] | None, rules_until: float | None, here: bool) -> NamespaceState:
+    """`rules_until` is the time by which its rules must be listed, None: they are not asked for."""
+    state = NamespaceState(space.inum, space.label, tuple(space.names), space.init, space.pid)
+
+    def ask() -> NamespaceState:
+        rules = None if rules_until is None else ruleset.read(rules_until)
+        if sysctls is not None:
+            values = {name: value for name in sysctls if (value := kernel.sysctl(name)) is not None}
+            return replace(state, sysctls=values, ruleset=rules)
+        every = kernel.sysctls()
+        writable = frozenset(name for name, (_, may) in every.items() if may)
+        return replace(state, sysctls={name: value for name, (value, _) in every.items()}, writable=writable, ruleset=rules)
+
+    if sysctls is not None and not sysctls and rules_until is None:
+        return state
+    try:
+        return ask() if here else netns.run_inside(space, ask)
+    except (CtobserveError, OSError) as error:
+        return replace(state, not_entered=str(error))
+
+
+def _listing(inum: int, via: ReadVia, here: int) -> list[Listed]:
+    ask = {ReadVia.PROC: listing.of_proc, ReadVia.NETLINK: listing.of_netlink}[via]
+    if inum == here:
+        return ask()
+    space = netns.discover().get(inum)
+    if space is None:
+        raise CtobserveError(f"no process and no name holds network namespace {inum}, so it cannot be looked into")
+    return netns.run_inside(space, ask)
+
+
+def _dumps(only: int | None) -> dict[int, dump.Dumped]:
+    found = {}
+    for inum, space in netns.discover().items():
+        if only in (None, inum):
+            try:
+                found[inum] = netns.run_inside(space, dump.dump)
+            except (CtobserveError, OSError):
+                continue
+    return found
+
+
+class LiveCapture(LiveView):
+    """Conntrack on this host from now on: a Capture, and a context manager. It prints nothing and decides nothing."""
+
+    def __init__(self, options: Options) -> None:
+        """Plan only; raises NotPermitted or KernelLacks where observation is impossible here."""
+        kernel.require_root()
+        self.table = Table()
+        self._options = options
+        symbols = kernel.Symbols.read()
+        self._via: ReadVia | None = read_via.choose(options.read_via, symbols) if options.reads else None
+        self._purpose = options.purpose | (self._via.purpose if self._via else Purpose(0))
+        self._attachment = Attachment(self._purpose, options.attach, symbols)
+        self._gone = False
+        self._looked_ns = 0
+
+    @cached_property
+    def host(self) -> Host:
+        """This machine."""
+        return replace(super().host, trackers=self._attachment.symbols.trackers())
+
+    def __enter__(self) -> LiveCapture:
+        """Compile, load, attach. From here on every event is in the ring."""
+        syscalls.keep_freed_memory()
+        options, attachment = self._options, self._attachment
+        ring_bytes = options.ring_mib << 20
+        with ExitStack() as opened:
+            attachment.load(attachment.choices(options.chains, options.netns), ring_bytes)
+            opened.callback(attachment.close)
+            self._listener = Listener()
+            opened.callback(self._listener.close)
+            if Purpose.UPDATES in self._purpose:
+                self._listener.renew()
+            layout = attachment.build.layout
+            record = record_dtype(layout)
+            ring = Ring(attachment.programs.map("ring"), ring_bytes, record.itemsize)
+            opened.callback(ring.close)
+            decoder = Decoder(attachment.symbols) if options.tells else None
+            self._correlator = Correlator(ages=Purpose.REASONS in self._purpose)
+            self._consumer = RingConsumer(ring, record, self.table if options.reads else None, decoder)
+            reader = self._reader(record)
+            self._follower = Follower(
+                self.table, self._consumer, reader, extensions_dtype(layout), lambda: sum(attachment.missed().values())
+            )
+            self._clock_fd = attachment.programs.load_runnable("clock")
+            attachment.attach()
+            # While the hooks came one by one, what was seen is true of the table, but no story that could be told or counted.
+            self._follower.begin()
+            attachment.begin(COUNTED)
+            self.started = self.clock()
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def _reader(self, record: np.dtype[np.void]) -> HashReader | Lister:
+        programs = self._attachment.programs
+        if self._via in (ReadVia.PROC, ReadVia.NETLINK):
+            return Lister(programs, self._via)
+        return HashReader(programs, self._attachment.build.layout, record)
+
+    @property
+    def buckets(self) -> int:
+        """Size of the hash when it was read last."""
+        return self._follower.buckets
+
+    @property
+    def over(self) -> bool:
+        """Whether nf_conntrack was unloaded."""
+        return self._gone
+
+    def now_ns(self) -> int:
+        """Now, CLOCK_MONOTONIC."""
+        return time.monotonic_ns()
+
+    def clock(self) -> Clock:
+        """Now, on all clocks."""
+        return Clock.at(syscalls.test_run(self._clock_fd, bytes(16)))
+
+    def wait(self, seconds: float) -> None:
+        """Let that much time pass."""
+        time.sleep(seconds)
+
+    def follow(self) -> None:
+        """Read the kernel's table, or read it again; events keep it true."""
+        self._follower.read()
+
+    def step(self, final: bool = False) -> Events:
+        """As Capture has it; once a second it also looks whether conntrack is still there, and repairs the table."""
+        self._look_around()
+        self._follower.repair()
+        if self._listener.listening:
+            self._listener.renew()
+        return self._correlator.complete(self._consumer.decoded(), final)
+
+    def settle(self) -> None:
+        """Repair the table now where records were lost or the hash was resized."""
+        if not self._gone:
+            self._follower.settle()
+
+    def cease(self) -> None:
+        """From now on events keep the table true, and `step` tells none any more."""
+        self._consumer.cease()
+
+    def snapshot(self, extensions: bool = False) -> Snapshot:
+        """The kernel's table read once, beside the one that is followed."""
+        return self._follower.snapshot(extensions)
+
+    def lengths(self) -> Lengths:
+        """The lengths of all chains now."""
+        return self._follower.lengths()
+
+    def chain(self, bucket: int) -> Entries:
+        """The entries with a node in this bucket now."""
+        return self._follower.chain(bucket)
+
+    def packets(self) -> list[PacketCount]:
+        """Packets by state so far, with Purpose.PACKETS."""
+        return [PacketCount(*row) for row in self._attachment.packets()]
+
+    def fidelity(self) -> Fidelity:
+        """How true this view is so far."""
+        attachment, follower = self._attachment, self._follower
+        form: Mapping[bool, str] = {True: "fentry", False: "kprobe"}
+        return Fidelity(
+            attach=form[attachment.trampolines] if attachment.plan else "walk",
+            not_attached=attachment.not_attached,
+            read_via=self._via and self._via.value,
+            seen=self._consumer.seen,
+            lost=attachment.missed(),
+            unpaired=attachment.unpaired(),
+            read_ns=follower.read_ns,
+            uncertain_ns=follower.uncertain_ns,
+            unread=follower.unread,
+        )
+
+    def _look_around(self) -> None:
+        """Once a second: is conntrack still there, and has nf_conntrack_netlink come since?"""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._looked_ns < LOOK_NS:
+            return
+        self._looked_ns = now_ns
+        self._gone = not kernel.conntrack_loaded()
+        if self._attachment.attach_late() and Purpose.UPDATES in self._purpose:
+            self._listener.renew()
+
+    def _aside(self, function: Callable[[], T]) -> T:
+        """Result of a function that may take its time, while the ring is emptied."""
+        return self._follower.drained(function)

@@ -1,0 +1,137 @@
+"""Our programs in the kernel: planned, compiled, loaded, attached; and the calls and records that they missed."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from ctobserve.host import kernel, kernel_build, netlink
+from ctobserve.host.btf import BtfId
+from ctobserve.programs.compile import build
+from ctobserve.programs.hooks import DELETE, FUNCTIONS, LOCK, REASON_HOOKS, Planned, Purpose, check, plan
+from ctobserve.programs.loader import Choices, Programs, Variables
+
+# Programs of which each call is a record (an update: at most).
+PROGRAM_OF = {"insert": "insert", "destroy": "destroy", "update": "update"}
+UNPAIRED = "unpaired"
+
+
+class Attachment:
+    """Context manager: nothing is in the kernel before, nothing after it. `programs` are there in between."""
+
+    def __init__(self, purpose: Purpose, attach: str, symbols: kernel.Symbols) -> None:
+        """Plan only; `attach` is auto, fentry or kprobe. Raises KernelLacks where the table could not be followed so."""
+        self.symbols = symbols
+        self.build = kernel_build.read(FUNCTIONS)
+        self.plan: list[Planned] = []
+        self._purpose = purpose
+        self._attach = attach
+        self._unfit: list[str] = []
+        self._before: Counter[str] = Counter()
+        self._make_plan()
+        check(self.plan, self.build.function_ids, attach)
+        # Without any hook the programs are compiled in the form that other commands will want, and found again.
+        self.trampolines = any(item.btf for item in self.plan) or (not self.plan and bool(self._ids()))
+
+    def load(self, choices: Choices, ring_bytes: int) -> None:
+        """Compile, and make what programs need; nothing is attached yet. Raises NotPermitted where the kernel refuses."""
+        with ExitStack() as opened:
+            self.programs = Programs(build(self._defines()), choices, ring_bytes)
+            opened.callback(self.programs.close)
+            self.programs.configure(self._variables())
+            self._netlink = netlink.available()
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Take every program off."""
+        self._opened.close()
+
+    def attach(self) -> None:
+        """All hooks of the plan; raises CtobserveError naming the function that failed."""
+        self.programs.attach(self.plan)
+
+    def begin(self, kinds: Mapping[str, int]) -> None:
+        """From now on misses count. `kinds`: names of the kinds of record, and their slots in the map `lost`."""
+        self._kinds = kinds
+        self._before = self._missed()
+
+    def attach_late(self) -> bool:
+        """Whether nf_conntrack_netlink came since: then its hooks are attached, in the form that the programs are compiled for."""
+        if self._netlink or not netlink.available():
+            return False
+        self._netlink = True
+        attached = {item.hook for item in self.plan if item.function}
+        self.symbols, self.build = kernel.Symbols.read(), kernel_build.read(FUNCTIONS)
+        self._make_plan()
+        late = [item for item in self.plan if item.function and item.hook not in attached]
+        fitting = [item for item in late if item.hook.kprobe_only or bool(item.btf) == self.trampolines]
+        self._unfit += [item.function for item in late if item.function and item not in fitting]
+        self.programs.attach(fitting)
+        return True
+
+    @property
+    def not_attached(self) -> tuple[str, ...]:
+        """Functions that a hook wants and that have none: this kernel lacks them, or they came later and take another form."""
+        return tuple(sorted({item.hook.functions[-1] for item in self.plan if item.function is None}.union(self._unfit)))
+
+    def missed(self) -> dict[str, int]:
+        """Records that found the ring full, by kind, and calls that a program missed, since `begin`."""
+        now = self._missed()
+        return {kind: n for kind in self._kinds if (n := now[kind] - self._before[kind])}
+
+    def unpaired(self) -> int:
+        """Calls of early_drop of which the begin or the return stayed unseen, since `begin`: their victims have no evictor."""
+        return self._missed()[UNPAIRED] - self._before[UNPAIRED]
+
+    def refused(self, slot: int) -> int:
+        """Records of one kind that found the ring full, since the programs were loaded."""
+        return sum(self.programs.per_cpu("lost", slot))
+
+    def packets(self) -> list[tuple[int, int, int, int]]:
+        """Namespace, hook, state and number of packets so far, with Purpose.PACKETS."""
+        found = self.programs.per_cpu_hash("packet_counts")
+        return sorted((*struct.unpack("<IHH", key), sum(counts)) for key, counts in found.items())
+
+    def _missed(self) -> Counter[str]:
+        programs = self.programs
+        counts = {kind: self.refused(slot) + programs.missed(PROGRAM_OF.get(kind)) for kind, slot in self._kinds.items()}
+        return Counter(counts | {UNPAIRED: sum(programs.per_cpu("unpaired", 0))})
+
+    def _make_plan(self) -> None:
+        self.plan = plan(self.symbols, self._ids(), self._purpose) if self._purpose else []
+
+    def _ids(self) -> dict[str, BtfId]:
+        return {} if self._attach == "kprobe" else self.build.function_ids
+
+    def _defines(self) -> dict[str, int]:
+        symbols = self.symbols
+        return self.build.layout.defines | {
+            "TRAMPOLINE": int(self.trampolines),
+            "SPLIT_DELETE": int(symbols.resolve(*DELETE) != DELETE[-1]),
+            "LOCK_ARG": int(symbols.resolve(*LOCK) == LOCK[0]),
+        }
+
+    def choices(self, chains: bool, netns: int | None) -> Choices:
+        """What the programs are to do beyond the least, for this purpose."""
+        purpose = self._purpose
+        return Choices(
+            chains=chains and "nf_conntrack_hash" in self.symbols.addresses,
+            confirms=Purpose.CONFIRMS in purpose,
+            reasons=bool(purpose & REASON_HOOKS),
+            invalid=Purpose.INVALID in purpose,
+            packets=Purpose.PACKETS in purpose,
+            netns=netns or 0,
+        )
+
+    def _variables(self) -> Variables:
+        known = self.symbols.addresses
+        count = known.get("__preempt_count") or known.get("pcpu_hot")
+        return Variables(
+            known.get("nf_conntrack_hash", 0),
+            known.get("nf_conntrack_htable_size", 0),
+            known.get("__per_cpu_offset", 0),
+            count + self.build.layout.preempt_count if count and "__per_cpu_offset" in known else 0,
+            known.get("nf_conntrack_generation", 0),
+        )
