@@ -1,4 +1,4 @@
-"""Made records: a struct record as the kernel side would write it, for a layout like 6.1's."""
+"""Made entries, and made records: a struct record as the kernel side would write it, for a layout like 6.1's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ctobserve.capture.records import Kind, Records, record_dtype
 from ctobserve.host.layout import Layout
-from ctobserve.model import UNKNOWN_BUCKET, UNKNOWN_CHAIN
+from ctobserve.model import ENTRY, UNKNOWN_BUCKET, UNKNOWN_CHAIN, Entries
 
 LAYOUT = Layout(
     ct_bytes=248,
@@ -29,7 +29,7 @@ LAYOUT = Layout(
     mark=168,
     tcp_state=224,
     preempt_count=0,
-    details={"use": 0, "secmark": 172, "sctp_state": 192, "dccp_state": 193, "gre_timeout": 196, "gre_stream_timeout": 192},
+    extensions={"use": 0, "secmark": 172, "sctp_state": 192, "dccp_state": 193, "gre_timeout": 196, "gre_stream_timeout": 192},
     defines={},
 )
 DTYPE = record_dtype(LAYOUT)
@@ -38,6 +38,25 @@ DTYPE = record_dtype(LAYOUT)
 def packed(address: str) -> list[int]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return list(socket.inet_pton(family, address).ljust(16, b"\0"))
+
+
+def entry(ct: int, **fields: object) -> Entries:
+    """One entry; by default UDP 10.0.0.1:1000 -> 10.0.0.2:53 of namespace 7, just made, its buckets not known.
+
+    The reply mirrors the original but for `reply_src`, `reply_dst`, `reply_sport`, `reply_dport`.
+    """
+    made = np.zeros(1, ENTRY)
+    src, dst = str(fields.pop("src", "10.0.0.1")), str(fields.pop("dst", "10.0.0.2"))
+    sport, dport = fields.pop("sport", 1000), fields.pop("dport", 53)
+    addresses = (src, dst, str(fields.pop("reply_src", dst)), str(fields.pop("reply_dst", src)))
+    made["addr"] = [packed(address) for address in addresses]
+    made["port"] = [sport, dport, fields.pop("reply_sport", dport), fields.pop("reply_dport", sport)]
+    made["ct"], made["has_ct"], made["netns"], made["protonum"] = ct, 1, 7, fields.pop("proto", 17)
+    made["l3num"] = 10 if ":" in src else 2
+    made["bucket"], made["chain"] = UNKNOWN_BUCKET, UNKNOWN_CHAIN
+    for name, value in fields.items():
+        made[name] = value
+    return made
 
 
 def record(kind: Kind, ct: int, **fields: object) -> np.void:
