@@ -7,17 +7,19 @@ import json
 import mmap
 import os
 import zlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.flood import Flood
 from bench.instructions import wait_quiet
-from ctobserve.capture.observer import Observer, Options
 from ctobserve.capture.records import Records, record_dtype
+from ctobserve.host.kernel import Symbols
 from ctobserve.host.layout import Layout
+from ctobserve.programs.attachment import Attachment
 from ctobserve.programs.hooks import Purpose
-from ctobserve.programs.ring import HEADER_BYTES, PAGE
+from ctobserve.programs.ring import HEADER_BYTES, PAGE, Ring
 from ctobserve_lab.world import Net
 
 RING_BYTES = 32 << 20
@@ -45,21 +47,31 @@ class Image:
 
 def record(entries: int) -> Image:
     """Inserts of a flood, then the destroys of the same entries."""
-    with Net() as net, Observer(Options(Purpose.TABLE)) as observer:
+    attachment = Attachment(Purpose.TABLE, "auto", Symbols.read())
+    layout = attachment.build.layout
+    form = record_dtype(layout)
+    with Net() as net, ExitStack() as opened:
+        attachment.load(attachment.choices(chains=False, netns=None), RING_BYTES)
+        opened.callback(attachment.close)
+        ring = Ring(attachment.programs.map("ring"), RING_BYTES, form.itemsize)
+        opened.callback(ring.close)
+        attachment.attach()
         space = net.space("record")
         flood = Flood(space, entries)
-        observer.poll()
+        _drained(ring)
         flood.send()
-        parts = [observer.poll()]
+        parts = [_drained(ring)]
         space.run("conntrack", "-F")
         wait_quiet()
-        parts.append(observer.poll())
-        layout = observer.facts.layout
-        records = np.zeros(sum(map(len, parts)), record_dtype(layout))
-        # By name: NumPy takes the gaps out of a record when it joins arrays of them.
-        for name in records.dtype.names or ():
-            records[name] = np.concatenate([part[name] for part in parts])
-        return Image(layout, records)
+        parts.append(_drained(ring))
+    return Image(layout, np.frombuffer(b"".join(parts), form))
+
+
+def _drained(ring: Ring) -> bytes:
+    """All records that are in it."""
+    found = ring.peek().tobytes()
+    ring.release()
+    return found
 
 
 class Replay:

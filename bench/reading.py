@@ -21,7 +21,7 @@ from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
 from bench.flood import Flood
 from bench.instructions import of_child, wait_quiet
-from ctobserve.capture.observer import Observer, Options
+from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.host.dump import dump
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.world import Net, Space
@@ -94,20 +94,20 @@ def measure(entries: int, repeats: int) -> dict[str, float | None]:
         found["/proc/net/nf_conntrack"] = of_proc and of_proc / entries
         print("  ctobserve", file=sys.stderr, flush=True)
         found["ctobserve netlink dump"] = _median(repeats, lambda: many.inside(lambda: _in_process(dump))) / entries
-        with Observer(Options(Purpose(0))) as observer:
-            found["ctobserve walk"] = _median(repeats, lambda: _in_process(observer.walk)) / total
-            found["ctobserve table filled"] = _in_process(observer.seed) / total
-            found["ctobserve lengths"] = _median(repeats, lambda: _in_process(observer.lengths)) / total
+        with LiveCapture(Options(Purpose(0))) as capture:
+            found["ctobserve walk"] = _median(repeats, lambda: _in_process(capture.snapshot)) / total
+            found["ctobserve table filled"] = _in_process(capture.follow) / total
+            found["ctobserve lengths"] = _median(repeats, lambda: _in_process(capture.lengths)) / total
         found["bytes per entry"], found["bytes per entry, peak"] = (value / total for value in _memory())
     return found
 
 
 def _memory() -> tuple[int, int]:
     """What a table keeps after it was filled, and at most while it was."""
-    with Observer(Options(Purpose(0))) as observer:
+    with LiveCapture(Options(Purpose(0))) as capture:
         tracemalloc.start()
-        observer.seed()
-        observer.poll()
+        capture.follow()
+        capture.step()
         kept, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     return kept, peak

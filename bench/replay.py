@@ -45,11 +45,11 @@ def _ours(image: Image, replay: Replay) -> float:
     """Seconds of CPU for the whole image."""
     dtype = record_dtype(image.layout)
     ring = Ring(replay.fd, 32 << 20, dtype.itemsize)
-    intake = RingConsumer(ring, dtype, Table(), stream=False)
+    consumer = RingConsumer(ring, dtype, Table(), None)
     begun = time.process_time()
     for first in range(0, replay.count, BATCH):
         replay.rewind(first, min(BATCH, replay.count - first))
-        intake.take()
+        consumer.take()
     spent = time.process_time() - begun
     ring.close()
     return spent

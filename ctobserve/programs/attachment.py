@@ -58,7 +58,7 @@ class Attachment:
         self._before = self._missed()
 
     def attach_late(self) -> bool:
-        """Whether nf_conntrack_netlink came since: then its hooks are attached, in the form that the programs are compiled for."""
+        """Whether nf_conntrack_netlink came since: then its hooks are attached, in the form that programs are compiled for."""
         if self._netlink or not netlink.available():
             return False
         self._netlink = True

@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from ctobserve.capture.address_index import AddressIndex
 from ctobserve.capture.records import Kind
 from ctobserve.capture.table import Table
 from tests.unit.samples import DTYPE
+from tests.unit.test_table import by_events, by_records
 
 SLAB = 0xFFFF888003400000
 
 
 def test_every_address_keeps_its_row_through_growth():
     rng = np.random.default_rng(7)
-    places, rows, known = AddressIndex(), 0, {}
+    index, rows, known = AddressIndex(), 0, {}
     for _ in range(60):
         addresses = np.unique(SLAB + 256 * rng.integers(0, 9000, 500).astype(np.uint64))
-        given, rows = places.find_or_add(addresses, rows)
+        given, rows = index.find_or_add(addresses, rows)
         for address, row in zip(addresses.tolist(), given.tolist(), strict=True):
             assert known.setdefault(address, row) == row
     assert sorted(known.values()) == list(range(len(known)))
-    assert places.find(np.array([SLAB + 1], np.uint64)).tolist() == [-1]
+    assert index.find(np.array([SLAB + 1], np.uint64)).tolist() == [-1]
 
 
 def test_addresses_that_all_want_one_place():
     # Products by the multiplier's inverse: their high bits are all zero.
     inverse = pow(0x9E3779B97F4A7C15, -1, 1 << 64)
     addresses = np.array([inverse * n % (1 << 64) for n in range(300)], np.uint64)
-    places = AddressIndex()
-    given, _ = places.find_or_add(addresses, 0)
+    index = AddressIndex()
+    given, _ = index.find_or_add(addresses, 0)
     assert sorted(given.tolist()) == list(range(300))
-    assert places.find(addresses).tolist() == given.tolist()
+    assert index.find(addresses).tolist() == given.tolist()
 
 
-def test_table_is_what_the_events_say_in_turn():
+@pytest.mark.parametrize("apply", [by_events, by_records])
+def test_table_is_what_the_events_say_in_turn(apply):
     rng = np.random.default_rng(3)
     table, truth = Table(), {}
     for batch in range(150):
@@ -44,7 +47,7 @@ def test_table_is_what_the_events_say_in_turn():
         made["kind"] = mixed if rng.random() < 0.6 else Kind.INSERT
         made["has_ct"], made["mark"] = 1, rng.integers(0, 1 << 30, len(made))
         made["ts"] = batch * 10_000 + np.arange(len(made))
-        table.apply(made)
+        apply(table, made)
         for ct, kind, mark in zip(made["ct"].tolist(), made["kind"].tolist(), made["mark"].tolist(), strict=True):
             if kind == Kind.INSERT or (kind == Kind.UPDATE and ct in truth):
                 truth[ct] = mark
