@@ -27,19 +27,15 @@ class Line:
 class Gathered:
     """What came in an interval, by group: as many rows as there are groups, however long the interval and however much came.
 
-    Beyond MOST groups the smallest are given up, and counted in `forgotten`.
+    `total` came in all. Beyond MOST groups the smallest are given up, and counted in `forgotten`.
     """
 
     def __init__(self, by: Sequence[str]) -> None:
         self._by = by
-        self.clear()
-
-    def clear(self) -> None:
-        """Begin anew."""
         self._parts: list[Entries] = [np.empty(0, ENTRY)]
         self._weights: list[Labels] = [np.empty(0, np.int64)]
         self._rows = 0
-        self.forgotten = 0
+        self.total = self.forgotten = 0
 
     def add(self, entries: Entries) -> None:
         """Each counts one."""
@@ -48,6 +44,7 @@ class Gathered:
         self._parts.append(entries)
         self._weights.append(np.ones(len(entries), np.int64))
         self._rows += len(entries)
+        self.total += len(entries)
         if self._rows > 2 * MOST:
             entries, weights = self._grouped()
             self._parts, self._weights, self._rows = [entries], [weights], len(entries)

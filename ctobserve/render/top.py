@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+
+from ctobserve.documents.base import Labels
+from ctobserve.documents.top import Frame
 
 GAUGE, GAUGES = 30, 3
 
 
-def frame_lines(frame: Mapping[str, Any], netns: Mapping[int, str]) -> Iterable[str]:
+def frame_lines(frame: Frame, labels: Labels) -> Iterable[str]:
     """Rates, fill level of the fullest namespaces, losses, then the groups."""
     yield (
-        f"{frame['ts'][11:19]}  {frame['entries']} entries, new {frame['new_per_s']}/s, gone {frame['gone_per_s']}/s, "
-        f"lost {frame['lost_per_s']}/s; longest chain {frame['max_chain']} in {frame['buckets']} buckets"
+        f"{frame.ts[11:19]}  {frame.entries} entries, new {frame.new_per_s}/s, gone {frame.gone_per_s}/s, "
+        f"lost {frame.lost_per_s}/s; longest chain {frame.max_chain} in {frame.buckets} buckets"
     )
-    spaces, limits = frame["entries_by_netns"], frame["max_by_netns"]
-    shares = {inum: count / limits[inum] if limits[inum] else 0 for inum, count in spaces.items()}
-    fullest = sorted(spaces, key=lambda inum: (-shares[inum], -spaces[inum]))
+    counts, limits = frame.entries_by_netns, frame.max_by_netns
+    shares = {inum: count / limit if (limit := limits[inum]) else 0 for inum, count in counts.items()}
+    fullest = sorted(counts, key=lambda inum: (-shares[inum], -counts[inum]))
     for inum in fullest[:GAUGES]:
         limit, share = limits[inum], shares[inum]
         gauge = ("#" * round(GAUGE * min(share, 1))).ljust(GAUGE)
         level = f"{100 * share:5.1f} % of {limit}" if limit else "    - % of -"
-        yield f"  [{gauge}] {level}: {spaces[inum]} in {netns.get(int(inum), inum)}"
+        yield f"  [{gauge}] {level}: {counts[inum]} in {labels.get(int(inum), inum)}"
     others = fullest[GAUGES:]
     if others:
-        yield f"  and {sum(spaces[inum] for inum in others)} in {len(others)} other namespaces"
-    if frame["lost_by_reason"]:
-        yield "  lost: " + ", ".join(f"{reason} {count}" for reason, count in frame["lost_by_reason"].items())
-    if frame["events_lost"]:
-        yield f"  {frame['events_lost']} records lost so far: the ring was full; try a larger --ring-mib"
-    if frame["not_grouped"]:
-        yield f"  {frame['not_grouped']} new or lost are in no group below: there were too many groups"
-    yield f"{'ENTRIES':>9} {'NEW/s':>9} {'LOST':>7}  {', '.join(name.upper() for name in frame['by'])}"
-    for group in frame["groups"]:
-        words = [_word(name, value, netns) for name, value in zip(frame["by"], group["values"], strict=True)]
-        yield f"{group['entries']:>9} {group['new_per_s']:>9} {group['lost']:>7}  {' '.join(words)}"
+        yield f"  and {sum(counts[inum] for inum in others)} in {len(others)} other namespaces"
+    if frame.lost_by_reason:
+        yield "  lost: " + ", ".join(f"{reason} {count}" for reason, count in frame.lost_by_reason.items())
+    if frame.events_lost:
+        yield f"  {frame.events_lost} records lost so far: the ring was full; try a larger --ring-mib"
+    if frame.not_grouped:
+        yield f"  {frame.not_grouped} new or lost are in no group below: there were too many groups"
+    yield f"{'ENTRIES':>9} {'NEW/s':>9} {'LOST':>7}  {', '.join(name.upper() for name in frame.by)}"
+    for group in frame.groups:
+        words = [_word(name, value, labels) for name, value in zip(frame.by, group.values, strict=True)]
+        yield f"{group.entries:>9} {group.new_per_s:>9} {group.lost:>7}  {' '.join(words)}"
     yield ""
 
 
-def _word(name: str, value: object, netns: Mapping[int, str]) -> str:
+def _word(name: str, value: object, labels: Labels) -> str:
     if name == "netns" and isinstance(value, int):
-        return netns.get(value, str(value))
+        return labels.get(value, str(value))
     if isinstance(value, bool):
         return name if value else f"not {name}"
     return "-" if value is None else str(value)

@@ -23,7 +23,6 @@ from ctobserve.render.lines import EventLines, described, entry_lines
 from ctobserve.render.report import report_lines, shown
 from ctobserve.render.rows import entry_rows
 from ctobserve.render.text import balance_lines, check_lines, packet_line, summary_line
-from ctobserve.render.top import frame_lines
 from tests.unit.samples import packed, record, records
 from tests.unit.test_lines import flat
 from tests.unit.test_render import CLOCK, SYMBOLS
@@ -438,17 +437,3 @@ def test_what_a_check_found_is_folded_whole():
     assert max(map(len, lines)) < 100
     told = " ".join(" ".join(lines).split())
     assert f"MISSING layout {what}; tell us" in told and f"f fentry per new entry {hook['tells'].strip()}" in told
-
-
-def test_a_frame_counts_the_namespaces_that_it_does_not_draw():
-    spaces = {str(inum): 100 - inum for inum in range(5)}
-    frame = {
-        "ts": META["ended"], "max_by_netns": {"0": 200, "1": None, "2": 98, "3": 10, "4": 1000},
-        "entries": 490, "entries_by_netns": spaces, "buckets": 64, "max_chain": 3, "new_per_s": 1.0, "gone_per_s": 2.0,
-        "lost_per_s": 3.0, "lost_by_reason": {"clash": 6}, "not_grouped": 12, "by": ["src"], "groups": [], "events_lost": 0,
-    }  # fmt: skip
-    text = "\n".join(frame_lines(frame, {}))
-    assert "50.0 % of 200: 100 in 0" in text and "100.0 % of 98: 98 in 2" in text, "each by its own limit"
-    assert "970.0 % of 10: 97 in 3" in text
-    assert "and 195 in 2 other namespaces" in text
-    assert "12 new or lost are in no group" in text and "lost: clash 6" in text

@@ -1,29 +1,45 @@
+"""Who fills the table: groups, intervals, frames; and the whole command on a capture that is made up."""
+
 from __future__ import annotations
 
+import json
+from dataclasses import fields, replace
+
+import numpy as np
 import pytest
 
 from ctobserve.analysis.groups import COLUMNS
 from ctobserve.analysis.top import MOST, Gathered, Line, heaviest
+from ctobserve.capture.capture import Fidelity, NamespaceState
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.watch import Stretch
+from ctobserve.documents.request import Request
+from ctobserve.documents.top import Frame, GroupRow, View, collect
+from ctobserve.event import DestroyReason, DropReason, Kind
+from ctobserve.model import join
+from ctobserve.render.jsonout import line
 from ctobserve.render.top import frame_lines
-from tests.unit.tables import entries
+from tests.scripted import NETNS, ScriptedCapture, events
+from tests.unit.tables import entries, tcp
 
-FRAME = {
-    "ts": "2026-11-23T03:00:07.000000+00:00",
-    "max": 1000,
-    "entries": 760,
-    "entries_by_netns": {"7": 10, "8": 750},
-    "max_by_netns": {"7": 20, "8": 1000},
-    "not_grouped": 0,
-    "buckets": 256,
-    "max_chain": 11,
-    "new_per_s": 40.5,
-    "gone_per_s": 1.0,
-    "lost_per_s": 2.0,
-    "lost_by_reason": {"table_full": 4},
-    "by": ["netns", "dport", "replied", "state"],
-    "groups": [{"values": [8, 53, False, None], "entries": 750, "new_per_s": 40.5, "lost": 4}],
-    "events_lost": 0,
-}
+FRAME = Frame(
+    ts="2026-11-23T03:00:07.000000000Z",
+    interval_s=2.0,
+    max=1000,
+    max_by_netns={"7": 20, "8": 1000},
+    entries=760,
+    entries_by_netns={"7": 10, "8": 750},
+    buckets=256,
+    max_chain=11,
+    new_per_s=40.5,
+    gone_per_s=1.0,
+    lost_per_s=2.0,
+    lost_by_reason={"table_full": 4},
+    not_grouped=0,
+    by=("netns", "dport", "replied", "state"),
+    groups=(GroupRow((8, 53, False, None), 750, 40.5, 4),),
+    events_lost=0,
+)
 
 
 def gathered(*parts, by=("src",)):
@@ -62,11 +78,11 @@ def test_a_frame_names_the_fullest_namespace_first_and_what_is_lost():
         "      750      40.5       4  blue 53 not replied -",
         "",
     ]
-    assert "records lost so far" in "\n".join(frame_lines(FRAME | {"events_lost": 3}, {}))
-    assert "% of -: 10 in 7" in "\n".join(frame_lines(FRAME | {"max_by_netns": {"7": None, "8": None}}, {}))
-    own = FRAME | {"max_by_netns": {"7": 10, "8": 1000}}
+    assert "records lost so far" in "\n".join(frame_lines(replace(FRAME, events_lost=3), {}))
+    assert "% of -: 10 in 7" in "\n".join(frame_lines(replace(FRAME, max_by_netns={"7": None, "8": None}), {}))
+    own = replace(FRAME, max_by_netns={"7": 10, "8": 1000})
     assert list(frame_lines(own, {}))[1].endswith("100.0 % of 10: 10 in 7"), "by its own limit it is the fullest"
-    assert "5 new or lost are in no group" in "\n".join(frame_lines(FRAME | {"not_grouped": 5}, {}))
+    assert "5 new or lost are in no group" in "\n".join(frame_lines(replace(FRAME, not_grouped=5), {}))
 
 
 def test_an_interval_takes_no_more_room_than_its_groups():
@@ -92,3 +108,139 @@ def test_with_too_many_groups_the_largest_stay_and_the_rest_is_counted():
     assert many.result()[1].sum() + many.forgotten == 5 * 40_000 + 99
     first = heaviest(entries(0), many, gathered(by=by), by, "new", 1)
     assert first == [Line(("10.0.0.1", 7, 7), 0, 99, 0)]
+
+
+def test_a_frame_counts_the_namespaces_that_it_does_not_draw():
+    frame = replace(
+        FRAME,
+        max_by_netns={"0": 200, "1": None, "2": 98, "3": 10, "4": 1000},
+        entries_by_netns={str(inum): 100 - inum for inum in range(5)},
+        lost_by_reason={"clash": 6},
+        not_grouped=12,
+        by=("src",),
+        groups=(),
+    )
+    text = "\n".join(frame_lines(frame, {}))
+    assert "50.0 % of 200: 100 in 0" in text and "100.0 % of 98: 98 in 2" in text, "each by its own limit"
+    assert "970.0 % of 10: 97 in 3" in text
+    assert "and 195 in 2 other namespaces" in text
+    assert "12 new or lost are in no group" in text and "lost: clash 6" in text
+
+
+ALL = Request()
+BY_SOURCE = View(("src",), "entries", 0.5)
+
+
+def frames(capture, request=ALL, view=BY_SOURCE, seconds=1.0):
+    return list(collect(capture, request, Stretch(seconds), view))
+
+
+BLUE, GREEN = (
+    NamespaceState(inum, label, init=init, sysctls={"nf_conntrack_max": limit, "nf_conntrack_count": 1})
+    for inum, label, init, limit in ((NETNS, "blue", True, 40), (8, "green", False, 65_536))
+)
+OLD = join(
+    [entries(12, src="10.0.0.1", bucket=[3, 4]), tcp(8, src="10.0.0.2", netns=8, ct=np.arange(1, 9) * 4096, bucket=[3, 5])]
+)
+NEW = entries(5, src="10.0.0.3", ct=np.arange(1, 6) * 65_536, bucket=[6, 7])
+
+
+def happening() -> ScriptedCapture:
+    """In the first half second 5 new entries, 3 packets lost, 2 entries gone, and one that never entered; then nothing."""
+    first = (
+        events(Kind.INSERT, NEW),
+        events(Kind.DROP, NEW[:2], reason=DropReason.TABLE_FULL),
+        events(Kind.DROP, NEW[:1], reason=DropReason.CHAINTOOLONG),
+        events(Kind.DESTROY, OLD[:2], reason=DestroyReason.TIMEOUT),
+        events(Kind.DESTROY, entries(1, ct=77 << 32), reason=DestroyReason.UNCONFIRMED),
+    )
+    told = Fidelity("fentry", read_via="walk", lost={"insert": 2})
+    # What came with the table is no event of the first interval.
+    capture = ScriptedCapture([events(Kind.INSERT, OLD[:1]), join(first)], OLD, states={NETNS: BLUE, 8: GREEN}, told=told)
+    capture.follow()
+    return capture
+
+
+def test_the_whole_document_as_json():
+    first, second = map(json.loads, map(line, frames(happening())))
+    assert first == {
+        "ts": "2023-11-14T22:13:20.500000000Z",
+        "interval_s": 0.5,
+        "max": 40,
+        "max_by_netns": {"7": 40, "8": 40},
+        "entries": 23,
+        "entries_by_netns": {"7": 15, "8": 8},
+        "buckets": 1024,
+        "max_chain": 18,
+        "new_per_s": 10.0,
+        "gone_per_s": 4.0,
+        "lost_per_s": 6.0,
+        "lost_by_reason": {"table_full": 2, "chaintoolong": 1},
+        "not_grouped": 0,
+        "by": ["src"],
+        "groups": [
+            {"values": ["10.0.0.1"], "entries": 10, "new_per_s": 0.0, "lost": 0},
+            {"values": ["10.0.0.2"], "entries": 8, "new_per_s": 0.0, "lost": 0},
+            {"values": ["10.0.0.3"], "entries": 5, "new_per_s": 10.0, "lost": 3},
+        ],
+        "events_lost": 2,
+    }
+    quiet = {"new_per_s": 0.0, "gone_per_s": 0.0, "lost_per_s": 0.0, "lost_by_reason": {}}
+    assert second == first | quiet | {
+        "ts": "2023-11-14T22:13:21.000000000Z",
+        "groups": [group | {"new_per_s": 0.0, "lost": 0} for group in first["groups"]],
+    }
+    assert list(first) == list(second) == [one.name for one in fields(Frame)]
+
+
+def test_the_whole_document_as_text():
+    first, *_ = frames(happening())
+    assert list(frame_lines(first, {NETNS: "blue", 8: "green"})) == [
+        "22:13:20  23 entries, new 10.0/s, gone 4.0/s, lost 6.0/s; longest chain 18 in 1024 buckets",
+        "  [###########                   ]  37.5 % of 40: 15 in blue",
+        "  [######                        ]  20.0 % of 40: 8 in green",
+        "  lost: table_full 2, chaintoolong 1",
+        "  2 records lost so far: the ring was full; try a larger --ring-mib",
+        "  ENTRIES     NEW/s    LOST  SRC",
+        "       10       0.0       0  10.0.0.1",
+        "        8       0.0       0  10.0.0.2",
+        "        5      10.0       3  10.0.0.3",
+        "",
+    ]
+
+
+def test_a_filter_chooses_entries_and_events_but_not_how_full_the_table_is():
+    first, _ = frames(happening(), Request(filter=Filter(netns=8)), view=View(("src", "state"), "lost", 0.5))
+    assert (first.entries, first.entries_by_netns, first.max_chain) == (8, {"7": 15, "8": 8}, 18)
+    assert (first.new_per_s, first.gone_per_s, first.lost_per_s, first.lost_by_reason) == (0, 0, 0, {})
+    assert first.groups == (GroupRow(("10.0.0.2", "ESTABLISHED"), 8, 0.0, 0),)
+
+
+def test_no_more_groups_than_wanted_in_the_order_wanted():
+    first, _ = frames(happening(), Request(limit=1), view=View(("src",), "lost", 0.5))
+    assert [group.values for group in first.groups] == [("10.0.0.3",)]
+    many = ScriptedCapture(entries=entries(40, src=[f"10.0.0.{at}" for at in range(40)]))
+    many.follow()
+    assert len(frames(many)[0].groups) == 10
+
+
+def test_a_limit_that_is_none_or_cannot_be_read_is_unknown():
+    def limits(**settings):
+        states = {
+            inum: replace(state, sysctls={"nf_conntrack_max": settings[state.label]} if state.label in settings else {})
+            for inum, state in {NETNS: BLUE, 8: GREEN}.items()
+        }
+        capture = ScriptedCapture(entries=OLD, states=states)
+        capture.follow()
+        frame = frames(capture)[0]
+        return frame.max, frame.max_by_netns
+
+    assert limits(blue=40, green=30) == (40, {"7": 40, "8": 30})
+    assert limits(blue=0, green=30) == (0, {"7": None, "8": 30})
+    assert limits(green=30) == (None, {"7": None, "8": 30})
+    assert limits(blue=40) == (40, {"7": 40, "8": None})
+
+
+def test_without_a_stretch_of_time_there_is_one_frame_and_no_rate_is_infinite():
+    (only,) = frames(happening(), seconds=0)
+    assert only.interval_s == 0 and only.entries == 23
