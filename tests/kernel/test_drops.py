@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctobserve.capture.observer import Observer, Options
+from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.model import IPS_ASSURED
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import open_tcp, race, send_udp
@@ -46,8 +46,8 @@ def test_table_full_of_assured_entries(net, sysctl, start, form):
 
 def windows(space, buckets: int) -> set[tuple[int, ...]]:
     """What early_drop would meet from every bucket on: assured, other netns, other, empty; counted from a walk."""
-    with Observer(Options(Purpose(0))) as observer:
-        walk, _ = observer.walk()
+    with LiveCapture(Options(Purpose(0))) as capture:
+        walk = capture.snapshot()
     kinds = np.zeros((buckets, 3), int)
     for entry in walk.entries:
         kind = 1 if entry["netns"] != space.inum else 0 if entry["status"] & IPS_ASSURED else 2

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ctobserve.analysis.buckets import distribution
-from ctobserve.capture.observer import Observer, Options
-from ctobserve.capture.records import Kind
+from ctobserve.capture.live import LiveCapture, Options
+from ctobserve.event import Kind
 from ctobserve.model import UNKNOWN_BUCKET
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import open_tcp, send_udp
@@ -27,17 +27,18 @@ def by_address(entries):
 @pytest.mark.parametrize("form", ["fentry", "kprobe"])
 def test_every_new_entry_once_and_in_its_bucket(net, form):
     space = net.space("flood")
-    with Observer(Options(Purpose.TABLE, form, chains=True)) as observer:
-        assert observer.trampolines == (form == "fentry")
-        observer.seed()
-        observer.poll()
+    with LiveCapture(Options(Purpose.TABLE, form, chains=True)) as capture:
+        assert capture.fidelity().attach == form
+        capture.follow()
+        capture.step()
         send_udp(space, COUNT)
-        events = observer.poll()
-        ours = events[(events["kind"] == Kind.INSERT) & (events["netns"] == space.inum)]
+        events = capture.step()
+        inserted = events["entry"][events["kind"] == Kind.INSERT]
+        ours = inserted[inserted["netns"] == space.inum]
         assert len(ours) == COUNT
-        assert observer.lost() == {}
-        rebuilt = observer.table.entries()
-        walk, _ = observer.walk()
+        assert capture.fidelity().lost == {}
+        rebuilt = capture.table.entries()
+        walk = capture.snapshot()
         rebuilt, walked = by_address(rebuilt), by_address(walk.entries)
         rebuilt, walked = rebuilt[rebuilt["netns"] == space.inum], walked[walked["netns"] == space.inum]
         for field in ("ct", "bucket", "addr", "port", "netns", "l3num", "protonum", "zone"):
@@ -47,7 +48,7 @@ def test_every_new_entry_once_and_in_its_bucket(net, form):
         lengths = np.bincount(walk.entries["bucket"].ravel(), minlength=walk.buckets)
         last = {int(bucket): int(chain) for row in ours for bucket, chain in zip(row["bucket"], row["chain"], strict=True)}
         assert all(lengths[bucket] == chain for bucket, chain in last.items())
-        found = distribution(observer.lengths(), 3, observer.chain)
+        found = distribution(capture.lengths(), 3, capture.chain)
         assert sum(found.histogram.values()) == found.buckets == walk.buckets
         assert sum(length * n for length, n in found.histogram.items()) == found.nodes == 2 * len(walk.entries)
         for chain in found.longest:
@@ -141,15 +142,15 @@ def test_protocols_families_and_nat_as_conntrack_lists_them(net, report):
 def test_entries_before_us_are_seeded_and_the_dead_leave(net):
     old, new = net.space("old"), net.space("new")
     send_udp(old, 101)
-    with Observer(Options(Purpose.TABLE)) as observer:
-        observer.seed()
+    with LiveCapture(Options(Purpose.TABLE)) as capture:
+        capture.follow()
         send_udp(new, 211)
         send_udp(old, 53, first_port=20000)
         old.run("conntrack", "-D", "-p", "udp", "--dport", "10007")
         new.run("conntrack", "-F")
         send_udp(new, 17, first_port=30000)
-        observer.poll()
-        netns = observer.table.entries()["netns"]
+        capture.step()
+        netns = capture.table.entries()["netns"]
         for space, expected in ((old, 101 + 53 - 1), (new, 17)):
             assert np.count_nonzero(netns == space.inum) == expected == space.count()
         new.sysctl("nf_conntrack_udp_timeout", 1)
@@ -157,24 +158,24 @@ def test_entries_before_us_are_seeded_and_the_dead_leave(net):
         end = time.monotonic() + 30
         while new.listed() and time.monotonic() < end:
             new.run("conntrack", "-D", "-p", "udp", "--sport", "1", check=False)
-            if np.count_nonzero(observer.poll()["kind"] == Kind.DESTROY) >= 29:
+            if np.count_nonzero(capture.step()["kind"] == Kind.DESTROY) >= 29:
                 break
             time.sleep(0.5)
-        netns = observer.table.entries()["netns"]
+        netns = capture.table.entries()["netns"]
         assert np.count_nonzero(netns == new.inum) == 17 == new.count()
-        assert observer.lost() == {}
+        assert capture.fidelity().lost == {}
 
 
 def test_resize_is_followed(net, sysctl):
     space = net.space("resize")
     send_udp(space, 307)
-    with Observer(Options(Purpose.TABLE)) as observer:
-        observer.seed()
-        before = observer.buckets
+    with LiveCapture(Options(Purpose.TABLE)) as capture:
+        capture.follow()
+        before = capture.buckets
         sysctl("nf_conntrack_buckets", before // 2)
-        observer.settle()
-        assert observer.buckets == before // 2
-        walk, _ = observer.walk()
-        ours = observer.table.entries()
+        capture.settle()
+        assert capture.buckets == before // 2
+        walk = capture.snapshot()
+        ours = capture.table.entries()
         assert (np.sort(ours["bucket"].ravel()) == np.sort(walk.entries["bucket"].ravel())).all()
         assert (ours["bucket"] != UNKNOWN_BUCKET).all() and (ours["bucket"] < before // 2).all()

@@ -13,10 +13,9 @@ import pytest
 
 from ctobserve.analysis.printed import printed
 from ctobserve.capture.filters import Filter
-from ctobserve.capture.observer import Observer, Options
-from ctobserve.host import kernel
+from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.programs.hooks import Purpose
-from ctobserve.render.kernel_lines import Kernel, kernel_lines
+from ctobserve.render.kernel_lines import kernel_lines
 from ctobserve_lab.traffic import open_tcp, send_udp
 from ctobserve_lab.world import run
 from tests.kernel.tool import CTOBSERVE
@@ -103,18 +102,17 @@ def times(lines: list[str]) -> dict[str, list[tuple[int, int]]]:
 
 
 def test_every_line_as_the_kernel_prints_it(world):
-    with Observer(Options(Purpose(0))) as observer:
-        form = Kernel(observer.symbols.trackers(), kernel.security_contexts())
+    with LiveCapture(Options(Purpose(0))) as capture:
         seen = ""
         for space in world.values():
             for _ in range(TRIES):  # A packet between the two readings is a race, not a difference.
                 begin = time.monotonic()
-                walk, _ = observer.walk(details=True)
+                walk = capture.snapshot(extensions=True)
                 theirs = proc(space)
                 between = time.monotonic() - begin
-                clock = observer.clock()
+                clock = capture.clock()
                 keep = printed(walk.entries, clock) & Filter(netns=space.inum).mask(walk.entries)
-                ours = "\n".join(kernel_lines(walk.entries[keep], walk.details[keep], clock, form)).splitlines()
+                ours = "\n".join(kernel_lines(walk.entries[keep], walk.extensions[keep], clock, capture.host)).splitlines()
                 if Counter(map(still, ours)) == Counter(map(still, theirs)):
                     break
             assert sorted(map(still, ours)) == sorted(map(still, theirs))

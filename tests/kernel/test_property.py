@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from ctobserve.capture.observer import Observer, Options
+from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.diagnosis.proof import prove
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import send_udp
@@ -30,23 +30,23 @@ FLAT_KIB = 4096
 def test_random_work_leaves_equal_tables(net, sysctl, capsys):
     seed = int(os.environ.get("CTOBSERVE_SEED", random.randrange(1 << 32)))
     sysctl("nf_conntrack_buckets", 4096)
-    with Observer(Options(Purpose.TABLE | Purpose.UPDATES)) as observer:
+    with LiveCapture(Options(Purpose.TABLE | Purpose.UPDATES)) as capture:
         churn = Churn(net, seed)
-        observer.seed()
+        capture.follow()
         quiet, most, end = 0, 0, time.monotonic() + SECONDS
         while time.monotonic() < end:
             for _ in range(STEPS):
                 churn.step()
-                observer.poll()
-            observer.settle()
-            proof = prove(observer)
+                capture.step()
+            capture.settle()
+            proof = prove(capture)
             assert proof.equal, f"seed {seed}, after {len(churn.done)} operations, {churn.done[-STEPS:]}: {proof}"
             quiet, most = quiet + 1, max(most, proof.ours)
+        assert capture.fidelity().unread == 0
     with capsys.disabled():
         counts = ", ".join(f"{name} {count}" for name, count in sorted(Counter(churn.done).items()))
         print(f"\nseed {seed}: {len(churn.done)} operations ({counts}), equal at {quiet} quiet points, up to {most} entries")
     assert quiet > 0
-    assert observer.unread == 0
 
 
 def test_killed_under_load_nothing_stays(net, start):
@@ -85,19 +85,19 @@ def test_memory_is_flat_under_churn(net, capsys):
     """A table that stays as large as it was costs no more, however many entries have come and gone."""
     space = net.space("soak")
     sizes = []
-    with Observer(Options(Purpose.TABLE)) as observer:
-        observer.seed()
+    with LiveCapture(Options(Purpose.TABLE)) as capture:
+        capture.follow()
         end, part = time.monotonic() + SOAK_S, SOAK_S / 4
         while time.monotonic() < end:
             until = time.monotonic() + part
             while time.monotonic() < until:
                 send_udp(space, 1009)
-                observer.poll()
+                capture.step()
                 space.run("conntrack", "-F")
-                observer.poll()
+                capture.step()
             sizes.append(resident_kib())
-        assert observer.lost() == {}
-        seen = observer.seen
+        assert capture.fidelity().lost == {}
+        seen = capture.fidelity().seen
     with capsys.disabled():
         print(f"\n{seen} events in {SOAK_S:.0f} s; resident after each quarter: {', '.join(f'{size} KiB' for size in sizes)}")
     assert sizes[-1] - sizes[0] < FLAT_KIB

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from ctobserve.capture import table_reader
-from ctobserve.capture.observer import Observer, Options
-from ctobserve.capture.records import Kind
+from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.diagnosis.proof import prove
+from ctobserve.event import Kind
 from ctobserve.model import UNKNOWN_BUCKET
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import open_tcp, race, send_udp
@@ -46,22 +46,22 @@ def by_address(entries):
 @pytest.mark.parametrize(("source", "form"), [("proc", "auto"), ("proc", "kprobe"), ("netlink", "auto")])
 def test_every_source_reads_the_same_entries(net, source, form):
     mixed(net)
-    with Observer(Options(Purpose(0))) as observer:
-        walked = by_address(observer.walk()[0].entries)
-        lengths = observer.lengths()
+    with LiveCapture(Options(Purpose(0))) as capture:
+        walked = by_address(capture.snapshot().entries)
+        lengths = capture.lengths()
         longest = int(lengths.of_bucket.argmax())
-        chain = by_address(observer.chain(longest))
+        chain = by_address(capture.chain(longest))
     assert (lengths.of_bucket == np.bincount(walked["bucket"].ravel(), minlength=len(lengths.of_bucket))).all()
     assert (lengths.entries, lengths.unread) == (len(walked), 0)
-    with Observer(Options(Purpose(0), form, source=source)) as observer:
-        walk, _ = observer.walk()
+    with LiveCapture(Options(Purpose(0), form, read_via=source)) as capture:
+        walk = capture.snapshot()
         theirs = by_address(walk.entries)
         assert walk.unread == 0
         assert theirs["ct"].tolist() == walked["ct"].tolist()
         for name in ("bucket", "addr", "port", "netns", "status", "mark", "protonum", "tcp_state"):
             assert (theirs[name] == walked[name]).all(), name
-        assert (observer.lengths().of_bucket == lengths.of_bucket).all()
-        assert by_address(observer.chain(longest))["ct"].tolist() == chain["ct"].tolist()
+        assert (capture.lengths().of_bucket == lengths.of_bucket).all()
+        assert by_address(capture.chain(longest))["ct"].tolist() == chain["ct"].tolist()
 
 
 def test_verify_is_equal_by_a_listing_too(net, start):
@@ -77,30 +77,30 @@ def test_verify_is_equal_by_a_listing_too(net, start):
 def test_what_others_read_is_not_ours_and_what_fails_is_no_table(net, monkeypatch):
     space = net.space("listed")
     send_udp(space, 307)
-    with Observer(Options(Purpose.TABLE, source="proc")) as observer:
-        observer.seed()
-        before, seen = len(observer.table), observer.seen
+    with LiveCapture(Options(Purpose.TABLE, read_via="proc")) as capture:
+        capture.follow()
+        before, seen = len(capture.table), capture.fidelity().seen
         assert before >= 307
         assert len(space.run("cat", "/proc/net/nf_conntrack").splitlines()) == 307
-        assert len(observer.poll()) == 0 and observer.seen == seen and observer.lost() == {}
+        assert len(capture.step()) == 0 and capture.fidelity().seen == seen and capture.fidelity().lost == {}
         monkeypatch.setattr(table_reader, "PROC", Path("/proc/self"))
         with pytest.raises(IsADirectoryError):
-            observer.seed()
+            capture.follow()
         monkeypatch.undo()
-        assert len(observer.table) == before
-        observer.seed()
-        assert len(observer.table) == before
-    with Observer(Options(Purpose.TABLE, source="netlink")) as observer:
-        observer.seed()
-        assert len(observer.table) == before
+        assert len(capture.table) == before
+        capture.follow()
+        assert len(capture.table) == before
+    with LiveCapture(Options(Purpose.TABLE, read_via="netlink")) as capture:
+        capture.follow()
+        assert len(capture.table) == before
 
         def broken() -> None:
             raise OSError(12, "Cannot allocate memory")
 
         monkeypatch.setattr(table_reader.dump, "dump", broken)
         with pytest.raises(OSError, match="Cannot allocate memory"):
-            observer.seed()
-        assert len(observer.table) == before
+            capture.follow()
+        assert len(capture.table) == before
 
 
 def test_reply_only_entries_are_in_every_reading(net):
@@ -109,18 +109,19 @@ def test_reply_only_entries_are_in_every_reading(net):
     space.nft(NAT)
     space.run("ip", "route", "add", "10.99.0.0/24", "dev", "lo")
     before = space.counters()["clash_resolve"]
-    with Observer(Options(Purpose.TABLE)) as observer, Observer(Options(Purpose(0), source="proc")) as listing:
-        observer.seed()
-        listing.seed()
+    with LiveCapture(Options(Purpose.TABLE)) as capture, LiveCapture(Options(Purpose(0), read_via="proc")) as listing:
+        capture.follow()
+        listing.follow()
         for _ in range(10):
             race(space, "10.99.0.1", 199)
-            walked = observer.walk()[0].entries
-            listed = listing.walk()[0].entries
-            followed = observer.poll()
+            walked = capture.snapshot().entries
+            listed = listing.snapshot().entries
+            followed = capture.step()
             if (walked["reply_only"] & np.isin(walked["ct"], listed["ct"])).any():
                 break
             space.run("conntrack", "-F")
-        inserted = followed[(followed["kind"] == Kind.INSERT) & (followed["reply_only"] == 1)]
+        inserted = followed["entry"][followed["kind"] == Kind.INSERT]
+        inserted = inserted[inserted["reply_only"] == 1]
         assert 0 < len(inserted) <= space.counters()["clash_resolve"] - before, "the others merged with the winner"
         bucket_of = dict(zip(inserted["ct"].tolist(), inserted["bucket"].tolist(), strict=True))
         for entries in (walked, listed):
@@ -130,7 +131,7 @@ def test_reply_only_entries_are_in_every_reading(net):
                 zip(only["ct"].tolist(), only["bucket"].tolist(), strict=True)
             )
             assert (only["bucket"][:, 0] == UNKNOWN_BUCKET).all()
-        proof = prove(observer)
+        proof = prove(capture)
         assert proof.equal, proof
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from ctobserve.capture.filters import Filter
-from ctobserve.capture.observer import Observer, Options
+from ctobserve.capture.live import LiveCapture, Options
+from ctobserve.capture.watch import Stretch, watch
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.collect import Collector, Scope
 from ctobserve.diagnosis.verdict import Severity
@@ -23,19 +24,19 @@ GRAVE = (Severity.CRITICAL, Severity.WARNING)
 
 
 @pytest.fixture(scope="module")
-def observer() -> Iterator[Observer]:
+def capture() -> Iterator[LiveCapture]:
     """One observation for all incidents: attaching costs more than any of them."""
-    with Observer(Options(Purpose.TABLE | Purpose.DROPS | Purpose.INVALID)) as made:
+    with LiveCapture(Options(Purpose.TABLE | Purpose.DROPS | Purpose.INVALID)) as made:
         made.seed()
         yield made
 
 
-def judged(observer, watched, act) -> dict:
+def judged(capture, watched, act) -> dict:
     """Verdicts on what happens during the act."""
-    observer.seed()
-    collector = Collector(observer, Scope(Filter(netns=watched and watched.inum), invalid=True))
+    capture.follow()
+    collector = Collector(capture, Scope(Filter(netns=watched and watched.inum), invalid=True))
     act()
-    for records in observer.watch(lambda: True):
+    for records in watch(capture, Stretch(stopped=lambda: True)):
         collector.add(records)
     collector.end()
     return rules.judge(collector.evidence()).verdicts
@@ -46,16 +47,16 @@ def grave(found: dict) -> set[str]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothing(name, observer):
+def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothing(name, capture):
     scenario = SCENARIOS[name]
     before = machine()
     with Stage() as stage:
         play = scenario.play(stage)
         watched = next(play)
-        found = judged(observer, watched, lambda: next(play))
+        found = judged(capture, watched, lambda: next(play))
         for line in scenario.fix:
             stage.do(line)
-        afterwards = judged(observer, watched, lambda: next(play, None)) if scenario.fix else {}
+        afterwards = judged(capture, watched, lambda: next(play, None)) if scenario.fix else {}
     words = "\n".join([*(verdict.sentence for verdict in (*found.values(), *afterwards.values())), *stage.said])
     print(name, words, sep="\n")
     assert grave(found) == scenario.expected, words
@@ -67,10 +68,10 @@ def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothin
     assert machine() == before
 
 
-def test_a_loss_is_told_with_its_ports(observer):
+def test_a_loss_is_told_with_its_ports(capture):
     with Stage() as stage:
         play = SCENARIOS["snat_ports"].play(stage)
-        numbers = judged(observer, next(play), lambda: next(play))["snat_ports"].evidence
+        numbers = judged(capture, next(play), lambda: next(play))["snat_ports"].evidence
     assert (numbers["dst"], numbers["dport"], numbers["packets"], numbers["connections"]) == ("10.1.0.2", 9, 5, 1)
 
 
@@ -111,13 +112,13 @@ def test_asking_the_namespaces_takes_its_time_and_loses_nothing(net, monkeypatch
         return Ruleset()
 
     monkeypatch.setattr("ctobserve.host.ruleset.read", slowly)
-    with Observer(Options(Purpose.TABLE | Purpose.DROPS, ring_mib=1)) as observer:
-        observer.seed()
-        collector = Collector(observer, Scope(Filter(netns=space.inum), invalid=False))
+    with LiveCapture(Options(Purpose.TABLE | Purpose.DROPS, ring_mib=1)) as capture:
+        capture.follow()
+        collector = Collector(capture, Scope(Filter(netns=space.inum), invalid=False))
         collector.end()
         found = collector.evidence()
         assert space.count() >= 5003
-        assert (found.events_lost, sum(observer.lost().values())) == (0, 0)
+        assert (found.events_lost, sum(capture.fidelity().lost.values())) == (0, 0)
         assert found.spaces[space.inum].ruleset == Ruleset()
 
 

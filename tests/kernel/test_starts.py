@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ctobserve.capture.destroy_reasons import DestroyReasons
-from ctobserve.capture.observer import Observer, Options
-from ctobserve.capture.records import Kind
+from ctobserve.capture.decoder import Decoder
+from ctobserve.capture.live import LiveCapture, Options
+from ctobserve.capture.records import Records
+from ctobserve.capture.watch import Stretch, watch
 from ctobserve.diagnosis.proof import prove
 from ctobserve.errors import CtobserveError
-from ctobserve.host.executables import hooks, syscalls
+from ctobserve.event import DestroyReason, Kind
+from ctobserve.host.kernel import Symbols
+from ctobserve.programs import hooks, syscalls
 from ctobserve.programs.hooks import Purpose
 from ctobserve.programs.loader import Programs, possible_cpus
 from ctobserve_lab.traffic import send_udp
@@ -68,29 +71,47 @@ def flooding(net, sysctl) -> Iterator[Callable[[], tuple[Space, Callable[[], Non
     end()
 
 
+@pytest.fixture
+def removals(monkeypatch) -> list[Records]:
+    """What the kernel side sends of entries that leave, as it comes to the decoder."""
+    seen: list[Records] = []
+    destroys = Decoder._destroys
+
+    def also_seen(self: Decoder, events: Any, links: Any, at: Any, records: Records) -> None:
+        seen.append(records)
+        destroys(self, events, links, at, records)
+
+    monkeypatch.setattr(Decoder, "_destroys", also_seen)
+    return seen
+
+
 @pytest.mark.parametrize("form", ["fentry", "kprobe"])
-def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding, form):
+def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding, removals, form):
+    symbols = Symbols.read()
     for start in range(STARTS):
         space, end = flooding()
-        with Observer(Options(EVERYTHING, form)) as observer:
-            observer.seed()
+        with LiveCapture(Options(EVERYTHING, form)) as capture:
+            capture.follow()
             end()
             # As `verify` does: whatever was lost is repaired, and nothing else.
-            for _ in observer.watch(lambda: True):
+            for _ in watch(capture, Stretch(stopped=lambda: True)):
                 pass
-            proof = prove(observer)
+            proof = prove(capture)
             assert proof.equal, (start, proof)
             assert proof.ours >= 1000
             # Whoever leaves now is flushed, not evicted: on every CPU.
-            observer.poll()
+            capture.step(final=True)
+            removals.clear()
             space.run("conntrack", "-F")
-            flushed = observer.poll()
+            flushed = capture.step()
             flushed = flushed[flushed["kind"] == Kind.DESTROY]
             assert len(flushed) >= 1000
-            iterators = {observer.symbols.containing(address) for address in np.unique(flushed["iterator"]).tolist()}
+            assert set(flushed["reason"].tolist()) == {DestroyReason.FLUSHED}
+            records = np.concatenate([part[["iterator", "eviction"]] for part in removals])
+            iterators = {symbols.containing(address) for address in np.unique(records["iterator"]).tolist()}
             assert iterators == {"ctnetlink_flush_iterate"}, (start, iterators)
-            assert not flushed["eviction"].any(), start
-            assert observer.unpaired == 0
+            assert not records["eviction"].any(), start
+            assert capture.fidelity().unpaired == 0
 
 
 @pytest.mark.parametrize("form", ["fentry", "kprobe"])
@@ -105,29 +126,31 @@ def test_what_comes_and_goes_between_one_hook_and_the_next_leaves_no_row(net, mo
         space.run("conntrack", "-F")
 
     monkeypatch.setattr(Programs, "_attach", attach_and_go_on)
-    with Observer(Options(Purpose.TABLE, form)) as observer:
-        observer.seed()
-        assert (observer.lost(), observer.seen) == ({}, 0), "what came before everything was attached is no story of ours"
-        proof = prove(observer)
+    with LiveCapture(Options(Purpose.TABLE, form)) as capture:
+        capture.follow()
+        assert (capture.fidelity().lost, capture.fidelity().seen) == ({}, 0), (
+            "what came before everything was attached is no story of ours"
+        )
+        proof = prove(capture)
         assert proof.equal, proof
-        assert not (observer.table.entries()["netns"] == space.inum).any()
+        assert not (capture.table.entries()["netns"] == space.inum).any()
 
 
 def test_a_depth_of_evictions_that_never_comes_back_is_forgotten_and_counted(net):
     space = net.space("stuck")
     send_udp(space, 307)
-    with Observer(Options(EVERYTHING)) as observer:
+    with LiveCapture(Options(EVERYTHING)) as capture:
         # As if on every CPU a call of early_drop had begun once and its return had been missed.
         eviction = 1 << 48 | 1
         stuck = struct.pack("<3Q4Q4Q4H", 1, 0, 1, *(eviction,) * 4, *(0,) * 4, *(0,) * 4)
-        syscalls.map_update(observer._probes.map("evictions"), bytes(4), stuck * possible_cpus())
+        syscalls.map_update(capture._attachment.programs.map("evictions"), bytes(4), stuck * possible_cpus())
         run("ip", "netns", "del", space.name)
-        gone = observer.poll()
-        while np.count_nonzero(gone["kind"] == Kind.DESTROY) < 307:
-            gone = np.concatenate([gone, observer.poll()])
-        reasons = Counter(departure.reason for departure in DestroyReasons(observer.symbols).of(gone).values())
-        assert reasons == {"netns_exit": 307}
-        assert 0 < observer.unpaired <= possible_cpus()
+        gone: list[int] = []
+        while len(gone) < 307:
+            events = capture.step()
+            gone += events["reason"][events["kind"] == Kind.DESTROY].tolist()
+        assert Counter(gone) == {DestroyReason.NETNS_EXIT: 307}
+        assert 0 < capture.fidelity().unpaired <= possible_cpus()
 
 
 def test_a_start_that_fails_leaves_nothing_open(monkeypatch):
@@ -139,9 +162,9 @@ def test_a_start_that_fails_leaves_nothing_open(monkeypatch):
         destroy = next(item for item in found if item.hook.program == "destroy")
         return [*found, replace(destroy, function="no_such_function")]
 
-    monkeypatch.setattr("ctobserve.capture.observer.plan", with_one_that_is_not_there)
-    observer = Observer(Options(EVERYTHING | Purpose.UPDATES))
-    with pytest.raises(CtobserveError, match="cannot attach to no_such_function"), observer:
+    monkeypatch.setattr("ctobserve.programs.attachment.plan", with_one_that_is_not_there)
+    capture = LiveCapture(Options(EVERYTHING | Purpose.UPDATES))
+    with pytest.raises(CtobserveError, match="cannot attach to no_such_function"), capture:
         pass
-    assert len(os.listdir("/proc/self/fd")) == len(open_before), "while the observer itself is still there"
+    assert len(os.listdir("/proc/self/fd")) == len(open_before), "while the capture itself is still there"
     assert bpf_program_ids() <= programs
