@@ -7,8 +7,7 @@ import os
 import re
 import socket
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fcntl import ioctl
 from pathlib import Path
@@ -23,7 +22,6 @@ NAMED = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h
 SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
-BELIEVED_NS = 1_000_000_000
 MENTIONED = 20  # namespaces in a message
 ENTER_TRIES = 8  # as often may the process by which a namespace is entered end meanwhile
 _NUMBER = re.compile(r"[0-9]{1,10}")
@@ -129,44 +127,6 @@ def _there_are(spaces: Mapping[int, Namespace]) -> str:
 def _listed(items: Sequence[object]) -> str:
     more = f" and {len(items) - MENTIONED} more" if len(items) > MENTIONED else ""
     return ", ".join(map(str, items[:MENTIONED])) + more
-
-
-class Names:
-    """What a stream's namespaces are called: inode numbers are given out again at once, so a name is believed for a while."""
-
-    def __init__(self, look: Callable[[], dict[int, Namespace]] | None = None) -> None:
-        """`look` finds them, `discover` by default."""
-        self._discover = look or discover
-        self._known: dict[int, str] = {}
-        self._last: dict[int, str] = {}
-        self._ending: set[int] = set()
-        self._looked_ns = self._took_ns = 0
-
-    def of(self, inums: Iterable[int]) -> dict[int, str]:
-        """Labels by inode number: those of `inums`, and others; the number itself where nobody knows a name.
-
-        On a host with many processes a look takes its time, and is taken less often.
-        """
-        passed, fresh = time.monotonic_ns() - self._looked_ns, set(inums) - self._known.keys()
-        if passed > max(BELIEVED_NS, 50 * self._took_ns) or (fresh and passed >= 10 * self._took_ns):
-            self._look()
-        self._known |= {inum: str(inum) for inum in fresh - self._known.keys()}
-        return self._known
-
-    def ended(self, inums: set[int]) -> None:
-        """Entries of these left because their namespace ended. When no more of them come, their number is another's."""
-        for inum in self._ending - inums:
-            self._known.pop(inum, None)
-            self._last.pop(inum, None)
-        self._ending = inums
-
-    def _look(self) -> None:
-        """A namespace that is not found any more keeps its name until the next look: its last events may be still to come."""
-        begun_ns = time.monotonic_ns()
-        found = {inum: space.label for inum, space in self._discover().items()}
-        self._known, self._last = self._last | found, found
-        self._looked_ns = time.monotonic_ns()
-        self._took_ns = self._looked_ns - begun_ns
 
 
 def cookie() -> int:

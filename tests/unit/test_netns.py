@@ -95,46 +95,6 @@ def test_a_refusal_does_not_list_a_thousand_namespaces(monkeypatch):
         netns.resolve("red")
 
 
-def test_names_do_not_outlive_their_namespaces(monkeypatch):
-    there = spaces(_7="blue", _8="green")
-    now = 10**12
-    monkeypatch.setattr(netns, "discover", lambda: there)
-    monkeypatch.setattr(netns.time, "monotonic_ns", lambda: now)
-    names = netns.Names()
-    assert names.of([7, 8]) == {7: "blue", 8: "green"}
-    # Its last events come when its name is gone already.
-    del there[7]
-    now += netns.BELIEVED_NS + 1
-    assert names.of([7])[7] == "blue"
-    names.ended({7})
-    assert names.of([7])[7] == "blue", "more of them may come"
-    names.ended(set())
-    assert names.of([7])[7] == "7", "what comes now is another's"
-    there |= spaces(_7="red")
-    names.ended(set())
-    now += netns.BELIEVED_NS + 1
-    assert names.of([7])[7] == "red"
-
-
-def test_a_name_is_looked_up_again_after_a_while(monkeypatch):
-    there = spaces(_7="blue")
-    now = 10**12
-    monkeypatch.setattr(netns, "discover", lambda: there)
-    monkeypatch.setattr(netns.time, "monotonic_ns", lambda: now)
-    names = netns.Names()
-    assert names.of([7])[7] == "blue"
-    there.update(spaces(_7="red"))
-    assert names.of([7])[7] == "blue"
-    now += netns.BELIEVED_NS + 1
-    assert names.of([7])[7] == "red"
-    # What is gone is forgotten at the second look: nothing grows with the namespaces that ever were.
-    there.clear()
-    for _ in range(2):
-        now += netns.BELIEVED_NS + 1
-        names.of([])
-    assert names.of([]) == {}
-
-
 def test_a_label_that_several_have_chooses_none_and_a_name_comes_first(monkeypatch):
     there = {
         inum: Namespace(inum, Path("/nowhere"), [name]) for inum, name in ((7, "blue"), (8, "twin"), (9, "twin"), (10, "44"))

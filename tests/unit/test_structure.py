@@ -38,7 +38,6 @@ DATA = {
     *("host.dump.Dumped", "host.listing.Listed", "host.ruleset.Ruleset", "host.slab.Slab"),  # types of what a Capture gives
     "host.slab.PAGE_BYTES",
     "host.sysctls.*",  # names, units and bounds
-    "host.netns.Names",  # remembers labels that it is given
     "programs.hooks.Purpose",  # what a command wants to know
 }
 # What commands do themselves, each in one place.

@@ -1,0 +1,46 @@
+"""What the namespaces of a stream are called while they come and go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+BELIEVED_NS = 1_000_000_000
+
+
+class Names:
+    """Labels by inode number. Inode numbers are given out again at once, so a label is believed for a while."""
+
+    def __init__(self, look: Callable[[], Mapping[int, str]]) -> None:
+        """`look` says what those are called that can be entered now: Capture.names."""
+        self._all = look
+        self._known: dict[int, str] = {}
+        self._last: Mapping[int, str] = {}
+        self._ending: set[int] = set()
+        self._looked_ns = self._took_ns = 0
+
+    def of(self, inums: Iterable[int]) -> Mapping[int, str]:
+        """Labels by inode number: those of `inums`, and others; the number itself where nobody knows a name.
+
+        On a host with many processes a look takes its time, and is taken less often.
+        """
+        passed, fresh = time.monotonic_ns() - self._looked_ns, set(inums) - self._known.keys()
+        if passed > max(BELIEVED_NS, 50 * self._took_ns) or (fresh and passed >= 10 * self._took_ns):
+            self._look()
+        self._known |= {inum: str(inum) for inum in fresh - self._known.keys()}
+        return self._known
+
+    def ended(self, inums: set[int]) -> None:
+        """Entries of these left because their namespace ended. When no more of them come, their number is another's."""
+        for inum in self._ending - inums:
+            self._known.pop(inum, None)
+            self._last = {other: label for other, label in self._last.items() if other != inum}
+        self._ending = inums
+
+    def _look(self) -> None:
+        """A namespace that is not found any more keeps its name until the next look: its last events may be still to come."""
+        begun_ns = time.monotonic_ns()
+        found = self._all()
+        self._known, self._last = {**self._last, **found}, found
+        self._looked_ns = time.monotonic_ns()
+        self._took_ns = self._looked_ns - begun_ns
