@@ -33,7 +33,7 @@ SHOWN_CHARACTERS = 200
 class MapSpec:
     """A map as bcc declared it: type number, sizes in bytes."""
 
-    kind: int
+    map_type: int
     key_bytes: int
     value_bytes: int
     entries: int
@@ -45,7 +45,7 @@ class Program:
     """Instructions, and for each that loads a map's address its index and the map's name."""
 
     code: bytes
-    maps: list[tuple[int, str]]
+    map_loads: list[tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -115,4 +115,4 @@ def decoded(found: Any, bcc: str | None) -> Image:
 
 
 def _program(found: Any) -> Program:
-    return Program(bytes.fromhex(found["code"]), [(at, name) for at, name in found["maps"]])
+    return Program(bytes.fromhex(found["code"]), [(at, name) for at, name in found["map_loads"]])

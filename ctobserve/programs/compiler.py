@@ -33,7 +33,7 @@ def main() -> int:
         name = _text(lib.bpf_table_name(module, i))
         names[lib.bpf_table_fd_id(module, i)] = name
         maps[name] = {
-            "kind": lib.bpf_table_type_id(module, i),
+            "map_type": lib.bpf_table_type_id(module, i),
             "key_bytes": lib.bpf_table_key_size_id(module, i),
             "value_bytes": lib.bpf_table_leaf_size_id(module, i),
             "entries": lib.bpf_table_max_entries_id(module, i),
@@ -43,7 +43,7 @@ def main() -> int:
     for i in range(lib.bpf_num_functions(module)):
         function = lib.bpf_function_name(module, i)
         code = _instructions(lib, module, function)
-        programs[_text(function)] = {"code": code.hex(), "maps": _map_loads(code, names)}
+        programs[_text(function)] = {"code": code.hex(), "map_loads": _map_loads(code, names)}
     json.dump({"maps": maps, "programs": programs}, sys.stdout)
     return 0
 

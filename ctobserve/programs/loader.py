@@ -15,9 +15,8 @@ from ctobserve.programs.compile import Image
 from ctobserve.programs.hooks import Form, Planned
 
 POSSIBLE = Path("/sys/devices/system/cpu/possible")
-MAP_TYPE_RINGBUF = 27
 LD_IMM64, CHOICE_MARK = 0x18, 0xC401CE
-TRACE_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
+ATTACH_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Choices:
 
 
 class Programs:
-    """All file descriptors of one observation; closing them, or the process's death, leaves nothing attached."""
+    """The programs of one observation and their maps; closing them, or the process's death, leaves nothing attached."""
 
     def __init__(self, image: Image, choices: Choices, ring_bytes: int) -> None:
         """Nothing is in the kernel yet; the ring will have this size."""
@@ -69,8 +68,8 @@ class Programs:
         """Descriptor of a map, made when it is first needed; raises NotPermitted or CtobserveError."""
         if name not in self._maps:
             spec = self._image.maps[name]
-            entries = self._ring_bytes if spec.kind == MAP_TYPE_RINGBUF else spec.entries
-            self._maps[name] = syscalls.map_create(spec.kind, spec.key_bytes, spec.value_bytes, entries, spec.flags, name)
+            entries = self._ring_bytes if spec.map_type == syscalls.MAP_TYPE_RINGBUF else spec.entries
+            self._maps[name] = syscalls.map_create(spec.map_type, spec.key_bytes, spec.value_bytes, entries, spec.flags, name)
         return self._maps[name]
 
     def load_runnable(self, name: str) -> int:
@@ -89,8 +88,8 @@ class Programs:
 
     def _attach(self, item: Planned, function: str) -> None:
         name = item.hook.program
-        if item.form in TRACE_TYPE:
-            program = self._load(name, syscalls.PROG_TYPE_TRACING, TRACE_TYPE[item.form], item.btf)
+        if item.form in ATTACH_TYPE:
+            program = self._load(name, syscalls.PROG_TYPE_TRACING, ATTACH_TYPE[item.form], item.btf)
             self._links.append(syscalls.raw_tracepoint_open(program))
             return
         program = self._load(name, syscalls.PROG_TYPE_KPROBE)
@@ -101,21 +100,21 @@ class Programs:
         else:
             self._links.append(syscalls.kprobe_attach(program, function, False))
 
-    def _load(self, name: str, kind: int, attach: int = 0, btf: BtfId | None = None) -> int:
+    def _load(self, name: str, program_type: int, attach_type: int = 0, btf: BtfId | None = None) -> int:
         key = (name, btf)
         if key not in self._programs:
             program = self._image.programs[name]
             code = bytearray(program.code)
-            for at, map_name in program.maps:
-                struct.pack_into("<i", code, at * 8 + 4, self.map(map_name))
+            for at, map_name in program.map_loads:
+                struct.pack_into("<i", code, at * syscalls.INSTRUCTION_BYTES + 4, self.map(map_name))
             self._choose(code)
             number, fd = (btf.number, self._btf_fd(btf.module)) if btf else (0, 0)
-            self._programs[key] = syscalls.prog_load(kind, name, bytes(code), attach, number, fd)
+            self._programs[key] = syscalls.prog_load(program_type, name, bytes(code), attach_type, number, fd)
         return self._programs[key]
 
     def _choose(self, code: bytearray) -> None:
         """Write the choices over the constants that stand for them (CHOICE in bpf/ctobserve.h)."""
-        for at in range(0, len(code) - 8, 8):
+        for at in range(0, len(code) - syscalls.INSTRUCTION_BYTES, syscalls.INSTRUCTION_BYTES):
             high, number = struct.unpack_from("<I", code, at + 12)[0], struct.unpack_from("<I", code, at + 4)[0]
             if code[at] == LD_IMM64 and high == CHOICE_MARK:
                 struct.pack_into("<I", code, at + 4, int(self._choices[number & 0xF]))

@@ -1,7 +1,8 @@
 """The system calls that bring a compiled program into the kernel: bpf(2) and perf_event_open(2).
 
 Every object is a file descriptor: when the process ends, however it ends, the kernel takes the programs off again.
-Numbers are of x86-64 (include/uapi/linux/bpf.h, perf_event.h).
+Numbers are of x86-64 (include/uapi/linux/bpf.h, perf_event.h). What bpf(2) takes is a union of one struct per command; each is a
+class here, as far as we fill it. The kernel takes the rest as zero.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import ctypes
 import errno
 import os
 import resource
-import struct
+from ctypes import c_char, c_uint32, c_uint64
 from fcntl import ioctl
 from pathlib import Path
 
@@ -18,33 +19,162 @@ from ctobserve.errors import CtobserveError, NotPermitted
 from ctobserve.host.kernel import read_text
 
 SYS_BPF, SYS_PERF_EVENT_OPEN = 321, 298
-MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_NEXT_KEY, PROG_LOAD, PROG_TEST_RUN = 0, 1, 2, 4, 5, 10
-BTF_GET_FD_BY_ID, OBJ_GET_INFO, RAW_TRACEPOINT_OPEN, BTF_GET_NEXT_ID = 19, 15, 17, 23
+MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_GET_NEXT_KEY, PROG_LOAD, PROG_TEST_RUN = 0, 1, 2, 4, 5, 10
+BTF_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, RAW_TRACEPOINT_OPEN, BTF_GET_NEXT_ID = 19, 15, 17, 23
+MAP_TYPE_RINGBUF = 27
 PROG_TYPE_KPROBE, PROG_TYPE_RAW_TRACEPOINT, PROG_TYPE_TRACING = 2, 17, 26
 TRACE_FENTRY, TRACE_FEXIT = 24, 25
-PERF_IOC_ENABLE, PERF_IOC_SET_BPF = 0x2400, 0x40042408
+INSTRUCTION_BYTES = 8
+PERF_IOC_ENABLE, PERF_IOC_SET_BPF, PERF_FLAG_FD_CLOEXEC = 0x2400, 0x40042408, 8
 KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
+NAME_BYTES = 16  # with the NUL
+BTF_NAME_BYTES = 64
 LOG_BYTES = 1 << 20
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, FREED_BYTES = -1, -3, 32 << 20
 PR_SET_THP_DISABLE = 41  # include/uapi/linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _bpf(command: int, attributes: bytes) -> int:
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    result: int = _libc.syscall(SYS_BPF, command, buffer, len(attributes))
+class MapCreate(ctypes.Structure):
+    """union bpf_attr for BPF_MAP_CREATE."""
+
+    _fields_ = (
+        ("map_type", c_uint32),
+        ("key_size", c_uint32),
+        ("value_size", c_uint32),
+        ("max_entries", c_uint32),
+        ("map_flags", c_uint32),
+        ("inner_map_fd", c_uint32),
+        ("numa_node", c_uint32),
+        ("map_name", c_char * NAME_BYTES),
+    )
+
+
+class MapElem(ctypes.Structure):
+    """union bpf_attr for BPF_MAP_*_ELEM, and for BPF_MAP_GET_NEXT_KEY, which has its answer where the others have the value."""
+
+    _fields_ = (("map_fd", c_uint32), ("key", c_uint64), ("value", c_uint64), ("flags", c_uint64))
+
+
+class ProgLoad(ctypes.Structure):
+    """union bpf_attr for BPF_PROG_LOAD; in a tracing program the last is the BTF object of its function."""
+
+    _fields_ = (
+        ("prog_type", c_uint32),
+        ("insn_cnt", c_uint32),
+        ("insns", c_uint64),
+        ("license", c_uint64),
+        ("log_level", c_uint32),
+        ("log_size", c_uint32),
+        ("log_buf", c_uint64),
+        ("kern_version", c_uint32),
+        ("prog_flags", c_uint32),
+        ("prog_name", c_char * NAME_BYTES),
+        ("prog_ifindex", c_uint32),
+        ("expected_attach_type", c_uint32),
+        ("prog_btf_fd", c_uint32),
+        ("func_info_rec_size", c_uint32),
+        ("func_info", c_uint64),
+        ("func_info_cnt", c_uint32),
+        ("line_info_rec_size", c_uint32),
+        ("line_info", c_uint64),
+        ("line_info_cnt", c_uint32),
+        ("attach_btf_id", c_uint32),
+        ("attach_btf_obj_fd", c_uint32),
+    )
+
+
+class TestRun(ctypes.Structure):
+    """union bpf_attr for BPF_PROG_TEST_RUN; `retval` is the answer."""
+
+    _fields_ = (
+        ("prog_fd", c_uint32),
+        ("retval", c_uint32),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("data_in", c_uint64),
+        ("data_out", c_uint64),
+        ("repeat", c_uint32),
+        ("duration", c_uint32),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("ctx_in", c_uint64),
+        ("ctx_out", c_uint64),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    )
+
+
+class RawTracepoint(ctypes.Structure):
+    """union bpf_attr for BPF_RAW_TRACEPOINT_OPEN; a tracing program knows its function, and has no name here."""
+
+    _fields_ = (("name", c_uint64), ("prog_fd", c_uint32))
+
+
+class ObjectId(ctypes.Structure):
+    """union bpf_attr for BPF_*_GET_*_ID: `start_id` is the object's own or the one before it, `next_id` the answer."""
+
+    _fields_ = (("start_id", c_uint32), ("next_id", c_uint32), ("open_flags", c_uint32))
+
+
+class ObjectInfo(ctypes.Structure):
+    """union bpf_attr for BPF_OBJ_GET_INFO_BY_FD: where the answer goes, a BtfInfo."""
+
+    _fields_ = (("bpf_fd", c_uint32), ("info_len", c_uint32), ("info", c_uint64))
+
+
+class BtfInfo(ctypes.Structure):
+    """struct bpf_btf_info: what a BTF object says of itself, and where its name goes."""
+
+    _fields_ = (
+        ("btf", c_uint64),
+        ("btf_size", c_uint32),
+        ("id", c_uint32),
+        ("name", c_uint64),
+        ("name_len", c_uint32),
+        ("kernel_btf", c_uint32),
+    )
+
+
+class PerfEventAttr(ctypes.Structure):
+    """struct perf_event_attr as far as a kprobe has something in it (PERF_ATTR_SIZE_VER1)."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("size", c_uint32),
+        ("config", c_uint64),  # of a kprobe: 1 = at the return
+        ("sample_period", c_uint64),
+        ("sample_type", c_uint64),
+        ("read_format", c_uint64),
+        ("bits", c_uint64),
+        ("wakeup_events", c_uint32),
+        ("bp_type", c_uint32),
+        ("kprobe_func", c_uint64),
+        ("probe_offset", c_uint64),
+    )
+
+
+def _bpf(command: int, attributes: ctypes.Structure) -> int:
+    """Result of bpf(2), which may have written into the attributes; raises OSError."""
+    result: int = _libc.syscall(SYS_BPF, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
 
 
-def _address(buffer: ctypes.Array[ctypes.c_char]) -> int:
-    return ctypes.addressof(buffer)
+def _buffer(content: bytes) -> ctypes.Array[c_char]:
+    return ctypes.create_string_buffer(content, len(content))
 
 
-def map_create(kind: int, key_bytes: int, value_bytes: int, entries: int, flags: int, name: str) -> int:
+def _name(name: str) -> bytes:
+    """As much of it as the kernel takes."""
+    return name[: NAME_BYTES - 1].encode()
+
+
+def map_create(map_type: int, key_bytes: int, value_bytes: int, entries: int, flags: int, name: str) -> int:
     """File descriptor of a new map; raises NotPermitted or CtobserveError."""
-    attributes = struct.pack("<IIIIIII16s", kind, key_bytes, value_bytes, entries, flags, 0, 0, name[:15].encode())
+    attributes = MapCreate(map_type, key_bytes, value_bytes, entries, flags, map_name=_name(name))
     try:
         return _bpf(MAP_CREATE, attributes)
     except OSError as error:
@@ -53,10 +183,9 @@ def map_create(kind: int, key_bytes: int, value_bytes: int, entries: int, flags:
 
 def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes | None:
     """Value behind `key`, or None; per-CPU maps return one 8-byte-aligned value per possible CPU."""
-    key_buffer = ctypes.create_string_buffer(key, len(key))
-    value = ctypes.create_string_buffer(value_bytes)
+    key_buffer, value = _buffer(key), ctypes.create_string_buffer(value_bytes)
     try:
-        _bpf(MAP_LOOKUP, struct.pack("<IxxxxQQQ", fd, _address(key_buffer), _address(value), 0))
+        _bpf(MAP_LOOKUP_ELEM, MapElem(fd, ctypes.addressof(key_buffer), ctypes.addressof(value)))
     except FileNotFoundError:
         return None
     return value.raw
@@ -64,17 +193,17 @@ def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes | None:
 
 def map_update(fd: int, key: bytes, value: bytes) -> None:
     """Set the value behind `key`."""
-    key_buffer = ctypes.create_string_buffer(key, len(key))
-    buffer = ctypes.create_string_buffer(value, len(value))
-    _bpf(MAP_UPDATE, struct.pack("<IxxxxQQQ", fd, _address(key_buffer), _address(buffer), 0))
+    key_buffer, value_buffer = _buffer(key), _buffer(value)
+    _bpf(MAP_UPDATE_ELEM, MapElem(fd, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer)))
 
 
 def map_next_key(fd: int, key: bytes | None, key_bytes: int) -> bytes | None:
     """The key after `key`, or the first; None after the last."""
-    buffer = ctypes.create_string_buffer(key, key_bytes) if key is not None else None
+    key_buffer = None if key is None else _buffer(key)
     following = ctypes.create_string_buffer(key_bytes)
+    before = 0 if key_buffer is None else ctypes.addressof(key_buffer)
     try:
-        _bpf(MAP_NEXT_KEY, struct.pack("<IxxxxQQ", fd, _address(buffer) if buffer else 0, _address(following)))
+        _bpf(MAP_GET_NEXT_KEY, MapElem(fd, before, ctypes.addressof(following)))
     except FileNotFoundError:
         return None
     return following.raw
@@ -91,30 +220,23 @@ def lock_any_memory() -> None:
         ) from error
 
 
-def prog_load(kind: int, name: str, code: bytes, attach: int = 0, btf_id: int = 0, btf_fd: int = 0) -> int:
+def prog_load(program_type: int, name: str, code: bytes, attach_type: int = 0, btf_id: int = 0, btf_fd: int = 0) -> int:
     """File descriptor of a verified program; the verifier's last words are in the error when it refuses."""
-    instructions = ctypes.create_string_buffer(code, len(code))
-    licence = ctypes.create_string_buffer(b"GPL")
+    instructions, licence = _buffer(code), ctypes.create_string_buffer(b"GPL")
 
-    def load(log: ctypes.Array[ctypes.c_char] | None) -> int:
-        attributes = struct.pack(
-            "<IIQQIIQII16sIIIIQIIQIII",
-            kind,
-            len(code) // 8,
-            _address(instructions),
-            _address(licence),
-            1 if log else 0,
-            LOG_BYTES if log else 0,
-            _address(log) if log else 0,
-            0,
-            0,
-            name[:15].encode(),
-            0,
-            attach,
-            *(0, 0, 0, 0, 0, 0, 0),
-            btf_id,
-            btf_fd,
+    def load(log: ctypes.Array[c_char] | None) -> int:
+        attributes = ProgLoad(
+            prog_type=program_type,
+            insn_cnt=len(code) // INSTRUCTION_BYTES,
+            insns=ctypes.addressof(instructions),
+            license=ctypes.addressof(licence),
+            prog_name=_name(name),
+            expected_attach_type=attach_type,
+            attach_btf_id=btf_id,
+            attach_btf_obj_fd=btf_fd,
         )
+        if log is not None:
+            attributes.log_level, attributes.log_size, attributes.log_buf = 1, LOG_BYTES, ctypes.addressof(log)
         return _bpf(PROG_LOAD, attributes)
 
     try:
@@ -144,29 +266,30 @@ def keep_freed_memory() -> None:
 
 def test_run(fd: int, arguments: bytes) -> int:
     """Run a RAW_TRACEPOINT program once in the kernel with these u64 arguments (Linux >= 5.10); its result as u32."""
-    context = ctypes.create_string_buffer(arguments, len(arguments))
-    attributes = bytearray(
-        struct.pack("<IIIIQQIIIIQQIIII", fd, 0, 0, 0, 0, 0, 0, 0, len(arguments), 0, _address(context), 0, 0, 0, 0, 0)
-    )
-    buffer = (ctypes.c_char * len(attributes)).from_buffer(attributes)
-    if _libc.syscall(SYS_BPF, PROG_TEST_RUN, buffer, len(attributes)) < 0:
-        raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN: " + os.strerror(ctypes.get_errno()))
-    return int(struct.unpack_from("<I", attributes, 4)[0])
+    context = _buffer(arguments)
+    attributes = TestRun(prog_fd=fd, ctx_size_in=len(arguments), ctx_in=ctypes.addressof(context))
+    try:
+        _bpf(PROG_TEST_RUN, attributes)
+    except OSError as error:
+        raise OSError(error.errno, f"BPF_PROG_TEST_RUN: {error.strerror}") from error
+    return int(attributes.retval)
 
 
 def raw_tracepoint_open(prog_fd: int) -> int:
     """Attach an fentry or fexit program; the link is the returned file descriptor."""
-    return _bpf(RAW_TRACEPOINT_OPEN, struct.pack("<QIxxxx", 0, prog_fd))
+    return _bpf(RAW_TRACEPOINT_OPEN, RawTracepoint(prog_fd=prog_fd))
 
 
 def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
     """Attach a program to a kernel function's entry or return by a perf event, gone with its file descriptor."""
-    kind = int(read_text(KPROBE_TYPE))
     name = ctypes.create_string_buffer(function.encode())
-    # struct perf_event_attr: type, size, config, four u64 we leave zero, wakeup, bp_type, config1 (the name), config2 (offset)
-    attributes = struct.pack("<IIQQQQQIIQQ", kind, 112, int(at_return), 0, 0, 0, 0, 0, 0, _address(name), 0).ljust(112, b"\0")
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    fd: int = _libc.syscall(SYS_PERF_EVENT_OPEN, buffer, -1, 0, -1, 8)
+    attributes = PerfEventAttr(
+        type=int(read_text(KPROBE_TYPE)),
+        size=ctypes.sizeof(PerfEventAttr),
+        config=int(at_return),
+        kprobe_func=ctypes.addressof(name),
+    )
+    fd: int = _libc.syscall(SYS_PERF_EVENT_OPEN, ctypes.byref(attributes), -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
     if fd < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -183,12 +306,13 @@ def module_btf_fd(module: str) -> int:
     """File descriptor of a kernel module's BTF object, found by name; raises OSError when there is none (Linux < 5.11)."""
     object_id = 0
     while True:
-        attributes = bytearray(struct.pack("<III", object_id, 0, 0))
-        buffer = (ctypes.c_char * len(attributes)).from_buffer(attributes)
-        if _libc.syscall(SYS_BPF, BTF_GET_NEXT_ID, buffer, len(attributes)) < 0:
-            raise OSError(errno.ENOENT, f"no BTF object of module {module}")
-        object_id = struct.unpack_from("<I", attributes, 4)[0]
-        fd = _bpf(BTF_GET_FD_BY_ID, struct.pack("<III", object_id, 0, 0))
+        following = ObjectId(start_id=object_id)
+        try:
+            _bpf(BTF_GET_NEXT_ID, following)
+        except OSError as error:
+            raise OSError(errno.ENOENT, f"no BTF object of module {module}") from error
+        object_id = following.next_id
+        fd = _bpf(BTF_GET_FD_BY_ID, ObjectId(start_id=object_id))
         try:
             if _btf_name(fd) == module.encode():
                 return os.dup(fd)
@@ -197,9 +321,9 @@ def module_btf_fd(module: str) -> int:
 
 
 def _btf_name(fd: int) -> bytes:
-    name = ctypes.create_string_buffer(64)
-    info = ctypes.create_string_buffer(struct.pack("<QIIQII", 0, 0, 0, _address(name), 64, 0), 32)
-    _bpf(OBJ_GET_INFO, struct.pack("<IIQ", fd, 32, _address(info)))
+    name = ctypes.create_string_buffer(BTF_NAME_BYTES)
+    info = BtfInfo(name=ctypes.addressof(name), name_len=BTF_NAME_BYTES)
+    _bpf(OBJ_GET_INFO_BY_FD, ObjectInfo(fd, ctypes.sizeof(info), ctypes.addressof(info)))
     return name.value
 
 

@@ -17,8 +17,8 @@ from ctobserve.host.layout import Layout
 from ctobserve.programs.compile import MapSpec, Program, bcc_version, decoded
 
 CODE = bytes.fromhex("b7000000000000009500000000000000")
-MAP = {"kind": 27, "key_bytes": 0, "value_bytes": 0, "entries": 4096, "flags": 0}
-PROGRAM = {"code": CODE.hex(), "maps": [[0, "ring"]]}
+MAP = {"map_type": 27, "key_bytes": 0, "value_bytes": 0, "entries": 4096, "flags": 0}
+PROGRAM = {"code": CODE.hex(), "map_loads": [[0, "ring"]]}
 IMAGE = {"bcc": "0.26.0", "maps": {"ring": MAP}, "programs": {"on_insert": PROGRAM}}
 LAYOUT = {field.name: 8 for field in fields(Layout)} | {"extensions": {"use": 0}, "defines": {"CT_BYTES": 248}}
 FACTS = {"layout": LAYOUT, "function_ids": {"nf_conntrack_in": ["nf_conntrack", 7]}}
@@ -83,7 +83,7 @@ def test_what_is_kept_comes_back_as_it_was(directory):
         IMAGE | {"maps": []}, IMAGE | {"maps": {"ring": {}}}, IMAGE | {"maps": {"ring": MAP | {"more": 1}}},
         IMAGE | {"programs": 5}, {"maps": {}, "programs": {}},
         IMAGE | {"programs": {"p": PROGRAM | {"code": "no code"}}}, IMAGE | {"programs": {"p": PROGRAM | {"code": 5}}},
-        IMAGE | {"programs": {"p": PROGRAM | {"maps": [1]}}},
+        IMAGE | {"programs": {"p": PROGRAM | {"map_loads": [1]}}},
     ],
 )  # fmt: skip
 def test_a_value_of_another_shape_is_a_miss(directory, user, value):
