@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,9 @@ Labels = Mapping[int, str]
 NO_ENTRIES: Entries = np.empty(0, ENTRY)
 
 
-def doc(text: str, *, default: Any = MISSING, name: str | None = None) -> Any:
-    """A field of a document: what it says, with its unit; `name`: its key in JSON where that is no good name in Python."""
-    metadata = {"doc": text} | ({"name": name} if name else {})
-    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+def doc(text: str) -> Any:
+    """A field of a document: what it says, with its unit."""
+    return field(metadata={"doc": text})
 
 
 @dataclass(frozen=True)

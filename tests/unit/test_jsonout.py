@@ -29,13 +29,13 @@ class Part:
 @dataclass(frozen=True)
 class Whole:
     later: str = doc("comes first, whatever its name")
-    class_: Colour = doc("a word of Python's", name="class")
+    colour: Colour = doc("one of a few words")
     parts: tuple[Part, ...] = doc("some")
     by_number: Mapping[int, Part] = doc("by number")
 
 
 WHOLE = Whole("x", Colour.RED, (Part(1.5), Part(None)), {7: Part(2)})
-WRITTEN = '{"later":"x","class":"red","parts":[{"value":1.5},{"value":null}],"by_number":{"7":{"value":2}}}'
+WRITTEN = '{"later":"x","colour":"red","parts":[{"value":1.5},{"value":null}],"by_number":{"7":{"value":2}}}'
 
 
 def test_a_document_is_an_object_in_the_order_of_its_fields():
