@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ctobserve.capture.filters import STATUS_FILTERS
+from ctobserve.errors import UsageError
 from ctobserve.host import netns
 from ctobserve.host.sysctls import INT_MAX
 from ctobserve.model import PROTOCOLS, TCP_STATES
@@ -109,5 +110,13 @@ def _mark(text: str) -> int:
     raise ValueError("is no mark of 32 bits; write it like 7 or 0x10")
 
 
+def _one_netns(text: str) -> int:
+    """Inode number; raises UsageError."""
+    inum = netns.resolve(text)
+    if inum is None:
+        raise UsageError("--netns all: a count and a maximum are of one network namespace; name it, or leave --netns out")
+    return inum
+
+
 NETWORK, PORTS, PROTOCOL, STATE, MARK = (Value(parse) for parse in (_network, _ports, _protocol, _state, _mark))
-NETNS, PATH = Value(netns.resolve), Value(Path)
+NETNS, ONE_NETNS, PATH = Value(netns.resolve), Value(_one_netns), Value(Path)

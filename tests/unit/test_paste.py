@@ -7,21 +7,21 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ctobserve.analysis import size_report
-from ctobserve.analysis.size import Defaults
+from ctobserve.capture.capture import NamespaceState
+from ctobserve.capture.capture import NamespaceState
 from ctobserve.diagnosis import rules
-from ctobserve.diagnosis.evidence import Evidence, Losses, Space
+from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.rules.paste import inside, paste, remark, way_into
 from ctobserve.diagnosis.verdict import Verdict
+from ctobserve.documents.size import SizeRequest, collect
 from ctobserve.host import sysctls
-from ctobserve.host.netns import Namespace
+from tests.scripted import ScriptedCapture
+from tests.unit.cases import CASES
 from tests.unit.tables import NETNS
-from tests.unit.test_rules import CASES
 
 HOSTILE = (
     ";reboot;#",
@@ -139,11 +139,11 @@ MEANT: dict[str, list[tuple[str, list[str]]]] = {
 def spoiled(made: Evidence, name: str, prefix: tuple[str, ...] | None) -> Evidence:
     """The same host, but whatever a user can name is called so; the kernel's words end in it."""
     raw = name.encode(errors="surrogateescape")
-    spaces = {inum: Space(**(space.__dict__ | {"label": name, "prefix": prefix})) for inum, space in made.spaces.items()}
+    namespaces = {inum: replace(one, label=name, prefix=prefix) for inum, one in made.namespaces.items()}
     init = made.init and replace(made.init, label=name, prefix=prefix)
-    text = np.array([bytes(one) + raw if one else b"" for one in made.losses.text], "S84")
-    lost = Losses(**(made.losses.__dict__ | {"text": text.reshape(len(made.losses.text))}))
-    return replace(made, spaces=spaces, init=init, losses=lost)
+    lost = made.losses.copy()
+    lost["text"] = np.array([one + raw if one else b"" for one in lost["text"].tolist()], "S84")
+    return replace(made, namespaces=namespaces, init=init, losses=lost)
 
 
 def words(line: str) -> list[str]:
@@ -180,7 +180,7 @@ def test_lines_have_exactly_the_words_meant(rule, name):
 def test_where_no_line_leads_a_remark_says_where_by_number(rule):
     made = CASES[rule.id][0]
     found = rule.judge(spoiled(made, ";reboot;#", None))
-    inums = [*made.spaces, made.init and made.init.inum]
+    inums = [*made.namespaces, made.init and made.init.inum]
     for line, (where, meant) in zip(found.do, MEANT[rule.id], strict=True):
         if where == HERE:
             # One that nobody holds cannot be asked for.
@@ -193,16 +193,16 @@ def test_where_no_line_leads_a_remark_says_where_by_number(rule):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_leads_nowhere_and_its_process_does(name):
-    assert way_into(Namespace(NETNS, Path("/run/netns", name), names=[name])) is None
-    found = way_into(Namespace(NETNS, Path("/proc/12/ns/net"), names=[name], pid=12))
+    assert way_into(NamespaceState(NETNS, "x", names=(name,))) is None
+    found = way_into(NamespaceState(NETNS, "x", names=(name,), pid=12))
     assert found is not None and found[:4] == ("nsenter", "--net=/proc/12/ns/net", "sh", "-c") and found[5:] == (str(NETNS),)
-    beside = Namespace(NETNS, Path("/run/netns", name), names=[name, "blue-2.x"])
+    beside = NamespaceState(NETNS, "x", names=(name, "blue-2.x"))
     assert way_into(beside) == ("ip", "netns", "exec", "blue-2.x")
 
 
 def test_a_namespace_that_nobody_knows_is_not_taken_for_ours():
-    assert inside(Space(99, "99"), "nft", "list") == f"# in network namespace 99, {WHY}: nft list"
-    assert inside(Space(99, "99", prefix=()), "nft", "list") == "nft list"
+    assert inside(NamespaceEvidence(99, "99"), "nft", "list") == f"# in network namespace 99, {WHY}: nft list"
+    assert inside(NamespaceEvidence(99, "99", prefix=()), "nft", "list") == "nft list"
 
 
 def test_a_shell_finds_the_same_words():
@@ -231,7 +231,7 @@ def test_a_line_by_a_process_runs_in_the_namespace_meant_or_not_at_all(living, s
     words = ("sh", "-c", 'readlink /proc/self/ns/net; echo "$@"; touch ran', "sh", *filter(str.isprintable, HOSTILE))
 
     def pasted(meant: int, pid: int) -> subprocess.CompletedProcess[str]:
-        line = inside(Space(meant, "x", prefix=way_into(Namespace(meant, Path(f"/proc/{pid}/ns/net"), pid=pid))), *words)
+        line = inside(NamespaceEvidence(meant, "x", prefix=way_into(NamespaceState(meant, "x", pid=pid))), *words)
         assert shlex.join(shlex.split(line)) == line and shlex.split(line)[-len(words) :] == list(words)
         return subprocess.run([shell, "-c", line], capture_output=True, text=True, check=False, cwd=tmp_path)
 
@@ -253,10 +253,10 @@ def test_a_word_that_cannot_be_shown_is_no_word_of_a_line(name):
 
 
 def test_lines_of_size_are_names_of_the_kernels_and_numbers():
-    values = {f"nf_conntrack_{name}": (9, True) for name in ("max", "buckets", "count", "udp_timeout")}
-    wish = size_report.Wish(70_000, None, {"nf_conntrack_udp_timeout": 5}, None, 2.0)
-    known = size_report.Known(values, None, Defaults(65536, 65536, 1), None)
-    lines = size_report.report(known, wish)["paste"]
-    assert lines["sysctl_d"] == [f"{BUCKETS} = 70144", f"{LIMIT} = 70000", "net.netfilter.nf_conntrack_udp_timeout = 5"]
-    assert lines["modprobe_d"] == ["options nf_conntrack hashsize=70144"]
+    values = {f"nf_conntrack_{name}": 9 for name in ("max", "buckets", "count", "udp_timeout")}
+    state = NamespaceState(NETNS, "blue", sysctls=values, writable=frozenset(values))
+    request = SizeRequest(max=70_000, timeouts=(("nf_conntrack_udp_timeout", 5),))
+    lines = collect(ScriptedCapture(states={NETNS: state}), pytest.fail, request).paste
+    assert lines.sysctl_d == (f"{BUCKETS} = 70144", f"{LIMIT} = 70000", "net.netfilter.nf_conntrack_udp_timeout = 5")
+    assert lines.modprobe_d == ("options nf_conntrack hashsize=70144",)
     assert not [name for name in HOSTILE if sysctls.known(f"nf_conntrack_{name}")], "no other name comes in"

@@ -1,38 +1,51 @@
-"""Memory, defaults, what other timeouts free, and the report of `size`, on made inputs."""
+"""Memory, defaults, what other timeouts free, and the whole of what `size` says, of made hosts and captures."""
 
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from ctobserve import __version__
 from ctobserve.analysis import size as sums
-from ctobserve.analysis.lifetimes import of_listing, of_walk
-from ctobserve.analysis.size_report import Known, Wish, report
-from ctobserve.capture.records import Kind, entries_of
+from ctobserve.analysis.time_left import of_listing, of_walk
+from ctobserve.capture.capture import NamespaceState
+from ctobserve.capture.extensions import EXTENSION
+from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands.size import size
+from ctobserve.documents.size import SizeRequest, change, collect, need_of, real, textbook
+from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted, UsageError
+from ctobserve.event import Kind
 from ctobserve.host import counters, kernel, listing, slab
 from ctobserve.host.listing import of_proc, parse_line
 from ctobserve.host.slab import Slab, parse_slabinfo
 from ctobserve.host.sysctls import SYSCTLS, timeout_of
 from ctobserve.model import IPS_ASSURED, IPS_CONFIRMED, IPS_OFFLOAD, IPS_SEEN_REPLY
+from ctobserve.programs.hooks import Purpose
+from ctobserve.render.jsonout import document, plain
 from ctobserve.render.size import size_lines
-from tests.unit.samples import record, records
-from tests.unit.test_lines import CLOCK, SEEN, SURE, made
+from tests.scripted import HOST, NETNS, ScriptedCapture, events
+from tests.unit.tables import CLOCK, entries
 
 MIB, GIB = 1 << 20, 1 << 30
 SLAB = Slab("sysfs", 248, 256, 4096, 16, 100, 7)
+MAX = (1 << 31) - 1
 VALUES = {
-    "nf_conntrack_acct": (0, True),
-    "nf_conntrack_buckets": (65536, True),
-    "nf_conntrack_count": (6000, False),
-    "nf_conntrack_max": (262144, True),
-    "nf_conntrack_novelty": (5, True),
-    "nf_conntrack_tcp_timeout_time_wait": (120, True),
-    "nf_conntrack_unreadable": (None, True),
+    "nf_conntrack_acct": 0,
+    "nf_conntrack_buckets": 65536,
+    "nf_conntrack_count": 6000,
+    "nf_conntrack_max": 262144,
+    "nf_conntrack_novelty": 5,
+    "nf_conntrack_tcp_timeout_time_wait": 120,
+    "nf_conntrack_unreadable": None,
 }
+WRITABLE = frozenset(VALUES) - {"nf_conntrack_count"}
+TIME_WAIT = "nf_conntrack_tcp_timeout_time_wait"
+SEEN, SURE = IPS_CONFIRMED | IPS_SEEN_REPLY, IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED
 PROC = """\
 ipv4     2 tcp      6 431999 ESTABLISHED src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1 \
 [ASSURED] mark=0 zone=0 use=2
@@ -45,26 +58,41 @@ ipv4     2 unknown  253 599 src=10.0.0.1 dst=10.0.0.2 [UNREPLIED] src=10.0.0.2 d
 """
 
 
-def known(**fields):
-    found = {"values": VALUES, "slab": SLAB, "defaults": sums.Defaults(65536, 65536, 1), "memory_bytes": 2 * GIB}
-    return Known(**(found | fields))
+def made(values=VALUES, writable=WRITABLE, host=(), **scripted):
+    """A host of 2 GiB, on which namespace 7 has these sysctls; `host` says otherwise."""
+    state = NamespaceState(NETNS, "blue", init=True, sysctls=values, writable=writable)
+    machine = replace(HOST, **({"slab": SLAB, "memory_bytes": 2 * GIB, "limits_chains": True} | dict(host)))
+    return ScriptedCapture(**({"states": {NETNS: state}, "host": machine} | scripted))
 
 
-def wish(**fields):
-    return Wish(**({"max": None, "buckets": None, "timeouts": {}, "rate": None, "headroom": 2.0} | fields))
+def said(view, opens=None, **wanted):
+    """The document. `opens` refuses unless given: then it says what it was asked for."""
+
+    @contextmanager
+    def opened(purpose):
+        if opens is None:
+            raise NotPermitted("needs root")
+        opens.append(purpose)
+        yield view
+
+    return collect(view, opened, SizeRequest(**wanted))
+
+
+def new(count, at_s=0, **given):
+    return events(Kind.INSERT, entries(count, **given), at_s=at_s)
 
 
 def test_the_textbook_figure():
-    memory = sums.textbook(524288, 131072)
+    memory = textbook(524288, 131072)
     assert (memory.entries_bytes, memory.heads_bytes) == (524288 * 376, 131072 * 16)
     assert memory.total_bytes == 190 * MIB
 
 
 def test_the_real_figure_counts_whole_slabs_and_pages():
-    memory = sums.real(524288, 131072, SLAB)
+    memory = real(524288, 131072, SLAB)
     assert (memory.entries_bytes, memory.heads_bytes, memory.extensions_bytes) == (128 * MIB, MIB, 64 * MIB)
-    assert sums.real(17, 1, SLAB).entries_bytes == 2 * 4096
-    assert sums.real(17, 1, SLAB).heads_bytes == 4096
+    assert real(17, 1, SLAB).entries_bytes == 2 * 4096
+    assert real(17, 1, SLAB).heads_bytes == 4096
     assert sums.whole_buckets(1000) == 1024
 
 
@@ -81,8 +109,9 @@ def test_the_real_figure_counts_whole_slabs_and_pages():
     ],
 )
 def test_defaults_by_memory(memory, limits_chains, buckets, limit):
-    found = sums.defaults(memory, limits_chains)
-    assert (found.buckets, found.max) == (buckets, limit)
+    assert sums.default_sizes(memory, limits_chains) == (buckets, limit)
+    found = said(made(host={"memory_bytes": memory, "limits_chains": limits_chains})).defaults
+    assert (found.buckets, found.max, found.factor, found.memory_bytes) == (buckets, limit, limit // buckets, memory)
 
 
 @pytest.mark.parametrize(
@@ -108,24 +137,20 @@ def test_which_timeout_holds_an_entry(entry, name):
 
 
 def test_what_another_timeout_frees():
-    name = "nf_conntrack_tcp_timeout_time_wait"
-    table = {
-        ("tcp", "TIME_WAIT", name): np.array([120, 90, 89, 0, 300]),
-        ("udp", None, "nf_conntrack_udp_timeout"): np.array([1]),
-    }
-    found = sums.change(name, 120, 30, table)
+    table = of_listing([(6, "TIME_WAIT", SURE, left) for left in (120, 90, 89, 0, 300)] + [(17, None, IPS_CONFIRMED, 1)])
+    found = change(TIME_WAIT, 120, 30, table)
     assert (found.entries, found.gone, found.unknown) == (5, 3, 1), "idle 30 s or longer would be gone; 300 left of 120: unknown"
-    assert sums.change(name, 120, 600, table).gone == 0
-    for unknown in (sums.change(name, 120, 30, None), sums.change(name, None, 30, table)):
+    assert change(TIME_WAIT, 120, 600, table).gone == 0
+    for unknown in (change(TIME_WAIT, 120, 30, None), change(TIME_WAIT, None, 30, table)):
         assert unknown.gone is None and unknown.unknown is None
-    assert sums.change("nf_conntrack_icmp_timeout", 30, 3, table).gone == 0
+    assert change("nf_conntrack_icmp_timeout", 30, 3, table).gone == 0
 
 
 def test_need_is_rate_times_lifetime():
-    found = sums.need(None, 100.0, 6000, 2.0)
+    found = need_of(None, 100.0, 6000, 2.0)
     assert (found.lifetime_s, found.entries, found.max) == (60, 6000, 12000)
-    assert sums.need(1000.0, 100.0, 6000, 1.5).max == 90000
-    for nothing in (sums.need(None, None, 6000, 2), sums.need(50.0, None, 6000, 2), sums.need(None, 0.0, 6000, 2)):
+    assert need_of(1000.0, 100.0, 6000, 1.5).max == 90000
+    for nothing in (need_of(None, None, 6000, 2), need_of(50.0, None, 6000, 2), need_of(None, 0.0, 6000, 2)):
         assert (nothing.lifetime_s, nothing.entries, nothing.max) == (None, None, None)
 
 
@@ -152,23 +177,20 @@ def test_the_table_by_proc(monkeypatch, tmp_path):
     }
 
 
-def test_the_table_by_a_walk():
-    from ctobserve.capture.extensions import extensions_dtype, extensions_of
-    from ctobserve.capture.records import join
-    from tests.unit.samples import LAYOUT
+WALKED = entries(
+    7,
+    proto=[6, 17, 17, 17, 132, 6, 17],
+    tcp_state=[7, 0, 0, 0, 0, 3, 0],
+    status=[SURE, SURE, SEEN, IPS_CONFIRMED, SEEN, SURE | IPS_OFFLOAD, SURE],
+    left_s=[29, 29, 29, 29, 29, 29, -1],
+    seen_ns=CLOCK.monotonic_ns,
+)
+EXTENSIONS = np.zeros(7, EXTENSION)
+EXTENSIONS["state"][4], EXTENSIONS["has_ext"] = 4, [1, 1, 0, 0, 0, 1, 0]
 
-    walked = join(
-        [
-            made(ct=1, proto=6, tcp_state=7, status=SURE),
-            made(ct=2, status=SURE),
-            made(ct=3, status=SEEN),
-            made(ct=4, status=IPS_CONFIRMED),
-            made(ct=5, proto=132, raw={"sctp_state": 4}),
-            made(ct=6, proto=6, tcp_state=3, status=SURE | IPS_OFFLOAD),
-            made(ct=7, timeout=0xFFFFFE00),
-        ]
-    )
-    found = of_walk(entries_of(walked), extensions_of(walked, extensions_dtype(LAYOUT)), CLOCK)
+
+def test_the_table_by_a_walk():
+    found = of_walk(WALKED, EXTENSIONS, CLOCK)
     assert {group: left.tolist() for group, left in found.items()} == {
         ("tcp", "TIME_WAIT", "nf_conntrack_tcp_timeout_time_wait"): [29],
         ("tcp", "OFFLOAD", None): [29],
@@ -176,8 +198,54 @@ def test_the_table_by_a_walk():
         ("udp", None, "nf_conntrack_udp_timeout_stream"): [29],
         ("sctp", "ESTABLISHED", "nf_conntrack_sctp_timeout_established"): [29],
     }
-    empty = records(record(Kind.WALK, 1))[:0]
-    assert of_walk(entries_of(empty), extensions_of(empty, extensions_dtype(LAYOUT)), CLOCK) == {}
+    assert of_walk(WALKED[:0], EXTENSIONS[:0], CLOCK) == {}
+
+
+def test_a_walk_tells_of_this_namespace_alone_and_who_has_extensions():
+    others = entries(3, netns=8, proto=1)
+    more = np.zeros(10, EXTENSION)
+    more[:7], more["has_ext"][7:] = EXTENSIONS, True
+    opens = []
+    found = said(made(entries=np.concatenate([WALKED, others]), extensions=more), opens, via=(ReadVia.WALK,))
+    assert opens == [Purpose(0)], "nothing is attached"
+    assert (found.entries_from, found.entries_with_extensions) == ("walk", 3)
+    assert [(row.proto, row.state, row.entries) for row in found.entries] == [
+        ("udp", None, 2), ("sctp", "ESTABLISHED", 1), ("tcp", "OFFLOAD", 1), ("tcp", "TIME_WAIT", 1), ("udp", None, 1),
+    ]  # fmt: skip
+
+
+LISTED = [(6, "TIME_WAIT", SURE, 100), (6, "TIME_WAIT", SURE, 20), (6, None, SURE | IPS_OFFLOAD, 0)]
+
+
+def test_the_entries_are_read_by_the_first_way_that_works_and_a_note_says_what_did_not():
+    missing = FileNotFoundError(2, "No such file or directory", "/proc/thread-self/net/nf_conntrack")
+    found = said(made(listings={ReadVia.PROC: missing, ReadVia.NETLINK: LISTED}), via=tuple(ReadVia))
+    assert found.entries_from == "netlink" and sum(row.entries for row in found.entries) == 3
+    assert found.entries_with_extensions is None
+    assert found.notes == (
+        "entries by walk: needs root",
+        "entries by proc: [Errno 2] No such file or directory: '/proc/thread-self/net/nf_conntrack'",
+    )
+    refused = {ReadVia.PROC: missing, ReadVia.NETLINK: KernelLacks("nf_conntrack_netlink is not loaded")}
+    found = said(made(listings=refused), via=tuple(ReadVia))
+    assert (found.entries_from, found.entries) == (None, None) and len(found.notes) == 3
+    assert said(made(listings={ReadVia.PROC: []}), via=(ReadVia.PROC,)).entries == (), "read, and empty"
+
+
+def test_the_rate_is_that_of_inserts_in_this_namespace_while_it_is_measured():
+    gone = events(Kind.DESTROY, entries(5, ct=np.arange(5) + 1))
+    opens = []
+    view = made(batches=[new(100), new(30), np.concatenate([gone, new(3, netns=8)]), new(10, ct=np.arange(10) + 90_000)])
+    found = said(view, opens, duration=10.0)
+    assert opens == [Purpose.TABLE]
+    assert found.need.rate_per_s == pytest.approx(4.0, rel=0.01), "40 in 10 s; the first 100 were there before"
+    assert found.need.entries == 6000 and found.notes == ()
+    assert found.meta.duration_s == pytest.approx(10, rel=0.01)
+    lossy = made(told=replace(ScriptedCapture().told, lost={"insert": 7, "destroy": 5}))
+    found = said(lossy, [], duration=1.0)
+    assert found.notes == ("rate: 7 inserts of all namespaces were lost, so it is higher",)
+    assert (found.need.rate_per_s, found.need.entries) == (0, None)
+    assert said(made(), duration=1.0).notes == ("rate of new entries: needs root",)
 
 
 def test_slabinfo():
@@ -192,39 +260,37 @@ def test_nothing_readable_is_unknown_not_zero(monkeypatch, tmp_path):
     monkeypatch.setattr(slab, "SLABINFO", tmp_path / "none")
     monkeypatch.setattr(slab.Btf, "load", lambda *_: (_ for _ in ()).throw(OSError()))
     assert slab.read() is None
-    found = report(known(slab=None, defaults=None, memory_bytes=None), wish())
-    assert (found["full"]["real"], found["defaults"], found["now"]["slab_bytes"], found["entries"]) == (None, None, None, None)
-    text = list(size_lines({"meta": {"netns": 7}} | found))
-    assert any(line.split() == ["real", *"------"] for line in text)
+    found = said(made(host={"slab": None, "memory_bytes": None}))
+    assert (found.full.real, found.defaults, found.now.slab_bytes, found.entries) == (None, None, None, None)
+    assert any(line.split() == ["real", *"------"] for line in size_lines(found))
 
 
 def test_no_line_to_paste_asks_for_what_the_kernel_cannot_hold():
-    most = (1 << 31) - 1
-    paste = report(known(), wish(max=most))["paste"]
-    assert paste["sysctl_d"] == ["net.netfilter.nf_conntrack_buckets = 268434944", f"net.netfilter.nf_conntrack_max = {most}"]
-    measured = known(rate_per_s=1.0, values=VALUES | {"nf_conntrack_count": (1000, False)})
-    paste = report(measured, wish(rate=1e9))["paste"]
-    assert f"net.netfilter.nf_conntrack_max = {most}" in paste["sysctl_d"]
+    paste = said(made(), max=MAX).paste
+    assert paste.sysctl_d == ("net.netfilter.nf_conntrack_buckets = 268434944", f"net.netfilter.nf_conntrack_max = {MAX}")
+    measured = made(VALUES | {"nf_conntrack_count": 1000}, batches=[new(0), new(1)])
+    paste = said(measured, [], duration=1.0, rate_per_s=1e9).paste
+    assert f"net.netfilter.nf_conntrack_max = {MAX}" in paste.sysctl_d
 
 
-def test_the_report_and_its_lines():
-    name = "nf_conntrack_tcp_timeout_time_wait"
-    table = {("tcp", "TIME_WAIT", name): np.array([100, 20]), ("tcp", "OFFLOAD", None): np.array([0])}
-    seen = known(table=table, table_source="walk", rate_per_s=100.0, notes=["nothing at all, " * 12])
-    found = report(seen, wish(max=524288, buckets=131072, timeouts={name: 30}))
-    assert json.loads(json.dumps(found)) == found
-    assert found["full"]["textbook"]["total_bytes"] == 190 * MIB and found["full"]["mean_chain"] == 8
-    assert found["timeouts"] == [{"name": name, "before": 120, "after": 30, "entries": 2, "gone": 1, "unknown": 0}]
-    assert found["paste"]["sysctl_d"] == [
+def test_the_document_and_its_lines():
+    failed = KernelLacks("nothing at all, " * 12)
+    view = made(listings={ReadVia.PROC: failed, ReadVia.NETLINK: LISTED}, batches=[new(0), new(100)])
+    ways, twice = (ReadVia.PROC, ReadVia.NETLINK), ((TIME_WAIT, 99), (TIME_WAIT, 30))
+    found = said(view, [], max=524288, buckets=131072, timeouts=twice, via=ways, duration=1.0)
+    assert json.loads(document(found)) == plain(found)
+    assert found.full.textbook.total_bytes == 190 * MIB and found.full.mean_chain == 8
+    assert plain(found.timeouts) == [{"name": TIME_WAIT, "before": 120, "after": 30, "entries": 2, "gone": 1, "unknown": 0}]
+    assert found.paste.sysctl_d == (
         "net.netfilter.nf_conntrack_buckets = 131072",
         "net.netfilter.nf_conntrack_max = 524288",
-        f"net.netfilter.{name} = 30",
-    ]
-    assert found["paste"]["modprobe_d"] == ["options nf_conntrack hashsize=131072"]
-    rows = {row["name"]: row for row in found["sysctls"]}
-    assert (rows["nf_conntrack_novelty"]["default"], rows["nf_conntrack_novelty"]["meaning"]) == (None, None)
-    assert rows["nf_conntrack_max"]["default"] == 65536
-    text = list(size_lines({"meta": {"netns": 7}} | found))
+        f"net.netfilter.{TIME_WAIT} = 30",
+    )
+    assert found.paste.modprobe_d == ("options nf_conntrack hashsize=131072",)
+    rows = {row.name: row for row in found.sysctls}
+    assert (rows["nf_conntrack_novelty"].default, rows["nf_conntrack_novelty"].meaning) == (None, None)
+    assert rows["nf_conntrack_max"].default == 65536
+    text = list(size_lines(found))
     assert max(map(len, text)) < 100
     whole = "\n".join(text)
     assert "190.0 MiB" in whole and "129.0 MiB" in whole and "1 of 2 entries would be gone" in whole
@@ -234,10 +300,182 @@ def test_the_report_and_its_lines():
 
 
 def test_buckets_are_pasted_for_the_module_alone_where_they_cannot_be_set():
-    values = VALUES | {"nf_conntrack_buckets": (65536, False)}
-    paste = report(known(values=values), wish(buckets=1000))["paste"]
+    paste = plain(said(made(writable=WRITABLE - {"nf_conntrack_buckets"}), buckets=1000).paste)
     assert paste == {"sysctl_d": [], "modprobe_d": ["options nf_conntrack hashsize=1024"], "buckets_settable_here": False}
-    assert report(known(), wish())["paste"]["modprobe_d"] == []
+    assert said(made()).paste.modprobe_d == ()
+
+
+@pytest.mark.parametrize(
+    ("states", "error", "words"),
+    [
+        ({}, UsageError, f"no process and no name holds network namespace {NETNS}, so it cannot be looked into"),
+        ({NETNS: NamespaceState(NETNS, "blue")}, KernelLacks, "modprobe nf_conntrack"),
+        (
+            {NETNS: NamespaceState(NETNS, "blue", not_entered="cannot look into blue: no")},
+            CtobserveError,
+            "cannot look into blue",
+        ),
+    ],
+)
+def test_a_namespace_that_cannot_be_sized_is_an_error(states, error, words):
+    with pytest.raises(error, match=words) as raised:
+        said(made(states=states), netns=NETNS)
+    assert raised.type is error, "it has the exit code of that"
+
+
+WHOLE_TEXT = """\
+netns 7: 6,000 of 262,144 entries (2.3 %)
+                      NOW      DEFAULT
+buckets            65,536       65,536
+max               262,144       65,536
+Default for 2,048.0 MiB of memory: max = 1 x buckets; 8 x with hashsize=
+In use: hash 512 KiB; slabs - for - entries of all namespaces
+
+Memory of a full table, 524,288 entries in 65,536 buckets:
+              ENTRY  BUCKET      ENTRIES       HASH        TOTAL     EXTENSIONS
+textbook      376 B    16 B    188.0 MiB    1.0 MiB    189.0 MiB              -
+real          256 B     8 B    128.0 MiB    512 KiB    128.5 MiB  + <= 64.0 MiB
+Mean chain when full: 16.0 nodes (two nodes an entry; the kernel's default is 2)
+Why they differ (real: from BTF):
+  - an nf_conn of 248 bytes takes 256 bytes of a slab here, not 376: newer kernels keep less there
+  - a bucket is one pointer, 8 bytes, not 16: a list's head has no way back
+  - what NAT, accounting, events, helpers add lies outside: 128 bytes for an entry with any of
+    them
+
+Entries by protocol and state (read by netlink):
+  PROTO    STATE                ENTRIES   LEFT s TIMEOUT s  HELD BY
+  tcp      TIME_WAIT                  2       60       120  nf_conntrack_tcp_timeout_time_wait
+  tcp      OFFLOAD                    1        0         -  -
+
+With other timeouts, of the entries there are now:
+  nf_conntrack_tcp_timeout_time_wait 120 -> 30 s: 1 of 2 entries would be gone
+
+Need: 100.0/s x 60.0 s mean lifetime = 6,000 entries; x 2 = max 12,000
+
+net.netfilter.nf_conntrack_... (timeouts in seconds; * = not the default):
+  NAME                                 VALUE    DEFAULT  MEANING
+  buckets                              65536      65536  size of the hash, which all namespaces
+                                                         share
+  count                                 6000          -  entries now, read only
+* max                                 262144      65536  most entries; beyond, evict or lose
+  tcp_timeout_time_wait                  120        120  TCP in TIME_WAIT
+  unreadable                               -          -  -
+
+# /etc/sysctl.d/90-conntrack.conf (holds only once nf_conntrack is loaded)
+net.netfilter.nf_conntrack_max = 524288
+net.netfilter.nf_conntrack_tcp_timeout_time_wait = 30
+# /etc/modprobe.d/90-conntrack.conf (buckets from the moment it is loaded)
+options nf_conntrack hashsize=524288
+# max and buckets are global here: set them in the initial network namespace, on the host
+Not known: entries by proc: it is not there
+"""
+WHOLE_JSON = {
+    "meta": {
+        "command": "size",
+        "version": __version__,
+        "schema": 1,
+        "kernel": "6.1.0-test",
+        "started": "2023-11-14T22:13:20.000000000Z",
+        "ended": "2023-11-14T22:13:21.000000000Z",
+        "duration_s": 1.0,
+        "netns": 7,
+    },
+    "now": {
+        "count": 6000,
+        "max": 262144,
+        "buckets": 65536,
+        "fill": 0.02288818359375,
+        "objects_all_netns": None,
+        "slab_bytes": None,
+        "hash_bytes": 524288,
+    },
+    "defaults": {"buckets": 65536, "max": 65536, "factor": 1, "memory_bytes": 2147483648},
+    "full": {
+        "max": 524288,
+        "buckets": 65536,
+        "mean_chain": 16.0,
+        "textbook": {
+            "object_bytes": 376,
+            "head_bytes": 16,
+            "entries_bytes": 197132288,
+            "heads_bytes": 1048576,
+            "extensions_bytes": None,
+            "total_bytes": 198180864,
+        },
+        "real": {
+            "object_bytes": 256.0,
+            "head_bytes": 8,
+            "entries_bytes": 134217728,
+            "heads_bytes": 524288,
+            "extensions_bytes": 67108864,
+            "total_bytes": 134742016,
+        },
+        "real_from": "BTF",
+        "why": [
+            "an nf_conn of 248 bytes takes 256 bytes of a slab here, not 376: newer kernels keep less there",
+            "a bucket is one pointer, 8 bytes, not 16: a list's head has no way back",
+            "what NAT, accounting, events, helpers add lies outside: 128 bytes for an entry with any of them",
+        ],
+    },
+    "entries_from": "netlink",
+    "entries_with_extensions": None,
+    "entries": [
+        {"proto": "tcp", "state": "TIME_WAIT", "timeout": TIME_WAIT, "timeout_s": 120, "entries": 2, "median_left_s": 60.0},
+        {"proto": "tcp", "state": "OFFLOAD", "timeout": None, "timeout_s": None, "entries": 1, "median_left_s": 0.0},
+    ],
+    "timeouts": [{"name": TIME_WAIT, "before": 120, "after": 30, "entries": 2, "gone": 1, "unknown": 0}],
+    "need": {"rate_per_s": 100.0, "lifetime_s": 60.0, "entries": 6000, "headroom": 2.0, "max": 12000},
+    "sysctls": [
+        {
+            "name": "nf_conntrack_buckets",
+            "value": 65536,
+            "default": 65536,
+            "unit": "buckets",
+            "writable": False,
+            "meaning": "size of the hash, which all namespaces share",
+        },
+        {
+            "name": "nf_conntrack_count",
+            "value": 6000,
+            "default": None,
+            "unit": "entries",
+            "writable": False,
+            "meaning": "entries now, read only",
+        },
+        {
+            "name": "nf_conntrack_max",
+            "value": 262144,
+            "default": 65536,
+            "unit": "entries",
+            "writable": False,
+            "meaning": "most entries; beyond, evict or lose",
+        },
+        {"name": TIME_WAIT, "value": 120, "default": 120, "unit": "s", "writable": True, "meaning": "TCP in TIME_WAIT"},
+        {"name": "nf_conntrack_unreadable", "value": None, "default": None, "unit": None, "writable": False, "meaning": None},
+    ],
+    "paste": {
+        "sysctl_d": ["net.netfilter.nf_conntrack_max = 524288", f"net.netfilter.{TIME_WAIT} = 30"],
+        "modprobe_d": ["options nf_conntrack hashsize=524288"],
+        "buckets_settable_here": False,
+    },
+    "notes": ["entries by proc: it is not there"],
+}
+
+
+def test_the_whole_document_as_text_and_as_json():
+    """What only root may read is missing, one way to read the entries fails, and another namespace may not set what is global."""
+    values = {name: value for name, value in VALUES.items() if name not in ("nf_conntrack_acct", "nf_conntrack_novelty")}
+    view = made(
+        values,
+        frozenset((TIME_WAIT,)),
+        {"slab": Slab("BTF", 248, 256, 4096, 16, None, None)},
+        listings={ReadVia.PROC: KernelLacks("it is not there"), ReadVia.NETLINK: LISTED},
+        batches=[new(0), new(100)],
+    )
+    ways = (ReadVia.PROC, ReadVia.NETLINK)
+    found = said(view, [], max=524288, timeouts=((TIME_WAIT, 30),), via=ways, duration=1.0)
+    assert "\n".join(size_lines(found)) + "\n" == WHOLE_TEXT
+    assert document(found) == json.dumps(WHOLE_JSON, indent=2)
 
 
 @pytest.fixture
@@ -245,7 +483,7 @@ def host(monkeypatch, tmp_path):
     """A made /proc."""
     directory = tmp_path / "netfilter"
     directory.mkdir()
-    for name, (value, _) in VALUES.items():
+    for name, value in VALUES.items():
         (directory / name).write_text("words" if value is None else f"{value}\n")
     (tmp_path / "meminfo").write_text("MemTotal:       2097152 kB\n")
     (tmp_path / "stat").write_text("entries  clashres found new invalid ignore delete chainlength insert\n")

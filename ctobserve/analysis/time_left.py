@@ -1,0 +1,61 @@
+"""How long the entries of a table have left, by protocol, state and the timeout that holds them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ctobserve.capture.extensions import Extensions
+from ctobserve.clock import Clock
+from ctobserve.host.listing import Listed
+from ctobserve.host.sysctls import STATES, timeout_of
+from ctobserve.model import IPS_ASSURED, IPS_OFFLOAD, IPS_SEEN_REPLY, TCP, TCP_STATES, Entries, protocol_name
+
+Seconds = npt.NDArray[np.int64]
+
+
+class Held(NamedTuple):
+    """What entries have in common. `timeout` is the full name of the sysctl that holds them, None where none does."""
+
+    proto: str
+    state: str | None
+    timeout: str | None
+
+
+TimeLeft = Mapping[Held, Seconds]  # of each entry
+
+
+def of_walk(entries: Entries, extensions: Extensions, clock: Clock) -> TimeLeft:
+    """Of entries that a walk read, with their extensions; expired ones are left out."""
+    left = clock.remaining_s(entries["timeout"], entries["seen_ns"])
+    state = np.where(entries["protonum"] == TCP, entries["tcp_state"], extensions["state"])
+    bits = entries["status"] & (IPS_SEEN_REPLY | IPS_ASSURED | IPS_OFFLOAD)
+    both = entries["protonum"].astype(np.uint64) << 40 | state.astype(np.uint64) << 32 | bits
+    alive = clock.remaining_ticks(entries["timeout"], entries["seen_ns"]) > 0
+    found: dict[Held, list[Seconds]] = defaultdict(list)
+    for kind in np.unique(both[alive]).tolist():
+        protonum, number = kind >> 40, kind >> 32 & 255
+        names = STATES[protonum][1] if protonum in STATES else ()
+        name = names[number] if number < len(names) else None
+        found[_held(protonum, name, kind & 0xFFFFFFFF)].append(left[alive & (both == kind)])
+    return {held: np.concatenate(parts) for held, parts in found.items()}
+
+
+def of_listing(listed: Iterable[Listed]) -> TimeLeft:
+    """Of entries as the kernel lists them."""
+    found: dict[Held, list[int]] = defaultdict(list)
+    for protonum, state, bits, left in listed:
+        found[_held(protonum, state, bits)].append(left)
+    return {held: np.array(parts, np.int64) for held, parts in found.items()}
+
+
+def _held(protonum: int, state: str | None, bits: int) -> Held:
+    """An offloaded entry is kept alive by the flow table, not by its timeout."""
+    if bits & IPS_OFFLOAD:
+        return Held(protocol_name(protonum), "OFFLOAD", None)
+    name = timeout_of(protonum, state, bool(bits & IPS_SEEN_REPLY), bool(bits & IPS_ASSURED))
+    return Held(protocol_name(protonum), state if state in TCP_STATES or protonum in STATES else None, name)
