@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 import click
 
 from ctobserve.commands.help import LOOK, OUTPUT, Command, Example, option
+from ctobserve.commands.opening import closed, opened, out
 from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options, limit_to
-from ctobserve.commands.session import observe, out
-from ctobserve.diagnosis import rules
-from ctobserve.diagnosis.collect import Collector, Scope
+from ctobserve.documents.report import ReportDocument, collect
 from ctobserve.documents.request import Request
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
-from ctobserve.render.report import as_rows, report_lines
+from ctobserve.render.report import report_lines
 
 DEFAULT_S = 5.0
-FORMS: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
+FORMS: dict[str, Callable[[ReportDocument], Iterable[str]]] = {
     "text": report_lines,
-    "json": lambda body: [document(body)],
+    "json": lambda found: [document(found)],
     "html": page,
 }
 
@@ -51,14 +49,7 @@ def report(request: Request, no_invalid: bool, form: str | None) -> None:
     if request.duration is None:
         request = replace(request, duration=DEFAULT_S)
     purpose = Purpose.TABLE | Purpose.DROPS | (Purpose(0) if no_invalid else Purpose.INVALID)
-    with observe("report", request, purpose) as session:
-        collector = Collector(session.observer, Scope(request.filter, not no_invalid))
-        session.ready()
-        for records in session.watch():
-            collector.add(records)
-        collector.end()
-        # Of the same instant: what comes while the namespaces are asked is no part of this.
-        meta = session.meta()
-        body: dict[str, Any] = {"meta": meta} | as_rows(rules.judge(collector.evidence()), request.limit)
-        out(FORMS[form](body))
-        session.finish(body["meta"])
+    with opened(request, purpose) as (capture, stretch):
+        found = collect(capture, request, stretch, invalid=not no_invalid)
+        out(FORMS[form](found))
+        closed(capture, request, found.meta)

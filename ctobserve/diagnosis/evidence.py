@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve.capture.records import DropReason
+from ctobserve.capture.capture import Mask
 from ctobserve.capture.table import Lengths
 from ctobserve.clock import Clock
+from ctobserve.event import DropReason, Events, drop_name
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.model import Entries, printable
+from ctobserve.model import Entries, pick, printable
 
-Mask = npt.NDArray[np.bool_]
-RESOLVED = 0  # in Losses.reason: a clash that cost no packet
-_REASONS = {RESOLVED: "clash_resolved"} | {int(reason): reason.name.lower() for reason in DropReason}
+RESOLVED = 0  # `reason` of an event of that kind: a clash that cost no packet
+Numbers = npt.NDArray[np.integer[Any]]
 
 
-def reason_name(reason: int) -> str:
-    """The contract's word for a number in Losses.reason; one that this version does not know keeps its number."""
-    return _REASONS.get(reason, f"reason_{reason}")
+def loss_name(reason: int) -> str:
+    """The contract's word for the reason of a packet lost or INVALID, or saved from a clash."""
+    return "clash_resolved" if reason == RESOLVED else drop_name(reason)
+
+
+def tally(netns: Numbers, reasons: Numbers, name: Callable[[int], str]) -> defaultdict[int, Counter[str]]:
+    """How many by namespace (inode number) and reason (below 256), in the words that `name` has for it."""
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    keys, counts = np.unique(netns.astype(np.int64) << 8 | reasons, return_counts=True)
+    for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+        found[key >> 8][name(key & 0xFF)] += count
+    return found
 
 
 @dataclass(frozen=True)
-class Space:
+class NamespaceEvidence:
     """One network namespace: its name, its own sysctls (net.netfilter.*) and what its counters gained meanwhile.
 
     `prefix` are the words that a line to paste needs before its own to work there, None where no words help. `counters` is None
@@ -59,35 +69,6 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Losses:
-    """Packets lost, found invalid, or saved from a clash: all that fit, one row each.
-
-    `reason` is a DropReason, or RESOLVED; `flags` are events.FLAG_*; of an invalid packet, `hook` is an index of model.NF_HOOKS,
-    `tcp_flags` byte 13 of its header when it is TCP, `text` the kernel's words for it, NUL padded.
-    """
-
-    entries: Entries
-    reason: npt.NDArray[np.uint8]
-    flags: npt.NDArray[np.uint8]
-    hook: npt.NDArray[np.uint8]
-    tcp_flags: npt.NDArray[np.uint8]
-    text: npt.NDArray[np.bytes_]
-
-    def only(self, mask: Mask) -> Losses:
-        """Those rows alone."""
-        numbers = self.reason[mask], self.flags[mask], self.hook[mask], self.tcp_flags[mask]
-        return Losses(self.entries[mask], *numbers, self.text[mask])
-
-    def of(self, *reasons: int) -> Losses:
-        """Rows with one of these reasons."""
-        return self.only(np.isin(self.reason, reasons))
-
-    def sums(self) -> Counter[tuple[int, str]]:
-        """How many by namespace and reason."""
-        return Counter(zip(self.entries["netns"].tolist(), map(reason_name, self.reason.tolist()), strict=True))
-
-
-@dataclass(frozen=True)
 class Explained:
     """Losses that a verdict speaks of: all with one of these `reasons`, and these `rows` (a mask) of Evidence.losses."""
 
@@ -99,18 +80,19 @@ class Explained:
 class Evidence:
     """`entries` at the end, those the user's filter lets pass; `before` the same at the start.
 
-    `lengths` counts all nodes of the shared hash, whatever the filter. `drops` and `destroys` count by namespace and reason,
-    also what found no room in `losses`. `invalid` says whether invalid packets were looked for, `narrowed` whether only one
-    namespace was, `filtered` whether a filter hides more than that (never of `destroys` and `inserts`), `blind_to_losses` whether
-    it asks for what is not known of a packet that has no entry; `init` is the first namespace, where the global sysctls are set,
-    even then. Times in seconds of the observation.
+    `lengths` counts all nodes of the shared hash, whatever the filter. `losses` are the events of packets lost, INVALID, or saved
+    from a clash: so many of each reason. `drops` and `destroys` count by namespace and reason, also what found no room in
+    `losses`. `invalid` says whether invalid packets were looked for, `narrowed` whether only one namespace was, `filtered`
+    whether a filter hides more than that (never of `destroys` and `inserts`), `blind_to_losses` whether it asks for what is not
+    known of a packet that has no entry; `init` is the first namespace, where the global sysctls are set, even then. Times in
+    seconds of the observation.
     """
 
     entries: Entries
     before: Entries
     lengths: Lengths
-    spaces: Mapping[int, Space]
-    losses: Losses
+    namespaces: Mapping[int, NamespaceEvidence]
+    losses: Events
     drops: Mapping[int, Counter[str]]
     destroys: Mapping[int, Counter[str]]
     inserts: Mapping[int, int]
@@ -124,13 +106,13 @@ class Evidence:
     narrowed: bool = False
     filtered: bool = False
     blind_to_losses: bool = False
-    init: Space | None = None
+    init: NamespaceEvidence | None = None
 
     @cached_property
     def counts(self) -> dict[int, int]:
         """Entries by namespace."""
-        spaces, counts = np.unique(self.entries["netns"], return_counts=True)
-        return dict(zip(spaces.tolist(), counts.tolist(), strict=True))
+        inums, counts = np.unique(self.entries["netns"], return_counts=True)
+        return dict(zip(inums.tolist(), counts.tolist(), strict=True))
 
     @cached_property
     def remaining_s(self) -> npt.NDArray[np.int64]:
@@ -138,47 +120,48 @@ class Evidence:
         now = np.full(len(self.entries), self.clock.monotonic_ns, np.uint64)
         return self.clock.remaining_s(self.entries["timeout"], now)
 
-    def space(self, inum: int) -> Space:
-        """A namespace that nobody can enter any more has an inode number and nothing else."""
-        return self.spaces.get(inum, Space(inum, str(inum)))
+    def namespace(self, inum: int) -> NamespaceEvidence:
+        """One that nobody can enter any more has an inode number and nothing else."""
+        return self.namespaces.get(inum, NamespaceEvidence(inum, str(inum)))
 
     def unreadable(self, sysctl: str) -> int:
         """How many namespaces have entries, and this sysctl could not be read there."""
-        return sum(sysctl not in self.space(inum).sysctls for inum in self.counts)
+        return sum(sysctl not in self.namespace(inum).sysctls for inum in self.counts)
 
     def without(self, parts: Iterable[Explained]) -> Evidence:
         """The same, but for losses that verdicts explain."""
         parts = list(parts)
         whole = {reason for part in parts for reason in part.reasons}
-        told = np.zeros(len(self.losses.reason), np.bool_)
+        explained = np.zeros(len(self.losses), np.bool_)
         for part in parts:
             if part.rows is not None:
-                told |= part.rows
-        known = self.losses.only(told).sums()
+                explained |= part.rows
+        known = _by_reason(pick(self.losses, explained))
         drops = {
-            inum: Counter({name: count - known[inum, name] for name, count in reasons.items() if name not in whole})
+            inum: Counter({name: count - known[inum][name] for name, count in reasons.items() if name not in whole})
             for inum, reasons in self.drops.items()
         }
-        told |= np.isin([reason_name(reason) for reason in self.losses.reason.tolist()], list(whole))
-        return replace(self, losses=self.losses.only(~told), drops=drops)
+        reasons = np.unique(self.losses["reason"]).tolist()
+        explained |= np.isin(self.losses["reason"], [reason for reason in reasons if loss_name(reason) in whole])
+        return replace(self, losses=pick(self.losses, ~explained), drops=drops)
 
     def kept_of(self, reason: int) -> tuple[int, int]:
         """Rows with this reason in `losses`, and packets that there were: of those beyond the rows nothing else is known."""
-        name = reason_name(reason)
-        return int((self.losses.reason == reason).sum()), sum(reasons[name] for reasons in self.drops.values())
+        name = loss_name(reason)
+        return int((self.losses["reason"] == reason).sum()), sum(reasons[name] for reasons in self.drops.values())
 
     @cached_property
     def not_kept(self) -> dict[int, Counter[str]]:
         """Packets lost or INVALID, by namespace and reason, that found no room in `losses`."""
-        kept, free = self.losses.sums(), reason_name(RESOLVED)
+        kept, free = _by_reason(self.losses), loss_name(RESOLVED)
         return {
-            inum: +Counter({name: count - kept[inum, name] for name, count in reasons.items() if name != free})
+            inum: +Counter({name: count - kept[inum][name] for name, count in reasons.items() if name != free})
             for inum, reasons in self.drops.items()
         }
 
     def lost(self, inum: int, reason: DropReason) -> int:
         """Packets that this namespace lost for this reason."""
-        return self.drops.get(inum, Counter())[reason.name.lower()]
+        return self.drops.get(inum, Counter())[drop_name(reason)]
 
     def evicted(self, inum: int) -> tuple[int, int]:
         """Entries taken by early_drop, and by the gc worker."""
@@ -188,3 +171,7 @@ class Evidence:
     def rate(self, count: float) -> float:
         """Per second of the observation."""
         return round(count / self.duration_s, 3) if self.duration_s else 0.0
+
+
+def _by_reason(losses: Events) -> defaultdict[int, Counter[str]]:
+    return tally(losses["entry"]["netns"], losses["reason"], loss_name)

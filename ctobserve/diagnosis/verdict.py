@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from ctobserve.diagnosis.evidence import Evidence, Explained
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 
 
 class Severity(Enum):
-    """How bad: packets are lost now, will be or may be, worth knowing, nothing at all."""
+    """How bad: packets are lost now, will be or may be, worth knowing, nothing at all. The most severe comes first."""
 
     CRITICAL = "critical"
     WARNING = "warning"
@@ -21,14 +21,14 @@ class Severity(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence with the numbers in it; `evidence` has them as numbers, units in the names; `do` are lines to paste.
+    """One sentence with the numbers in it; `evidence` has them by their names; `do` are lines to paste.
 
     `explains` are the losses it speaks of: what no verdict explains is a reason to warn.
     """
 
     severity: Severity
     sentence: str
-    evidence: Mapping[str, Any]
+    evidence: VerdictEvidence
     do: tuple[str, ...] = ()
     explains: Explained = field(default_factory=Explained)
 
@@ -40,12 +40,13 @@ class Unjudged:
     why: str
 
 
-Finding = Verdict | Unjudged | None
+# None: nothing to say.
+RuleResult = Verdict | Unjudged | None
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`judge` is pure: the same evidence, the same finding."""
+    """`judge` is pure: the same evidence, the same result."""
 
     id: str
-    judge: Callable[[Evidence], Finding]
+    judge: Callable[[Evidence], RuleResult]

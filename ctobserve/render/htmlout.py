@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from html import escape
-from typing import Any
 
+from ctobserve.documents.report import ReportDocument
+from ctobserve.render.jsonout import plain
 from ctobserve.render.report import not_shown, shown
 
 STYLE = """\
@@ -19,29 +20,28 @@ td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere }
 pre { background: #222; color: #eee; padding: .6em; overflow-x: auto }"""
 
 
-def page(report: Mapping[str, Any]) -> Iterable[str]:
+def page(report: ReportDocument) -> Iterable[str]:
     """Lines of an HTML document with what the JSON one says: `meta`, `verdicts`, `not_judged`."""
-    meta = report["meta"]
     yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>ctobserve report, {_text(meta['ended'])}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>"
+    yield f"<title>ctobserve report, {_text(report.meta.ended)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>"
     yield "<h1>Connection tracking: incident report</h1>"
-    yield from _table(meta.items())
-    for row in report["verdicts"]:
-        severity = _text(row["severity"])
-        yield f'<section class="{severity}">\n<h2>{severity.upper()}: {_text(row["id"])}</h2>\n<p>{_text(row["sentence"])}</p>'
-        yield from _table(row["evidence"].items())
-        if row["do"]:
-            yield f"<pre>{_text(chr(10).join(row['do']))}</pre>"
+    yield from _table(plain(report.meta).items())
+    for row in report.verdicts:
+        severity = row.severity.value
+        yield f'<section class="{severity}">\n<h2>{severity.upper()}: {_text(row.id)}</h2>\n<p>{_text(row.sentence)}</p>'
+        yield from _table(row.evidence.items())
+        if row.do:
+            yield f"<pre>{_text(chr(10).join(row.do))}</pre>"
         yield "</section>"
     yield from (f"<p>{_text(line)}</p>" for line in not_shown(report))
-    if report["not_judged"]:
+    if report.not_judged:
         yield "<h2>Not judged</h2>"
-        yield from _table((row["id"], row["why"]) for row in report["not_judged"])
+        yield from _table((left.id, left.why) for left in report.not_judged)
     yield "</body>\n</html>"
 
 
-def _table(pairs: Iterable[tuple[str, Any]]) -> Iterable[str]:
+def _table(pairs: Iterable[tuple[str, object]]) -> Iterable[str]:
     yield "<table>"
     yield from (f"<tr><th>{_text(name)}</th><td>{_text(shown(value))}</td></tr>" for name, value in pairs)
     yield "</table>"

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ctobserve.capture.table import Lengths
-from ctobserve.clock import Clock
-from ctobserve.diagnosis.evidence import Evidence, Losses, Space
+from ctobserve.diagnosis.evidence import RESOLVED, Evidence, NamespaceEvidence
+from ctobserve.event import NO_DIRECTION, Events, Kind
 from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, TCP, TCP_STATES, UDP, Entries
+from tests.scripted import CLOCK, NETNS, events
 from tests.unit.samples import packed
 
-NETNS = 7
-CLOCK = Clock(monotonic_ns=10**12, wall_ns=1_700_000_000_000_000_000, jiffies=1_000_000, hz=250)
 REPLIED = IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED
 UNREPLIED = IPS_CONFIRMED
 SETTINGS = {
@@ -62,23 +61,16 @@ def many(count: int) -> list[str]:
     return [f"10.{1 + at // 62_500}.{at // 250 % 250}.{at % 250 + 1}" for at in range(count)]
 
 
-def losses(
-    rows: Entries | None = None, reason: int = 1, flags: int = 0, hook: int = 0, tcp_flags: int = 0, text: bytes = b""
-) -> Losses:
-    rows = entries(0) if rows is None else rows
-    n = len(rows)
-    numbers = [np.full(n, value, np.uint8) for value in (reason, flags, hook, tcp_flags)]
-    return Losses(rows, *numbers, np.full(n, text, "S84"))
+def losses(rows: Entries | None = None, reason: int = 1, direction: int = NO_DIRECTION, **columns: Any) -> Events:
+    """A packet of each of these entries that was lost, INVALID or, with RESOLVED, saved."""
+    kind = Kind.RESOLVED if reason == RESOLVED else Kind.DROP
+    return events(kind, entries(0) if rows is None else rows, reason=reason, direction=direction, **columns)
 
 
-def space(inum: int = NETNS, label: str = "blue", init: bool = True, prefix: tuple[str, ...] = (), **more: Any) -> Space:
-    return Space(inum, label, prefix=prefix, init=init, sysctls=SETTINGS | more)
-
-
-def joined(*parts: Losses) -> Losses:
-    """The losses of several makers, each with its own reason and words."""
-    columns = ([getattr(part, field.name) for part in parts] for field in fields(Losses))
-    return Losses(*(np.concatenate(column) for column in columns))
+def namespace(
+    inum: int = NETNS, label: str = "blue", init: bool = True, prefix: tuple[str, ...] = (), **more: Any
+) -> NamespaceEvidence:
+    return NamespaceEvidence(inum, label, prefix=prefix, init=init, sysctls=SETTINGS | more)
 
 
 def lengths(nodes: int, buckets: int = 4096, seed: int = 1) -> Lengths:
@@ -94,7 +86,7 @@ def evidence(rows: Entries | None = None, **given: Any) -> Evidence:
         entries=rows,
         before=entries(0),
         lengths=lengths(2 * len(rows)),
-        spaces={NETNS: space(nf_conntrack_count=len(rows))},
+        namespaces={NETNS: namespace(nf_conntrack_count=len(rows))},
         losses=losses(),
         drops={},
         destroys={},
@@ -102,7 +94,7 @@ def evidence(rows: Entries | None = None, **given: Any) -> Evidence:
         duration_s=5.0,
         clock=CLOCK,
     )
-    given.setdefault("init", next((one for one in given.get("spaces", made.spaces).values() if one.init), None))
+    given.setdefault("init", next((one for one in given.get("namespaces", made.namespaces).values() if one.init), None))
     for name in ("drops", "destroys"):
         if name in given:
             given[name] = {NETNS: Counter(given[name])}

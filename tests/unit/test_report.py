@@ -8,10 +8,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from ctobserve.diagnosis import rules
+from ctobserve.diagnosis.verdict import Severity
+from ctobserve.documents.meta import meta_of
+from ctobserve.documents.report import ReportDocument, VerdictRow, report_of
+from ctobserve.documents.request import Request
 from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
-from ctobserve.render.report import as_rows, report_lines
-from tests.unit.tables import NETNS, evidence, space, tcp
+from ctobserve.render.report import report_lines
+from tests.scripted import ScriptedCapture
+from tests.unit.tables import NETNS, evidence, namespace, tcp
 
 GOLDEN = """\
 CRITICAL  table_full: the table of blue is full: 23 packets of new connections refused in 5.0 s
@@ -37,39 +42,40 @@ not judged: entry_gone: invalid packets were not looked for
 not judged: tracking_unneeded: no namespace has entries enough to ask for its rules
 not judged: unseen: the kernel's counters could not be read in any namespace
 """
+META = meta_of("report", ScriptedCapture(), Request())
 
 
-def judged():
+def judged(limit: int | None = None) -> ReportDocument:
     settings = {"nf_conntrack_count": 14, "nf_conntrack_max": 14, "nf_conntrack_acct": 0}
-    blue = space(init=False, prefix=("ip", "netns", "exec", "blue"), **settings)
-    made = evidence(tcp(14), spaces={NETNS: blue}, drops={"table_full": 23}, init=space(1, "init"))
-    return rules.judge(replace(made, invalid=False))
+    blue = namespace(init=False, prefix=("ip", "netns", "exec", "blue"), **settings)
+    made = evidence(tcp(14), namespaces={NETNS: blue}, drops={"table_full": 23}, init=namespace(1, "init"))
+    return report_of(META, rules.judge(replace(made, invalid=False)), limit)
 
 
 def test_text():
-    lines = list(report_lines(as_rows(judged())))
+    lines = list(report_lines(judged()))
     assert "\n".join(lines) + "\n" == GOLDEN
     assert all(len(line) < 100 for line in lines)
 
 
 def test_a_sentence_is_shown_whole_whatever_it_begins_with():
     """As that of a namespace whose only process is called like a rule."""
-    row = {"id": "early_drop", "severity": "warning", "sentence": "early_drop: [1] runs at its limit", "evidence": {}, "do": []}
-    (line, *_) = report_lines({"verdicts": [row], "verdicts_not_shown": 0, "not_judged": []})
+    row = VerdictRow("early_drop", Severity.WARNING, "early_drop: [1] runs at its limit", {}, ())
+    (line, *_) = report_lines(ReportDocument(META, (row,), 0, ()))
     assert line == "WARNING   early_drop: early_drop: [1] runs at its limit"
 
 
 def test_what_the_limit_leaves_out_is_counted():
-    rows = as_rows(judged(), 1)
-    assert [row["id"] for row in rows["verdicts"]] == ["table_full"] and rows["verdicts_not_shown"] == 2
-    assert "... and 2 more verdicts (--limit)" in list(report_lines(rows))
-    assert "... and 2 more verdicts" in "\n".join(page({"meta": {"ended": "now"}} | rows))
-    assert not any("--limit)" in line for line in report_lines(as_rows(judged())))
+    report = judged(1)
+    assert [row.id for row in report.verdicts] == ["table_full"] and report.verdicts_not_shown == 2
+    assert "... and 2 more verdicts (--limit)" in list(report_lines(report))
+    assert "... and 2 more verdicts" in "\n".join(page(report))
+    assert not any("--limit)" in line for line in report_lines(judged()))
 
 
 def test_json():
-    body = json.loads(document(as_rows(judged())))
-    assert list(body) == ["verdicts", "verdicts_not_shown", "not_judged"]
+    body = json.loads(document(judged()))
+    assert list(body) == ["meta", "verdicts", "verdicts_not_shown", "not_judged"]
     assert [list(row) for row in body["verdicts"]] == [["id", "severity", "sentence", "evidence", "do"]] * 3
     assert body["verdicts"][0]["evidence"]["kernel_drop"] is None, "unknown is null"
     assert {row["id"] for row in body["not_judged"]} >= {"invalid_window", "asymmetric_routing"}
@@ -97,16 +103,19 @@ class Page(HTMLParser):
 
 
 def test_html_says_what_json_says_and_takes_no_name_for_markup():
-    rows = as_rows(judged())
-    rows["verdicts"][0]["sentence"] += ", says <script>alert(1)</script> & co"
-    body = {"meta": {"ended": "2026-01-01T00:00:00Z", "table_age_s": None}} | rows
-    made = Page("\n".join(page(body)))
+    report = judged()
+    first, *others = report.verdicts
+    first = replace(first, sentence=first.sentence + ", says <script>alert(1)</script> & co")
+    report = replace(report, verdicts=(first, *others))
+    made = Page("\n".join(page(report)))
     assert made.open == []
     words = "\n".join(made.words)
-    for row in rows["verdicts"]:
+    body = json.loads(document(report))
+    assert body["meta"].keys() <= set(made.words)
+    for row in body["verdicts"]:
         assert row["sentence"] in words
         assert all(line in words for line in row["do"])
         assert row["evidence"].keys() <= set(made.words)
-    assert all(row["why"] in made.words for row in rows["not_judged"])
-    assert "-" in made.words, "unknown is no number"
-    assert not re.search(r"<script", "\n".join(page(body)))
+    assert all(row["why"] in made.words for row in body["not_judged"])
+    assert body["meta"]["table_age_s"] is None and "-" in made.words, "unknown is no number"
+    assert not re.search(r"<script", "\n".join(page(report)))

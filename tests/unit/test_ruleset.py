@@ -139,3 +139,17 @@ def test_it_is_asked_in_the_root_directory_with_nothing_of_our_environment(tmp_p
     # PWD and _ are the shell's own.
     names = {line.split("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
     assert names - {"PWD", "_", "OLDPWD", "SHLVL"} == {"PATH"}
+
+
+def test_which_rules_need_conntrack():
+    def listed(*expr, **chain):
+        return parse({"nftables": [{"chain": chain}, {"rule": {"expr": list(expr)}}]})
+
+    match = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}}
+    assert listed({"accept": None}, type="nat") == Ruleset(1, 1, 0)
+    assert listed({"notrack": None}) == Ruleset(1, 0, 0)
+    assert listed(match).needing == listed({"masquerade": None}).needing == 1
+    assert listed({"xt": {"type": "match", "name": "conntrack"}}).needing == listed({"xt": None}).needing == 1
+    assert listed({"xt": {"type": "match", "name": "comment"}}).needing == 0
+    assert parse({"nftables": [{"ct helper": {"name": "ftp"}}]}).needing == 1
+    assert parse({"nftables": [{"set": {"stmt": [{"ct count": {"val": 5}}]}}, {"set": {}}]}) == Ruleset(0, 0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ctobserve.diagnosis.evidence import Evidence
@@ -24,7 +25,7 @@ from ctobserve.diagnosis.rules import (
     unseen,
     untracked,
 )
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Unjudged, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 
 RULES: tuple[Rule, ...] = (
     *full.RULES,
@@ -49,22 +50,24 @@ ORDER = list(Severity)
 
 @dataclass(frozen=True)
 class Judgement:
-    """By id: what the rules found, the gravest first, and why those that could not judge were silent."""
+    """By the rule's id: verdicts, the most severe first, and why those rules that could not judge were silent."""
 
-    verdicts: dict[str, Verdict]
-    not_judged: dict[str, str]
+    verdicts: Mapping[str, Verdict]
+    not_judged: Mapping[str, str]
 
 
 def judge(evidence: Evidence) -> Judgement:
     """Ask every rule, the last one of what the others leave; where none has a reason to warn, ask whether that is health."""
-    findings: dict[str, Finding] = {rule.id: rule.judge(evidence) for rule in RULES if rule is not unexplained.RULE}
-    told = [finding.explains for finding in findings.values() if isinstance(finding, Verdict)]
-    findings[unexplained.RULE.id] = unexplained.RULE.judge(evidence.without(told))
-    found = [finding for finding in findings.values() if isinstance(finding, Verdict)]
-    if all(verdict.severity is Severity.NOTICE for verdict in found):
-        findings[healthy.ID] = healthy.judge(evidence, [name for name, one in findings.items() if isinstance(one, Verdict)])
-    verdicts = {name: finding for name, finding in findings.items() if isinstance(finding, Verdict)}
+    results: dict[str, RuleResult] = {rule.id: rule.judge(evidence) for rule in RULES if rule is not unexplained.RULE}
+    results[unexplained.RULE.id] = unexplained.RULE.judge(evidence.without(one.explains for one in _verdicts(results).values()))
+    found = _verdicts(results)
+    if all(verdict.severity is Severity.NOTICE for verdict in found.values()):
+        results[healthy.ID] = healthy.judge(evidence, list(found))
     return Judgement(
-        dict(sorted(verdicts.items(), key=lambda pair: ORDER.index(pair[1].severity))),
-        {name: finding.why for name, finding in findings.items() if isinstance(finding, Unjudged)},
+        dict(sorted(_verdicts(results).items(), key=lambda pair: ORDER.index(pair[1].severity))),
+        {name: result.why for name, result in results.items() if isinstance(result, Unjudged)},
     )
+
+
+def _verdicts(results: Mapping[str, RuleResult]) -> dict[str, Verdict]:
+    return {name: result for name, result in results.items() if isinstance(result, Verdict)}

@@ -6,27 +6,27 @@ import numpy as np
 
 from ctobserve.analysis.lookup import KERNEL_LIMIT, uneven
 from ctobserve.analysis.poisson import LEAST_CHANCE, fit
-from ctobserve.capture.records import DropReason
 from ctobserve.diagnosis.evidence import Evidence, Explained
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import paste, set_global
 from ctobserve.diagnosis.rules.words import during, plural
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Unjudged, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
+from ctobserve.event import DropReason, drop_name
 
 NEAR_LIMIT = 40
 CROWDED = 4.0  # nodes per bucket: twice what the kernel's defaults give a full table (max = buckets, two nodes an entry)
 DEFAULT_LOAD = 2.0
 BUCKETS = paste("ctobserve", "buckets", "--limit", 10)
-CHAINTOOLONG = DropReason.CHAINTOOLONG.name.lower()
 
 
-def judge_long(evidence: Evidence) -> Finding:
+def judge_long(evidence: Evidence) -> RuleResult:
     """New entries refused because of the length of a chain, or a chain that is near where that begins."""
     longest = int(evidence.lengths.of_bucket.max(initial=0))
     lost = {inum: evidence.lost(inum, DropReason.CHAINTOOLONG) for inum in evidence.drops}
     packets = sum(lost.values())
     if not packets and longest < NEAR_LIMIT:
         return _nothing_wrong(evidence)
-    numbers = {
+    numbers: VerdictEvidence = {
         "packets": packets,
         "packets_per_s": evidence.rate(packets),
         "netns": max(lost, key=lambda inum: lost[inum]) if packets else None,
@@ -36,17 +36,19 @@ def judge_long(evidence: Evidence) -> Finding:
         "buckets": len(evidence.lengths.of_bucket),
     }
     if packets:
-        space = evidence.space(max(lost, key=lambda inum: lost[inum]))
+        namespace = evidence.namespace(max(lost, key=lambda inum: lost[inum]))
         sentence = (
             f"{plural(packets, 'packet')} of new connections lost {during(evidence, packets)} because a hash chain was too long, "
-            f"most in {space.label}; the longest chain now has {longest} nodes"
+            f"most in {namespace.label}; the longest chain now has {longest} nodes"
         )
-        return Verdict(Severity.CRITICAL, sentence, numbers, _more_buckets(evidence), Explained((CHAINTOOLONG,)))
+        return Verdict(
+            Severity.CRITICAL, sentence, numbers, _more_buckets(evidence), Explained((drop_name(DropReason.CHAINTOOLONG),))
+        )
     sentence = f"the longest hash chain has {longest} nodes; from {KERNEL_LIMIT} on the kernel refuses new entries in it"
     return Verdict(Severity.WARNING, sentence, numbers, _more_buckets(evidence))
 
 
-def judge_skew(evidence: Evidence) -> Finding:
+def judge_skew(evidence: Evidence) -> RuleResult:
     """Chains unlike those of a hash that spreads well: more than chance gives, and enough to cost something."""
     found = fit(evidence.lengths.of_bucket)
     if found is None or not uneven(found):
@@ -57,7 +59,7 @@ def judge_skew(evidence: Evidence) -> Finding:
         f"{found.expected_visited:.1f}, the longest chain has {longest}; "
         f"chance does that once in {_odds(min(found.chi_square_p, found.max_chain_p))} tables"
     )
-    numbers = {
+    numbers: VerdictEvidence = {
         "max_chain": longest,
         "load_factor": _load(evidence),
         "variance_over_mean": round(found.dispersion, 3),
@@ -69,7 +71,7 @@ def judge_skew(evidence: Evidence) -> Finding:
     return Verdict(Severity.WARNING, sentence, numbers, (BUCKETS,))
 
 
-def judge_few(evidence: Evidence) -> Finding:
+def judge_few(evidence: Evidence) -> RuleResult:
     """Too few buckets for the nodes: every packet pays."""
     load, buckets = _load(evidence), len(evidence.lengths.of_bucket)
     if load < CROWDED:
@@ -78,7 +80,7 @@ def judge_few(evidence: Evidence) -> Finding:
         f"{evidence.lengths.nodes} nodes lie in only {buckets} buckets, {load:.1f} in each: a lookup of a new connection visits "
         f"{load:.1f} nodes, one of a known connection {1 + load / 2:.1f}; the kernel's own sizes give 2 at most"
     )
-    numbers = {
+    numbers: VerdictEvidence = {
         "nodes": evidence.lengths.nodes,
         "buckets": buckets,
         "load_factor": load,
@@ -88,8 +90,8 @@ def judge_few(evidence: Evidence) -> Finding:
     return Verdict(Severity.WARNING, sentence, numbers, _more_buckets(evidence))
 
 
-def _nothing_wrong(evidence: Evidence) -> Finding:
-    """Chains of no nodes say nothing where there are entries: a listing does not tell their buckets."""
+def _nothing_wrong(evidence: Evidence) -> RuleResult:
+    """Chains of no nodes say nothing where there are entries: a listing does not say in which buckets they are."""
     return Unjudged("the buckets of the entries are not known") if len(evidence.entries) and not evidence.lengths.nodes else None
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ctobserve.analysis.groups import divide, key
-from ctobserve.capture.records import DropReason
-from ctobserve.diagnosis.evidence import RESOLVED, Evidence, Explained, Mask
+from ctobserve.analysis.groups import divide
+from ctobserve.capture.capture import Mask
+from ctobserve.diagnosis.evidence import RESOLVED, Evidence, Explained
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import inside, paste
-from ctobserve.diagnosis.rules.words import among, counted, during, percent, plural, service, share
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Verdict
-from ctobserve.model import IPS_SRC_NAT, UDP, WITH_PORTS, Entries, protocol_name
+from ctobserve.diagnosis.rules.tuples import address, port, protocol, service
+from ctobserve.diagnosis.rules.words import among, counted, during, percent, plural, share
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
+from ctobserve.event import DropReason
+from ctobserve.model import IPS_SRC_NAT, UDP, WITH_PORTS, Entries
 
 DNS = 53
 # nf_nat_l4proto_unique_tuple: a source port of 1024 or more is mapped to one of 1024..65535.
@@ -21,42 +22,42 @@ ORIGINAL = ("netns", "zone", "proto", "src", "sport", "dst", "dport")
 NEARLY = 0.8  # of them: the kernel tries a bounded number of ports at random, and fails before the last is taken
 
 
-def judge_race(evidence: Evidence) -> Finding:
+def judge_race(evidence: Evidence) -> RuleResult:
     """Two packets of one new connection at the same instant: one loses, unless the kernel can join them."""
     rows = _clashes(evidence, for_a_port=False)
-    lost = evidence.losses.only(rows)
-    packets = len(lost.entries)
+    packets = int(rows.sum())
     resolved = sum(reasons["clash_resolved"] for reasons in evidence.drops.values())
     if not packets and not resolved:
         return None
-    where = lost if packets else evidence.losses.of(RESOLVED)
-    target: dict[str, Any] = {"dst": None, "dport": None, "proto": None}
-    if len(where.entries):
-        groups = divide(where.entries, ("dst", "dport", "proto"))
-        first = where.entries[groups.first[groups.largest(1)[0]]]
-        target = {name: key(first, name) for name in target}
-    dns = target["dport"] == DNS and target["proto"] == protocol_name(UDP)
-    at = f", most for {service(target['dst'], target['dport'], target['proto'])}" if target["dst"] else ""
+    where = evidence.losses["entry"][rows if packets else evidence.losses["reason"] == RESOLVED]
+    target: VerdictEvidence = {"dst": None, "dport": None, "proto": None}
+    at, dns = "", False
+    if len(where):
+        groups = divide(where, ("dst", "dport", "proto"))
+        first = where[groups.first[groups.largest(1)[0]]]
+        target = {"dst": address(first, "dst"), "dport": port(first, "dport"), "proto": protocol(first)}
+        at = f", most for {service(target['dst'], target['dport'], target['proto'])}"
+        dns = target["dport"] == DNS and first["protonum"] == UDP
     often = among(evidence, DropReason.CLASH if packets else RESOLVED) or during(evidence, packets + resolved)
     sentence = (
         f"packets of one new connection raced each other {often}{at}: {packets} lost, {resolved} given to the winner's entry"
     )
     if dns and packets:
         sentence += "; this is the resolver that waits 5 s, as A and AAAA are asked at once from one socket"
-    numbers = {
+    numbers: VerdictEvidence = {
         **counted(evidence, packets, DropReason.CLASH),
         "clash_resolved": resolved,
-        "kernel_insert_failed": _counted(evidence, "insert_failed"),
+        "kernel_insert_failed": _gained(evidence, "insert_failed"),
         **target,
     }
     do = (paste("sh", "-c", "echo options single-request-reopen >> /etc/resolv.conf"),) if dns and packets else ()
     return Verdict(Severity.WARNING if packets else Severity.NOTICE, sentence, numbers, do, Explained(rows=rows))
 
 
-def judge_ports(evidence: Evidence) -> Finding:
-    """ReadVia ports of one NAT address towards one service: all taken, or nearly."""
+def judge_ports(evidence: Evidence) -> RuleResult:
+    """Source ports of one NAT address towards one service: all taken, or nearly."""
     rows = _clashes(evidence, for_a_port=True)
-    lost = evidence.losses.only(rows).entries
+    lost = evidence.losses["entry"][rows]
     nat = evidence.entries[_mapped(evidence.entries)]
     if not len(lost) and not len(nat):
         return None
@@ -71,36 +72,40 @@ def judge_ports(evidence: Evidence) -> Finding:
         first, used = nat[groups.first[largest]], int(groups.counts[largest])
         if used < NEARLY * NAT_PORTS:
             return None
-    names = {"netns": "netns", "address": "reply_dst", "dst": "reply_src", "dport": "reply_sport", "proto": "proto"}
-    target = {name: key(first, column) for name, column in names.items()}
-    space, packets = evidence.space(int(first["netns"])), len(lost)
-    towards = service(target["dst"], target["dport"], str(target["proto"]))
+    namespace, packets = evidence.namespace(int(first["netns"])), len(lost)
+    nat_address, dst = address(first, "reply_dst"), address(first, "reply_src")
+    dport, proto = port(first, "reply_sport"), protocol(first)
+    towards = service(dst, dport, proto)
     sentence = (
-        f"{space.label} runs out of source ports: {used} connections from {target['address']} to {towards} use "
+        f"{namespace.label} runs out of source ports: {used} connections from {nat_address} to {towards} use "
         f"{percent(used, NAT_PORTS)} of the {NAT_PORTS} ports there can be"
     )
     if packets:
         sentence = (
-            f"{space.label} has no free source port: {plural(packets, 'packet')} of new connections lost "
-            f"{among(evidence, DropReason.CLASH) or during(evidence, packets)} as {target['address']} to {towards} was mapped to "
+            f"{namespace.label} has no free source port: {plural(packets, 'packet')} of new connections lost "
+            f"{among(evidence, DropReason.CLASH) or during(evidence, packets)} as {nat_address} to {towards} was mapped to "
             f"a port in use; that pair has {plural(used, 'connection')} now"
         )
-    numbers = {
-        **target,
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
+        "address": nat_address,
+        "dst": dst,
+        "dport": dport,
+        "proto": proto,
         **counted(evidence, packets, DropReason.CLASH),
         "connections": used,
         "ports": NAT_PORTS,
         "share_of_ports": share(used, NAT_PORTS),
-        "kernel_insert_failed": _counted(evidence, "insert_failed"),
+        "kernel_insert_failed": _gained(evidence, "insert_failed"),
     }
-    severity, do = Severity.CRITICAL if packets else Severity.WARNING, (inside(space, "nft", "list", "ruleset"),)
+    severity, do = Severity.CRITICAL if packets else Severity.WARNING, (inside(namespace, "nft", "list", "ruleset"),)
     return Verdict(severity, sentence, numbers, do, Explained(rows=rows))
 
 
 def _clashes(evidence: Evidence, for_a_port: bool) -> Mask:
     """Which losses met another connection on their mapped port; else those that met the winner of a race."""
-    rows: Mask = evidence.losses.reason == DropReason.CLASH
-    rows[rows] = _for_a_port(evidence.losses.entries[rows], evidence.entries) == for_a_port
+    rows: Mask = evidence.losses["reason"] == DropReason.CLASH
+    rows[rows] = _for_a_port(evidence.losses["entry"][rows], evidence.entries) == for_a_port
     return rows
 
 
@@ -116,7 +121,7 @@ def _for_a_port(lost: Entries, table: Entries) -> Mask:
 
 
 def _mapped(entries: Entries) -> Mask:
-    """ReadVia NAT did something: the reply goes to another address or port than the packet came from."""
+    """Source NAT did something: the reply goes to another address or port than the packet came from."""
     moved = (entries["addr"][:, 0] != entries["addr"][:, 3]).any(axis=1) | (entries["port"][:, 0] != entries["port"][:, 3])
     ports = np.isin(entries["protonum"], list(WITH_PORTS))
     mapped: Mask = moved & ports & ((entries["status"] & IPS_SRC_NAT) != 0)
@@ -131,9 +136,10 @@ def _same(entries: Entries, one: np.void) -> Mask:
     return same
 
 
-def _counted(evidence: Evidence, name: str) -> int | None:
+def _gained(evidence: Evidence, name: str) -> int | None:
     """What the kernel's counter gained, over the namespaces that could be read."""
-    known = [space.counters[name] for space in evidence.spaces.values() if space.counters and name in space.counters]
+    counters = [namespace.counters or {} for namespace in evidence.namespaces.values()]
+    known = [gained[name] for gained in counters if name in gained]
     return sum(known) if known else None
 
 

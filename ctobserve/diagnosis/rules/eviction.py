@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import set_global
 from ctobserve.diagnosis.rules.words import during, plural
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 
 
-def judge(evidence: Evidence) -> Finding:
+def judge(evidence: Evidence) -> RuleResult:
     """Entries that early_drop took for new ones, and those the gc worker took above 95 % of the limit, which no counter shows."""
     evicted = {inum: evidence.evicted(inum) for inum in evidence.destroys}
     worst = max(evicted, key=lambda inum: sum(evicted[inum]), default=0)
     if not evicted or not sum(evicted[worst]):
         return None
-    space = evidence.space(worst)
+    namespace = evidence.namespace(worst)
     early, by_gc = evicted[worst]
     sentence = (
-        f"{space.label} runs at its limit: {plural(early + by_gc, 'living entry', 'living entries')} evicted "
+        f"{namespace.label} runs at its limit: {plural(early + by_gc, 'living entry', 'living entries')} evicted "
         f"{during(evidence, early + by_gc)}, {early} by early drop for new connections, {by_gc} by the gc worker, which moves no "
         "counter; their connections lose their NAT and their state"
     )
-    numbers = {
+    numbers: VerdictEvidence = {
         "netns": worst,
         "evicted": early + by_gc,
         "evicted_per_s": evidence.rate(early + by_gc),
         "early_drop": early,
         "gc_early_drop": by_gc,
         "evicted_elsewhere": sum(map(sum, evicted.values())) - early - by_gc,
-        "entries": space.count,
-        "limit": space.limit,
-        "kernel_early_drop": None if space.counters is None else space.counters.get("early_drop"),
+        "entries": namespace.count,
+        "limit": namespace.limit,
+        "kernel_early_drop": None if namespace.counters is None else namespace.counters.get("early_drop"),
     }
-    limit = space.limit
+    limit = namespace.limit
     do = (set_global(evidence, "nf_conntrack_max", 2 * limit),) if limit else ()
     return Verdict(Severity.WARNING, sentence, numbers, do)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.analysis.groups import divide, key
-from ctobserve.diagnosis.evidence import Evidence, Space
-from ctobserve.diagnosis.rules.paste import inside, paste, set_sysctl
-from ctobserve.diagnosis.rules.words import percent, plural, service, share
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Verdict
+from ctobserve.analysis.groups import divide
+from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
+from ctobserve.diagnosis.rules.nft import Chain, for_source
+from ctobserve.diagnosis.rules.paste import inside, see_entries, set_sysctl
+from ctobserve.diagnosis.rules.tuples import address, port, service
+from ctobserve.diagnosis.rules.words import percent, plural, share
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES
 
 TARGETS = 100  # unanswered at once: more than a client that retries, or a monitor whose targets are down, has
 SOURCES = 50  # of half-open connections to one service: more than a burst of slow clients
 OPENING = [TCP_STATES.index(name) for name in ("SYN_SENT", "SYN_RECV", "SYN_SENT2")]
+PREROUTING = Chain("calm", "pre", "prerouting")  # raw: no entry is made
 
 
-def judge_scan(evidence: Evidence) -> Finding:
+def judge_scan(evidence: Evidence) -> RuleResult:
     """One source, many destinations or ports, no answers."""
     unanswered = evidence.entries[(evidence.entries["status"] & IPS_SEEN_REPLY) == 0]
     if len(unanswered) < TARGETS:
@@ -30,14 +34,15 @@ def judge_scan(evidence: Evidence) -> Finding:
     first = unanswered[sources.first[most]]
     mine = unanswered[sources.labels == most]
     hosts, ports = (len(divide(mine, columns).counts) for columns in (("dst",), ("dport",)))
-    space, entries, source = evidence.space(int(first["netns"])), int(sources.counts[most]), key(first, "src")
-    whole = evidence.counts[space.inum]
+    namespace, entries, source = evidence.namespace(int(first["netns"])), int(sources.counts[most]), address(first, "src")
+    whole = evidence.counts[namespace.inum]
     sentence = (
-        f"{source} fills {space.label} with connections that nobody answers: {entries} entries ({percent(entries, whole)} of its "
-        f"table) to {plural(hosts, 'address', 'addresses')} and {plural(ports, 'port')}, as a scan does"
+        f"{source} fills {namespace.label} with connections that nobody answers: {entries} entries "
+        f"({percent(entries, whole)} of its table) to {plural(hosts, 'address', 'addresses')} and "
+        f"{plural(ports, 'port')}, as a scan does"
     )
-    numbers = {
-        "netns": space.inum,
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
         "src": source,
         "entries_unreplied": entries,
         "targets": int(targets[most]),
@@ -46,10 +51,11 @@ def judge_scan(evidence: Evidence) -> Finding:
         "share_of_entries": share(entries, whole),
         "sources_like_it": int((targets >= TARGETS).sum()) - 1,
     }
-    return Verdict(Severity.WARNING, sentence, numbers, (_list(str(source)), *_drop(space, str(source))))
+    do = (see_entries("--state", "UNREPLIED", "--src", source), *for_source(namespace, PREROUTING, source, "drop"))
+    return Verdict(Severity.WARNING, sentence, numbers, do)
 
 
-def judge_syn(evidence: Evidence) -> Finding:
+def judge_syn(evidence: Evidence) -> RuleResult:
     """Many sources, one service, handshakes that do not end."""
     rows = evidence.entries
     opening = rows[(rows["protonum"] == TCP) & np.isin(rows["tcp_state"], OPENING) & ((rows["status"] & IPS_ASSURED) == 0)]
@@ -62,41 +68,27 @@ def judge_syn(evidence: Evidence) -> Finding:
         return None
     first, entries = opening[services.first[most]], int(services.counts[most])
     answered = int(services.sums((opening["status"] & IPS_SEEN_REPLY) != 0)[most])
-    space, target = evidence.space(int(first["netns"])), service(key(first, "dst"), key(first, "dport"), "tcp")
-    whole = evidence.counts[space.inum]
+    namespace, target = evidence.namespace(int(first["netns"])), service(address(first, "dst"), port(first, "dport"), "tcp")
+    whole = evidence.counts[namespace.inum]
     sentence = (
-        f"{target} gets SYNs that nobody completes: {entries} half-open entries from {sources[most]} sources in {space.label} "
-        f"({percent(entries, whole)} of its table), {answered} of them answered, as in a SYN flood"
+        f"{target} gets SYNs that nobody completes: {entries} half-open entries from {sources[most]} sources in "
+        f"{namespace.label} ({percent(entries, whole)} of its table), {answered} of them answered, as in a SYN flood"
     )
-    numbers = {
-        "netns": space.inum,
-        "dst": key(first, "dst"),
-        "dport": key(first, "dport"),
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
+        "dst": address(first, "dst"),
+        "dport": port(first, "dport"),
         "entries_half_open": entries,
         "entries_answered": answered,
         "sources": int(sources[most]),
         "share_of_entries": share(entries, whole),
     }
     do = (
-        inside(space, "sysctl", "-w", "net.ipv4.tcp_syncookies=1"),
-        set_sysctl(space, "nf_conntrack_tcp_timeout_syn_recv", 10),
-        set_sysctl(space, "nf_conntrack_tcp_timeout_syn_sent", 20),
+        inside(namespace, "sysctl", "-w", "net.ipv4.tcp_syncookies=1"),
+        set_sysctl(namespace, "nf_conntrack_tcp_timeout_syn_recv", 10),
+        set_sysctl(namespace, "nf_conntrack_tcp_timeout_syn_sent", 20),
     )
     return Verdict(Severity.WARNING, sentence, numbers, do)
-
-
-def _list(source: str) -> str:
-    return paste("ctobserve", "list", "--state", "UNREPLIED", "--src", source, "--limit", 20)
-
-
-def _drop(space: Space, source: str) -> tuple[str, ...]:
-    """In the raw hook, before conntrack sees the packet: no entry is made."""
-    family = "ip6" if ":" in source else "ip"
-    return (
-        inside(space, "nft", "add", "table", "inet", "calm"),
-        inside(space, "nft", "add chain inet calm pre { type filter hook prerouting priority raw; }"),
-        inside(space, "nft", "add", "rule", "inet", "calm", "pre", family, "saddr", source, "drop"),
-    )
 
 
 RULES = (Rule("scan", judge_scan), Rule("syn_flood", judge_syn))

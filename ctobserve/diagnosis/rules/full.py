@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.capture.records import DropReason
-from ctobserve.diagnosis.evidence import Evidence, Explained, Space
+from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import set_global, set_sysctl
 from ctobserve.diagnosis.rules.words import during, hidden, percent, plural, share, span, unreadable
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Unjudged, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
+from ctobserve.event import DropReason, drop_name
 from ctobserve.model import IPS_ASSURED
 
 NEARLY = 0.8  # of the limit: the gc worker begins to evict at 0.95, and a burst needs room
@@ -17,85 +18,85 @@ HALF = 0.5  # of the limit: below it a rise over a few seconds says little
 GROWING = 20  # entries: fewer are noise
 
 
-def judge_full(evidence: Evidence) -> Finding:
+def judge_full(evidence: Evidence) -> RuleResult:
     """Packets refused because the namespace had nf_conntrack_max entries and none could be evicted."""
     lost = {inum: evidence.lost(inum, DropReason.TABLE_FULL) for inum in evidence.drops}
     worst = max(lost, key=lambda inum: lost[inum], default=0)
     if not lost or not lost[worst]:
         return hidden(evidence)
-    space, packets = evidence.space(worst), lost[worst]
+    namespace, packets = evidence.namespace(worst), lost[worst]
     here = evidence.entries[evidence.entries["netns"] == worst]
     assured = int(((here["status"] & IPS_ASSURED) != 0).sum())
     others = sum(lost.values()) - packets
-    limit = f" of {space.limit}" if space.limit else ""
+    limit = f" of {namespace.limit}" if namespace.limit else ""
     sentence = (
-        f"the table of {space.label} is full: {plural(packets, 'packet')} of new connections refused "
-        f"{during(evidence, packets)}; it holds {space.count if space.count is not None else len(here)}{limit} entries, "
+        f"the table of {namespace.label} is full: {plural(packets, 'packet')} of new connections refused "
+        f"{during(evidence, packets)}; it holds {namespace.count if namespace.count is not None else len(here)}{limit} entries, "
         f"{assured} of them assured, which early drop never takes"
     )
     if others:
         sentence += f"; {plural(others, 'packet')} more in other namespaces"
-    numbers = {
+    numbers: VerdictEvidence = {
         "netns": worst,
         "packets": packets,
         "packets_per_s": evidence.rate(packets),
         "packets_elsewhere": others,
-        "entries": space.count,
-        "limit": space.limit,
+        "entries": namespace.count,
+        "limit": namespace.limit,
         "entries_assured": assured,
-        "kernel_drop": None if space.counters is None else space.counters.get("drop"),
+        "kernel_drop": None if namespace.counters is None else namespace.counters.get("drop"),
     }
-    explains = Explained((DropReason.TABLE_FULL.name.lower(),))
-    return Verdict(Severity.CRITICAL, sentence, numbers, _larger(evidence, space), explains)
+    explains = Explained((drop_name(DropReason.TABLE_FULL),))
+    return Verdict(Severity.CRITICAL, sentence, numbers, _larger(evidence, namespace), explains)
 
 
-def judge_filling(evidence: Evidence) -> Finding:
+def judge_filling(evidence: Evidence) -> RuleResult:
     """Near the limit, or growing towards it; silent where packets are refused or entries evicted already."""
-    known = [space for space in evidence.spaces.values() if space.count is not None and space.limit]
+    known = [namespace for namespace in evidence.namespaces.values() if namespace.count is not None and namespace.limit]
     if not known:
         return Unjudged("no namespace has a limit (nf_conntrack_max) that could be read")
-    found = [(space, growth) for space in known if (growth := _growth(evidence, space)) is not None]
+    found = [(namespace, growth) for namespace in known if (growth := _growth(evidence, namespace)) is not None]
     if not found:
         return unreadable(evidence, "nf_conntrack_max")
-    space, growth = max(found, key=lambda pair: (pair[0].count or 0) / (pair[0].limit or 1))
-    count, limit = space.count or 0, space.limit or 0
+    namespace, growth = max(found, key=lambda pair: (pair[0].count or 0) / (pair[0].limit or 1))
+    count, limit = namespace.count or 0, namespace.limit or 0
     per_s = growth / evidence.duration_s if evidence.duration_s else 0.0
     left_s = (limit - count) / per_s if growth >= GROWING and per_s > 0 else None
-    sentence = f"the table of {space.label} is {percent(count, limit)} full, {count} of {limit} entries"
+    sentence = f"the table of {namespace.label} is {percent(count, limit)} full, {count} of {limit} entries"
     if left_s is None:
         sentence += f", and not growing to speak of ({growth:+} in {evidence.duration_s:.1f} s)"
     else:
         sentence += f", and grows by {per_s:.1f} entries per s: full in {span(left_s)} at this rate"
-    numbers = {
-        "netns": space.inum,
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
         "entries": count,
         "limit": limit,
         "share_of_limit": share(count, limit),
         "growth_per_s": round(per_s, 3),
-        "inserts_per_s": evidence.rate(evidence.inserts.get(space.inum, 0)),
+        "inserts_per_s": evidence.rate(evidence.inserts.get(namespace.inum, 0)),
         "time_to_full_s": None if left_s is None else round(left_s, 1),
     }
-    return Verdict(Severity.WARNING, sentence, numbers, _larger(evidence, space))
+    return Verdict(Severity.WARNING, sentence, numbers, _larger(evidence, namespace))
 
 
-def _growth(evidence: Evidence, space: Space) -> int | None:
+def _growth(evidence: Evidence, namespace: NamespaceEvidence) -> int | None:
     """Entries gained meanwhile, of a namespace that is filling; None for others."""
-    if evidence.lost(space.inum, DropReason.TABLE_FULL) or any(evidence.evicted(space.inum)):
+    if evidence.lost(namespace.inum, DropReason.TABLE_FULL) or any(evidence.evicted(namespace.inum)):
         return None
-    count, limit = space.count or 0, space.limit or 1
-    growth = evidence.inserts.get(space.inum, 0) - sum(evidence.destroys.get(space.inum, {}).values())
+    count, limit = namespace.count or 0, namespace.limit or 1
+    growth = evidence.inserts.get(namespace.inum, 0) - sum(evidence.destroys.get(namespace.inum, {}).values())
     rising = growth >= GROWING and count >= HALF * limit and (limit - count) * evidence.duration_s <= SOON_S * growth
     return growth if rising or count >= NEARLY * limit else None
 
 
-def _larger(evidence: Evidence, space: Space) -> tuple[str, ...]:
+def _larger(evidence: Evidence, namespace: NamespaceEvidence) -> tuple[str, ...]:
     """Room for twice what is there, and buckets to match, so that chains stay as short as the kernel's defaults have them."""
-    count = max(space.count or 0, space.limit or 0, 1)
+    count = max(namespace.count or 0, namespace.limit or 0, 1)
     wanted = 1 << int(np.ceil(np.log2(2 * count)))
     lines = [set_global(evidence, "nf_conntrack_max", wanted)]
-    if evidence.init and evidence.init.limit and (space.limit or 0) < evidence.init.limit:
+    if evidence.init and evidence.init.limit and (namespace.limit or 0) < evidence.init.limit:
         # Newer kernels have a limit for each namespace, which the first one's caps.
-        lines.append(set_sysctl(space, "nf_conntrack_max", wanted))
+        lines.append(set_sysctl(namespace, "nf_conntrack_max", wanted))
     if wanted > len(evidence.lengths.of_bucket):
         lines.append(set_global(evidence, "nf_conntrack_buckets", wanted))
     return tuple(lines)

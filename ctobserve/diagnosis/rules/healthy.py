@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.words import hidden, percent, plural
 from ctobserve.diagnosis.verdict import Severity, Unjudged, Verdict
 
@@ -23,8 +24,8 @@ def judge(evidence: Evidence, noticed: Sequence[str]) -> Verdict | Unjudged:
     if unknown := hidden(evidence):
         return unknown
     inserts = sum(evidence.inserts.values())
-    known = [space for space in evidence.spaces.values() if space.count is not None and space.limit]
-    fullest = max(known, key=lambda space: (space.count or 0) / (space.limit or 1), default=None)
+    known = [namespace for namespace in evidence.namespaces.values() if namespace.count is not None and namespace.limit]
+    fullest = max(known, key=lambda namespace: (namespace.count or 0) / (namespace.limit or 1), default=None)
     lengths = evidence.lengths
     longest = int(lengths.of_bucket.max(initial=0))
     limits = "nothing is known of limits"
@@ -42,7 +43,7 @@ def judge(evidence: Evidence, noticed: Sequence[str]) -> Verdict | Unjudged:
     )
     if noticed:
         sentence += f"; worth knowing: {plural(len(noticed), 'notice')}"
-    numbers = {
+    numbers: VerdictEvidence = {
         "entries": len(evidence.entries),
         "namespaces": len(evidence.counts),
         "netns_fullest": None if fullest is None else fullest.inum,
@@ -65,7 +66,7 @@ def _why_not(evidence: Evidence, noticed: Sequence[str], packets: int) -> str | 
     something = len(evidence.entries) or len(evidence.before) or packets or (inserts and not evidence.filtered)
     nothing = "nothing passed the filter" if evidence.filtered else "nothing was tracked"
     reasons = (
-        (not any(space.sysctls for space in evidence.spaces.values()), "no network namespace could be read"),
+        (not any(namespace.sysctls for namespace in evidence.namespaces.values()), "no network namespace could be read"),
         (evidence.duration_s < LEAST_S, f"{evidence.duration_s:.2f} s are too short a time to see anything"),
         (not something, f"{nothing}: no entry and no loss was there to judge"),
         (UNSEEN in noticed, "the kernel counted losses that were not seen"),
@@ -76,7 +77,7 @@ def _why_not(evidence: Evidence, noticed: Sequence[str], packets: int) -> str | 
 
 
 def _losses(evidence: Evidence, packets: int) -> str:
-    """What was looked for, and how much of it there was; what warns is not told here."""
+    """What was looked for, and how much of it there was; what warns is not said here."""
     unjudged = ("INVALID ones were not looked for", not evidence.invalid), ("others are not judged", evidence.filtered)
     aside = "; ".join(words for words, true in unjudged if true)
     aside = aside and f" ({aside})"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import remark, set_sysctl
 from ctobserve.diagnosis.rules.words import DAY_S, percent, share, span, unreadable
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Unjudged, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.model import IPS_OFFLOAD, TCP, TCP_STATES
 
 SYSCTL = "nf_conntrack_tcp_timeout_established"
@@ -19,40 +20,41 @@ NOT_AT_ONCE = remark("an entry gets the new time with its next packet: those idl
 ESTABLISHED = TCP_STATES.index("ESTABLISHED")
 
 
-def judge(evidence: Evidence) -> Finding:
+def judge(evidence: Evidence) -> RuleResult:
     """ESTABLISHED entries that saw no packet for a day: what they have left, against what a packet would give them."""
-    if not any(SYSCTL in space.sysctls for space in evidence.spaces.values()):
+    if not any(SYSCTL in namespace.sysctls for namespace in evidence.namespaces.values()):
         return Unjudged(f"{SYSCTL} could not be read in any namespace")
     rows = evidence.entries
     held = (rows["protonum"] == TCP) & (rows["tcp_state"] == ESTABLISHED) & ((rows["status"] & IPS_OFFLOAD) == 0)
     worst: Verdict | None = None
+    most = CONSIDERABLE - 1
     for inum in evidence.counts:
-        space = evidence.space(inum)
-        if SYSCTL not in space.sysctls:
+        namespace = evidence.namespace(inum)
+        if SYSCTL not in namespace.sysctls:
             continue
-        idle = space.sysctls[SYSCTL] - evidence.remaining_s[held & (rows["netns"] == inum)]
+        idle = namespace.sysctls[SYSCTL] - evidence.remaining_s[held & (rows["netns"] == inum)]
         long = idle[idle >= LONG_S]
-        entries, whole, limit = len(long), evidence.counts[inum], space.limit
-        if entries < CONSIDERABLE or entries < TENTH * whole or (worst and entries <= worst.evidence["entries"]):
+        entries, whole, limit = len(long), evidence.counts[inum], namespace.limit
+        if entries <= most or entries < TENTH * whole:
             continue
         median = float(np.median(long))
         sentence = (
-            f"{space.label} keeps {entries} ESTABLISHED entries ({percent(entries, whole)} of its table) that saw no packet "
+            f"{namespace.label} keeps {entries} ESTABLISHED entries ({percent(entries, whole)} of its table) that saw no packet "
             f"for a day, half of them for {span(median)} "
-            f"and one for {span(float(long.max()))}; each stays for {span(space.sysctls[SYSCTL])}"
+            f"and one for {span(float(long.max()))}; each stays for {span(namespace.sysctls[SYSCTL])}"
         )
-        numbers = {
+        numbers: VerdictEvidence = {
             "netns": inum,
             "entries": entries,
             "share_of_entries": share(entries, whole),
             "share_of_limit": None if limit is None else share(entries, limit),
             "idle_median_s": int(median),
             "idle_max_s": int(long.max()),
-            "timeout_s": space.sysctls[SYSCTL],
+            "timeout_s": namespace.sysctls[SYSCTL],
         }
         severe = limit is not None and entries >= QUARTER * limit
-        do = (set_sysctl(space, SYSCTL, LONG_S), NOT_AT_ONCE)
-        worst = Verdict(Severity.WARNING if severe else Severity.NOTICE, sentence, numbers, do)
+        do = (set_sysctl(namespace, SYSCTL, LONG_S), NOT_AT_ONCE)
+        most, worst = entries, Verdict(Severity.WARNING if severe else Severity.NOTICE, sentence, numbers, do)
     return worst or unreadable(evidence, SYSCTL)
 
 

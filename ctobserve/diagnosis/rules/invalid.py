@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 
-from ctobserve.analysis.groups import divide, key
-from ctobserve.capture.records import FLAG_ENTRY, DropReason
-from ctobserve.diagnosis.evidence import Evidence, Explained, Losses, Mask
+from ctobserve.analysis.groups import divide
+from ctobserve.capture.capture import Mask
+from ctobserve.diagnosis.evidence import Evidence, Explained
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import inside, see_losses, set_sysctl
+from ctobserve.diagnosis.rules.tuples import address, original
 from ctobserve.diagnosis.rules.words import among, counted, during, hidden, plural
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Unjudged, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
+from ctobserve.event import NO_DIRECTION, DropReason, Events
 from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, printable
 
 MANY = 10  # packets: a few late retransmissions, or answers after an entry's end, are normal on any network
@@ -25,56 +27,56 @@ NOT_WATCHED = "invalid packets were not looked for"
 SYN_SENT, ESTABLISHED = TCP_STATES.index("SYN_SENT"), TCP_STATES.index("ESTABLISHED")
 
 
-def judge_window(evidence: Evidence) -> Finding:
+def judge_window(evidence: Evidence) -> RuleResult:
     """TCP packets of known connections whose sequence numbers the kernel does not believe."""
     if not evidence.invalid:
         return Unjudged(NOT_WATCHED)
     losses = evidence.losses
-    rows: Mask = (losses.reason == DropReason.INVALID) & _begins(losses, OUTSIDE)
-    outside = losses.only(rows)
-    packets = len(outside.entries)
+    rows: Mask = (losses["reason"] == DropReason.INVALID) & _begins(losses["text"], OUTSIDE)
+    outside = losses["entry"][rows]
+    packets = len(outside)
     if not packets:
         return None
-    connections = divide(outside.entries, ("netns", "src", "sport", "dst", "dport"))
-    most = outside.entries[connections.first[connections.largest(1)[0]]]
-    space = evidence.space(int(most["netns"]))
-    words = sorted({printable(bytes(text).split(b"\0")[0].split(b" (")[0]) for text in np.unique(outside.text)})
-    numbers = {
+    connections = divide(outside, ("netns", "src", "sport", "dst", "dport"))
+    most = outside[connections.first[connections.largest(1)[0]]]
+    namespace = evidence.namespace(int(most["netns"]))
+    words = sorted({printable(text.split(b" (")[0]) for text in np.unique(losses["text"][rows]).tolist()})
+    numbers: VerdictEvidence = {
         **counted(evidence, packets, DropReason.INVALID),
         "connections": len(connections.counts),
-        "netns": space.inum,
-        **_tuple(most),
+        "netns": namespace.inum,
+        **original(most),
         "kernel_says": words,
     }
     sentence = (
         f"{plural(packets, 'packet')} of {plural(len(connections.counts), 'connection')} were INVALID "
         f"{among(evidence, DropReason.INVALID) or during(evidence, packets)} for being outside the TCP window, "
-        f"most in {space.label}; "
+        f"most in {namespace.label}; "
     )
     if packets < MANY:
         sentence += "so few are late retransmissions, as on any network"
-        return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(space),), Explained(rows=rows))
+        return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(namespace),), Explained(rows=rows))
     sentence += "a rule that rejects INVALID, or NAT that skips it, resets them"
-    do = (set_sysctl(space, "nf_conntrack_tcp_be_liberal", 1),)
+    do = (set_sysctl(namespace, "nf_conntrack_tcp_be_liberal", 1),)
     return Verdict(Severity.WARNING, sentence, numbers, do, Explained(rows=rows))
 
 
-def judge_asymmetric(evidence: Evidence) -> Finding:
+def judge_asymmetric(evidence: Evidence) -> RuleResult:
     """Signs that one direction of connections goes another way: answers to a SYN never seen, data without answers."""
     if not evidence.invalid:
         return Unjudged(NOT_WATCHED)
     losses = evidence.losses
-    stray = _stray(losses) & (losses.hook != OUTPUT)
+    stray = _stray(losses) & (losses["hook"] != OUTPUT)
     answers, middle = stray & _flagged(losses, SYN | ACK), stray & _flagged(losses, ACK)
-    opening = _tcp(losses) & ((losses.flags & FLAG_ENTRY) != 0) & _flagged(losses, ACK)
-    opening &= np.isin(losses.entries["ct"], _half(evidence.entries, SYN_SENT)["ct"])
+    opening = _tcp(losses) & (losses["direction"] != NO_DIRECTION) & _flagged(losses, ACK)
+    opening &= np.isin(losses["entry"]["ct"], _half(evidence.entries, SYN_SENT)["ct"])
     unanswered = _half(evidence.entries, ESTABLISHED)
     rows: Mask = answers | middle | opening
     few = max(answers.sum(), middle.sum(), opening.sum()) < SEVERAL and len(unanswered) < ONE_WAY
     if few and not rows.any():
         return hidden(evidence)
-    seen = next(found for found in (*(losses.entries[mask] for mask in (answers, opening, middle)), unanswered) if len(found))
-    space = evidence.space(int(seen[0]["netns"]))
+    seen = next(found for found in (*(losses["entry"][mask] for mask in (answers, opening, middle)), unanswered) if len(found))
+    namespace = evidence.namespace(int(seen[0]["netns"]))
     parts = [
         (int(answers.sum()), "SYN+ACK without a SYN before"),
         (int(middle.sum()), "packets from the middle of unknown connections"),
@@ -84,22 +86,28 @@ def judge_asymmetric(evidence: Evidence) -> Finding:
     listed = ", ".join(f"{count} {words}" for count, words in parts if count)
     if rows.any() and (some := among(evidence, DropReason.INVALID)):
         listed += f"; the packets {some}"
-    names = ("syn_ack_without_entry", "mid_stream_without_entry", "ack_after_unanswered_syn", "entries_one_way")
-    counts = {name: count for name, (count, _) in zip(names, parts, strict=True)}
     kept, whole = evidence.kept_of(DropReason.INVALID)
-    numbers = {"netns": space.inum, **counts, "packets_not_kept": whole - kept, **_tuple(seen[0])}
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
+        "syn_ack_without_entry": int(answers.sum()),
+        "mid_stream_without_entry": int(middle.sum()),
+        "ack_after_unanswered_syn": int(opening.sum()),
+        "entries_one_way": len(unanswered),
+        "packets_not_kept": whole - kept,
+        **original(seen[0]),
+    }
     if few:
-        sentence = f"{space.label} saw packets of connections that it did not see begin, too few to mean anything: {listed}"
-        return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(space),), Explained(rows=rows))
-    sentence = f"{space.label} sees one direction of connections only, as with asymmetric routing: {listed}"
+        sentence = f"{namespace.label} saw packets of connections that it did not see begin, too few to mean anything: {listed}"
+        return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(namespace),), Explained(rows=rows))
+    sentence = f"{namespace.label} sees one direction of connections only, as with asymmetric routing: {listed}"
     do = (
-        inside(space, "ip", "route", "get", str(numbers["dst"])),
-        inside(space, "sysctl", "net.ipv4.conf.all.rp_filter"),
+        inside(namespace, "ip", "route", "get", address(seen[0], "dst")),
+        inside(namespace, "sysctl", "net.ipv4.conf.all.rp_filter"),
     )
     return Verdict(Severity.WARNING, sentence, numbers, do, Explained(rows=rows))
 
 
-def judge_gone(evidence: Evidence) -> Finding:
+def judge_gone(evidence: Evidence) -> RuleResult:
     """What a host itself sends on answers what came here: the entry was there, and was taken away, as by `conntrack -D`.
 
     Answers to SYNs are few for each half-open connection, and end with it (net.ipv4.tcp_synack_retries): worth knowing. On open
@@ -108,53 +116,53 @@ def judge_gone(evidence: Evidence) -> Finding:
     if not evidence.invalid:
         return Unjudged(NOT_WATCHED)
     losses = evidence.losses
-    sent: Mask = _stray(losses) & (losses.hook == OUTPUT)
+    sent: Mask = _stray(losses) & (losses["hook"] == OUTPUT)
     answers, others = sent & _flagged(losses, SYN | ACK), sent & _flagged(losses, ACK)
     rows: Mask = answers | others
-    own = losses.entries[rows]
+    own = losses["entry"][rows]
     packets = len(own)
     if not packets:
         return hidden(evidence)
-    spaces = divide(own, ("netns",))
-    first = own[spaces.first[spaces.largest(1)[0]]]
-    space = evidence.space(int(first["netns"]))
+    namespaces = divide(own, ("netns",))
+    first = own[namespaces.first[namespaces.largest(1)[0]]]
+    namespace = evidence.namespace(int(first["netns"]))
     sentence = (
-        f"{plural(packets, 'packet')} that {space.label} itself sent on TCP connections were INVALID "
+        f"{plural(packets, 'packet')} that {namespace.label} itself sent on TCP connections were INVALID "
         f"{among(evidence, DropReason.INVALID) or during(evidence, packets)}: their entries are gone, as after conntrack -D or a "
         f"flush; {int(answers.sum())} of them answer a SYN, and end when the half-open connection does"
     )
-    numbers = {
-        "netns": space.inum,
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
         **counted(evidence, packets, DropReason.INVALID),
         "syn_ack": int(answers.sum()),
-        **_tuple(first),
+        **original(first),
     }
     severity = Severity.NOTICE if others.sum() < MANY else Severity.WARNING
-    return Verdict(severity, sentence, numbers, (see_losses(space),), Explained(rows=rows))
+    return Verdict(severity, sentence, numbers, (see_losses(namespace),), Explained(rows=rows))
 
 
-def _begins(losses: Losses, words: tuple[bytes, ...]) -> Mask:
-    found = np.zeros(len(losses.text), np.bool_)
+def _begins(texts: npt.NDArray[np.bytes_], words: tuple[bytes, ...]) -> Mask:
+    found = np.zeros(len(texts), np.bool_)
     for word in words:
-        found |= np.char.startswith(losses.text, word)
+        found |= np.char.startswith(texts, word)
     return found
 
 
-def _tcp(losses: Losses) -> Mask:
+def _tcp(losses: Events) -> Mask:
     """INVALID packets of TCP."""
-    found: Mask = (losses.reason == DropReason.INVALID) & (losses.entries["protonum"] == TCP)
+    found: Mask = (losses["reason"] == DropReason.INVALID) & (losses["entry"]["protonum"] == TCP)
     return found
 
 
-def _stray(losses: Losses) -> Mask:
+def _stray(losses: Events) -> Mask:
     """Those that belong to no entry, and with which nothing else is wrong."""
-    found: Mask = _tcp(losses) & ((losses.flags & FLAG_ENTRY) == 0) & np.isin(losses.text, NEW)
+    found: Mask = _tcp(losses) & (losses["direction"] == NO_DIRECTION) & np.isin(losses["text"], NEW)
     return found
 
 
-def _flagged(losses: Losses, flags: int) -> Mask:
+def _flagged(losses: Events, flags: int) -> Mask:
     """Those with these TCP flags, of the ones that say what a segment is for."""
-    found: Mask = (losses.tcp_flags & (SYN | ACK | RST)) == flags
+    found: Mask = (losses["tcp_flags"] & (SYN | ACK | RST)) == flags
     return found
 
 
@@ -164,10 +172,6 @@ def _half(entries: Entries, state: int) -> Entries:
         (entries["protonum"] == TCP) & (entries["tcp_state"] == state) & ((entries["status"] & IPS_SEEN_REPLY) == 0)
     ]
     return found
-
-
-def _tuple(entry: np.void) -> dict[str, Any]:
-    return {name: key(entry, name) for name in ("src", "sport", "dst", "dport")}
 
 
 RULES = (

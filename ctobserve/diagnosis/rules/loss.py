@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 
 from ctobserve.diagnosis.evidence import Evidence, Explained
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import paste
 from ctobserve.diagnosis.rules.words import during, hidden, plural
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 
 OTHERWISE = ("no_memory", "dying")
 
 
-def judge(evidence: Evidence) -> Finding:
+def judge(evidence: Evidence) -> RuleResult:
     """Records that found the ring full, buckets that could not be read: other verdicts may count too little."""
     if not evidence.events_lost and not evidence.unread:
         return None
@@ -22,7 +23,7 @@ def judge(evidence: Evidence) -> Finding:
         f"{plural(evidence.unread, 'bucket')} could not be read, and the table was uncertain for "
         f"{evidence.uncertain_s:.1f} s before it was read again; counts may be too low"
     )
-    numbers = {
+    numbers: VerdictEvidence = {
         "events_lost": evidence.events_lost,
         "events_seen": evidence.events_seen,
         "table_uncertain_s": round(evidence.uncertain_s, 3),
@@ -31,19 +32,25 @@ def judge(evidence: Evidence) -> Finding:
     return Verdict(Severity.WARNING, sentence, numbers, (paste("ctobserve", "report", "--ring-mib", 256),))
 
 
-def judge_otherwise(evidence: Evidence) -> Finding:
+def judge_otherwise(evidence: Evidence) -> RuleResult:
     """Packets lost for reasons that no other rule speaks of: no memory for the entry, or the entry dying already."""
     lost = Counter({inum: sum(reasons[name] for name in OTHERWISE) for inum, reasons in evidence.drops.items()})
     packets = lost.total()
     if not packets:
         return hidden(evidence)
-    space = evidence.space(lost.most_common(1)[0][0])
-    by_reason = {name: sum(reasons[name] for reasons in evidence.drops.values()) for name in OTHERWISE}
+    namespace = evidence.namespace(lost.most_common(1)[0][0])
+    no_memory, dying = (sum(reasons[name] for reasons in evidence.drops.values()) for name in OTHERWISE)
     sentence = (
-        f"{plural(packets, 'packet')} lost {during(evidence, packets)}, most in {space.label}: {by_reason['no_memory']} "
-        f"as the kernel had no memory for their entry, {by_reason['dying']} as it was removed before it was confirmed"
+        f"{plural(packets, 'packet')} lost {during(evidence, packets)}, most in {namespace.label}: {no_memory} "
+        f"as the kernel had no memory for their entry, {dying} as it was removed before it was confirmed"
     )
-    numbers = {"netns": space.inum, "packets": packets, "packets_per_s": evidence.rate(packets), **by_reason}
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
+        "packets": packets,
+        "packets_per_s": evidence.rate(packets),
+        "no_memory": no_memory,
+        "dying": dying,
+    }
     do = (paste("grep", "-i", "-e", "memfree", "-e", "slab", "/proc/meminfo"), paste("ctobserve", "drops"))
     return Verdict(Severity.CRITICAL, sentence, numbers, do, Explained(OTHERWISE))
 

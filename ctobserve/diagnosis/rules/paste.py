@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 
-from ctobserve.diagnosis.evidence import Evidence, Space
-from ctobserve.host.netns import Namespace
+from ctobserve.capture.capture import NamespaceState
+from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 
 # As people name namespaces: neither an option nor a path, and the same to every shell.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Whoever pastes does so later: the process may have ended, and its PID be another's in a namespace where nothing is to be done.
-# From inside, $0 being the inode number that is meant, this tells, and runs the words that follow or nothing.
+# From inside, $0 being the inode number that is meant, this looks, and runs the words that follow or nothing.
 _CHECKED = '[ "$(readlink /proc/self/ns/net)" = "net:[$0]" ] && exec "$@"; echo "nothing run: this is not netns $0" >&2; exit 1'
 # PID 1 is nobody else's as long as the host is up.
-FIRST = Space(0, "init", prefix=("nsenter", "--net=/proc/1/ns/net"))
+FIRST = NamespaceEvidence(0, "init", prefix=("nsenter", "--net=/proc/1/ns/net"))
 
 
 def paste(*words: str | int) -> str:
@@ -30,16 +30,16 @@ def remark(words: str) -> str:
     return f"# {words}"
 
 
-def inside(space: Space, *words: str | int) -> str:
+def inside(namespace: NamespaceEvidence, *words: str | int) -> str:
     """The line that runs the command in this namespace; a remark that has its number where no line safely leads there."""
-    if space.prefix is None or not all(map(str.isprintable, space.prefix)):
-        return remark(f"in network namespace {space.inum}, which no process and no plain name holds: {paste(*words)}")
-    return paste(*space.prefix, *words)
+    if namespace.prefix is None or not all(map(str.isprintable, namespace.prefix)):
+        return remark(f"in network namespace {namespace.inum}, which no process and no plain name holds: {paste(*words)}")
+    return paste(*namespace.prefix, *words)
 
 
-def set_sysctl(space: Space, name: str, value: int) -> str:
+def set_sysctl(namespace: NamespaceEvidence, name: str, value: int) -> str:
     """The line that sets net.netfilter.NAME in this namespace."""
-    return inside(space, "sysctl", "-w", f"net.netfilter.{name}={value}")
+    return inside(namespace, "sysctl", "-w", f"net.netfilter.{name}={value}")
 
 
 def set_global(evidence: Evidence, name: str, value: int) -> str:
@@ -47,24 +47,29 @@ def set_global(evidence: Evidence, name: str, value: int) -> str:
     return set_sysctl(evidence.init or FIRST, name, value)
 
 
-def see_losses(space: Space) -> str:
+def see_losses(namespace: NamespaceEvidence) -> str:
     """The line that shows the packets that this namespace loses or finds INVALID."""
-    return paste("ctobserve", "drops", "--invalid", *only(space), "--limit", 20)
+    return paste("ctobserve", "drops", "--invalid", *only(namespace), "--limit", 20)
 
 
-def only(space: Space) -> tuple[str | int, ...]:
+def see_entries(*which: str) -> str:
+    """The line that shows some of these entries."""
+    return paste("ctobserve", "list", *which, "--limit", 20)
+
+
+def only(namespace: NamespaceEvidence) -> tuple[str | int, ...]:
     """The option by which a command of ours shows this namespace alone; one that nobody holds cannot be asked for."""
-    return () if space.prefix is None else ("--netns", space.inum)
+    return () if namespace.prefix is None else ("--netns", namespace.inum)
 
 
-def way_into(space: Namespace) -> tuple[str, ...] | None:
+def way_into(namespace: NamespaceState) -> tuple[str, ...] | None:
     """Words by which a command is run in this namespace: by its plain name, else by its first process while that is there.
 
     None without either.
     """
-    name = next(filter(_PLAIN.fullmatch, space.names), None)
+    name = next(filter(_PLAIN.fullmatch, namespace.names), None)
     if name is not None:
         return ("ip", "netns", "exec", name)
-    if space.pid is None:
+    if namespace.pid is None:
         return None
-    return ("nsenter", f"--net=/proc/{space.pid}/ns/net", "sh", "-c", _CHECKED, str(space.inum))
+    return ("nsenter", f"--net=/proc/{namespace.pid}/ns/net", "sh", "-c", _CHECKED, str(namespace.inum))

@@ -4,66 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ctobserve.analysis.groups import divide, key
-from ctobserve.diagnosis.evidence import Evidence, Space
-from ctobserve.diagnosis.rules.paste import inside, only, paste
+from ctobserve.analysis.groups import divide
+from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
+from ctobserve.diagnosis.rules.nft import Chain, for_source
+from ctobserve.diagnosis.rules.paste import only, paste, see_entries
+from ctobserve.diagnosis.rules.tuples import address
 from ctobserve.diagnosis.rules.words import percent, share
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Unjudged, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 
 MOST = 0.5  # of the entries
 QUARTER = 0.25  # of the limit: four such sources fill the table
 CONSIDERABLE = 100  # entries: of fewer, any share is small
 CROWDED = 1.0  # nodes per bucket: from there on others' lookups walk over the big one's entries
+FORWARD = Chain("calm", "fwd", "forward", "0")
 
 
-def judge_source(evidence: Evidence) -> Finding:
+def judge_source(evidence: Evidence) -> RuleResult:
     """One source address with more than half of a namespace's entries, and a good part of its limit."""
     unknown: Unjudged | None = None
-    for space, source, entries in _largest(evidence):
-        if "nf_conntrack_max" not in space.sysctls:
-            unknown = Unjudged(f"{source} holds most entries of {space.label}, whose limit could not be read")
-        if space.limit and entries >= QUARTER * space.limit:
-            return _say(evidence, space, source, entries, space.limit)
+    for namespace, source, entries in _largest(evidence):
+        if "nf_conntrack_max" not in namespace.sysctls:
+            unknown = Unjudged(f"{source} holds most entries of {namespace.label}, whose limit could not be read")
+        if namespace.limit and entries >= QUARTER * namespace.limit:
+            return _verdict(evidence, namespace, source, entries, namespace.limit)
     return unknown
 
 
-def _largest(evidence: Evidence) -> Iterator[tuple[Space, str, int]]:
+def _largest(evidence: Evidence) -> Iterator[tuple[NamespaceEvidence, str, int]]:
     """Sources that have most of their namespace's entries, with how many."""
     sources = divide(evidence.entries, ("netns", "src"))
     for at in sources.largest():
         entries, first = int(sources.counts[at]), evidence.entries[sources.first[at]]
         if entries < CONSIDERABLE:
             return
-        space = evidence.space(int(first["netns"]))
-        if entries >= MOST * evidence.counts[space.inum]:
-            yield space, str(key(first, "src")), entries
+        namespace = evidence.namespace(int(first["netns"]))
+        if entries >= MOST * evidence.counts[namespace.inum]:
+            yield namespace, address(first, "src"), entries
 
 
-def _say(evidence: Evidence, space: Space, source: str, entries: int, limit: int) -> Verdict:
-    whole = evidence.counts[space.inum]
+def _verdict(evidence: Evidence, namespace: NamespaceEvidence, source: str, entries: int, limit: int) -> Verdict:
+    whole = evidence.counts[namespace.inum]
     sentence = (
-        f"{source} holds {entries} of the {whole} entries of {space.label} ({percent(entries, whole)}), "
+        f"{source} holds {entries} of the {whole} entries of {namespace.label} ({percent(entries, whole)}), "
         f"{percent(entries, limit)} of its limit of {limit}"
     )
-    numbers = {
-        "netns": space.inum,
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
         "src": source,
         "entries": entries,
         "share_of_entries": share(entries, whole),
         "share_of_limit": share(entries, limit),
         "limit": limit,
     }
-    counted = ("ip6" if ":" in source else "ip", "saddr", source, "ct", "count", "over", max(limit // 10, 1), "drop")
-    do = (
-        paste("ctobserve", "list", "--src", source, "--limit", 20),
-        inside(space, "nft", "add", "table", "inet", "calm"),
-        inside(space, "nft", "add chain inet calm fwd { type filter hook forward priority 0; }"),
-        inside(space, "nft", "add", "rule", "inet", "calm", "fwd", *counted),
-    )
-    return Verdict(Severity.WARNING, sentence, numbers, do)
+    fewer = for_source(namespace, FORWARD, source, "ct", "count", "over", max(limit // 10, 1), "drop")
+    return Verdict(Severity.WARNING, sentence, numbers, (see_entries("--src", source), *fewer))
 
 
-def judge_netns(evidence: Evidence) -> Finding:
+def judge_netns(evidence: Evidence) -> RuleResult:
     """One namespace with most entries of the hash that all namespaces share."""
     if evidence.narrowed:
         return Unjudged("only one namespace was looked at (--netns)")
@@ -72,14 +70,14 @@ def judge_netns(evidence: Evidence) -> Finding:
     if whole < CONSIDERABLE or len(holders) < 2:
         return None
     largest = max(holders, key=lambda inum: holders[inum])
-    entries, space = holders[largest], evidence.space(largest)
+    entries, namespace = holders[largest], evidence.namespace(largest)
     if entries < MOST * whole or load < CROWDED:
         return None
     sentence = (
-        f"{space.label} holds {entries} of the {whole} entries of all {len(holders)} namespaces ({percent(entries, whole)}) in a "
-        f"hash with {load:.1f} nodes in each bucket: the lookups of all others walk over them"
+        f"{namespace.label} holds {entries} of the {whole} entries of all {len(holders)} namespaces "
+        f"({percent(entries, whole)}) in a hash with {load:.1f} nodes in each bucket: the lookups of all others walk over them"
     )
-    numbers = {
+    numbers: VerdictEvidence = {
         "netns": largest,
         "entries": entries,
         "entries_all": whole,
@@ -87,7 +85,7 @@ def judge_netns(evidence: Evidence) -> Finding:
         "share_of_entries": share(entries, whole),
         "load_factor": round(load, 3),
     }
-    return Verdict(Severity.WARNING, sentence, numbers, (paste("ctobserve", "report", *only(space)),))
+    return Verdict(Severity.WARNING, sentence, numbers, (paste("ctobserve", "report", *only(namespace)),))
 
 
 RULES = (Rule("source_share", judge_source), Rule("netns_share", judge_netns))

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from ctobserve.analysis.groups import divide, key
+from ctobserve.analysis.groups import divide
+from ctobserve.capture.capture import Mask
 from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import inside
-from ctobserve.diagnosis.rules.words import plural, service
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Verdict
+from ctobserve.diagnosis.rules.tuples import address, port, service
+from ctobserve.diagnosis.rules.words import plural
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 from ctobserve.model import IPS_DST_NAT, IPS_SEEN_REPLY, UDP, Entries
 
 SERVICE = ("netns", "dst", "dport")
 BACKEND = (*SERVICE, "reply_src", "reply_sport")
 
 
-def judge(evidence: Evidence) -> Finding:
+def judge(evidence: Evidence) -> RuleResult:
     """Unanswered UDP entries that packets keep alive: as long as they come, the entry's old backend gets them.
 
     Certain where the same service is answered elsewhere and never by this backend; without such a comparison, and with NAT,
@@ -39,30 +41,29 @@ def judge(evidence: Evidence) -> Finding:
     chosen = rows[found]
     groups = divide(chosen, BACKEND)
     first = chosen[groups.first[groups.largest(1)[0]]]
-    space, entries = evidence.space(int(first["netns"])), int(found.sum())
-    target = service(key(first, "dst"), key(first, "dport"), "udp")
-    backend = service(key(first, "reply_src"), key(first, "reply_sport"), "udp")
+    namespace, entries = evidence.namespace(int(first["netns"])), int(found.sum())
+    dst, dport = address(first, "dst"), port(first, "dport")
+    backend, backend_port = address(first, "reply_src"), port(first, "reply_sport")
     sentence = (
-        f"{plural(entries, 'old UDP entry', 'old UDP entries')} in {space.label} kept alive by unanswered packets, most to "
-        f"{target} by way of {backend}"
+        f"{plural(entries, 'old UDP entry', 'old UDP entries')} in {namespace.label} kept alive by unanswered packets, most to "
+        f"{service(dst, dport, 'udp')} by way of {service(backend, backend_port, 'udp')}"
     )
     if severity is Severity.WARNING:
         sentence += ", which answers nobody, while others get answers elsewhere: their rule changed, and the entry still holds"
-    numbers = {
-        "netns": space.inum,
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
         "entries": entries,
-        "dst": key(first, "dst"),
-        "dport": key(first, "dport"),
-        "backend": key(first, "reply_src"),
-        "backend_port": key(first, "reply_sport"),
+        "dst": dst,
+        "dport": dport,
+        "backend": backend,
+        "backend_port": backend_port,
         "answered_elsewhere": bool(stale.any()),
     }
-    which = ("-d", str(numbers["dst"]), "--dport", str(numbers["dport"]), "--reply-src", str(numbers["backend"]))
-    delete = inside(space, "conntrack", "-D", "-p", "udp", *which)
+    delete = inside(namespace, "conntrack", "-D", "-p", "udp", "-d", dst, "--dport", dport, "--reply-src", backend)
     return Verdict(severity, sentence, numbers, (delete,))
 
 
-def _refreshed(rows: Entries, before: Entries) -> npt.NDArray[np.bool_]:
+def _refreshed(rows: Entries, before: Entries) -> Mask:
     """Which of these unanswered entries were there at the start and expire later now than they would have then."""
     result = np.zeros(len(rows), np.bool_)
     at = np.flatnonzero((rows["status"] & IPS_SEEN_REPLY) == 0)

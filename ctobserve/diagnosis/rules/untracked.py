@@ -4,46 +4,49 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.analysis.groups import divide, key
-from ctobserve.diagnosis.evidence import Evidence, Space
-from ctobserve.diagnosis.rules.paste import inside
+from ctobserve.analysis.groups import divide
+from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
+from ctobserve.diagnosis.rules.nft import Chain, add_chain, add_rule, add_table
+from ctobserve.diagnosis.rules.tuples import port
 from ctobserve.diagnosis.rules.words import percent, share
-from ctobserve.diagnosis.verdict import Finding, Rule, Severity, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, UDP
 
 QUARTER = 0.25  # of a namespace's entries: less is not worth a rule
 CONSIDERABLE = 100  # entries
 IPV4, LOOPBACK = 2, 127
 TABLE = "untracked"
+OUTPUT, PREROUTING = (Chain(TABLE, hook, hook) for hook in ("output", "prerouting"))
 
 
-def judge_loopback(evidence: Evidence) -> Finding:
+def judge_loopback(evidence: Evidence) -> RuleResult:
     """Entries between addresses of the loopback interface."""
     rows = evidence.entries
     ends = rows["addr"][:, :2]
     one = np.zeros(16, np.uint8)
     one[15] = 1
     local = np.where(rows["l3num"] == IPV4, (ends[:, :, 0] == LOOPBACK).all(axis=1), (ends == one).all(axis=(1, 2)))
-    spaces = divide(rows, ("netns",))
-    counts = spaces.sums(local)
+    namespaces = divide(rows, ("netns",))
+    counts = namespaces.sums(local)
     if not len(counts) or (entries := int(counts.max())) < CONSIDERABLE:
         return None
-    space = evidence.space(int(rows["netns"][spaces.first[counts.argmax()]]))
-    whole = evidence.counts[space.inum]
+    namespace = evidence.namespace(int(rows["netns"][namespaces.first[counts.argmax()]]))
+    whole = evidence.counts[namespace.inum]
     if entries < QUARTER * whole:
         return None
     sentence = (
-        f"{entries} of the {whole} entries of {space.label} ({percent(entries, whole)}) are traffic with itself over loopback, "
-        "which seldom needs tracking"
+        f"{entries} of the {whole} entries of {namespace.label} ({percent(entries, whole)}) are traffic with itself over "
+        "loopback, which seldom needs tracking"
     )
-    numbers = {"netns": space.inum, "entries": entries, "share_of_entries": share(entries, whole)}
-    do = [_table(space)]
-    for hook, side in (("output", "oif"), ("prerouting", "iif")):
-        do += [_chain(space, hook), _rule(space, hook, side, "lo")]
+    numbers: VerdictEvidence = {"netns": namespace.inum, "entries": entries, "share_of_entries": share(entries, whole)}
+    do = [add_table(namespace, TABLE)]
+    for chain, side in ((OUTPUT, "oif"), (PREROUTING, "iif")):
+        do += [add_chain(namespace, chain), add_rule(namespace, chain, side, "lo", "notrack")]
     return Verdict(Severity.NOTICE, sentence, numbers, tuple(do))
 
 
-def judge_service(evidence: Evidence) -> Finding:
+def judge_service(evidence: Evidence) -> RuleResult:
     """One UDP port with a good part of the entries, none of which NAT needs."""
     rows = evidence.entries
     plain = rows[(rows["protonum"] == UDP) & ((rows["status"] & (IPS_SRC_NAT | IPS_DST_NAT)) == 0)]
@@ -52,33 +55,26 @@ def judge_service(evidence: Evidence) -> Finding:
     ports = divide(plain, ("netns", "dport"))
     most = ports.largest(1)[0]
     entries, first = int(ports.counts[most]), plain[ports.first[most]]
-    space, port = evidence.space(int(first["netns"])), key(first, "dport")
-    whole = evidence.counts[space.inum]
+    namespace, dport = evidence.namespace(int(first["netns"])), port(first, "dport")
+    whole = evidence.counts[namespace.inum]
     if entries < max(CONSIDERABLE, QUARTER * whole):
         return None
     sentence = (
-        f"{entries} of the {whole} entries of {space.label} ({percent(entries, whole)}) are UDP to port {port} without NAT; "
+        f"{entries} of the {whole} entries of {namespace.label} ({percent(entries, whole)}) are UDP to port {dport} without NAT; "
         "if no rule asks for their state, they need no tracking"
     )
-    numbers = {"netns": space.inum, "proto": "udp", "dport": port, "entries": entries, "share_of_entries": share(entries, whole)}
-    do = [_table(space)]
-    for hook in ("prerouting", "output"):
-        do.append(_chain(space, hook))
-        do += [_rule(space, hook, "udp", side, str(port)) for side in ("dport", "sport")]
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
+        "proto": "udp",
+        "dport": dport,
+        "entries": entries,
+        "share_of_entries": share(entries, whole),
+    }
+    do = [add_table(namespace, TABLE)]
+    for chain in (PREROUTING, OUTPUT):
+        do.append(add_chain(namespace, chain))
+        do += [add_rule(namespace, chain, "udp", side, dport, "notrack") for side in ("dport", "sport")]
     return Verdict(Severity.NOTICE, sentence, numbers, tuple(do))
-
-
-def _table(space: Space) -> str:
-    return inside(space, "nft", "add", "table", "inet", TABLE)
-
-
-def _chain(space: Space, hook: str) -> str:
-    """Before conntrack sees the packet."""
-    return inside(space, "nft", f"add chain inet {TABLE} {hook} {{ type filter hook {hook} priority raw; }}")
-
-
-def _rule(space: Space, hook: str, *match: str) -> str:
-    return inside(space, "nft", "add", "rule", "inet", TABLE, hook, *match, "notrack")
 
 
 RULES = (Rule("notrack_loopback", judge_loopback), Rule("notrack_service", judge_service))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ctobserve.diagnosis.evidence import Evidence, reason_name
+from ctobserve.diagnosis.evidence import Evidence, loss_name
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.verdict import Unjudged
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
@@ -37,10 +36,10 @@ def during(evidence: Evidence, count: int) -> str:
 def among(evidence: Evidence, reason: int) -> str:
     """Which packets were looked at, where those lost for this reason were too many to keep them all; else nothing."""
     kept, whole = evidence.kept_of(reason)
-    return f"among the {kept} kept of {whole} packets ({reason_name(reason)}) {during(evidence, whole)}" if kept < whole else ""
+    return f"among the {kept} kept of {whole} packets ({loss_name(reason)}) {during(evidence, whole)}" if kept < whole else ""
 
 
-def counted(evidence: Evidence, packets: int, reason: int) -> dict[str, Any]:
+def counted(evidence: Evidence, packets: int, reason: int) -> VerdictEvidence:
     """The numbers of a verdict on so many packets among those lost for this reason; null for the rate where not all were kept."""
     kept, whole = evidence.kept_of(reason)
     rate = evidence.rate(packets) if kept == whole else None
@@ -54,21 +53,10 @@ def hidden(evidence: Evidence) -> Unjudged | None:
 
 def unreadable(evidence: Evidence, sysctl: str) -> Unjudged | None:
     """What to say in place of silence where this sysctl was not to be had of a namespace that has entries."""
-    spaces = evidence.unreadable(sysctl)
-    return Unjudged(f"{sysctl} could not be read in {plural(spaces, 'namespace')} with entries") if spaces else None
+    namespaces = evidence.unreadable(sysctl)
+    return Unjudged(f"{sysctl} could not be read in {plural(namespaces, 'namespace')} with entries") if namespaces else None
 
 
 def share(part: float, whole: float) -> float:
     """Part of the whole, 0 to 1."""
     return round(part / whole, 4) if whole else 0.0
-
-
-def end(address: object, port: object) -> str:
-    """One end of a connection: address:port, or the address where there are no ports."""
-    host = f"[{address}]" if ":" in str(address) else str(address)
-    return str(address) if port is None else f"{host}:{port}"
-
-
-def service(address: object, port: object, proto: str) -> str:
-    """Where a service is: address:port/protocol."""
-    return f"{end(address, port)}/{proto}"

@@ -1,0 +1,66 @@
+"""The incident report: what is wrong, what it rests on, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ctobserve.capture.capture import Capture
+from ctobserve.capture.watch import Stretch, watch
+from ctobserve.diagnosis.collect import Collector
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
+from ctobserve.diagnosis.rules import Judgement, judge
+from ctobserve.diagnosis.verdict import Severity
+from ctobserve.documents.base import doc
+from ctobserve.documents.meta import Meta, meta_of
+from ctobserve.documents.request import Request
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """What one rule found."""
+
+    id: str = doc("the rule's name")
+    severity: Severity = doc("critical: packets are lost now; warning; notice: worth knowing; healthy")
+    sentence: str = doc("what is wrong, with the numbers in it")
+    evidence: VerdictEvidence = doc("the same as numbers, and the addresses, ports and namespace they belong to; null: unknown")
+    do: tuple[str, ...] = doc("lines to paste, to be read first")
+
+
+@dataclass(frozen=True)
+class NotJudged:
+    """A rule that lacks its data."""
+
+    id: str = doc("the rule's name")
+    why: str = doc("what it lacks")
+
+
+@dataclass(frozen=True)
+class ReportDocument:
+    """Verdicts on one stretch of time, the most severe first."""
+
+    meta: Meta = doc("who says it, and what makes it doubtful")
+    verdicts: tuple[VerdictRow, ...] = doc("the most severe first, each id at most once; no more than `--limit`")
+    verdicts_not_shown: int = doc("verdicts beyond `--limit`")
+    not_judged: tuple[NotJudged, ...] = doc("rules that gave no verdict for want of data")
+
+
+def collect(capture: Capture, request: Request, stretch: Stretch, invalid: bool) -> ReportDocument:
+    """Judge what happens in this stretch of time; `invalid`: the capture sees invalid packets too."""
+    collector = Collector(capture, request.filter, invalid)
+    for events in watch(capture, stretch):
+        collector.add(events)
+    collector.end()
+    # Of the same instant: what comes while the namespaces are asked is no part of this.
+    meta = meta_of("report", capture, request)
+    return report_of(meta, judge(collector.evidence()), request.limit)
+
+
+def report_of(meta: Meta, judgement: Judgement, limit: int | None = None) -> ReportDocument:
+    """What was judged, with no more verdicts than `limit`."""
+    rows = [
+        VerdictRow(name, verdict.severity, verdict.sentence, verdict.evidence, verdict.do)
+        for name, verdict in judgement.verdicts.items()
+    ]
+    shown = tuple(rows[:limit])
+    not_judged = tuple(NotJudged(name, why) for name, why in judgement.not_judged.items())
+    return ReportDocument(meta, shown, len(rows) - len(shown), not_judged)

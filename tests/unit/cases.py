@@ -1,0 +1,203 @@
+"""Made evidence: for each rule a case in which it has something to say, and a busy day in which none has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ctobserve.capture.table import Lengths
+from ctobserve.diagnosis import rules
+from ctobserve.diagnosis.verdict import Severity
+from ctobserve.event import ORIGINAL, DropReason
+from ctobserve.host.ruleset import Ruleset
+from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, NF_HOOKS
+from tests.unit.tables import NETNS, REPLIED, UNREPLIED, entries, evidence, lengths, losses, many, namespace, tcp
+
+RULES = {rule.id: rule.judge for rule in rules.RULES}
+BLUE = ("ip", "netns", "exec", "blue")
+QUIET = {"drop": 0, "insert_failed": 0, "early_drop": 0, "chaintoolong": 0, "invalid": 0, "error": 0}
+OUTSIDE = b"SEQ is over upper bound (over the window of the receiver)"
+
+
+def long_chain(longest: int) -> Lengths:
+    made = lengths(4000)
+    made.of_bucket[99] = longest
+    return made
+
+
+def full(**more):
+    return evidence(tcp(14), namespaces={NETNS: namespace(nf_conntrack_count=14, nf_conntrack_max=14)}, **more)
+
+
+def counted(count: int, limit: int, **more):
+    return evidence(entries(count), namespaces={NETNS: namespace(nf_conntrack_count=count, nf_conntrack_max=limit)}, **more)
+
+
+def dns_race():
+    return evidence(entries(4), losses=losses(entries(3), DropReason.CLASH), drops={"clash": 3, "clash_resolved": 2})
+
+
+def nat_clash():
+    rows = entries(6, nat=("10.1.0.1", 7777), status=UNREPLIED | IPS_SRC_NAT)
+    return evidence(rows[:1], losses=losses(rows[1:], DropReason.CLASH), drops={"clash": 5})
+
+
+def many_mapped():
+    rows = entries(60_000, nat=("10.1.0.1", np.arange(60_000) + 1024), status=REPLIED | IPS_SRC_NAT)
+    return evidence(rows, namespaces={NETNS: namespace(nf_conntrack_count=60_000, nf_conntrack_max=1 << 20)})
+
+
+def stray(tcp_flags: int, count: int = 11, hook: str = "prerouting"):
+    lost = losses(tcp(count), DropReason.INVALID, hook=NF_HOOKS.index(hook), tcp_flags=tcp_flags)
+    return evidence(losses=lost, drops={"invalid": count})
+
+
+def capped(lost, reason: str, whole: int, **given):
+    """More packets than are kept with their headers."""
+    return evidence(losses=lost, drops={reason: whole}, **given)
+
+
+def outside(count: int):
+    return losses(tcp(count, sport=5), DropReason.INVALID, direction=ORIGINAL, tcp_flags=0x10, text=OUTSIDE)
+
+
+def bad(count: int, tcp_flags: int = 0x10, reason: DropReason = DropReason.INVALID, text: bytes = b"bad checksum", **given):
+    """Packets that no rule but the last one knows: 30 with a bad checksum, refused ICMP errors, stray RST, copies."""
+    rows = tcp(count) if reason is DropReason.INVALID else entries(count)
+    lost = losses(rows, reason, tcp_flags=tcp_flags, text=text)
+    return evidence(losses=lost, drops={reason.name.lower(): count}, **given)
+
+
+def counting(evidence_=None, **gained: int):
+    """Where the kernel's counters gained that much."""
+    made = evidence(entries(4)) if evidence_ is None else evidence_
+    return replace(made, namespaces={NETNS: replace(namespace(nf_conntrack_count=4), counters=QUIET | gained)})
+
+
+def opening_acks():
+    rows = tcp(1, "SYN_SENT", status=UNREPLIED)
+    lost = losses(np.repeat(rows, 6), DropReason.INVALID, direction=ORIGINAL, tcp_flags=0x10)
+    return evidence(rows, losses=lost, drops={"invalid": 6})
+
+
+def crowded_namespaces():
+    rows = np.concatenate([entries(3000, src=many(3000)), entries(500, netns=8, src=many(500))])
+    green = namespace(8, "green", False, nf_conntrack_count=500)
+    return evidence(rows, namespaces={NETNS: namespace(nf_conntrack_count=3000), 8: green})
+
+
+def stale(elsewhere: bool = True):
+    old = entries(3, backend="10.9.0.1", dst="10.96.0.1", status=UNREPLIED | IPS_DST_NAT)
+    new = entries(9, ct=np.arange(9) + 90_000, backend="10.9.0.2", dst="10.96.0.1", status=REPLIED | IPS_DST_NAT)
+    before = old.copy()
+    before["timeout"] -= 250
+    return evidence(np.concatenate([old, new]) if elsewhere else old, before=before)
+
+
+def lower_limit():
+    namespaces = {
+        1: namespace(1, "init", nf_conntrack_count=5),
+        NETNS: namespace(init=False, prefix=BLUE, nf_conntrack_max=100, nf_conntrack_count=60),
+    }
+    return evidence(namespaces=namespaces)
+
+
+def with_rules(ruleset: Ruleset):
+    return evidence(entries(200), namespaces={NETNS: replace(namespace(nf_conntrack_count=200), ruleset=ruleset)})
+
+
+def unknown_buckets():
+    return evidence(entries(9), lengths=Lengths(np.zeros(512, np.uint16), 0, 0))
+
+
+CASES = {
+    "table_full": (
+        full(drops={"table_full": 23}),
+        Severity.CRITICAL,
+        "23 packets of new connections refused in 5.0 s (4.6 per s)",
+    ),
+    "table_filling": (
+        counted(6000, 10_000, inserts={NETNS: 500}),
+        Severity.WARNING,
+        "60 % full, 6000 of 10000 entries, and grows by 100.0 entries per s: full in 40.0 s",
+    ),
+    "early_drop": (
+        full(destroys={"early_drop": 5, "gc_early_drop": 2, "timeout": 9}),
+        Severity.WARNING,
+        "7 living entries evicted in 5.0 s (1.4 per s), 5 by early drop",
+    ),
+    "chain_too_long": (evidence(lengths=long_chain(43)), Severity.WARNING, "longest hash chain has 43 nodes"),
+    "chain_skew": (
+        evidence(lengths=Lengths(np.repeat([0, 4], 2048).astype(np.uint16), 4096, 0)),
+        Severity.WARNING,
+        "a lookup visits 2.5 nodes instead of 2.0",
+    ),
+    "few_buckets": (evidence(lengths=lengths(5000, 512)), Severity.WARNING, "5000 nodes lie in only 512 buckets, 9.8 in each"),
+    "clash_race": (dns_race(), Severity.WARNING, "3 lost, 2 given to the winner's entry; this is the resolver that waits 5 s"),
+    "snat_ports": (nat_clash(), Severity.CRITICAL, "5 packets of new connections lost"),
+    "invalid_window": (
+        evidence(losses=outside(11), drops={"invalid": 11}),
+        Severity.WARNING,
+        "11 packets of 1 connection were INVALID",
+    ),
+    "asymmetric_routing": (stray(0x12), Severity.WARNING, "11 SYN+ACK without a SYN before"),
+    "entry_gone": (stray(0x10, hook="output"), Severity.WARNING, "11 packets that blue itself sent"),
+    "unexplained": (bad(30), Severity.WARNING, "30 packets lost or INVALID in 5.0 s (6.0 per s) that no other verdict explains"),
+    "unseen": (counting(drop=3), Severity.WARNING, "counted losses in blue that were not seen, at least 3: drop 3"),
+    "scan": (
+        evidence(entries(101, dport=range(1, 102), status=UNREPLIED)),
+        Severity.WARNING,
+        "101 entries (100 % of its table) to 1 address and 101 ports",
+    ),
+    "syn_flood": (
+        evidence(tcp(60, "SYN_RECV", src=many(60), dport=443, status=UNREPLIED | 2)),
+        Severity.WARNING,
+        "10.0.0.2:443/tcp gets SYNs that nobody completes: 60 half-open entries from 60 sources",
+    ),
+    "source_share": (
+        evidence(np.concatenate([tcp(3000), entries(1000, src=many(1000))])),
+        Severity.WARNING,
+        "10.0.0.1 holds 3000 of the 4000 entries of blue (75 %), 30 % of its limit of 10000",
+    ),
+    "netns_share": (crowded_namespaces(), Severity.WARNING, "blue holds 3000 of the 3500 entries of all 2 namespaces (86 %)"),
+    "idle_established": (
+        evidence(np.concatenate([tcp(3000, left_s=172_800, src=many(3000)), tcp(100)])),
+        Severity.WARNING,
+        "3000 ESTABLISHED entries (97 % of its table) that saw no packet for a day, half of them for 3.0 days",
+    ),
+    "stale_udp": (stale(), Severity.WARNING, "3 old UDP entries in blue kept alive by unanswered packets"),
+    "netns_limit": (lower_limit(), Severity.WARNING, "blue may have 100 entries, fewer than the 10000 of the first"),
+    "records_lost": (evidence(events_lost=17, events_seen=83), Severity.WARNING, "17 records of 100 found the ring full"),
+    "lost_otherwise": (evidence(drops={"no_memory": 3, "dying": 1}), Severity.CRITICAL, "4 packets lost"),
+    "notrack_loopback": (
+        evidence(entries(150, src="127.0.0.1", dst="127.0.0.5")),
+        Severity.NOTICE,
+        "150 of the 150 entries of blue (100 %) are traffic with itself",
+    ),
+    "notrack_service": (evidence(entries(150)), Severity.NOTICE, "150 of the 150 entries of blue (100 %) are UDP to port 53"),
+    "events_off": (
+        evidence(entries(9), namespaces={NETNS: namespace(nf_conntrack_events=0)}),
+        Severity.NOTICE,
+        "nf_conntrack_events is 0 in blue, with 9 entries",
+    ),
+    "acct_off": (
+        evidence(entries(9), namespaces={NETNS: namespace(nf_conntrack_acct=0)}),
+        Severity.NOTICE,
+        "nf_conntrack_acct is 0 in blue, with 9 entries",
+    ),
+    "tracking_unneeded": (
+        with_rules(Ruleset(3, 2, 0)),
+        Severity.NOTICE,
+        "tracks 200 connections and none of its 3 firewall rules",
+    ),
+}
+
+
+# A busy day: many sources, answered, in a table with room, chains as they should be.
+PEACE = evidence(
+    np.concatenate([tcp(900, src=many(900), dport=443), entries(90, src=many(90))]),
+    inserts={NETNS: 400},
+    destroys={"timeout": 390},
+    namespaces={NETNS: replace(namespace(nf_conntrack_count=990), ruleset=Ruleset(5, 1, 2), counters=QUIET)},
+)

@@ -1,0 +1,49 @@
+"""INVALID packets and clashes: which sign means what."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ctobserve.diagnosis.evidence import RESOLVED
+from ctobserve.diagnosis.verdict import Severity
+from ctobserve.event import DropReason
+from ctobserve.model import IPS_SRC_NAT
+from tests.unit.cases import RULES, bad, dns_race, many_mapped, nat_clash, opening_acks, stray
+from tests.unit.tables import UNREPLIED, entries, evidence, losses, tcp
+
+
+def test_a_broken_segment_is_no_sign_of_asymmetric_routing():
+    assert RULES["asymmetric_routing"](bad(30)) is None
+    assert RULES["asymmetric_routing"](bad(30, text=b"invalid new")).severity is Severity.WARNING
+
+
+def test_other_signs_of_one_direction():
+    assert RULES["asymmetric_routing"](stray(0x12, hook="output")) is None, "the SYN came here; its entry was deleted"
+    assert RULES["asymmetric_routing"](stray(0x04)) is None, "stray RST come after the end of any connection"
+    assert RULES["entry_gone"](stray(0x12)) is None and RULES["entry_gone"](stray(0x04, hook="output")) is None
+    assert RULES["asymmetric_routing"](stray(0x10)).evidence["mid_stream_without_entry"] == 11
+    assert RULES["asymmetric_routing"](opening_acks()).evidence["ack_after_unanswered_syn"] == 6
+    assert RULES["asymmetric_routing"](evidence(tcp(10, status=UNREPLIED))).evidence["entries_one_way"] == 10
+
+
+def test_resolved_clashes_are_worth_a_notice():
+    found = RULES["clash_race"](evidence(losses=losses(entries(2), RESOLVED), drops={"clash_resolved": 2}))
+    assert found.severity is Severity.NOTICE and found.evidence["dport"] == 53
+
+
+def test_a_nat_clash_is_no_race_and_a_race_no_port_shortage():
+    assert RULES["clash_race"](nat_clash()) is None
+    assert RULES["snat_ports"](dns_race()) is None
+
+
+def test_a_race_of_masqueraded_packets_is_a_race():
+    rows = entries(5, nat=("10.1.0.1", np.arange(5) + 7000), status=UNREPLIED | IPS_SRC_NAT)
+    made = evidence(rows, losses=losses(rows[:3], DropReason.CLASH), drops={"clash": 3})
+    assert RULES["snat_ports"](made) is None
+    assert RULES["clash_race"](made).evidence["packets"] == 3
+
+
+def test_ports_nearly_used_up():
+    found = RULES["snat_ports"](many_mapped())
+    assert found.severity is Severity.WARNING and found.evidence["connections"] == 60_000
+    assert found.evidence["share_of_ports"] == round(60_000 / 64_512, 4)
