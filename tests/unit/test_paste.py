@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from ctobserve.capture.capture import NamespaceState
-from ctobserve.capture.capture import NamespaceState
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.rules.paste import inside, paste, remark, way_into
