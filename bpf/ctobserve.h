@@ -25,7 +25,7 @@ enum kind {
 	KIND_COUNT = 13,
 };
 
-/* Why a packet was lost; enum DropReason in ctobserve/capture/records.py. */
+/* Why a packet was lost; enum DropReason in ctobserve/event.py. */
 enum drop_reason {
 	DROP_TABLE_FULL = 1,
 	DROP_NO_MEMORY = 2,

@@ -43,7 +43,7 @@ static __always_inline void copy_counters(struct record *record, u64 ct)
 
 	if (!offset)
 		return;
-	bpf_probe_read_kernel(record->extra, 32, (void *)(ext + offset));
+	bpf_probe_read_kernel(record->extra, COUNTERS_BYTES, (void *)(ext + offset));
 	record->flags |= FLAG_COUNTERS;
 }
 

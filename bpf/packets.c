@@ -12,13 +12,12 @@
  * Tested by: tests/kernel/test_packets.py
  */
 
-#define NFCT_UNTRACKED 7
-#define STATE_INVALID  8
+#define STATE_INVALID 8
 
 struct packet_class {
 	u32 netns;
 	u16 hook;
-	u16 state; /* enum ip_conntrack_info, 7 = untracked, 8 = invalid */
+	u16 state; /* enum ip_conntrack_info (7: untracked), or STATE_INVALID */
 };
 
 struct words {

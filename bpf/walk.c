@@ -18,9 +18,6 @@
  * that comes into the ring later, so what events say wins.
  */
 
-#define EXTRA_START 32 /* after packets and bytes of both directions */
-#define EXTRA_LEN   40
-
 /* What is not in the nf_conn itself: packets and bytes, start time, length of all extensions (struct nf_ct_ext). */
 static __always_inline void copy_extensions(struct record *record, u64 ct)
 {

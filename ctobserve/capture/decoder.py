@@ -33,6 +33,7 @@ from ctobserve.event import (
 )
 from ctobserve.host.kernel import Symbols
 from ctobserve.model import TCP, Mask, join, pick
+from ctobserve.programs.constants import COUNTERS_BYTES
 
 # What ties a record to others, beside its event: its kind, if a clash came before it, and the call of early_drop that it is of.
 LINK = np.dtype([("kind", "u1"), ("clashed", "?"), ("eviction", "<u8")])
@@ -103,7 +104,7 @@ class Decoder:
         details[freed] = b""
         events["reason"][at], events["detail"][at] = reasons, details
         events["portid"][at] = np.where(freed, 0, records["portid"])
-        numbers = np.ascontiguousarray(records["extra"][:, :32]).view("<u8")
+        numbers = np.ascontiguousarray(records["extra"][:, :COUNTERS_BYTES]).view("<u8")
         for name, column in (("packets", 0), ("bytes", 1)):
             events[name][at] = np.where(counted[:, None], numbers[:, column::2], 0)
         events["has"][at] = np.where(counted, HAS_COUNTERS, 0)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve.capture.records import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Records
+from ctobserve.capture.records import EXTRA, FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Records
 from ctobserve.host.layout import Layout
 from ctobserve.model import DCCP, SCTP
+from ctobserve.programs.constants import EXTRA_LEN, EXTRA_START
 
-EXTRA = 116  # struct record: what copy_extensions() of bpf/walk.c wrote
 FORMS = {
     "use": "<u4",
     "secmark": "<u4",
@@ -42,14 +42,17 @@ Extensions = npt.NDArray[np.void]
 
 
 def extensions_dtype(layout: Layout) -> np.dtype[np.void]:
-    """Where a walk's record holds these, at the kernel's own offsets; what this kernel lacks is left out."""
+    """Where a walk's record holds these: in `extra` as copy_extensions() of bpf/walk.c wrote it, and at the kernel's own offsets.
+
+    What this kernel lacks is left out.
+    """
     form: dict[str, tuple[Any, int]] = {
         "packets0": ("<u8", EXTRA),
         "bytes0": ("<u8", EXTRA + 8),
         "packets1": ("<u8", EXTRA + 16),
         "bytes1": ("<u8", EXTRA + 24),
-        "start_ns": ("<u8", EXTRA + 32),
-        "ext_bytes": ("u1", EXTRA + 40),
+        "start_ns": ("<u8", EXTRA + EXTRA_START),
+        "ext_bytes": ("u1", EXTRA + EXTRA_LEN),
     }
     form |= {name: (FORMS[name], HEADER_BYTES + offset) for name, offset in layout.extensions.items()}
     return np.dtype(

@@ -13,7 +13,7 @@ from ctobserve.event import TEXT_BYTES
 from ctobserve.host.layout import Layout
 from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries, pick
 
-HEADER_BYTES = 200
+HEADER_BYTES, EXTRA = 200, 116  # what stands before the copied nf_conn, and before `extra`
 FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CLASHED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
 Records = npt.NDArray[np.void]
 
@@ -32,19 +32,6 @@ class Kind(IntEnum):
     MASTER = 10
     EVICTOR = 11
     RESOLVED = 12
-
-
-class DropReason(IntEnum):
-    """Why a packet was lost; enum drop_reason of bpf/ctobserve.h."""
-
-    TABLE_FULL = 1
-    NO_MEMORY = 2
-    CLASH = 3
-    CHAINTOOLONG = 4
-    DYING = 5
-    CONFIRMED = 6
-    INVALID = 7
-    ERROR = 8
 
 
 def record_dtype(layout: Layout) -> np.dtype[np.void]:
@@ -78,7 +65,7 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
         "hook": ("u1", 83),
         "comm": ("S16", 84),
         "device": ("S16", 100),
-        "extra": (("u1", TEXT_BYTES), 116),
+        "extra": (("u1", TEXT_BYTES), EXTRA),
     }
 
     def copied(name: str, kind: Any, offset: int) -> None:

@@ -16,6 +16,7 @@ from ctobserve.programs.loader import Choices, Programs, Variables
 # Programs of which each call is a record (an update: at most).
 PROGRAM_OF = {"insert": "insert", "destroy": "destroy", "update": "update"}
 UNPAIRED = "unpaired"
+PACKET_CLASS = struct.Struct("<IHH")  # bpf/packets.c: namespace, hook, state
 
 
 class Attachment:
@@ -92,7 +93,7 @@ class Attachment:
     def packets(self) -> list[tuple[int, int, int, int]]:
         """Namespace, hook, state and number of packets so far, with Purpose.PACKETS."""
         found = self.programs.per_cpu_hash("packet_counts")
-        return sorted((*struct.unpack("<IHH", key), sum(counts)) for key, counts in found.items())
+        return sorted((*PACKET_CLASS.unpack(key), sum(counts)) for key, counts in found.items())
 
     def _missed(self) -> Counter[str]:
         programs = self.programs

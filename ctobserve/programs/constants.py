@@ -11,6 +11,9 @@ WINDOW = 65536  # buckets in the map of lengths.c
 RESIZED = 0xFFFFFFFF  # result of either when the hash is not the one that its reading began with
 WALK_EVERY = 1  # bits for walk.c: each node of these buckets in full
 WALK_EXTENSIONS = 2  # with what lies outside the nf_conn
+COUNTERS_BYTES = 32  # packets and bytes of both directions, with which a record's `extra` begins
+EXTRA_START = COUNTERS_BYTES  # where in it the start time is
+EXTRA_LEN = EXTRA_START + 8  # and the length of all extensions
 
 CONSTANTS = {
     "STEPS": STEPS,
@@ -19,6 +22,9 @@ CONSTANTS = {
     "RESIZED": RESIZED,
     "WALK_EVERY": WALK_EVERY,
     "WALK_EXTENSIONS": WALK_EXTENSIONS,
+    "COUNTERS_BYTES": COUNTERS_BYTES,
+    "EXTRA_START": EXTRA_START,
+    "EXTRA_LEN": EXTRA_LEN,
     "TEXT_BYTES": TEXT_BYTES,
     "BUCKET_UNKNOWN": UNKNOWN_BUCKET,
     "CHAIN_UNKNOWN": UNKNOWN_CHAIN,

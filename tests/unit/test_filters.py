@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ctobserve.capture.filters import Filter
-from ctobserve.capture.records import DropReason, Kind, entries_of
+from ctobserve.capture.records import Kind, entries_of
+from ctobserve.event import DropReason
 from ctobserve.model import GRE, ICMP, IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES, UDP
 from tests.unit.samples import record, records
 from tests.unit.tables import entries

@@ -8,8 +8,7 @@ from ctobserve.capture import read_via
 from ctobserve.capture.read_via import ReadVia, choose
 from ctobserve.errors import KernelLacks
 from ctobserve.host.kernel import Symbols
-from ctobserve.programs.compile import source_dir
-from ctobserve.programs.loader import Choices, Programs
+from ctobserve.programs.loader import Programs
 
 EVERYTHING = {"nf_conntrack_hash": 1, "ct_seq_show": 2, "ctnetlink_fill_info": 3}
 
@@ -51,10 +50,3 @@ def test_choices_replace_the_constants_that_stand_for_them():
     programs._choices = (False, False, True, False, False, 0)
     programs._choose(code)
     assert bytes(code) == wide(0, 0) + wide(7, 9) + wide(1, 0)
-
-
-def test_every_choice_has_its_number_in_the_header():
-    header = source_dir().joinpath("ctobserve.h").read_text()
-    for number, name in enumerate(Choices.__dataclass_fields__):
-        assert f"#define {name.upper()}" in header
-        assert header.split(f"#define {name.upper()}")[1].split("\n")[0].split()[0] == f"CHOICE({number})"
