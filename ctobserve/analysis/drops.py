@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from ctobserve.capture.quiet import in_counters
+from ctobserve.event import Events, Kind, destroy_name, drop_name
+from ctobserve.host.counters import Place
+
+RESOLVED = "clash_resolved"
 # What one event of ours adds to the kernel's counters; net/netfilter/nf_conntrack_core.c. Counters overlap: never sum them.
 COUNTED = {
     "table_full": ("drop",),
     "no_memory": ("drop",),
     "clash": ("drop", "insert_failed"),
-    "clash_resolved": ("clash_resolve",),
+    RESOLVED: ("clash_resolve",),
     "chaintoolong": ("chaintoolong", "insert_failed"),
     "dying": ("insert_failed",),
     "early_drop": ("early_drop",),
@@ -29,6 +36,24 @@ class Balance:
     by_reason: dict[str, int]
     kernel_counters: dict[str, int]
     unaccounted: dict[str, int]
+
+
+def sums(events: Events) -> dict[Place, Counter[str]]:
+    """Those of these events that move a counter of a loss, by namespace and CPU, under the reasons that `balance` knows."""
+    at = np.flatnonzero(in_counters(events))
+    netns, cpu, kind = (column[at].astype(np.uint64) for column in (events["entry"]["netns"], events["cpu"], events["kind"]))
+    numbers = netns << 32 | cpu << 16 | kind << 8 | events["reason"][at]
+    found, counts = np.unique(numbers, return_counts=True)
+    result: dict[Place, Counter[str]] = defaultdict(Counter)
+    for number, count in zip(found.tolist(), counts.tolist(), strict=True):
+        result[number >> 32, number >> 16 & 0xFFFF][_word(number >> 8 & 0xFF, number & 0xFF)] += count
+    return result
+
+
+def _word(kind: int, reason: int) -> str:
+    if kind == Kind.RESOLVED:
+        return RESOLVED
+    return drop_name(reason) if kind == Kind.DROP else destroy_name(reason)
 
 
 def balance(reasons: Counter[str], kernel: Counter[str], uncounted: Mapping[str, int] = NONE) -> Balance:

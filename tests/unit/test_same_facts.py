@@ -22,7 +22,7 @@ from ctobserve.render.known import masters_of
 from ctobserve.render.lines import EventLines, described, entry_lines
 from ctobserve.render.report import report_lines, shown
 from ctobserve.render.rows import entry_rows
-from ctobserve.render.text import balance_lines, check_lines, packet_line, summary_line
+from ctobserve.render.text import check_lines
 from tests.unit.samples import packed, record, records
 from tests.unit.test_lines import flat
 from tests.unit.test_render import CLOCK, SYMBOLS
@@ -286,16 +286,12 @@ def test_on_a_terminal_no_row_is_longer_than_a_line(columns):
     folded += "\n" + "\n".join(fitted(f"  only here: {row}", columns) for row in described(entries, LABELS))
     whole = "\n".join(entry_lines(entries, CLOCK, LABELS, entries)) + "\n" + EventLines().of(told, CLOCK, LABELS)
     whole += "\n" + "\n".join(fitted(f"  only here: {row}", None) for row in described(entries, LABELS))
-    packets = {"ts": META["ended"], "netns": 9, "hook": "postrouting", "state": "ESTABLISHED", "packets": 10**12}
-    folded += "\n" + packet_line(packets, LABELS, columns)
-    whole += "\n" + packet_line(packets, LABELS)
-    assert packet_line(packets | {"netns": None}, LABELS).split()[2] == "-", "unknown"
     lines = folded.split("\n")
     assert max(map(len, lines)) <= columns
     assert not any(line.endswith(" ") for line in lines if line.startswith("        "))
     assert "".join(folded.split()) == "".join(whole.split()), "the same words in the same order"
     rows = [line for line in lines if not line.startswith(" " * 8)]
-    assert len(rows) == len(whole.split("\n")) == 1 + 400 + len(told) + 400 + 1, "one line for each, when nobody folds"
+    assert len(rows) == len(whole.split("\n")) == 1 + 400 + len(told) + 400, "one line for each, when nobody folds"
 
 
 HOSTILE = b"\x1b[2J\n\r\x00forged \xff\xc2\x9b\x1e\x1f\\"
@@ -346,14 +342,6 @@ META = {
     "table_uncertain_s": 0.375,
     "buckets_unread": 19,
 }
-CALM = {
-    "events_lost": 0,
-    "lost_by_kind": {},
-    "evictions_unpaired": 0,
-    "table_uncertain_s": 0.0,
-    "buckets_unread": 0,
-    "not_attached": [],
-}
 VERDICT = {
     "id": "table_full",
     "severity": "critical",
@@ -375,23 +363,6 @@ def leaves(value):
     return [leaf for part in value for leaf in leaves(part)] if isinstance(value, list) else [value]
 
 
-def test_the_closing_line_says_what_makes_a_report_doubtful():
-    line = summary_line(META)
-    for said in ("1234 events seen", "7 lost (insert 3, destroy 4)", "5.1 s (fentry)", "read by netlink 1.5 s ago"):
-        assert said in line
-    for said in (
-        "wrong for up to 0.375 s",
-        "19 entries could not be read",
-        "11 evictions",
-        "not seen: ctnetlink_conntrack_event",
-    ):
-        assert said in line
-    assert "19 buckets could not be read" in summary_line(META | {"table_source": "walk"})
-    calm = summary_line(META | CALM | {"table_source": "walk"})
-    assert calm == "1234 events seen, none lost, in 5.1 s (fentry); table read 1.5 s ago"
-    assert summary_line(META | CALM | {"table_age_s": None, "table_source": None}).endswith("5.1 s (fentry)")
-
-
 def test_the_page_says_all_that_the_document_says():
     made = "\n".join(page(REPORT))
     told = html.unescape(re.sub(r"<[^>]*>", "\n", made.partition("</head>")[2]))
@@ -408,24 +379,6 @@ def test_the_report_as_text_says_all_that_it_rests_on():
         assert part in text
     for name, value in VERDICT["evidence"].items():
         assert f"{name}={shown(value)}" in text
-
-
-SUMS = {"by_reason": {"clash": 2, "table_full": 3}, "kernel_counters": {"drop": 6, "found": 0}, "unaccounted": {"drop": 1}}
-
-
-def drops(netns="all", **more):
-    body = {"meta": META | {"netns": netns, "drops_not_shown": 4}, "clash_resolved": 5, "not_compared": {}, "drops": []} | SUMS
-    return "\n".join(balance_lines(body | {"by_netns": {"77": SUMS | {"by_cpu": {}}}} | more, {77: "blue"}))
-
-
-def test_the_sums_of_drops_name_the_only_namespace_that_lost_something():
-    text = drops()
-    assert "blue: clash 2, table_full 3; kernel: drop +6; unaccounted: drop +1" in text.replace("drop 6", "drop +6")
-    for said in ("4 more", "5 clashes resolved", "By reason:       clash 2, table_full 3", "Kernel counters: drop +6"):
-        assert said in text
-    assert "Unaccounted:     drop +1" in text and "Not compared" not in text
-    assert "blue" not in drops(netns=77), "it was asked for"
-    assert "Not compared:    clash 1" in drops(not_compared={"clash": 1})
 
 
 def test_what_a_check_found_is_folded_whole():
