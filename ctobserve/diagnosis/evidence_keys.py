@@ -6,20 +6,19 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict, get_args, get_type_hints
 
 
-class VerdictEvidence(TypedDict, total=False):
-    """What a verdict rests on; each rule gives the keys that it has, always the same ones in the same case.
+class WhereEvidence(TypedDict, total=False):
+    """Where."""
 
-    A loss whose reason this version does not know is counted beside these as `reason_N`.
-    """
-
-    # where
     netns: Annotated[int | None, "inode number of the namespace that is spoken of; null: none in particular"]
     namespaces: Annotated[int, "how many namespaces it is true of, or that were counted"]
     netns_fullest: Annotated[int | None, "inode number of the namespace that is nearest to its limit"]
     entries_fullest: Annotated[int | None, "entries that namespace has"]
     limit_fullest: Annotated[int | None, "entries that it may have"]
 
-    # whose packets, entries or connections
+
+class WhoseEvidence(TypedDict, total=False):
+    """Whose packets, entries or connections."""
+
     src: Annotated[str, "original source address: that of the case, else the commonest"]
     sport: Annotated[int, "original source port"]
     dst: Annotated[str | None, "destination address; of snat_ports: of the service behind the NAT"]
@@ -35,7 +34,10 @@ class VerdictEvidence(TypedDict, total=False):
     first_dst: Annotated[str, "its destination address"]
     first_dport: Annotated[int | None, "its destination port; null where the protocol has none"]
 
-    # packets lost or INVALID
+
+class PacketEvidence(TypedDict, total=False):
+    """Packets lost or INVALID."""
+
     packets: Annotated[int, "packets lost or INVALID that it speaks of"]
     packets_per_s: Annotated[float | None, "the same per second; null where not all were kept"]
     packets_elsewhere: Annotated[int, "packets of the same kind in other namespaces"]
@@ -63,7 +65,10 @@ class VerdictEvidence(TypedDict, total=False):
     ack_after_unanswered_syn: Annotated[int, "ACK for a SYN+ACK that was never seen"]
     invalid_watched: Annotated[bool, "whether INVALID packets were looked for"]
 
-    # entries
+
+class EntryEvidence(TypedDict, total=False):
+    """Entries."""
+
     entries: Annotated[int | None, "entries that it speaks of: of the namespace, or those found there"]
     entries_all: Annotated[int, "entries of all namespaces"]
     entries_assured: Annotated[int, "entries that are ASSURED, which early_drop never evicts"]
@@ -89,7 +94,10 @@ class VerdictEvidence(TypedDict, total=False):
     timeout_s: Annotated[int, "what a packet gives an entry: nf_conntrack_tcp_timeout_established"]
     answered_elsewhere: Annotated[bool, "whether another backend of the service answers"]
 
-    # who fills the table
+
+class SourceEvidence(TypedDict, total=False):
+    """Who fills the table."""
+
     targets: Annotated[int, "addresses and ports, together, that one source asks"]
     addresses: Annotated[int, "destination addresses"]
     ports: Annotated[int, "destination ports; of snat_ports: source ports that there are for one service"]
@@ -97,7 +105,10 @@ class VerdictEvidence(TypedDict, total=False):
     sources: Annotated[int, "source addresses"]
     sources_like_it: Annotated[int, "other sources that do the same"]
 
-    # the hash
+
+class HashEvidence(TypedDict, total=False):
+    """The hash."""
+
     nodes: Annotated[int, "nodes in all chains"]
     buckets: Annotated[int, "buckets of the hash"]
     load_factor: Annotated[float, "nodes per bucket"]
@@ -111,7 +122,10 @@ class VerdictEvidence(TypedDict, total=False):
     nodes_per_hit: Annotated[float, "nodes that the lookup of a known connection visits"]
     nodes_per_miss: Annotated[float, "nodes that the lookup of a new connection visits"]
 
-    # the kernel's counters
+
+class CounterEvidence(TypedDict, total=False):
+    """The kernel's counters."""
+
     kernel_drop: Annotated[int | None, "what the kernel's counter `drop` gained meanwhile; null: not readable"]
     kernel_early_drop: Annotated[int | None, "the same of `early_drop`"]
     kernel_insert_failed: Annotated[int | None, "the same of `insert_failed`, over all namespaces that could be read"]
@@ -122,19 +136,57 @@ class VerdictEvidence(TypedDict, total=False):
     insert_failed_unseen: Annotated[int, "the same of `insert_failed`"]
     chaintoolong_unseen: Annotated[int, "the same of `chaintoolong`"]
 
-    # settings
+
+class SettingEvidence(TypedDict, total=False):
+    """Settings."""
+
     nf_conntrack_events: Annotated[int, "this sysctl in the namespace"]
     nf_conntrack_acct: Annotated[int, "this sysctl in the namespace"]
     rules: Annotated[int, "firewall rules of the namespace"]
     nat_chains: Annotated[int, "NAT chains, each of which switches tracking on"]
     built_in: Annotated[list[str], "parts of this kernel that may use entries without any rule"]
 
-    # the report itself
+
+class ReportEvidence(TypedDict, total=False):
+    """The report itself."""
+
     events_seen: Annotated[int, "records that came"]
     events_lost: Annotated[int, "records that found the ring full"]
     table_uncertain_s: Annotated[float, "how long the table was wrong until it was read again"]
     buckets_unread: Annotated[int, "buckets that could not be read"]
     notices: Annotated[int, "verdicts that are notices"]
+
+
+class VerdictEvidence(
+    WhereEvidence,
+    WhoseEvidence,
+    PacketEvidence,
+    EntryEvidence,
+    SourceEvidence,
+    HashEvidence,
+    CounterEvidence,
+    SettingEvidence,
+    ReportEvidence,
+    total=False,
+):
+    """What a verdict rests on; each rule gives the keys that it has, always the same ones in the same case.
+
+    A loss whose reason this version does not know is counted beside these as `reason_N`.
+    """
+
+
+# Those of one subject together.
+EVIDENCE_GROUPS: tuple[type, ...] = (
+    WhereEvidence,
+    WhoseEvidence,
+    PacketEvidence,
+    EntryEvidence,
+    SourceEvidence,
+    HashEvidence,
+    CounterEvidence,
+    SettingEvidence,
+    ReportEvidence,
+)
 
 
 def _described(hint: Any) -> tuple[Any, str]:
