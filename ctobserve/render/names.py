@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 
 BELIEVED_NS = 1_000_000_000
@@ -11,9 +10,10 @@ BELIEVED_NS = 1_000_000_000
 class Names:
     """Labels by inode number. Inode numbers are given out again at once, so a label is believed for a while."""
 
-    def __init__(self, look: Callable[[], Mapping[int, str]]) -> None:
-        """`look` says what those are called that can be entered now: Capture.names."""
+    def __init__(self, look: Callable[[], Mapping[int, str]], now_ns: Callable[[], int]) -> None:
+        """`look` says what those are called that can be entered now; both are a Capture's (names, now_ns)."""
         self._all = look
+        self._now_ns = now_ns
         self._known: dict[int, str] = {}
         self._last: Mapping[int, str] = {}
         self._ending: set[int] = set()
@@ -24,7 +24,7 @@ class Names:
 
         On a host with many processes a look takes its time, and is taken less often.
         """
-        passed, fresh = time.monotonic_ns() - self._looked_ns, set(inums) - self._known.keys()
+        passed, fresh = self._now_ns() - self._looked_ns, set(inums) - self._known.keys()
         if passed > max(BELIEVED_NS, 50 * self._took_ns) or (fresh and passed >= 10 * self._took_ns):
             self._look()
         self._known |= {inum: str(inum) for inum in fresh - self._known.keys()}
@@ -39,8 +39,8 @@ class Names:
 
     def _look(self) -> None:
         """A namespace that is not found any more keeps its name until the next look: its last events may be still to come."""
-        begun_ns = time.monotonic_ns()
+        begun_ns = self._now_ns()
         found = self._all()
         self._known, self._last = {**self._last, **found}, found
-        self._looked_ns = time.monotonic_ns()
+        self._looked_ns = self._now_ns()
         self._took_ns = self._looked_ns - begun_ns
