@@ -1,15 +1,32 @@
-"""What a report keeps of an observation: bounded, whatever comes."""
+"""The evidence that a report makes of a capture: counted by namespace and reason, and bounded, whatever comes."""
 
 from __future__ import annotations
 
 import tracemalloc
+from collections import Counter
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
 
 import numpy as np
+import pytest
 
-from ctobserve.diagnosis.collect import KEPT, Kept
-from ctobserve.event import Kind
-from tests.scripted import events
-from tests.unit.tables import entries
+from ctobserve.capture.capture import NamespaceState
+from ctobserve.capture.filters import Filter
+from ctobserve.diagnosis.collect import KEPT, SYSCTLS, Collector, Kept
+from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.event import NO_EVENTS, DestroyReason, DropReason, Events, Kind
+from ctobserve.host.counters import Reading
+from ctobserve.host.ruleset import Ruleset
+from ctobserve.model import join
+from tests.scripted import ScriptedCapture, events, reading
+from tests.unit.tables import CLOCK, NETNS, entries, tcp
+
+OTHER = 8
+BOTH = {
+    NETNS: NamespaceState(NETNS, "blue", init=True),
+    OTHER: NamespaceState(OTHER, "green", names=("green",), pid=12),
+}
 
 
 def test_a_flood_of_losses_keeps_so_many_of_each_reason_and_no_more():
@@ -27,3 +44,168 @@ def test_a_flood_of_losses_keeps_so_many_of_each_reason_and_no_more():
     assert len(kept.rows()) == 2 * KEPT
     assert held < 3 * KEPT * batch.itemsize
     assert kept.rows()["entry"]["ct"][:3].tolist() == [1, 2, 3], "the first that came"
+
+
+def collected(*batches: Events, only: Filter = Filter(), invalid: bool = True, **scripted: Any) -> Evidence:  # noqa: B008
+    """Of a capture in which this happens; `scripted` as ScriptedCapture has it."""
+    return judged(ScriptedCapture(batches, **({"states": BOTH} | scripted)), only, invalid)
+
+
+def judged(capture: ScriptedCapture, only: Filter = Filter(), invalid: bool = True) -> Evidence:  # noqa: B008
+    capture.follow()
+    collector = Collector(capture, only, invalid)
+    while len(batch := capture.step()):
+        collector.add(batch)
+    capture.wait(5.0)
+    collector.end()
+    return collector.evidence()
+
+
+# What comes until the first reading is none of the incident.
+BEFORE = (NO_EVENTS, NO_EVENTS)
+MIXED = join(
+    [
+        events(Kind.INSERT, entries(3)),
+        events(Kind.INSERT, entries(2, netns=OTHER, ct=[1, 2])),
+        events(Kind.DROP, entries(4, src="10.9.9.9"), reason=DropReason.TABLE_FULL),
+        events(Kind.DROP, entries(1, netns=OTHER), reason=DropReason.TABLE_FULL),
+        events(Kind.DROP, entries(2), reason=99),
+        events(Kind.RESOLVED, entries(2)),
+        events(Kind.CONFIRM, entries(2), reason=DropReason.CLASH),
+        events(Kind.UPDATE, entries(2)),
+        events(Kind.DESTROY, entries(2), reason=DestroyReason.TIMEOUT),
+        events(Kind.DESTROY, entries(1, netns=OTHER, ct=[1]), reason=DestroyReason.EARLY_DROP),
+        events(Kind.DESTROY, entries(5, ct=np.arange(5) + 50), reason=DestroyReason.UNCONFIRMED),
+    ]
+)
+
+
+def test_events_are_counted_by_namespace_and_reason():
+    made = collected(*BEFORE, MIXED)
+    assert made.inserts == {NETNS: 3, OTHER: 2}
+    assert made.drops == {NETNS: {"table_full": 4, "reason_99": 2, "clash_resolved": 2}, OTHER: {"table_full": 1}}
+    assert made.destroys == {NETNS: {"timeout": 2}, OTHER: {"early_drop": 1}}, "what never entered the table did not leave it"
+    assert Counter(made.losses["kind"].tolist()) == {Kind.DROP: 7, Kind.RESOLVED: 2}
+    assert made.duration_s == 5.0 and made.events_seen == len(MIXED)
+    assert (made.narrowed, made.filtered, made.blind_to_losses, made.init.inum) == (False, False, False, NETNS)
+
+
+def test_what_happened_until_the_first_reading_is_in_the_table_and_none_of_the_incident():
+    made = collected(MIXED, NO_EVENTS)
+    assert not made.inserts and not made.drops and not made.destroys and not len(made.losses)
+    assert len(made.before) == 2 and made.events_seen == len(MIXED)
+
+
+def test_of_one_namespace_nothing_of_others_is_counted_and_the_first_is_known():
+    made = collected(*BEFORE, MIXED, only=Filter(netns=OTHER))
+    assert made.inserts == {OTHER: 2}
+    assert made.drops == {OTHER: {"table_full": 1}} and made.destroys == {OTHER: {"early_drop": 1}}
+    assert set(made.losses["entry"]["netns"].tolist()) == set(made.entries["netns"].tolist()) == {OTHER}
+    assert set(made.namespaces) == {OTHER} and made.init.inum == NETNS and made.narrowed and not made.filtered
+
+
+def test_a_filter_hides_losses_and_entries_but_neither_inserts_nor_destroys():
+    made = collected(*BEFORE, MIXED, only=Filter(src=ip_network("10.9.0.0/16")))
+    assert made.drops == {NETNS: {"table_full": 4}} and len(made.losses) == 4
+    assert made.inserts == {NETNS: 3, OTHER: 2} and made.destroys == {NETNS: {"timeout": 2}, OTHER: {"early_drop": 1}}
+    assert not len(made.entries) and made.filtered and not made.narrowed
+
+
+@pytest.mark.parametrize(
+    ("only", "invalid", "blind"),
+    [
+        (Filter(mark=5), False, True),
+        (Filter(state="ASSURED"), False, True),
+        (Filter(zone=3), True, True),
+        (Filter(zone=3), False, False),
+        (Filter(proto=6), True, False),
+    ],
+)
+def test_filters_that_no_packet_without_an_entry_passes(only, invalid, blind):
+    assert collected(only=only, invalid=invalid).blind_to_losses is blind
+
+
+def test_victims_that_were_held_back_are_counted_with_the_last_reading():
+    held = events(Kind.DESTROY, entries(2), reason=DestroyReason.EARLY_DROP)
+    capture = ScriptedCapture(BEFORE, states=BOTH)
+    capture.follow()
+    collector = Collector(capture, Filter(), invalid=True)
+    capture.held = held
+    collector.end()
+    assert collector.evidence().destroys == {NETNS: {"early_drop": 2}}
+
+
+def test_what_comes_while_namespaces_are_asked_is_forgotten():
+    capture = ScriptedCapture(BEFORE, states=BOTH)
+    capture.follow()
+    collector = Collector(capture, Filter(), invalid=True)
+    collector.end()
+    assert not capture.ceased
+    capture.held = MIXED
+    made = collector.evidence()
+    assert capture.ceased and not made.drops and made.events_seen == 0
+
+
+def test_the_table_is_read_once_more_at_the_end():
+    """As for timeouts, which no event tells."""
+    before, now = tcp(3, left_s=100), tcp(4, left_s=200)
+    made = collected(entries=before, kernel=now)
+    assert len(made.before) == 3 and len(made.entries) == 4
+    assert made.remaining_s.tolist() == [195] * 4
+    assert made.clock.monotonic_ns == CLOCK.monotonic_ns + 5 * 10**9
+
+
+def test_a_namespace_says_what_was_asked_and_what_its_counters_gained():
+    known = dict.fromkeys(SYSCTLS, 5) | {"nf_conntrack_acct": None, "nf_conntrack_buckets": 1024}
+    states = {
+        NETNS: replace(BOTH[NETNS], sysctls=known),
+        OTHER: replace(BOTH[OTHER], sysctls=known),
+        9: NamespaceState(9, "nobody's"),
+    }
+    made = collected(states=states, readings=[reading(drop=7), reading(drop=9, invalid=1)])
+    blue, green, lost = made.namespaces.values()
+    assert {name: count for name, count in blue.counters.items() if count} == {"drop": 2, "invalid": 1}
+    assert green.counters is None, "no counter of it was read"
+    assert blue.sysctls == green.sysctls == dict.fromkeys(set(SYSCTLS) - {"nf_conntrack_acct"}, 5)
+    assert (blue.prefix, green.prefix, lost.prefix) == ((), ("ip", "netns", "exec", "green"), None), "we are in blue"
+    assert (blue.init, green.init) == (True, False)
+
+
+def test_rules_are_asked_for_only_where_there_are_many_entries():
+    rows = join([entries(99), entries(100, netns=OTHER, ct=np.arange(100) + 9000)])
+    made = collected(entries=rows, rulesets={NETNS: Ruleset(1), OTHER: Ruleset(2)})
+    assert made.namespaces[NETNS].ruleset is None and made.namespaces[OTHER].ruleset == Ruleset(2)
+    none_pass = collected(entries=rows, rulesets={OTHER: Ruleset(2)}, only=Filter(dst=ip_network("10.7.0.0/16")))
+    assert none_pass.namespaces[OTHER].ruleset is None
+
+
+def readings(*cookies: dict[int, int]) -> list[Reading]:
+    """Of namespaces with these cookies, in turn."""
+    return [Reading({(inum, cookie, 0): Counter(drop=0) for inum, cookie in now.items()}) for now in cookies]
+
+
+@pytest.mark.parametrize(
+    ("afterwards", "cookies", "label"),
+    [
+        ({}, {}, "green (ended)"),
+        ({OTHER: replace(BOTH[OTHER], label="red")}, {OTHER: 3}, "green, then red"),
+        ({OTHER: BOTH[OTHER]}, {OTHER: 2}, "green"),
+    ],
+)
+def test_what_a_namespace_was_called_that_is_no_more(afterwards, cookies, label):
+    """Its number may be another's by now, which the cookie says."""
+    batch = events(Kind.DROP, entries(1, netns=OTHER), reason=DropReason.TABLE_FULL)
+    capture = ScriptedCapture([*BEFORE, batch], states=BOTH, readings=readings({NETNS: 1, OTHER: 2}, {NETNS: 1} | cookies))
+    capture.follow()
+    collector = Collector(capture, Filter(), invalid=True)
+    collector.add(capture.step())
+    capture.states = {NETNS: BOTH[NETNS]} | afterwards
+    collector.end()
+    assert collector.evidence().namespace(OTHER).label == label
+
+
+def test_what_makes_the_capture_doubtful_is_part_of_the_evidence():
+    capture = ScriptedCapture(states=BOTH)
+    capture.told = replace(capture.told, lost={"insert": 3, "drop": 4}, uncertain_ns=1_500_000_000, unread=2)
+    made = judged(capture)
+    assert (made.events_lost, made.uncertain_s, made.unread) == (7, 1.5, 2)

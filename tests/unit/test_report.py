@@ -7,16 +7,26 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
+
+from ctobserve import __version__
+from ctobserve.capture.capture import NamespaceState
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.watch import Stretch
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents.meta import meta_of
-from ctobserve.documents.report import ReportDocument, VerdictRow, report_of
+from ctobserve.documents.report import ReportDocument, VerdictRow, collect, report_of
 from ctobserve.documents.request import Request
+from ctobserve.event import NO_EVENTS, DestroyReason, DropReason, Kind
+from ctobserve.host.counters import Reading
+from ctobserve.host.ruleset import Ruleset
+from ctobserve.model import join
 from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
 from ctobserve.render.report import report_lines
-from tests.scripted import ScriptedCapture
-from tests.unit.tables import NETNS, evidence, namespace, tcp
+from tests.scripted import ScriptedCapture, events, reading
+from tests.unit.tables import NETNS, entries, evidence, many, namespace, tcp
 
 GOLDEN = """\
 CRITICAL  table_full: the table of blue is full: 23 packets of new connections refused in 5.0 s
@@ -119,3 +129,226 @@ def test_html_says_what_json_says_and_takes_no_name_for_markup():
     assert all(row["why"] in made.words for row in body["not_judged"])
     assert body["meta"]["table_age_s"] is None and "-" in made.words, "unknown is no number"
     assert not re.search(r"<script", "\n".join(page(report)))
+
+
+GREEN = 8
+SYSCTLS = {"nf_conntrack_max": 10_000, "nf_conntrack_events": 2, "nf_conntrack_acct": 1, "nf_conntrack_count": 4}
+OUTSIDE = b"SEQ is over upper bound (over the window of the receiver)"
+
+
+def incident() -> ScriptedCapture:
+    """A namespace that is full, and evicts, and beside it a client whose packets lie outside the window."""
+    states = {
+        NETNS: NamespaceState(NETNS, "blue", init=True, sysctls=SYSCTLS),
+        GREEN: NamespaceState(
+            GREEN, "green", names=("green",), sysctls=SYSCTLS | {"nf_conntrack_max": 120, "nf_conntrack_count": 120}
+        ),
+    }
+    buckets = np.arange(240).reshape(120, 2) * 4 + 3
+    table = join(
+        [tcp(4), entries(120, netns=GREEN, ct=np.arange(120) + 9000, src=many(120), proto=6, tcp_state=7, bucket=buckets)]
+    )
+    batch = join(
+        [
+            events(Kind.DROP, entries(23, netns=GREEN, src="10.6.6.6"), reason=DropReason.TABLE_FULL, at_s=1),
+            events(Kind.DROP, tcp(11, sport=5), reason=DropReason.INVALID, tcp_flags=0x10, text=OUTSIDE, at_s=2),
+            events(Kind.DESTROY, entries(3, netns=GREEN, ct=[1, 2, 3]), reason=DestroyReason.EARLY_DROP, at_s=3),
+            events(Kind.RESOLVED, entries(2), at_s=4),
+        ]
+    )
+    before, after = (
+        Reading(reading(**blue).counts | reading(GREEN, **green).counts)
+        for blue, green in (({}, {}), ({"invalid": 11, "clash_resolve": 2}, {"drop": 23, "early_drop": 3}))
+    )
+    # The first two steps are those until the first reading of the counters.
+    return ScriptedCapture(
+        [NO_EVENTS, NO_EVENTS, batch], table, readings=[before, after], states=states, rulesets={GREEN: Ruleset(3, 1, 2)}
+    )
+
+
+def reported(**options) -> ReportDocument:
+    capture = incident()
+    capture.follow()
+    return collect(capture, Request(**options), Stretch(5.0), invalid=True)
+
+
+INCIDENT_TEXT = """\
+CRITICAL  table_full: the table of green is full: 23 packets of new connections refused in 5.0 s
+          (4.6 per s); it holds 120 of 120 entries, 120 of them assured, which early drop never
+          takes
+            netns=8  packets=23  packets_per_s=4.6  packets_elsewhere=0  entries=120  limit=120
+            entries_assured=120  kernel_drop=23
+          $ sysctl -w net.netfilter.nf_conntrack_max=256
+          $ ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=256
+
+WARNING   early_drop: green runs at its limit: 3 living entries evicted in 5.0 s (0.6 per s), 3 by
+          early drop for new connections, 0 by the gc worker, which moves no counter; their
+          connections lose their NAT and their state
+            netns=8  evicted=3  evicted_per_s=0.6  early_drop=3  gc_early_drop=0
+            evicted_elsewhere=0  entries=120  limit=120  kernel_early_drop=3
+          $ sysctl -w net.netfilter.nf_conntrack_max=240
+
+WARNING   invalid_window: 11 packets of 1 connection were INVALID in 5.0 s (2.2 per s) for being
+          outside the TCP window, most in blue; a rule that rejects INVALID, or NAT that skips it,
+          resets them
+            packets=11  packets_per_s=2.2  packets_not_kept=0  connections=1  netns=7
+            src=10.0.0.1  sport=5  dst=10.0.0.2  dport=53  kernel_says=SEQ is over upper bound
+          $ sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1
+
+WARNING   netns_limit: green may have 120 entries, fewer than the 10000 of the first namespace,
+          and has 120 (100 %); namespaces with a lower limit: 1
+            netns=8  limit=120  limit_init=10000  entries=120  namespaces=1
+          $ ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=10000
+
+NOTICE    clash_race: packets of one new connection raced each other in 5.0 s (0.4 per s), most
+          for 10.0.0.2:53/udp: 0 lost, 2 given to the winner's entry
+            packets=0  packets_per_s=0  packets_not_kept=0  clash_resolved=2
+            kernel_insert_failed=0  dst=10.0.0.2  dport=53  proto=udp
+
+not judged: idle_established: nf_conntrack_tcp_timeout_established could not be read in any
+            namespace
+"""
+INCIDENT_JSON = {
+    "meta": {
+        "command": "report",
+        "version": __version__,
+        "schema": 1,
+        "kernel": "6.1.0-test",
+        "started": "2023-11-14T22:13:20.000000000Z",
+        "ended": "2023-11-14T22:13:25.000000000Z",
+        "duration_s": 5.0,
+        "netns": "all",
+        "netns_names": {"7": "blue", "8": "green"},
+        "attach": "fentry",
+        "not_attached": [],
+        "table_source": "walk",
+        "events_seen": 39,
+        "events_lost": 0,
+        "lost_by_kind": {},
+        "evictions_unpaired": 0,
+        "table_age_s": 0.0,
+        "table_uncertain_s": 0.0,
+        "buckets_unread": 0,
+    },
+    "verdicts": [
+        {
+            "id": "table_full",
+            "severity": "critical",
+            "sentence": (
+                "the table of green is full: 23 packets of new connections refused in 5.0 s (4.6 per s); it holds 120 "
+                "of 120 entries, 120 of them assured, which early drop never takes"
+            ),
+            "evidence": {
+                "netns": 8,
+                "packets": 23,
+                "packets_per_s": 4.6,
+                "packets_elsewhere": 0,
+                "entries": 120,
+                "limit": 120,
+                "entries_assured": 120,
+                "kernel_drop": 23,
+            },
+            "do": [
+                "sysctl -w net.netfilter.nf_conntrack_max=256",
+                "ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=256",
+            ],
+        },
+        {
+            "id": "early_drop",
+            "severity": "warning",
+            "sentence": (
+                "green runs at its limit: 3 living entries evicted in 5.0 s (0.6 per s), 3 by early drop for new "
+                "connections, 0 by the gc worker, which moves no counter; their connections lose their NAT and their "
+                "state"
+            ),
+            "evidence": {
+                "netns": 8,
+                "evicted": 3,
+                "evicted_per_s": 0.6,
+                "early_drop": 3,
+                "gc_early_drop": 0,
+                "evicted_elsewhere": 0,
+                "entries": 120,
+                "limit": 120,
+                "kernel_early_drop": 3,
+            },
+            "do": ["sysctl -w net.netfilter.nf_conntrack_max=240"],
+        },
+        {
+            "id": "invalid_window",
+            "severity": "warning",
+            "sentence": (
+                "11 packets of 1 connection were INVALID in 5.0 s (2.2 per s) for being outside the TCP window, most "
+                "in blue; a rule that rejects INVALID, or NAT that skips it, resets them"
+            ),
+            "evidence": {
+                "packets": 11,
+                "packets_per_s": 2.2,
+                "packets_not_kept": 0,
+                "connections": 1,
+                "netns": 7,
+                "src": "10.0.0.1",
+                "sport": 5,
+                "dst": "10.0.0.2",
+                "dport": 53,
+                "kernel_says": ["SEQ is over upper bound"],
+            },
+            "do": ["sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1"],
+        },
+        {
+            "id": "netns_limit",
+            "severity": "warning",
+            "sentence": (
+                "green may have 120 entries, fewer than the 10000 of the first namespace, and has 120 (100 %); "
+                "namespaces with a lower limit: 1"
+            ),
+            "evidence": {"netns": 8, "limit": 120, "limit_init": 10000, "entries": 120, "namespaces": 1},
+            "do": ["ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=10000"],
+        },
+        {
+            "id": "clash_race",
+            "severity": "notice",
+            "sentence": (
+                "packets of one new connection raced each other in 5.0 s (0.4 per s), most for 10.0.0.2:53/udp: 0 "
+                "lost, 2 given to the winner's entry"
+            ),
+            "evidence": {
+                "packets": 0,
+                "packets_per_s": 0.0,
+                "packets_not_kept": 0,
+                "clash_resolved": 2,
+                "kernel_insert_failed": 0,
+                "dst": "10.0.0.2",
+                "dport": 53,
+                "proto": "udp",
+            },
+            "do": [],
+        },
+    ],
+    "verdicts_not_shown": 0,
+    "not_judged": [{"id": "idle_established", "why": "nf_conntrack_tcp_timeout_established could not be read in any namespace"}],
+}
+
+
+def test_text_of_an_incident():
+    assert "\n".join(report_lines(reported())) + "\n" == INCIDENT_TEXT
+
+
+def test_json_of_an_incident():
+    assert document(reported()) == json.dumps(INCIDENT_JSON, indent=2)
+
+
+def test_what_the_options_ask_for_is_what_is_reported():
+    report = reported(limit=1, filter=Filter(netns=NETNS))
+    assert [row.id for row in report.verdicts] == ["invalid_window"] and report.verdicts_not_shown == 1
+    assert report.meta.netns == NETNS
+    assert {row.id for row in report.not_judged} == {"netns_share", "idle_established", "tracking_unneeded"}
+
+
+def test_the_observation_begins_when_all_is_known_and_lasts_as_long_as_asked():
+    capture, begun = incident(), []
+    capture.follow()
+    report = collect(capture, Request(), Stretch(0.5, lambda: begun.append(capture.now_ns())), invalid=False)
+    assert begun == [capture.started.monotonic_ns]
+    assert report.meta.duration_s == 0.5
+    assert {row.why for row in report.not_judged if row.id == "entry_gone"} == {"invalid packets were not looked for"}
