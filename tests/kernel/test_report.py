@@ -11,7 +11,7 @@ from ctobserve.capture.filters import Filter
 from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.capture.watch import Stretch, watch
 from ctobserve.diagnosis import rules
-from ctobserve.diagnosis.collect import Collector, Scope
+from ctobserve.diagnosis.collect import Collector
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.programs.hooks import Purpose
@@ -27,17 +27,17 @@ GRAVE = (Severity.CRITICAL, Severity.WARNING)
 def capture() -> Iterator[LiveCapture]:
     """One observation for all incidents: attaching costs more than any of them."""
     with LiveCapture(Options(Purpose.TABLE | Purpose.DROPS | Purpose.INVALID)) as made:
-        made.seed()
+        made.follow()
         yield made
 
 
 def judged(capture, watched, act) -> dict:
     """Verdicts on what happens during the act."""
     capture.follow()
-    collector = Collector(capture, Scope(Filter(netns=watched and watched.inum), invalid=True))
+    collector = Collector(capture, Filter(netns=watched and watched.inum), invalid=True)
     act()
-    for records in watch(capture, Stretch(stopped=lambda: True)):
-        collector.add(records)
+    for events in watch(capture, Stretch(stopped=lambda: True)):
+        collector.add(events)
     collector.end()
     return rules.judge(collector.evidence()).verdicts
 
@@ -114,12 +114,13 @@ def test_asking_the_namespaces_takes_its_time_and_loses_nothing(net, monkeypatch
     monkeypatch.setattr("ctobserve.host.ruleset.read", slowly)
     with LiveCapture(Options(Purpose.TABLE | Purpose.DROPS, ring_mib=1)) as capture:
         capture.follow()
-        collector = Collector(capture, Scope(Filter(netns=space.inum), invalid=False))
+        collector = Collector(capture, Filter(netns=space.inum), invalid=False)
         collector.end()
+        capture.cease()
         found = collector.evidence()
         assert space.count() >= 5003
         assert (found.events_lost, sum(capture.fidelity().lost.values())) == (0, 0)
-        assert found.spaces[space.inum].ruleset == Ruleset()
+        assert found.namespaces[space.inum].ruleset == Ruleset()
 
 
 def test_lost_records_are_confessed(net, start):
