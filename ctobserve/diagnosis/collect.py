@@ -94,12 +94,8 @@ class Collector:
         self._clock, self._fidelity = capture.clock(), capture.fidelity()
 
     def evidence(self) -> Evidence:
-        """Ask the namespaces what they say of themselves.
-
-        Rule sets need their time, a process for each namespace: what comes meanwhile is no part of this, and is forgotten.
-        """
+        """Ask the namespaces what they say of themselves. Rule sets need their time: what comes meanwhile is no part of this."""
         only, fidelity = self._only, self._fidelity
-        self._capture.cease()
         entries = only.passing(self._whole)
         inums, counts = np.unique(entries["netns"], return_counts=True)
         around = self._namespaces(rules_of=inums[counts >= ASKED_FROM].tolist())

@@ -50,8 +50,9 @@ def collect(capture: Capture, request: Request, stretch: Stretch, invalid: bool)
     for events in watch(capture, stretch):
         collector.add(events)
     collector.end()
-    # Of the same instant: what comes while the namespaces are asked is no part of this.
     meta = meta_of("report", capture, request)
+    # Of the same instant: what comes while the namespaces are asked is no part of this, and nobody need keep it.
+    capture.cease()
     return report_of(meta, judge(collector.evidence()), request.limit)
 
 

@@ -169,7 +169,9 @@ def incident() -> ScriptedCapture:
 def reported(**options) -> ReportDocument:
     capture = incident()
     capture.follow()
-    return collect(capture, Request(**options), Stretch(5.0), invalid=True)
+    report = collect(capture, Request(**options), Stretch(5.0), invalid=True)
+    assert capture.ceased, "the namespaces are asked when no event need be kept any more"
+    return report
 
 
 INCIDENT_TEXT = """\
