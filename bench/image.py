@@ -19,7 +19,7 @@ from ctobserve.host.kernel import Symbols
 from ctobserve.host.layout import Layout
 from ctobserve.programs.attachment import Attachment
 from ctobserve.programs.hooks import Purpose
-from ctobserve.programs.ring import HEADER_BYTES, PAGE, Ring
+from ctobserve.programs.ring import PAGE, RINGBUF_HDR_BYTES, Ring
 from ctobserve_lab.world import Net
 
 RING_BYTES = 32 << 20
@@ -78,7 +78,7 @@ class Replay:
     """A file that looks like the ring's pages; `rewind` makes all records unread again."""
 
     def __init__(self, image: Image) -> None:
-        self.stride = HEADER_BYTES + image.records.dtype.itemsize
+        self.stride = RINGBUF_HDR_BYTES + image.records.dtype.itemsize
         self.count = min(len(image.records), RING_BYTES // self.stride)
         heads = np.zeros((self.count, 8), np.uint8)
         heads[:, :4] = np.frombuffer(np.uint32(image.records.dtype.itemsize).tobytes(), np.uint8)

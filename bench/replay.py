@@ -19,7 +19,7 @@ from ctobserve.capture.records import Kind, record_dtype
 from ctobserve.capture.ring_consumer import RingConsumer
 from ctobserve.capture.table import Table
 from ctobserve.model import Entries
-from ctobserve.programs.ring import HEADER_BYTES, Ring
+from ctobserve.programs.ring import RINGBUF_HDR_BYTES, Ring
 
 BATCH = 10_000
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -73,11 +73,11 @@ def _called(replay: Replay, callback: Callable[[int | None, int], int]) -> float
 
 
 def _copying(replay: Replay) -> Callable[[int | None, int], int]:
-    size = replay.stride - HEADER_BYTES
+    size = replay.stride - RINGBUF_HDR_BYTES
     batch: list[bytes] = []
 
     def take(_key: int | None, data: int) -> int:
-        batch.append(ctypes.string_at(data + HEADER_BYTES, size))
+        batch.append(ctypes.string_at(data + RINGBUF_HDR_BYTES, size))
         if len(batch) == BATCH:
             batch.clear()
         return 1
@@ -91,9 +91,9 @@ def _decoding(image: Image) -> Callable[[int | None, int], int]:
     size = image.records.dtype.itemsize
 
     def take(_key: int | None, data: int) -> int:
-        event = ctypes.cast(data + HEADER_BYTES, ctypes.POINTER(structure)).contents
+        event = ctypes.cast(data + RINGBUF_HDR_BYTES, ctypes.POINTER(structure)).contents
         if event.kind == Kind.INSERT:
-            table[event.ct] = ctypes.string_at(data + HEADER_BYTES, size)
+            table[event.ct] = ctypes.string_at(data + RINGBUF_HDR_BYTES, size)
         elif event.kind == Kind.DESTROY:
             table.pop(event.ct, None)
         return 1

@@ -12,7 +12,7 @@ from ctobserve.host.layout import Layout
 from ctobserve.model import DCCP, SCTP
 from ctobserve.programs.constants import EXTRA_LEN, EXTRA_START
 
-FORMS = {
+DTYPES = {
     "use": "<u4",
     "secmark": "<u4",
     "sctp_state": "u1",
@@ -46,7 +46,7 @@ def extensions_dtype(layout: Layout) -> np.dtype[np.void]:
 
     What this kernel lacks is left out.
     """
-    form: dict[str, tuple[Any, int]] = {
+    fields: dict[str, tuple[Any, int]] = {
         "packets0": ("<u8", EXTRA),
         "bytes0": ("<u8", EXTRA + 8),
         "packets1": ("<u8", EXTRA + 16),
@@ -54,12 +54,12 @@ def extensions_dtype(layout: Layout) -> np.dtype[np.void]:
         "start_ns": ("<u8", EXTRA + EXTRA_START),
         "ext_bytes": ("u1", EXTRA + EXTRA_LEN),
     }
-    form |= {name: (FORMS[name], HEADER_BYTES + offset) for name, offset in layout.extensions.items()}
+    fields |= {name: (DTYPES[name], HEADER_BYTES + offset) for name, offset in layout.extensions.items()}
     return np.dtype(
         {
-            "names": list(form),
-            "formats": [kind for kind, _ in form.values()],
-            "offsets": [offset for _, offset in form.values()],
+            "names": list(fields),
+            "formats": [dtype for dtype, _ in fields.values()],
+            "offsets": [offset for _, offset in fields.values()],
             "itemsize": HEADER_BYTES + layout.raw_bytes,
         }
     )

@@ -39,7 +39,7 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
 
     Members of one union share theirs: `since` and `iterator`; `portid`, `changes` and `buckets`; `scanned` and `tcp_flags`.
     """
-    form: dict[str, tuple[Any, int]] = {
+    fields: dict[str, tuple[Any, int]] = {
         "ts": ("<u8", 0),
         "ct": ("<u8", 8),
         "caller": ("<u8", 16),
@@ -68,8 +68,8 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
         "extra": (("u1", TEXT_BYTES), EXTRA),
     }
 
-    def copied(name: str, kind: Any, offset: int) -> None:
-        form[name] = (kind, HEADER_BYTES + offset)
+    def copied(name: str, dtype: Any, offset: int) -> None:
+        fields[name] = (dtype, HEADER_BYTES + offset)
 
     copied("timeout", "<u4", layout.timeout)
     copied("zone", "<u2", layout.zone_id)
@@ -88,35 +88,35 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
         copied(f"protonum{direction}", "u1", base + layout.protonum)
     return np.dtype(
         {
-            "names": list(form),
-            "formats": [kind for kind, _ in form.values()],
-            "offsets": [offset for _, offset in form.values()],
+            "names": list(fields),
+            "formats": [dtype for dtype, _ in fields.values()],
+            "offsets": [offset for _, offset in fields.values()],
             "itemsize": HEADER_BYTES + layout.raw_bytes,
         }
     )
 
 
-def _plain(form: np.dtype[np.void], split: tuple[str, ...] = ()) -> np.dtype[np.void]:
+def _plain(dtype: np.dtype[np.void], split: tuple[str, ...] = ()) -> np.dtype[np.void]:
     """The same bytes as single values of our byte order, which NumPy copies fastest; arrays in `split` as their rows."""
     fields: dict[str, tuple[Any, int]] = {}
-    for name, (kind, offset, *_) in (form.fields or {}).items():
-        rows = kind.shape[0] if name in split else 1
-        size = kind.itemsize // rows
+    for name, (of_field, offset, *_) in (dtype.fields or {}).items():
+        rows = of_field.shape[0] if name in split else 1
+        size = of_field.itemsize // rows
         for row in range(rows):
             fields[f"{name}{row}" if name in split else name] = (
                 f"u{size}" if size in (1, 2, 4) else f"V{size}",
                 offset + row * size,
             )
-    names, formats, offsets = list(fields), [kind for kind, _ in fields.values()], [offset for _, offset in fields.values()]
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": form.itemsize})
+    names, formats, offsets = list(fields), [one for one, _ in fields.values()], [offset for _, offset in fields.values()]
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize})
 
 
 _PLAIN_ENTRY = _plain(ENTRY, ("addr", "port", "bucket"))
 
 
 @cache
-def _plain_record(form: np.dtype[np.void]) -> np.dtype[np.void]:
-    return _plain(form, ("bucket",))
+def _plain_record(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
+    return _plain(dtype, ("bucket",))
 
 
 ALWAYS = (

@@ -23,7 +23,7 @@ from ctobserve.errors import KernelLacks
 
 ORDERED = ("x86_64", "i686")  # machines with total store order
 BUSY, DISCARD = 1 << 31, 1 << 30
-HEADER_BYTES = 8
+RINGBUF_HDR_BYTES = 8
 PAGE = mmap.PAGESIZE
 
 
@@ -40,7 +40,7 @@ class Ring:
                 f"the ring cannot be read on {platform.machine()}: its memory order takes barriers, and there are none"
             )
         self._size = size
-        self._stride = HEADER_BYTES + record_bytes
+        self._stride = RINGBUF_HDR_BYTES + record_bytes
         self._consumer_map = mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
         self._producer_map = mmap.mmap(fd, PAGE + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=PAGE)
         self._consumer = np.frombuffer(self._consumer_map, np.uint64, 1)
@@ -63,7 +63,7 @@ class Ring:
         offset = start & (self._size - 1)
         window = self._data[offset : offset + count * self._stride].reshape(count, self._stride)
         heads: npt.NDArray[np.uint32] = np.ndarray((count,), np.uint32, self._data, offset, (self._stride,)).copy()
-        records = window[:, HEADER_BYTES:]
+        records = window[:, RINGBUF_HDR_BYTES:]
         if (heads >= DISCARD).any():
             busy = np.flatnonzero(heads & BUSY)
             if busy.size:

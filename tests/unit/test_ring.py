@@ -9,11 +9,12 @@ import struct
 import pytest
 
 from ctobserve.errors import KernelLacks
-from ctobserve.programs.ring import BUSY, DISCARD, HEADER_BYTES, PAGE, Ring
+from ctobserve.programs.ring import BUSY, DISCARD, PAGE, RINGBUF_HDR_BYTES, Ring
+from tests.unit.csource import compiled
 
 SIZE = 8 * PAGE
 PAYLOAD = 24
-STRIDE = HEADER_BYTES + PAYLOAD
+STRIDE = RINGBUF_HDR_BYTES + PAYLOAD
 
 
 class Producer:
@@ -97,3 +98,8 @@ def test_a_machine_without_total_store_order_is_refused(producer, monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     with pytest.raises(KernelLacks, match="aarch64"):
         Ring(producer.fd, SIZE, PAYLOAD)
+
+
+def test_bits_and_size_of_a_records_header_are_the_kernels():
+    theirs = compiled("#include <linux/bpf.h>", ["BPF_RINGBUF_BUSY_BIT", "BPF_RINGBUF_DISCARD_BIT", "BPF_RINGBUF_HDR_SZ"])
+    assert list(theirs.values()) == [BUSY, DISCARD, RINGBUF_HDR_BYTES]
