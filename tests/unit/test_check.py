@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import dataclass, field, replace
 
 import pytest
 from click.testing import CliRunner
 
-from ctobserve.capture import read_via
+from ctobserve import __version__
+from ctobserve.capture import prospect, read_via
+from ctobserve.capture.prospect import LiveProspect, Occupancy, Plan, plan_all
+from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands import check as command
+from ctobserve.documents.check import CheckDocument, CheckMeta, Finding, HookRow, collect
 from ctobserve.errors import KernelLacks, NotPermitted
 from ctobserve.host import kernel, kernel_build
+from ctobserve.host.btf import BtfId
 from ctobserve.host.kernel import Symbols
 from ctobserve.host.kernel_build import KernelBuild
+from ctobserve.programs import syscalls
+from ctobserve.programs.hooks import Form, Hook, Planned, Purpose
+from ctobserve.render.check import check_lines
+from ctobserve.render.jsonout import document
 from tests.unit.samples import LAYOUT
 from tests.unit.test_hooks import FUNCTIONS, TYPED
 
@@ -20,82 +31,329 @@ FINDINGS = ["root", "conntrack", "layout", "btf", "symbols", "table", "hooks", "
 EVERYTHING = dict.fromkeys(FUNCTIONS | {"nf_conntrack_hash"}, 1)
 
 
-@pytest.fixture
-def fine(monkeypatch):
-    """A kernel on which nothing is missing, for a user who may do everything."""
-    monkeypatch.setattr(kernel_build, "read", lambda _: KernelBuild(LAYOUT, TYPED))
-    monkeypatch.setattr(Symbols, "read", lambda: Symbols(EVERYTHING))
-    monkeypatch.setattr(kernel, "conntrack_loaded", lambda: True)
-    monkeypatch.setattr(command.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(command.syscalls, "lock_any_memory", lambda: None)
-    monkeypatch.setattr(command.syscalls, "prog_load", lambda *_: command.os.open("/dev/null", command.os.O_RDONLY))
-    monkeypatch.setattr(command, "find_spec", lambda _: True)
-    return monkeypatch
+def seen(value):
+    """What a look sees; an exception is what keeps it from being taken."""
+    if isinstance(value, Exception):
+        raise value
+    return value
 
 
-def told(*options: str) -> tuple[dict, dict[str, dict], BaseException | None]:
-    """The document, its findings by name, and how it ended; the text must name every finding, too."""
-    result = CliRunner().invoke(command.check, ["--json", *options])
-    found = json.loads(result.stdout)
-    assert [item["name"] for item in found["findings"]] == FINDINGS
-    text = CliRunner().invoke(command.check, [*options]).stdout
+TABLE = Occupancy(6000, 262144, 65536)
+
+
+@dataclass(frozen=True)
+class ScriptedProspect:
+    """A host on which nothing is missing, for a user who may do everything, unless something else is given."""
+
+    release: str = "6.1.0-test"
+    machine: str = "x86_64"
+    who: int = 0
+    table: Occupancy | None = TABLE
+    layout: int | Exception = 248
+    addresses: dict[str, int] | Exception = field(default_factory=lambda: EVERYTHING)
+    types: dict[str, BtfId] = field(default_factory=lambda: TYPED)
+    via: ReadVia | Exception = ReadVia.WALK
+    planned: Plan | None = None
+    bcc: bool = True
+    admitted: Exception | None = None
+    netlink: bool = True
+
+    def uid(self):
+        return self.who
+
+    def occupancy(self):
+        return self.table
+
+    def entry_bytes(self):
+        return seen(self.layout)
+
+    def has_types(self):
+        return bool(self.types)
+
+    def symbols(self):
+        return len(seen(self.addresses))
+
+    def reads_via(self):
+        return seen(self.via)
+
+    def plan(self, attach):
+        return self.planned or plan_all(Symbols(self.addresses), self.types, attach)
+
+    def has_bcc(self):
+        return self.bcc
+
+    def admit_program(self):
+        return seen(self.admitted)
+
+    def has_netlink(self):
+        return self.netlink
+
+
+def told(attach="auto", **host):
+    """The document, its findings by name, and how the command would end; the text must name every finding, too."""
+    found = collect(ScriptedProspect(**host), attach)
+    assert [item.name for item in found.findings] == FINDINGS
+    text = "\n".join(check_lines(found))
     assert all(f" {name} " in text for name in FINDINGS)
-    return found, {item["name"]: item for item in found["findings"]}, result.exception
+    return found, {item.name: item for item in found.findings}, found.refusal()
 
 
-def test_nothing_is_missing(fine):
+def test_nothing_is_missing():
     found, by_name, error = told()
-    assert error is None and found["usable"]
-    assert all(item["ok"] is not False for item in by_name.values())
-    assert {hook["form"] for hook in found["hooks"]} == {"fentry", "fexit", "kprobe"}
-    found, _, _ = told("--attach", "kprobe")
-    assert {hook["form"] for hook in found["hooks"]} == {"kprobe", "kprobe + kretprobe"}
+    assert error is None and found.usable
+    assert all(item.ok is True and not item.do for item in by_name.values())
+    assert {row.form for row in found.hooks} == {"fentry", "fexit", "kprobe"}
+    found, _, _ = told("kprobe")
+    assert {row.form for row in found.hooks} == {"kprobe", "kprobe + kretprobe"}
 
 
 UNREADABLE = PermissionError(13, "Permission denied", "/sys/kernel/btf/vmlinux")
 NO_FILE = FileNotFoundError(2, "No such file", "/proc/kallsyms")
 LIMIT = NotPermitted("the limit may not be lifted; root")
+NO_MEMBER = KernelLacks("no member nf_conn.ext: layout not supported")
+HIDDEN = NotPermitted("kallsyms hides addresses; be root")
+UNREADABLE_TABLE = KernelLacks("the table cannot be read here: this, that; ask")
+
+
+@pytest.mark.parametrize(
+    ("host", "finding", "words"),
+    [
+        ({"who": 1000}, "root", "running as uid 1000"),
+        ({"table": None}, "conntrack", "nf_conntrack is not loaded"),
+        ({"layout": NO_MEMBER}, "layout", "no member nf_conn.ext"),
+        ({"layout": UNREADABLE}, "layout", "/sys/kernel/btf/vmlinux: Permission denied"),
+        ({"layout": ZeroDivisionError("by zero")}, "layout", "not understood (ZeroDivisionError: by zero)"),
+        ({"addresses": HIDDEN}, "symbols", "hides addresses"),
+        ({"addresses": NO_FILE}, "symbols", "/proc/kallsyms: No such file"),
+        ({"via": UNREADABLE_TABLE}, "table", "this, that"),
+        ({"bcc": False}, "bcc", "cannot import bcc"),
+        ({"admitted": NotPermitted("cannot load: EPERM; policy")}, "bpf", "cannot load: EPERM"),
+        ({"admitted": LIMIT}, "bpf", "the limit may not be lifted"),
+    ],
+)
+def test_whatever_is_missing_is_a_finding_among_the_others(host, finding, words):
+    found, by_name, ended = told(**host)
+    assert by_name[finding].ok is False and words in by_name[finding].found
+    assert not found.usable
+    assert isinstance(ended, NotPermitted if finding in ("root", "bpf") else KernelLacks) and words in str(ended)
+    assert [name for name, item in by_name.items() if item.ok is False] == [finding]
+
+
+def test_what_could_not_be_looked_at_is_no_obstacle_of_its_own():
+    found, by_name, _ = told(layout=NO_MEMBER)
+    assert (by_name["btf"].ok, by_name["hooks"].ok, found.hooks) == (None, None, ())
+    found, by_name, _ = told(addresses=HIDDEN)
+    assert (by_name["table"].ok, by_name["hooks"].ok, found.hooks) == (None, None, ())
+    assert by_name["btf"].ok is True
+
+
+def test_what_blinds_a_part_is_no_obstacle():
+    found, by_name, ended = told(netlink=False, via=ReadVia.PROC, types={})
+    assert [by_name[name].ok for name in ("btf", "table", "netlink")] == [None] * 3
+    assert found.usable and ended is None
+
+
+def test_what_we_may_not_do_is_told_before_what_the_kernel_lacks():
+    _, _, ended = told(table=None, who=7)
+    assert isinstance(ended, NotPermitted)
+    assert str(ended) == "observation is impossible here: running as uid 7, not root; run: sudo ctobserve check"
+    _, _, ended = told(table=None, bcc=False)
+    assert str(ended).endswith("nf_conntrack is not loaded, so this kernel tracks nothing; load it: modprobe nf_conntrack")
+
+
+def without(name, of):
+    return {key: value for key, value in of.items() if key != name}
+
+
+def test_a_missing_function_is_a_finding():
+    found, by_name, ended = told(addresses=without("__nf_conntrack_hash_insert", EVERYTHING))
+    assert by_name["hooks"].ok is False and "__nf_conntrack_hash_insert" in by_name["hooks"].found
+    assert isinstance(ended, KernelLacks)
+    assert found.hooks, "the others are listed all the same"
+    found, by_name, ended = told(addresses=without("early_drop", EVERYTHING))
+    assert by_name["hooks"].ok is None and "early_drop" in by_name["hooks"].found
+    assert ended is None and found.usable
+
+
+def test_kprobes_for_want_of_a_type_are_said_or_refused():
+    types = without("early_drop", TYPED)
+    _, by_name, ended = told(types=types)
+    assert by_name["hooks"].ok is None and "kprobes for all" in by_name["hooks"].found and ended is None
+    _, by_name, ended = told("fentry", types=types)
+    assert by_name["hooks"].ok is False and "early_drop" in by_name["hooks"].found and isinstance(ended, KernelLacks)
+
+
+def test_what_a_check_found_is_folded_whole():
+    what = "a member of struct nf_conn that this kernel does not have, without which nothing can be said of any entry at all"
+    row = HookRow("on_insert", "f", "fentry", "new entry", "what enters " * 8)
+    meta = CheckMeta("check", "1", 1, "6.1", "x86_64")
+    found = CheckDocument(meta, False, (Finding("layout", False, what, "tell us"),), (row, replace(row, function=None)))
+    lines = list(check_lines(found))
+    assert max(map(len, lines)) < 100
+    words = " ".join(" ".join(lines).split())
+    assert f"MISSING layout {what}; tell us" in words and f"f fentry per new entry {row.tells.strip()}" in words
+
+
+PLAN = Plan(
+    (
+        Planned(Hook("insert", ("__nf_conntrack_hash_insert",), False, Purpose.TABLE, "new entry", "entries entering the table"),
+                "__nf_conntrack_hash_insert", Form.FENTRY),
+        Planned(Hook("alloc", ("__nf_conntrack_alloc",), True, Purpose.DROPS, "new entry", "packets without room or memory"),
+                "__nf_conntrack_alloc", Form.KRETPROBE),
+        Planned(Hook("early_drop", ("early_drop",), True, Purpose.DROPS, "eviction", "table full, nothing to evict"), None,
+                Form.FEXIT),
+    ),
+    None,
+    (),
+)  # fmt: skip
+WHOLE_TEXT = """\
+kernel 6.1.0-test x86_64
+  MISSING  root       running as uid 1000, not root; run: sudo ctobserve check
+  ok       conntrack  loaded; 6000 of 262144 entries here, 65536 buckets
+  ok       layout     struct nf_conn has 248 bytes, and every member that is read of it is there
+  ok       btf        it describes nf_conntrack's functions: fentry and fexit can be used
+  ok       symbols    61 symbols read from /proc/kallsyms
+  ok       table      walked in the kernel, all namespaces in one pass
+  partly   hooks      not in this kernel, and so not seen: early_drop
+  ok       bcc        Python can import it
+  MISSING  bpf        the kernel refuses to load the program probe: Operation not permitted;
+                      use a kernel that admits BPF programs, or the lab: make run
+  partly   netlink    nf_conntrack_netlink is not loaded: no update events; we do not load it
+  __nf_conntrack_hash_insert      fentry    per new entry     entries entering the table
+  __nf_conntrack_alloc            kretprobe per new entry     packets without room or memory
+  not in this kernel: blind to it -         per eviction      table full, nothing to evict
+"""
+WHOLE_JSON = {
+    "meta": {"command": "check", "version": __version__, "schema": 1, "kernel": "6.1.0-test", "machine": "x86_64"},
+    "usable": False,
+    "findings": [
+        {"name": "root", "ok": False, "found": "running as uid 1000, not root", "do": "run: sudo ctobserve check"},
+        {"name": "conntrack", "ok": True, "found": "loaded; 6000 of 262144 entries here, 65536 buckets", "do": ""},
+        {
+            "name": "layout",
+            "ok": True,
+            "found": "struct nf_conn has 248 bytes, and every member that is read of it is there",
+            "do": "",
+        },
+        {
+            "name": "btf",
+            "ok": True,
+            "found": "it describes nf_conntrack's functions: fentry and fexit can be used",
+            "do": "",
+        },
+        {"name": "symbols", "ok": True, "found": "61 symbols read from /proc/kallsyms", "do": ""},
+        {"name": "table", "ok": True, "found": "walked in the kernel, all namespaces in one pass", "do": ""},
+        {"name": "hooks", "ok": None, "found": "not in this kernel, and so not seen: early_drop", "do": ""},
+        {"name": "bcc", "ok": True, "found": "Python can import it", "do": ""},
+        {
+            "name": "bpf",
+            "ok": False,
+            "found": "the kernel refuses to load the program probe: Operation not permitted",
+            "do": "use a kernel that admits BPF programs, or the lab: make run",
+        },
+        {
+            "name": "netlink",
+            "ok": None,
+            "found": "nf_conntrack_netlink is not loaded: no update events; we do not load it",
+            "do": "",
+        },
+    ],
+    "hooks": [
+        {
+            "hook": "insert",
+            "function": "__nf_conntrack_hash_insert",
+            "form": "fentry",
+            "each": "new entry",
+            "tells": "entries entering the table",
+        },
+        {
+            "hook": "alloc",
+            "function": "__nf_conntrack_alloc",
+            "form": "kprobe + kretprobe",
+            "each": "new entry",
+            "tells": "packets without room or memory",
+        },
+        {
+            "hook": "early_drop",
+            "function": None,
+            "form": "fexit",
+            "each": "eviction",
+            "tells": "table full, nothing to evict",
+        },
+    ],
+}
+
+
+def test_the_whole_document_as_text_and_as_json():
+    refused = NotPermitted(
+        "the kernel refuses to load the program probe: Operation not permitted; use a kernel that admits BPF programs, "
+        "or the lab: make run"
+    )
+    addresses = {str(number): number for number in range(61)}
+    found, _, _ = told(who=1000, admitted=refused, netlink=False, addresses=addresses, planned=PLAN)
+    assert "\n".join(check_lines(found)) + "\n" == WHOLE_TEXT
+    assert document(found) == json.dumps(WHOLE_JSON, indent=2)
+
+
+@pytest.fixture
+def fine(monkeypatch):
+    """A kernel on which LiveProspect finds nothing missing, for a user who may do everything."""
+    monkeypatch.setattr(kernel_build, "read", lambda _: KernelBuild(LAYOUT, TYPED))
+    monkeypatch.setattr(Symbols, "read", lambda: Symbols(EVERYTHING))
+    monkeypatch.setattr(kernel, "conntrack_loaded", lambda: True)
+    monkeypatch.setattr(prospect.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(syscalls, "lock_any_memory", lambda: None)
+    monkeypatch.setattr(syscalls, "prog_load", lambda *_: os.open("/dev/null", os.O_RDONLY))
+    monkeypatch.setattr(prospect, "find_spec", lambda _: True)
+    return monkeypatch
+
+
+def run(*options):
+    """What the command prints as JSON, its findings by name, and how it ended; the text must name every finding, too."""
+    result = CliRunner().invoke(command.check, ["--json", *options])
+    found = json.loads(result.stdout)
+    text = CliRunner().invoke(command.check, options).stdout
+    assert all(f" {name} " in text for name in FINDINGS)
+    return found, {item["name"]: item for item in found["findings"]}, result.exception
+
+
+def test_the_command_on_a_kernel_where_nothing_is_missing(fine):
+    found, by_name, error = run()
+    assert error is None and found["usable"] and list(by_name) == FINDINGS
+    assert all(item["ok"] is not False for item in by_name.values())
+    assert {hook["form"] for hook in found["hooks"]} == {"fentry", "fexit", "kprobe"}
+    found, _, _ = run("--attach", "kprobe")
+    assert {hook["form"] for hook in found["hooks"]} == {"kprobe", "kprobe + kretprobe"}
 
 
 @pytest.mark.parametrize(
     ("owner", "name", "error", "finding", "words"),
     [
-        (kernel_build, "read", KernelLacks("no member nf_conn.ext: layout not supported"), "layout", "no member nf_conn.ext"),
+        (kernel_build, "read", NO_MEMBER, "layout", "no member nf_conn.ext"),
         (kernel_build, "read", UNREADABLE, "layout", "/sys/kernel/btf/vmlinux: Permission denied"),
-        (Symbols, "read", NotPermitted("kallsyms hides addresses; be root"), "symbols", "hides addresses"),
+        (Symbols, "read", HIDDEN, "symbols", "hides addresses"),
         (Symbols, "read", NO_FILE, "symbols", "/proc/kallsyms: No such file"),
-        (read_via, "choose", KernelLacks("the table cannot be read here: this, that"), "table", "this, that"),
-        (command.syscalls, "prog_load", NotPermitted("cannot load: EPERM; policy"), "bpf", "cannot load: EPERM"),
-        (command.syscalls, "lock_any_memory", LIMIT, "bpf", "the limit may not be lifted"),
+        (read_via, "choose", UNREADABLE_TABLE, "table", "this, that"),
+        (syscalls, "prog_load", NotPermitted("cannot load: EPERM; policy"), "bpf", "cannot load: EPERM"),
+        (syscalls, "lock_any_memory", LIMIT, "bpf", "the limit may not be lifted"),
     ],
 )
-def test_whatever_is_missing_is_a_finding_among_the_others(fine, owner, name, error, finding, words):
+def test_whatever_this_host_lacks_ends_the_command_with_its_words(fine, owner, name, error, finding, words):
     def fails(*_):
         raise error
 
     fine.setattr(owner, name, fails)
-    found, by_name, ended = told()
+    found, by_name, ended = run()
     assert by_name[finding]["ok"] is False and words in by_name[finding]["found"]
     assert not found["usable"]
     assert isinstance(ended, (KernelLacks, NotPermitted)) and words in str(ended)
     assert [name for name, item in by_name.items() if item["ok"] is False] == [finding]
 
 
-def test_a_missing_function_is_a_finding(fine):
-    fine.setattr(Symbols, "read", lambda: Symbols({k: v for k, v in EVERYTHING.items() if k != "__nf_conntrack_hash_insert"}))
-    found, by_name, ended = told()
-    assert by_name["hooks"]["ok"] is False and "__nf_conntrack_hash_insert" in by_name["hooks"]["found"]
-    assert isinstance(ended, KernelLacks)
-    assert found["hooks"], "the others are listed all the same"
-    fine.setattr(Symbols, "read", lambda: Symbols({k: v for k, v in EVERYTHING.items() if k != "early_drop"}))
-    found, by_name, ended = told()
-    assert by_name["hooks"]["ok"] is None and "early_drop" in by_name["hooks"]["found"]
-    assert ended is None and found["usable"]
+def test_a_refused_program_says_what_to_do(fine):
+    def refuses(*_):
+        raise NotPermitted("the kernel refuses to load the program probe: EPERM; see that nothing forbids it")
 
-
-def test_kprobes_for_want_of_a_type_are_said_or_refused(fine):
-    fine.setattr(kernel_build, "read", lambda _: KernelBuild(LAYOUT, {k: v for k, v in TYPED.items() if k != "early_drop"}))
-    _, by_name, ended = told()
-    assert by_name["hooks"]["ok"] is None and "kprobes for all" in by_name["hooks"]["found"] and ended is None
-    _, by_name, ended = told("--attach", "fentry")
-    assert by_name["hooks"]["ok"] is False and "early_drop" in by_name["hooks"]["found"] and isinstance(ended, KernelLacks)
+    fine.setattr(syscalls, "prog_load", refuses)
+    with pytest.raises(NotPermitted, match=r"^the kernel refuses to load the program probe: EPERM; use a kernel that admits"):
+        LiveProspect().admit_program()

@@ -22,7 +22,6 @@ from ctobserve.render.known import masters_of
 from ctobserve.render.lines import EventLines, described, entry_lines
 from ctobserve.render.report import report_lines, shown
 from ctobserve.render.rows import entry_rows
-from ctobserve.render.text import check_lines
 from tests.unit.samples import packed, record, records
 from tests.unit.test_lines import flat
 from tests.unit.test_render import CLOCK, SYMBOLS
@@ -379,14 +378,3 @@ def test_the_report_as_text_says_all_that_it_rests_on():
         assert part in text
     for name, value in VERDICT["evidence"].items():
         assert f"{name}={shown(value)}" in text
-
-
-def test_what_a_check_found_is_folded_whole():
-    what = "a member of struct nf_conn that this kernel does not have, without which nothing can be said of any entry at all"
-    item = {"name": "layout", "ok": False, "found": what, "do": "tell us"}
-    hook = {"hook": "on_insert", "function": "f", "form": "fentry", "each": "new entry", "tells": "what enters " * 8}
-    body = {"meta": {"kernel": "6.1", "machine": "x86_64"}, "findings": [item], "hooks": [hook, hook | {"function": None}]}
-    lines = list(check_lines(body))
-    assert max(map(len, lines)) < 100
-    told = " ".join(" ".join(lines).split())
-    assert f"MISSING layout {what}; tell us" in told and f"f fentry per new entry {hook['tells'].strip()}" in told

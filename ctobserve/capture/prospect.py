@@ -1,0 +1,183 @@
+"""What a capture could be made of on this host: looks that attach nothing and change nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Protocol
+
+from ctobserve.capture import read_via
+from ctobserve.capture.read_via import ReadVia
+from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
+from ctobserve.host import kernel, kernel_build, netlink
+from ctobserve.host.btf import BtfId
+from ctobserve.host.kernel import Symbols
+from ctobserve.programs import syscalls
+from ctobserve.programs.hooks import FUNCTIONS, Planned, Purpose, lacking, plan, without_btf
+
+RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """The table of the network namespace we are in: entries, the most there may be, buckets; None where there is no number."""
+
+    count: int | None
+    max: int | None
+    buckets: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All hooks, as they would be attached. `lacking` is a function that is missing and without which nothing can be followed.
+
+    `untyped` are functions on which trampolines should hang and of which the kernel's BTF knows nothing; none where no trampoline
+    was planned.
+    """
+
+    hooks: tuple[Planned, ...]
+    lacking: str | None
+    untyped: tuple[str, ...]
+
+    @property
+    def blind(self) -> tuple[str, ...]:
+        """Functions that this kernel lacks: what they would tell is not seen."""
+        return tuple(item.hook.functions[-1] for item in self.hooks if item.function is None)
+
+
+class Prospect(Protocol):
+    """Looks at one host. Whatever keeps a look from being taken is raised by it: CtobserveError, OSError, or a fault of ours."""
+
+    @property
+    def release(self) -> str:
+        """As uname -r."""
+        ...
+
+    @property
+    def machine(self) -> str:
+        """As uname -m."""
+        ...
+
+    def uid(self) -> int:
+        """Who we are."""
+        ...
+
+    def occupancy(self) -> Occupancy | None:
+        """None when nf_conntrack is not loaded."""
+        ...
+
+    def entry_bytes(self) -> int:
+        """Size of struct nf_conn; raises KernelLacks where a member that is read of it is not there."""
+        ...
+
+    def has_types(self) -> bool:
+        """Whether BTF describes nf_conntrack's functions; raises as `entry_bytes`."""
+        ...
+
+    def symbols(self) -> int:
+        """How many of conntrack's functions and variables have an address."""
+        ...
+
+    def reads_via(self) -> ReadVia:
+        """How the table would be read; raises KernelLacks where it cannot be, and as `symbols`."""
+        ...
+
+    def plan(self, attach: str) -> Plan:
+        """With the probes that --attach asks for; raises as `entry_bytes` and `symbols`."""
+        ...
+
+    def has_bcc(self) -> bool:
+        """Whether Python can import it."""
+        ...
+
+    def admit_program(self) -> None:
+        """Load one that does nothing, and let go of it; raises CtobserveError where the kernel refuses."""
+        ...
+
+    def has_netlink(self) -> bool:
+        """Whether nf_conntrack_netlink is there."""
+        ...
+
+
+def plan_all(symbols: Symbols, function_ids: Mapping[str, BtfId], attach: str) -> Plan:
+    """Every hook that some command attaches on this kernel; of those that listings need, the ones of the way that is used."""
+    ids = {} if attach == "kprobe" else dict(function_ids)
+    everything = ~(Purpose.PROC | Purpose.NETLINK)
+    with suppress(KernelLacks):
+        everything |= read_via.choose("auto", symbols).purpose
+    hooks = plan(symbols, ids, everything)
+    return Plan(tuple(hooks), lacking(hooks), tuple(without_btf(hooks, ids)) if ids else ())
+
+
+class LiveProspect:
+    """A Prospect of this host, now."""
+
+    @property
+    def release(self) -> str:
+        """As uname -r."""
+        return kernel.release()
+
+    @property
+    def machine(self) -> str:
+        """As uname -m."""
+        return platform.machine()
+
+    @cached_property
+    def _build(self) -> kernel_build.KernelBuild:
+        return kernel_build.read(FUNCTIONS)
+
+    @cached_property
+    def _symbols(self) -> Symbols:
+        return Symbols.read()
+
+    def uid(self) -> int:
+        """Who we are."""
+        return os.geteuid()
+
+    def occupancy(self) -> Occupancy | None:
+        """None when nf_conntrack is not loaded."""
+        if not kernel.conntrack_loaded():
+            return None
+        return Occupancy(*(kernel.sysctl(f"nf_conntrack_{name}") for name in ("count", "max", "buckets")))
+
+    def entry_bytes(self) -> int:
+        """Size of struct nf_conn."""
+        return self._build.layout.ct_bytes
+
+    def has_types(self) -> bool:
+        """Whether BTF describes nf_conntrack's functions."""
+        return bool(self._build.function_ids)
+
+    def symbols(self) -> int:
+        """How many of conntrack's functions and variables have an address."""
+        return len(self._symbols.addresses)
+
+    def reads_via(self) -> ReadVia:
+        """How the table would be read."""
+        return read_via.choose("auto", self._symbols)
+
+    def plan(self, attach: str) -> Plan:
+        """With the probes that --attach asks for."""
+        return plan_all(self._symbols, self._build.function_ids, attach)
+
+    def has_bcc(self) -> bool:
+        """Whether Python can import it."""
+        return find_spec("bcc") is not None
+
+    def admit_program(self) -> None:
+        """Load one that does nothing, and let go of it."""
+        syscalls.lock_any_memory()
+        try:
+            os.close(syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "probe", RETURN_0))
+        except CtobserveError as error:
+            why = str(error).split(";")[0]
+            raise NotPermitted(f"{why}; use a kernel that admits BPF programs, or the lab: make run") from error
+
+    def has_netlink(self) -> bool:
+        """Whether nf_conntrack_netlink is there."""
+        return netlink.available()

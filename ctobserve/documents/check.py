@@ -1,0 +1,177 @@
+"""What this kernel and host offer, which hooks would be used, what stays blind, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from ctobserve import __version__
+from ctobserve.capture.prospect import Occupancy, Plan, Prospect
+from ctobserve.capture.read_via import ReadVia
+from ctobserve.documents.base import doc
+from ctobserve.documents.meta import SCHEMA, Origin
+from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
+
+T = TypeVar("T")
+REFUSALS = ("root", "bpf")  # findings that say that we may not, where others say that the kernel cannot
+
+
+@dataclass(frozen=True)
+class CheckMeta(Origin):
+    """Who says it, and of which machine."""
+
+    machine: str = doc("uname -m")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str = doc("what was looked at")
+    ok: bool | None = doc("false makes observation impossible; null where only a part is blind")
+    found: str = doc("what was found")
+    do: str = doc("what to do about it; empty where there is nothing to do")
+
+
+@dataclass(frozen=True)
+class HookRow:
+    """A program, and the function that it would hang on."""
+
+    hook: str = doc("name of the program")
+    function: str | None = doc("function of this kernel; null where it has none: what it would tell is not seen")
+    form: str = doc("fentry, fexit, kprobe, or kprobe + kretprobe")
+    each: str = doc("it runs once per ...")
+    tells: str = doc("what is known by it")
+
+
+@dataclass(frozen=True)
+class CheckDocument:
+    """Whether conntrack can be observed here, and how."""
+
+    meta: CheckMeta = doc("who says it, and of which machine")
+    usable: bool = doc("nothing makes observation impossible")
+    findings: tuple[Finding, ...] = doc("all that was looked at")
+    hooks: tuple[HookRow, ...] = doc("in the order in which they would be attached; empty where none could be planned")
+
+    def refusal(self) -> CtobserveError | None:
+        """Why observation is impossible here, with its exit code; None where it is not."""
+        failed = [item for item in self.findings if item.ok is False]
+        if not failed:
+            return None
+        refused = [item for item in failed if item.name in REFUSALS]
+        first = (refused or failed)[0]
+        return (NotPermitted if refused else KernelLacks)(f"observation is impossible here: {first.found}; {first.do}")
+
+
+class _Answer(NamedTuple):
+    """What a finding says of what was looked at."""
+
+    ok: bool | None
+    found: str
+    do: str = ""
+
+
+def collect(prospect: Prospect, attach: str) -> CheckDocument:
+    """All looks, whatever stands in the way of some; `attach` is the form of the probes to plan for: auto, fentry or kprobe."""
+    layout, symbols = _tried(prospect.entry_bytes), _tried(prospect.symbols)
+    unread, unnamed = isinstance(layout, _Answer), isinstance(symbols, _Answer)
+    types = _Answer(None, "no layout could be read from it") if unread else _tried(prospect.has_types)
+    via = _Answer(None, "not looked at: there are no symbols") if unnamed else _tried(prospect.reads_via)
+    unplanned = _Answer(None, "not planned: the symbols or the layout could not be read")
+    plan = unplanned if unread or unnamed else _tried(lambda: prospect.plan(attach))
+    findings = (
+        _finding("root", _tried(prospect.uid), _root),
+        _finding("conntrack", _tried(prospect.occupancy), _conntrack),
+        _finding("layout", layout, _layout),
+        _finding("btf", types, _btf),
+        _finding("symbols", symbols, _symbols),
+        _finding("table", via, _table),
+        _finding("hooks", plan, lambda found: _hooks(found, attach)),
+        _finding("bcc", _tried(prospect.has_bcc), _bcc),
+        _finding("bpf", _tried(prospect.admit_program), lambda _: _Answer(True, "programs are admitted")),
+        _finding("netlink", _tried(prospect.has_netlink), _netlink),
+    )
+    return CheckDocument(
+        meta=CheckMeta("check", __version__, SCHEMA, prospect.release, prospect.machine),
+        usable=all(item.ok is not False for item in findings),
+        findings=findings,
+        hooks=() if isinstance(plan, _Answer) else _rows(plan),
+    )
+
+
+def _tried(look: Callable[[], T]) -> T | _Answer:
+    """What it sees, or what stands in its way: that is an answer, too."""
+    try:
+        return look()
+    except CtobserveError as error:
+        what, _, remedy = str(error).partition("; ")
+        return _Answer(False, what, remedy)
+    except OSError as error:
+        return _Answer(False, f"{error.filename or 'the kernel'}: {error.strerror}", "run as root; is this a container?")
+    except Exception as error:
+        return _Answer(False, f"not understood ({type(error).__name__}: {error})", "report it: this is our fault")
+
+
+def _finding(name: str, seen: T | _Answer, say: Callable[[T], _Answer]) -> Finding:
+    return Finding(name, *(seen if isinstance(seen, _Answer) else say(seen)))
+
+
+def _root(uid: int) -> _Answer:
+    if uid == 0:
+        return _Answer(True, "running as root")
+    return _Answer(False, f"running as uid {uid}, not root", "run: sudo ctobserve check")
+
+
+def _conntrack(table: Occupancy | None) -> _Answer:
+    if table:
+        return _Answer(True, f"loaded; {table.count} of {table.max} entries here, {table.buckets} buckets")
+    return _Answer(False, "nf_conntrack is not loaded, so this kernel tracks nothing", "load it: modprobe nf_conntrack")
+
+
+def _layout(entry_bytes: int) -> _Answer:
+    return _Answer(True, f"struct nf_conn has {entry_bytes} bytes, and every member that is read of it is there")
+
+
+def _btf(has_types: bool) -> _Answer:
+    if has_types:
+        return _Answer(True, "it describes nf_conntrack's functions: fentry and fexit can be used")
+    return _Answer(None, "vmlinux only: functions of the nf_conntrack module take kprobes, which cost more")
+
+
+def _symbols(count: int) -> _Answer:
+    return _Answer(True, f"{count} symbols read from /proc/kallsyms")
+
+
+def _table(via: ReadVia) -> _Answer:
+    return _Answer(True if via is ReadVia.WALK else None, via.words)
+
+
+def _hooks(plan: Plan, attach: str) -> _Answer:
+    if plan.lacking:
+        return _Answer(False, f"this kernel has no function {plan.lacking}, without which the table cannot be followed")
+    if plan.untyped and attach == "fentry":
+        return _Answer(False, f"no BTF of {', '.join(plan.untyped)}", "use --attach auto or --attach kprobe")
+    if plan.blind:
+        return _Answer(None, f"not in this kernel, and so not seen: {', '.join(plan.blind)}")
+    if plan.untyped:
+        return _Answer(None, f"kprobes for all, as the kernel has no BTF of {', '.join(plan.untyped)}")
+    return _Answer(True, f"all {len(plan.hooks)} functions are there")
+
+
+def _bcc(importable: bool) -> _Answer:
+    if importable:
+        return _Answer(True, "Python can import it")
+    return _Answer(False, "Python cannot import bcc", "install it: apt install python3-bpfcc")
+
+
+def _netlink(loaded: bool) -> _Answer:
+    if loaded:
+        return _Answer(True, "nf_conntrack_netlink is loaded")
+    return _Answer(None, "nf_conntrack_netlink is not loaded: no update events; we do not load it")
+
+
+def _rows(plan: Plan) -> tuple[HookRow, ...]:
+    return tuple(
+        HookRow(item.hook.program, item.function, item.form.value, item.hook.each, item.hook.tells) for item in plan.hooks
+    )
