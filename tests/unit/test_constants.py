@@ -77,6 +77,12 @@ def test_bits_of_the_status_are_named_as_their_place_says():
     assert bits == {name: 1 << STATUS.index(name.removeprefix("IPS_").lower()) for name in bits}
 
 
+def test_bits_of_the_kernels_own_have_its_numbers():
+    ours = {name: CONSTANTS[name] for name in ("IPS_ASSURED", "IPS_CONFIRMED", "IPS_DYING")}
+    ours["1 << IPCT_NEW | 1 << IPCT_RELATED | 1 << IPCT_DESTROY"] = int(defined(text("update.c"))["IPCT_BEGINS_OR_ENDS"])
+    assert compiled("#include <linux/netfilter/nf_conntrack_common.h>", ours) == ours
+
+
 def test_the_maps_of_a_walk_are_read_as_they_are_written():
     sizes = f"#define SLOTS {SLOTS}\n#define WINDOW {WINDOW}\n"
     preamble = TYPES + sizes + struct(text("walk.c"), "gathered") + "\n" + struct(text("lengths.c"), "window")
