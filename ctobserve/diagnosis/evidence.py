@@ -164,7 +164,7 @@ class Evidence:
         return self.drops.get(inum, Counter())[drop_name(reason)]
 
     def evicted(self, inum: int) -> tuple[int, int]:
-        """Entries taken by early_drop, and by the gc worker."""
+        """Entries evicted by early_drop, and by the gc worker."""
         reasons = self.destroys.get(inum, Counter())
         return reasons["early_drop"], reasons["gc_early_drop"]
 

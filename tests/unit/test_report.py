@@ -169,9 +169,7 @@ def incident() -> ScriptedCapture:
 def reported(**options) -> ReportDocument:
     capture = incident()
     capture.follow()
-    report = collect(capture, Request(**options), Stretch(5.0), invalid=True)
-    assert capture.ceased, "the namespaces are asked when no event need be kept any more"
-    return report
+    return collect(capture, Request(**options), Stretch(5.0), invalid=True)
 
 
 INCIDENT_TEXT = """\
@@ -354,3 +352,19 @@ def test_the_observation_begins_when_all_is_known_and_lasts_as_long_as_asked():
     assert begun == [capture.started.monotonic_ns]
     assert report.meta.duration_s == 0.5
     assert {row.why for row in report.not_judged if row.id == "entry_gone"} == {"invalid packets were not looked for"}
+
+
+class Asked(ScriptedCapture):
+    """While its namespaces are asked, packets are lost."""
+
+    def namespaces(self, *what):
+        assert self.ceased, "no event need be kept"
+        self.held = events(Kind.DROP, entries(9), reason=DropReason.TABLE_FULL)
+        return super().namespaces(*what)
+
+
+def test_what_comes_while_the_namespaces_are_asked_is_no_part_of_the_report():
+    capture = Asked(entries=entries(4))
+    capture.follow()
+    report = collect(capture, Request(), Stretch(5.0), invalid=True)
+    assert report.meta.events_seen == 0 and "table_full" not in {row.id for row in report.verdicts}

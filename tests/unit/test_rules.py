@@ -79,7 +79,7 @@ def test_every_loss_is_explained_or_warned_of(name):
     assert len(left.losses) <= rest + sum(reasons["clash_resolved"] for reasons in left.drops.values())
 
 
-def test_the_gravest_comes_first_and_nothing_is_healthy_beside_it():
+def test_the_most_severe_comes_first_and_nothing_is_healthy_beside_it():
     found = rules.judge(
         replace(full(drops={"table_full": 23}), namespaces={NETNS: namespace(nf_conntrack_acct=0, nf_conntrack_count=14)})
     )

@@ -51,7 +51,7 @@ from tests.unit.tables import NETNS, entries, evidence, losses
         ),
     ],
 )
-def test_what_is_told_of_the_packets_kept_is_not_told_of_all(made, name, words, packets):
+def test_what_is_said_of_the_packets_kept_is_not_said_of_all(made, name, words, packets):
     """Rows are kept of the first packets of each reason; the rest is only counted."""
     found = rules.judge(made)
     numbers = found.verdicts[name].evidence
@@ -142,7 +142,7 @@ def test_what_the_kernel_counted_and_nobody_saw():
     assert "healthy" not in rules.judge(counting(drop=1)).verdicts
 
 
-def test_what_reopened_connections_may_explain_is_told_and_not_taken_for_certain():
+def test_what_reopened_connections_may_explain_is_said_and_not_taken_for_certain():
     """From Linux 5.17 on a SYN that reopens a connection does not count as INVALID; before it does."""
     judged = rules.judge(counting(evidence(entries(4), destroys={"tcp_reuse": 500}), invalid=500))
     found = judged.verdicts

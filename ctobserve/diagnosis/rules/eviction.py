@@ -10,7 +10,7 @@ from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 
 
 def judge(evidence: Evidence) -> RuleResult:
-    """Entries that early_drop took for new ones, and those the gc worker took above 95 % of the limit, which no counter shows."""
+    """Entries that early_drop evicted for new ones, and the gc worker above 95 % of the limit, which no counter shows."""
     evicted = {inum: evidence.evicted(inum) for inum in evidence.destroys}
     worst = max(evicted, key=lambda inum: sum(evicted[inum]), default=0)
     if not evicted or not sum(evicted[worst]):

@@ -49,7 +49,7 @@ def set_global(evidence: Evidence, name: str, value: int) -> str:
 
 def see_losses(namespace: NamespaceEvidence) -> str:
     """The line that shows the packets that this namespace loses or finds INVALID."""
-    return paste("ctobserve", "drops", "--invalid", *only(namespace), "--limit", 20)
+    return paste("ctobserve", "drops", "--invalid", *netns_option(namespace), "--limit", 20)
 
 
 def see_entries(*which: str) -> str:
@@ -57,7 +57,7 @@ def see_entries(*which: str) -> str:
     return paste("ctobserve", "list", *which, "--limit", 20)
 
 
-def only(namespace: NamespaceEvidence) -> tuple[str | int, ...]:
+def netns_option(namespace: NamespaceEvidence) -> tuple[str | int, ...]:
     """The option by which a command of ours shows this namespace alone; one that nobody holds cannot be asked for."""
     return () if namespace.prefix is None else ("--netns", namespace.inum)
 
