@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ctobserve.documents.size import EntryGroup, Full, Need, Paste, SizeDocument, SysctlRow, TableMemory, TimeoutChange
+from ctobserve.documents.size import SizeDocument
+from ctobserve.documents.size_parts import EntryGroup, Full, Need, Paste, SysctlRow, TableMemory, TimeoutChange
 from ctobserve.render.folding import folded
 
 MIB = 1 << 20

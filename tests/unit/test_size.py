@@ -17,7 +17,8 @@ from ctobserve.capture.capture import NamespaceState
 from ctobserve.capture.extensions import EXTENSION
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands.size import size
-from ctobserve.documents.size import SizeRequest, change, collect, need_of, real, textbook
+from ctobserve.documents.size import SizeRequest, collect
+from ctobserve.documents.size_parts import change_of, need_of, real, textbook
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted, UsageError
 from ctobserve.event import Kind
 from ctobserve.host import counters, kernel, listing, slab
@@ -138,12 +139,12 @@ def test_which_timeout_holds_an_entry(entry, name):
 
 def test_what_another_timeout_frees():
     table = of_listing([(6, "TIME_WAIT", SURE, left) for left in (120, 90, 89, 0, 300)] + [(17, None, IPS_CONFIRMED, 1)])
-    found = change(TIME_WAIT, 120, 30, table)
+    found = change_of(TIME_WAIT, 120, 30, table)
     assert (found.entries, found.gone, found.unknown) == (5, 3, 1), "idle 30 s or longer would be gone; 300 left of 120: unknown"
-    assert change(TIME_WAIT, 120, 600, table).gone == 0
-    for unknown in (change(TIME_WAIT, 120, 30, None), change(TIME_WAIT, None, 30, table)):
+    assert change_of(TIME_WAIT, 120, 600, table).gone == 0
+    for unknown in (change_of(TIME_WAIT, 120, 30, None), change_of(TIME_WAIT, None, 30, table)):
         assert unknown.gone is None and unknown.unknown is None
-    assert change("nf_conntrack_icmp_timeout", 30, 3, table).gone == 0
+    assert change_of("nf_conntrack_icmp_timeout", 30, 3, table).gone == 0
 
 
 def test_need_is_rate_times_lifetime():
