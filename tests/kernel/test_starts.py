@@ -31,6 +31,8 @@ from tests.kernel.tool import bpf_program_ids
 
 # As many as a start takes to go wrong now and then; more of them, and on every kernel, with the variable.
 STARTS = int(os.environ.get("CTOBSERVE_STARTS", "5"))
+MOST = 1009
+MOST_LEFT = 900  # the gc worker may evict, too, down to 95 % of what there may be
 EVERYTHING = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS
 # New entries without end, and more than there is room for: every one of them evicts another. It ends by itself after a while.
 FLOOD = """
@@ -50,8 +52,8 @@ while time.monotonic() < end:
 def flooding(net, sysctl) -> Iterator[Callable[[], tuple[Space, Callable[[], None]]]]:
     """Begins a flood in which every new entry evicts another; returns its namespace, and what ends it."""
     space = net.space("flood")
-    send_udp(space, 1009, first_port=1000)
-    sysctl("nf_conntrack_max", 1009)
+    send_udp(space, MOST, first_port=1000)
+    sysctl("nf_conntrack_max", MOST)
     started: list[subprocess.Popen[bytes]] = []
 
     def end() -> None:
@@ -98,16 +100,17 @@ def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding
                 pass
             proof = prove(capture)
             assert proof.equal, (start, proof)
-            assert proof.ours >= 1000
+            assert proof.ours >= MOST_LEFT
             # Whoever leaves now is flushed, not evicted: on every CPU.
             capture.step(final=True)
             removals.clear()
             space.run("conntrack", "-F")
             flushed = capture.step()
-            flushed = flushed[flushed["kind"] == Kind.DESTROY]
-            assert len(flushed) >= 1000
+            flushed = flushed[(flushed["kind"] == Kind.DESTROY) & (flushed["entry"]["netns"] == space.inum)]
+            assert len(flushed) >= MOST_LEFT
             assert set(flushed["reason"].tolist()) == {DestroyReason.FLUSHED}
-            records = np.concatenate([part[["iterator", "eviction"]] for part in removals])
+            records = np.concatenate([part[["netns", "iterator", "eviction"]] for part in removals])
+            records = records[records["netns"] == space.inum]
             iterators = {symbols.containing(address) for address in np.unique(records["iterator"]).tolist()}
             assert iterators == {"ctnetlink_flush_iterate"}, (start, iterators)
             assert not records["eviction"].any(), start
