@@ -52,8 +52,8 @@ def opened(
 ) -> Iterator[tuple[Capture, Stretch]]:
     """A capture that attaches what `purpose` needs, and the stretch of time that was asked for; detached at the end.
 
-    `follows`: the table is read at once, and kept true by events; else events of namespaces that --netns leaves out never leave the
-    kernel. `reads`: the command needs the kernel's table at all. `tells`: it needs the events themselves.
+    `follows`: the table is read at once, and kept true by events; else events of namespaces that --netns leaves out never leave
+    the kernel. `reads`: the command needs the kernel's table at all. `tells`: it needs the events themselves.
     """
     stop = Stop()
     if request.ready_file:

@@ -66,8 +66,8 @@ class DropsDocument:
 def collect(capture: Capture, request: Request, stretch: Stretch, show: Show | None = None) -> DropsDocument:
     """Count losses for this stretch of time, between two readings of the kernel's counters when no loss is under way.
 
-    `show` is for who wants losses as they come: it is called with the drops, destroys and resolved clashes of each batch, and with
-    the losses among them up to the limit; the document then has no rows.
+    `show` is for who wants losses as they come: called with the drops, destroys and resolved clashes of each batch, and with the
+    losses among them up to the limit; the document then has no rows.
     """
     tally = _Tally(request, show)
     before = quiet_reading(capture, request.filter.netns, lambda _: None)
