@@ -7,7 +7,7 @@ import click
 from ctobserve.commands.help import Command, Example
 from ctobserve.commands.opening import closed, opened, out
 from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, common_options, limit_to
-from ctobserve.documents.buckets import collect
+from ctobserve.documents.buckets import LONGEST, collect
 from ctobserve.documents.request import Request
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room
@@ -22,7 +22,7 @@ from ctobserve.render.spread import bucket_lines
         Example("the twenty longest chains, and what 10.0.0.0/8 has in them", "ctobserve buckets --limit 20 --src 10.0.0.0/8"),
     ),
 )
-@common_options(OF_NETNS, OF_TUPLE, limit_to("Show the N longest chains. Default: 5."), SOURCE)
+@common_options(OF_NETNS, OF_TUPLE, limit_to(f"Show the N longest chains. Default: {LONGEST}."), SOURCE)
 def buckets(request: Request) -> None:
     """Chain lengths: how many buckets hold how many nodes, beside what a perfect hash would give, and the longest chains.
 

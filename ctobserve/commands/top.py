@@ -14,7 +14,7 @@ from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, common_option
 from ctobserve.commands.values import real, some_of
 from ctobserve.documents.meta import meta_of
 from ctobserve.documents.request import Request
-from ctobserve.documents.top import View, collect
+from ctobserve.documents.top import LINES, View, collect
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.jsonout import line
 from ctobserve.render.top import frame_lines
@@ -40,7 +40,7 @@ CLEAR = "\x1b[H\x1b[J"
 @option(
     OBSERVE, "--interval", type=real(0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2."
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N groups. Default: 10."), SOURCE)
+@common_options(OF_NETNS, OF_TUPLE, limit_to(f"Show at most N groups. Default: {LINES}."), SOURCE)
 def top(request: Request, by: tuple[str, ...], order: str, interval: float) -> None:
     """Who fills the table, now: how full it is, rates of new, leaving and lost, and the heaviest sources, services, namespaces.
 
