@@ -1,0 +1,39 @@
+"""Every reason, of entries that leave and of packets that are lost, is found, counted and explained."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ctobserve.analysis.drops import COUNTED
+from ctobserve.capture.destroy_reasons import CALLERS, ITERATORS
+from ctobserve.event import DestroyReason, DropReason, destroy_name, drop_name
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_A_CALLER = {DestroyReason.UNCONFIRMED}  # freed, never deleted
+MOVES_NO_COUNTER = {DropReason.CONFIRMED}  # the packet's copy was there first: the kernel drops this one silently
+
+
+def test_some_function_of_the_kernel_leads_to_every_destroy_reason():
+    assert {reason for reason, _ in (*CALLERS.values(), *ITERATORS.values())} == set(DestroyReason) - WITHOUT_A_CALLER
+    assert all(name.isidentifier() for name in (*CALLERS, *ITERATORS)), "without what the compiler puts behind a name"
+
+
+def test_every_drop_reason_moves_a_counter_or_is_known_to_move_none():
+    assert {drop_name(reason) for reason in set(DropReason) - MOVES_NO_COUNTER} <= COUNTED.keys()
+
+
+@pytest.mark.parametrize(
+    ("page", "paragraph", "names"),
+    [
+        ("docs/json.md", r"^Destroy reasons: .*?\n\n", map(destroy_name, DestroyReason)),
+        ("docs/json.md", r"^Drop reasons: .*?\n\n", map(drop_name, DropReason)),
+        ("README.md", r"^\| reason \(destroy\) \| .*?\n", map(destroy_name, DestroyReason)),
+        ("README.md", r"^\| reason \(drop\) \| .*?\n", map(drop_name, DropReason)),
+    ],
+)
+def test_every_reason_is_explained(page, paragraph, names):
+    (said,) = re.findall(paragraph, (ROOT / page).read_text(), re.M | re.S)
+    assert not set(names) - set(re.findall(r"\w+", said))
