@@ -87,7 +87,7 @@ class Commands(Group):
 def cli(debug: bool) -> None:
     """See what the kernel's connection tracking (nf_conntrack) does: its table, its hash buckets, every loss with its reason.
 
-    Only observes: nothing is flushed, deleted, loaded or configured. Needs root; size tells something without, too.
+    Only observes: nothing is flushed, deleted, loaded or configured. All commands but size need root.
     """
 
 
