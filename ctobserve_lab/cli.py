@@ -41,7 +41,7 @@ def list_scenarios() -> None:
         click.echo(f"{name:<20}{scenario.title}")
 
 
-@cli.command()
+@cli.command(short_help="What a scenario does, what to type meanwhile, and the fix.")
 @name_argument
 def show(name: str) -> None:
     """What a scenario does, what to expect, what to type meanwhile, and the fix."""
@@ -52,7 +52,7 @@ def show(name: str) -> None:
             click.echo("\n".join([title, *(f"    # {line}" for line in lines)]))
 
 
-@cli.command()
+@cli.command(short_help="Make the incident, leave it standing to be looked at, undo it.")
 @name_argument
 @click.option("--ready-file", type=PATH, metavar="PATH", help="Wait until this file exists, as ctobserve's option makes it.")
 @click.option("--hold", type=real(0), metavar="SECONDS", help="How long the world stands afterwards; else until Ctrl-C.")
@@ -80,7 +80,7 @@ def run(name: str, ready_file: Path | None, hold: float | None, here: bool) -> N
     click.echo("Undone.")
 
 
-@cli.command("guide")
+@cli.command("guide", short_help="The whole story: incident, ctobserve, usual tools, fix, undo.")
 @name_argument
 @here_option
 def guided(name: str, here: bool) -> None:

@@ -33,6 +33,13 @@ def test_list_has_every_scenario_file_once():
     assert sorted(line.split()[0] for line in out.splitlines()) == [name for name in FILES if name != "__init__"]
 
 
+def test_the_list_of_commands_cuts_nothing_off():
+    code, out, _ = lab("--help")
+    commands = out.partition("Commands:\n")[2]
+    assert code == 0 and [line.split()[0] for line in commands.splitlines()] == ["guide", "list", "run", "show"]
+    assert "..." not in commands
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_show_says_what_it_does_and_how_to_mend_it(name):
     code, out, _ = lab("show", name)
