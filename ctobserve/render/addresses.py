@@ -8,17 +8,18 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve.model import Entries
-from ctobserve.render.columns import Bytes, Mask, Texts, column, glued, placed, where
+from ctobserve.model import Mask
+from ctobserve.render.columns import Bytes, Texts, column, glued, placed, where
 
 GROUPS = 8
+FEW = 16  # rows for which columns cost more than they spare
 EMBEDDED = 5  # so many groups of zeros at the start: inet_ntop may write the rest as an IPv4 address
 
 
-def addresses(entries: Entries, at: int, full: bool = False) -> Texts:
-    """Of one of the four places: src, dst of original, src, dst of reply; `full` writes IPv6 without shortening, as %pI6."""
-    six = entries["l3num"] != socket.AF_INET
-    packed = entries["addr"][:, at]
+def addresses(packed: Bytes, six: Mask, full: bool = False) -> Texts:
+    """Of 16 bytes each, IPv6 where `six`, else IPv4 in the first four; `full` writes IPv6 without shortening, as %pI6."""
+    if len(packed) <= FEW and not full:
+        return column([_by_c_library(one.tobytes(), long) for one, long in zip(packed, six.tolist(), strict=True)])
     if not six.any():
         return _four(packed)
     write = _full if full else _short
@@ -87,4 +88,8 @@ def _left_out(zeros: str) -> range:
 def _one_by_one(packed: Bytes) -> Texts:
     """Loopback, unspecified, and IPv4 in IPv6: few, so each distinct one is formatted by the C library."""
     kinds, of = np.unique(np.ascontiguousarray(packed).view("V16")[:, 0], return_inverse=True)
-    return column([socket.inet_ntop(socket.AF_INET6, one) for one in kinds.tolist()])[of]
+    return column([_by_c_library(one, True) for one in kinds.tolist()])[of]
+
+
+def _by_c_library(packed: bytes, six: bool) -> str:
+    return socket.inet_ntop(socket.AF_INET6, packed) if six else socket.inet_ntop(socket.AF_INET, packed[:4])

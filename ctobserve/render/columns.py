@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ctobserve.model import Mask
+
 Texts = npt.NDArray[np.bytes_]
 Part = Texts | str
-Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.integer[Any]]
 Bytes = npt.NDArray[np.uint8]
 

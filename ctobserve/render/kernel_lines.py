@@ -23,12 +23,29 @@ from ctobserve.model import (
     SCTP_STATES,
     TCP,
     TCP_STATES,
-    WITH_ICMP,
-    WITH_PORTS,
     Entries,
+    Mask,
+    pick,
 )
 from ctobserve.render.addresses import addresses
-from ctobserve.render.columns import Mask, Numbers, Part, Texts, column, glued, joined, named, texts, where, written
+from ctobserve.render.columns import Numbers, Part, Texts, column, glued, joined, named, texts, where, written
+from ctobserve.render.entry_fields import (
+    CODE,
+    DPORT,
+    DSTKEY,
+    HAS_PORTS,
+    HAS_TYPE,
+    ID,
+    MARK,
+    SPORT,
+    SRCKEY,
+    STATUS_BITS,
+    TCP_STATE,
+    TYPE,
+    ZONE,
+    EntryView,
+    TupleView,
+)
 
 BATCH = 1 << 16
 ZONE_ORIG, ZONE_REPLY, ZONE_BOTH = 1, 2, 3
@@ -43,40 +60,40 @@ class Kernel:
     contexts: dict[int, str]
 
 
-def kernel_lines(entries: Entries, details: Extensions, clock: Clock, kernel: Kernel) -> Iterator[str]:
-    """Lines, many at a time, in the kernel's order of buckets; `details` has a row for each entry."""
+def kernel_lines(entries: Entries, extensions: Extensions, clock: Clock, kernel: Kernel) -> Iterator[str]:
+    """Lines, many at a time, in the kernel's order of buckets; `extensions` has a row for each entry."""
     order = np.argsort(entries["bucket"][:, 0], kind="stable")
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        yield joined(_columns(entries[rows], details[rows], clock, kernel))
+        yield joined(_columns(EntryView(pick(entries, rows), clock), pick(extensions, rows), clock, kernel))
 
 
-def _columns(entries: Entries, details: Extensions, clock: Clock, kernel: Kernel) -> list[Part]:
-    status, zone_dir = entries["status"], entries["zone_dir"]
+def _columns(view: EntryView, extensions: Extensions, clock: Clock, kernel: Kernel) -> list[Part]:
+    entries, status, zone_dir = view.entries, STATUS_BITS.values(view), view.entries["zone_dir"]
     tracker = np.where(np.isin(entries["protonum"], list(kernel.trackers)), entries["protonum"], 255)
     online = status & IPS_OFFLOAD == 0
     left = clock.remaining_s(entries["timeout"], entries["seen_ns"])
     columns: list[Part] = [
         _head(entries, tracker),
         where(online, texts(left, "%d ")),
-        *_state(entries, details, tracker, online, clock.hz),
+        *_state(view, extensions, tracker, online, clock.hz),
     ]
     for direction, of_zone in ((0, (ZONE_ORIG, "zone-orig=%d ")), (1, (ZONE_REPLY, "zone-reply=%d "))):
-        columns += _tuple(entries, tracker, direction)
-        columns += _optional(zone_dir == of_zone[0], texts(entries["zone"], of_zone[1]))
-        columns += _optional(details["has_counters"], texts(details["packets"][:, direction], "packets=%d "))
-        columns += _optional(details["has_counters"], texts(details["bytes"][:, direction], "bytes=%d "))
+        columns += _tuple(view.tuples(direction), tracker)
+        columns += _optional(zone_dir == of_zone[0], texts(ZONE.values(view), of_zone[1]))
+        columns += _optional(extensions["has_counters"], texts(extensions["packets"][:, direction], "packets=%d "))
+        columns += _optional(extensions["has_counters"], texts(extensions["bytes"][:, direction], "bytes=%d "))
         if direction == 0:
             columns += _optional(status & IPS_SEEN_REPLY == 0, "[UNREPLIED] ")
-    columns.append(_mood(entries))
-    columns.append(texts(entries["mark"], "mark=%d "))
+    columns.append(_mood(status))
+    columns.append(texts(MARK.values(view), "mark=%d "))
     contexts = {number: f"secctx={name} " for number, name in kernel.contexts.items()}
     if contexts:
-        columns.append(written(details["secmark"], lambda number: contexts.get(number, "")))
-    columns += _optional(zone_dir == ZONE_BOTH, texts(entries["zone"], "zone=%d "))
-    age = np.maximum(clock.wall_ns - details["start_ns"].astype(np.int64), 0) // NS_PER_S
-    columns += _optional(details["has_start"], texts(age, "delta-time=%d "))
-    columns.append(texts(details["use"] + np.uint32(READER), "use=%d"))
+        columns.append(written(extensions["secmark"], lambda number: contexts.get(number, "")))
+    columns += _optional(zone_dir == ZONE_BOTH, texts(ZONE.values(view), "zone=%d "))
+    age = np.maximum(clock.wall_ns - extensions["start_ns"].astype(np.int64), 0) // NS_PER_S
+    columns += _optional(extensions["has_start"], texts(age, "delta-time=%d "))
+    columns.append(texts(extensions["use"] + np.uint32(READER), "use=%d"))
     return columns
 
 
@@ -95,39 +112,39 @@ def _head(entries: Entries, tracker: Numbers) -> Texts:
     )
 
 
-def _state(entries: Entries, details: Extensions, tracker: Numbers, online: Mask, hz: int) -> list[Part]:
+def _state(view: EntryView, extensions: Extensions, tracker: Numbers, online: Mask, hz: int) -> list[Part]:
     """What the trackers print of their own (print_conntrack)."""
-    columns = _optional((tracker == TCP) & online, named(entries["tcp_state"], TCP_STATES, "%s "))
-    columns += _optional(tracker == SCTP, named(details["state"], SCTP_STATES, "%s "))
-    columns += _optional(tracker == DCCP, named(details["state"], DCCP_STATES, "%s "))
-    columns += _optional(tracker == GRE, texts(details["gre_timeout"] // hz, "timeout=%d, "))
-    return columns + _optional(tracker == GRE, texts(details["gre_stream_timeout"] // hz, "stream_timeout=%d "))
+    columns = _optional((tracker == TCP) & online, named(TCP_STATE.values(view), TCP_STATES, "%s "))
+    columns += _optional(tracker == SCTP, named(extensions["state"], SCTP_STATES, "%s "))
+    columns += _optional(tracker == DCCP, named(extensions["state"], DCCP_STATES, "%s "))
+    columns += _optional(tracker == GRE, texts(extensions["gre_timeout"] // hz, "timeout=%d, "))
+    return columns + _optional(tracker == GRE, texts(extensions["gre_stream_timeout"] // hz, "stream_timeout=%d "))
 
 
-def _tuple(entries: Entries, tracker: Numbers, direction: int) -> list[Part]:
+def _tuple(view: TupleView, tracker: Numbers) -> list[Part]:
     """One direction (print_tuple)."""
-    addressed = np.isin(entries["l3num"], list(L3))
-    one, other = entries["port"][:, 2 * direction], entries["port"][:, 2 * direction + 1]
+    addressed = np.isin(view.l3num, list(L3))
     columns: list[Part] = [
-        where(addressed, glued(before, addresses(entries, 2 * direction + at, full=True), " "))
+        where(addressed, glued(before, addresses(view.addr[:, at], view.six, full=True), " "))
         for at, before in enumerate(("src=", "dst="))
     ]
-    ports = np.isin(tracker, list(WITH_PORTS))
-    if ports.any():
-        columns.append(where(ports, texts(one, "sport=%d ")))
-        columns.append(where(ports, texts(other, "dport=%d ")))
-    icmp = np.isin(tracker, list(WITH_ICMP))
-    if icmp.any():
-        columns.append(where(icmp, texts(other >> 8, "type=%d ")))
-        columns.append(where(icmp, texts(other & 255, "code=%d ")))
-        columns.append(where(icmp, texts(one, "id=%d ")))
-    columns += _optional(tracker == GRE, texts(one, "srckey=0x%x "))
-    return columns + _optional(tracker == GRE, texts(other, "dstkey=0x%x "))
+    ports, icmp, gre = HAS_PORTS[tracker], HAS_TYPE[tracker], tracker == GRE
+    for shown, field, form in (
+        (ports, SPORT, "sport=%d "),
+        (ports, DPORT, "dport=%d "),
+        (icmp, TYPE, "type=%d "),
+        (icmp, CODE, "code=%d "),
+        (icmp, ID, "id=%d "),
+        (gre, SRCKEY, "srckey=0x%x "),
+        (gre, DSTKEY, "dstkey=0x%x "),
+    ):
+        if shown.any():
+            columns.append(where(shown, texts(field.values(view), form)))
+    return columns
 
 
-def _mood(entries: Entries) -> Texts:
+def _mood(status: Numbers) -> Texts:
     """At most one word: where its packets go, or else that early drop spares it."""
-    status = entries["status"]
     hard, soft, assured = (status & bit != 0 for bit in (IPS_HW_OFFLOAD, IPS_OFFLOAD, IPS_ASSURED))
     words = column(["", "[ASSURED] ", "[OFFLOAD] ", "[HW_OFFLOAD] "])
     mood: Texts = words[np.where(hard, 3, np.where(soft, 2, np.where(assured, 1, 0)))]

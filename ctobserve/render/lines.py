@@ -1,4 +1,4 @@
-"""Entries and events as rows for people: what JSON says of them, in the same words. Built column by column.
+"""Entries as rows for people: what JSON says of them, in the same words. Built column by column.
 
 What is null in JSON is `-` where a column waits for it, and else nothing; docs/json.md has what text leaves out. Rows come with
 marks where they may be folded, until `fitted`: on a terminal of so many columns; elsewhere a row stays one line.
@@ -6,41 +6,43 @@ marks where they may be folded, until `fitted`: on a terminal of so many columns
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
 from ctobserve.clock import Clock
-from ctobserve.model import (
-    ENTRY,
-    IPS_ASSURED,
-    IPS_SEEN_REPLY,
-    PROTOCOLS,
-    STATUS,
-    UNKNOWN_BUCKET,
-    UNKNOWN_CHAIN,
-    Entries,
-    tcp_state_name,
+from ctobserve.documents.base import NO_ENTRIES, Labels
+from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, PROTOCOLS, STATUS, Entries, Mask, tcp_state_name
+from ctobserve.render.columns import Numbers, Part, Texts, aligned, glued, joined, texts, where, written
+from ctobserve.render.entry_fields import (
+    BUCKET,
+    CHAIN,
+    MARK,
+    MASTER,
+    NETNS,
+    PROTONUM,
+    STATUS_BITS,
+    TCP_STATE,
+    TIMEOUT_S,
+    ZONE,
+    EntryView,
+    PairView,
+    masters_of,
 )
-from ctobserve.render import known
-from ctobserve.render.columns import Mask, Numbers, Part, Texts, aligned, column, glued, joined, texts, where, written
+from ctobserve.render.fields import Field, Object, V, known
 from ctobserve.render.folding import CLAUSE, fitted
-from ctobserve.render.happenings import INSERTED, Told
-from ctobserve.render.rows import Row
-from ctobserve.render.tuples import replies, side, sides
+from ctobserve.render.tuples import replies, sides
 
 BATCH = 1 << 16
 LABEL = 24  # characters for which columns wait: a longer label moves what stands behind it
-NOBODY: Entries = np.empty(0, ENTRY)
 # Bits that have no word of their own: said in capitals, true of every entry in the table, or of NAT's own bookkeeping.
 UNSAID = ("seen_reply", "assured", "confirmed", "src_nat_done", "dst_nat_done")
 WORDS = tuple((1 << bit, name) for bit, name in enumerate(STATUS) if name not in UNSAID)
 SHOWN = IPS_SEEN_REPLY | IPS_ASSURED | sum(bit for bit, _ in WORDS)
-Labels = Mapping[int, str]
 
 
 def entry_lines(
-    entries: Entries, clock: Clock, labels: Labels, masters: Entries = NOBODY, columns: int | None = None
+    entries: Entries, clock: Clock, labels: Labels, masters: Entries = NO_ENTRIES, columns: int | None = None
 ) -> Iterator[str]:
     """A heading, then rows, many at a time; the reply tuple only where it is not the mirror of the original.
 
@@ -51,22 +53,22 @@ def entry_lines(
     yield fitted(heading, columns)
     for start in range(0, len(entries), BATCH):
         part = entries[start : start + BATCH]
-        seconds, timed = known.left_s(part, clock)
+        view = EntryView(part, clock, masters_of(part, masters))
         cells = (
-            aligned(_netns(part, labels), width),
+            aligned(netns(view, labels), width),
             CLAUSE,
-            aligned(_protocol(part), 6),
+            aligned(protocol(view), 6),
             " ",
-            aligned(_unless(timed, seconds), 6, right=True),
+            aligned(_unless(known(TIMEOUT_S, view), TIMEOUT_S.values(view)), 6, right=True),
             " ",
-            aligned(_pair(part["bucket"], UNKNOWN_BUCKET), 13, right=True),
+            aligned(_pair(BUCKET.within(view)), 13, right=True),
             " ",
-            aligned(_pair(part["chain"], UNKNOWN_CHAIN), 7, right=True),
+            aligned(_pair(CHAIN.within(view)), 7, right=True),
             f"{CLAUSE} ",
-            *_what(part),
-            _flags(part),
-            *_marks(part),
-            *_masters(part, masters),
+            *tuples(view),
+            flags(view),
+            *marks(view),
+            *other_tuple(MASTER, view, "master"),
         )
         yield fitted(joined(cells), columns)
 
@@ -75,87 +77,34 @@ def described(entries: Entries, labels: Labels) -> list[str]:
     """Each entry in short, to be `fitted`: namespace, protocol, tuples, state, zone, mark, buckets; not what passes with time."""
     if not len(entries):
         return []
-    buckets = _known(entries["bucket"], UNKNOWN_BUCKET, "bucket=")
-    named = (_netns(entries, labels), " ", _protocol(entries), CLAUSE)
-    return joined((*named, *_what(entries), _flags(entries), *_marks(entries), *buckets)).split("\n")
+    view = EntryView(entries)
+    cells = (netns(view, labels), " ", protocol(view), CLAUSE, *tuples(view), flags(view), *marks(view), *pairs(BUCKET, view))
+    return joined(cells).split("\n")
 
 
-class EventLines:
-    """One row per event: time of day, what, where, which tuple, and what else is known of it.
-
-    `columns`: of the terminal, None: each row is one line.
-    """
-
-    def __init__(self, columns: int | None = None) -> None:
-        self._columns = columns
-
-    def of(self, told: Told, clock: Clock, labels: Labels) -> str:
-        """All in order, the last without its line end; there must be one."""
-        entries, facts = told.entries, told.facts
-        plain = all(fact is INSERTED for fact in facts)
-        # Of a lost packet, not what its entry would have had.
-        lived = known.whole(entries)
-        if not plain:
-            lived &= np.array([fact["event"] != "drop" for fact in facts])
-        seconds, timed = known.left_s(entries, clock)
-        timed &= lived
-        cells: list[Part] = [
-            _times(entries["seen_ns"], clock),
-            " insert  " if plain else column([f" {fact['event']:<7} " for fact in facts]),
-            aligned(_netns(entries, labels), 8),
-            " ",
-            aligned(_protocol(entries), 5),
-            CLAUSE,
-            *_what(entries),
-            "" if plain else column([_middle(fact) for fact in facts]),
-            where(lived, _flags(entries)),
-            where(timed, texts(np.where(timed, seconds, 0), f"{CLAUSE}left=%ds")),
-            *_marks(entries),
-            *_known(entries["bucket"], UNKNOWN_BUCKET, "bucket="),
-            *_known(entries["chain"], UNKNOWN_CHAIN, "chain="),
-            "" if plain else column([_end(fact) for fact in facts]),
-        ]
-        return fitted(joined(cells), self._columns)
+def netns(view: EntryView, labels: Labels) -> Texts:
+    """What its namespace is called."""
+    return written(NETNS.values(view), lambda inum: _label(inum, labels))
 
 
-def _middle(facts: Row) -> str:
-    words = [f"{name}={facts[name]}" for name in ("reason", "verdict") if facts.get(name)]
-    if facts.get("since_alloc_ns") is not None:
-        words.append(f"since_alloc={facts['since_alloc_ns']}ns")
-    if facts.get("hook"):
-        words.append(f"hook={facts['hook']}")
-        words += [f"direction={facts['direction']}"] if facts["direction"] else []
-    if facts.get("changes"):
-        words.append("changes=" + ",".join(facts["changes"]))
-    return "".join(CLAUSE + word for word in words)
+def _label(inum: int, labels: Labels) -> str:
+    return labels.get(inum, str(inum)) if inum else "-"
 
 
-def _end(facts: Row) -> str:
-    words = []
-    if facts.get("age_s") is not None:
-        words.append(f"age={facts['age_s']}s")
-    words += [f"{name}={facts[name]['original']}/{facts[name]['reply']}" for name in ("packets", "bytes") if facts.get(name)]
-    words += [f"{name}={facts[name]}" for name in ("portid", "cpu") if facts.get(name) is not None]
-    if facts.get("process"):
-        words.append(f"by {facts['process']['comm']}[{facts['process']['pid']}]")
-    if facts.get("interface"):
-        words.append(f"on {facts['interface']}")
-    words += [f"{word} {side(facts[name])}" for name, word in (("made_room_for", "for"), ("master", "master")) if facts.get(name)]
-    words += [f"({facts[name]})" for name in ("text", "detail") if facts.get(name)]
-    if facts.get("looked_at"):
-        looked = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["looked_at"].items())
-        words.append(f"(looked at: {looked})")
-    return "".join(CLAUSE + word for word in words)
+def protocol(view: EntryView) -> Texts:
+    """Its name, the number of one without."""
+    return written(PROTONUM.values(view), lambda number: PROTOCOLS.get(number, str(number)))
 
 
-def _what(entries: Entries) -> list[Texts]:
-    return [*sides(entries, 0), *replies(entries, f"{CLAUSE}reply ")]
+def tuples(view: EntryView) -> list[Part]:
+    """The original, and the reply where it is not the mirror of that."""
+    return [*sides(view.original), *replies(view, f"{CLAUSE}reply ")]
 
 
-def _flags(entries: Entries) -> Texts:
+def flags(view: EntryView) -> Texts:
     """TCP state and status; empty where only the tuple is known."""
-    stated = entries["protonum"].astype(np.uint64) << 32 | entries["tcp_state"].astype(np.uint64) << 24
-    return written(known.whole(entries).astype(np.uint64) << 40 | stated | entries["status"] & SHOWN, _flag_words)
+    stated = PROTONUM.values(view).astype(np.uint64) << 32 | TCP_STATE.values(view).astype(np.uint64) << 24
+    return written(view.whole.astype(np.uint64) << 40 | stated | STATUS_BITS.values(view) & SHOWN, _flag_words)
 
 
 def _flag_words(key: int) -> str:
@@ -169,48 +118,35 @@ def _flag_words(key: int) -> str:
     return CLAUSE + (",".join(filter(None, words)) or "-")
 
 
-def _marks(entries: Entries) -> list[Part]:
+def marks(view: EntryView) -> list[Part]:
     """Zone and mark, which are 0 nearly everywhere: then they say nothing."""
-    knowns = (("zone", known.zoned(entries)), ("mark", known.whole(entries)))
-    shown = ((name, there & (entries[name] != 0)) for name, there in knowns)
-    return [where(there, texts(entries[name], f"{CLAUSE}{name}=%d")) for name, there in shown if there.any()]
+    return [part for field in (ZONE, MARK) for part in _unless_zero(field, view)]
 
 
-def _masters(entries: Entries, masters: Entries) -> list[Part]:
-    at, there = known.masters_of(entries, masters)
-    return [where(there, glued(f"{CLAUSE}master ", *sides(masters[at], 0)))] if there.any() else []
+def _unless_zero(field: Field[EntryView], view: EntryView) -> list[Part]:
+    values = field.values(view)
+    said = known(field, view) & (values != 0)
+    return [where(said, texts(values, f"{CLAUSE}{field.name}=%d"))] if said.any() else []
 
 
-def _netns(entries: Entries, labels: Labels) -> Texts:
-    return written(entries["netns"], lambda inum: _label(inum, labels))
+def pairs(field: Object[EntryView], view: EntryView) -> list[Part]:
+    """Both numbers by the name of the field, where at least one is known."""
+    pair: PairView = field.within(view)
+    there = pair.known(0) | pair.known(1)
+    return [where(there, glued(CLAUSE, f"{field.name}=", _pair(pair)))] if there.any() else []
 
 
-def _label(inum: int, labels: Labels) -> str:
-    return labels.get(inum, str(inum)) if inum else "-"
-
-
-def _protocol(entries: Entries) -> Texts:
-    """Its name, the number of one without."""
-    return written(entries["protonum"], lambda number: PROTOCOLS.get(number, str(number)))
-
-
-def _times(seen_ns: Numbers, clock: Clock) -> Texts:
-    """Time of day, UTC, to the millisecond."""
-    wall_ms = (seen_ns.astype(np.int64) + (clock.wall_ns - clock.monotonic_ns)) // 1_000_000
-    return written(wall_ms, lambda ms: clock.iso(ms * 1_000_000 - clock.wall_ns + clock.monotonic_ns)[11:23])
+def _pair(pair: PairView) -> Texts:
+    """Original and reply."""
+    original, reply = (_unless(pair.known(direction), pair.numbers[:, direction]) for direction in (0, 1))
+    return glued(original, "/", reply)
 
 
 def _unless(there: Mask, values: Numbers) -> Texts:
     return texts(values) if there.all() else glued(where(there, texts(np.where(there, values, 0))), where(~there, "-"))
 
 
-def _pair(values: Numbers, unknown: int) -> Texts:
-    """Original and reply."""
-    original, reply = (_unless(values[:, at] != unknown, values[:, at]) for at in (0, 1))
-    return glued(original, "/", reply)
-
-
-def _known(values: Numbers, unknown: int, name: str) -> list[Part]:
-    """Pairs of which at least one side is known, others nothing."""
-    there = (values != unknown).any(1)
-    return [where(there, glued(CLAUSE, name, _pair(values, unknown)))] if there.any() else []
+def other_tuple(field: Object[V], view: V, word: str) -> list[Part]:
+    """Another entry's original tuple, behind a word, where it is known."""
+    there = known(field, view)
+    return [where(there, glued(f"{CLAUSE}{word} ", *sides(field.within(view))))] if there.any() else []

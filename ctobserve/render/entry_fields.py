@@ -1,0 +1,261 @@
+"""The fields of an entry (docs/json.md), and the one rule for each by which it is null.
+
+A kernel record may hold a whole entry, its original tuple with the zone, or that tuple alone (`has_ct` 1, 2, 0).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ctobserve.clock import Clock
+from ctobserve.event import TUPLE
+from ctobserve.model import (
+    GRE,
+    IPS_CONFIRMED,
+    IPS_OFFLOAD,
+    L3,
+    STATUS,
+    TCP,
+    TCP_STATES,
+    UNKNOWN_BUCKET,
+    UNKNOWN_CHAIN,
+    WITH_ICMP,
+    WITH_PORTS,
+    Entries,
+    Mask,
+    pick,
+    protocol_name,
+)
+from ctobserve.render.addresses import addresses
+from ctobserve.render.columns import Bytes, Numbers, Texts
+from ctobserve.render.fields import NUMBER, WORDS, Field, Member, Object, Rule, bits_of, names_of
+
+HAS_PORTS, HAS_TYPE = (np.isin(np.arange(256), list(protocols)) for protocols in (WITH_PORTS, WITH_ICMP))  # by protocol number
+
+
+class TupleView:
+    """One direction's tuple of each row: source and destination side by side. `l3num` 0: there is none."""
+
+    def __init__(self, addr: Bytes, port: Numbers, l3num: Numbers, protonum: Numbers) -> None:
+        self.addr, self.port, self.l3num, self.protonum = addr, port, l3num, protonum
+
+    def __len__(self) -> int:
+        return len(self.port)
+
+    def only(self, which: Mask) -> TupleView:
+        """Those rows alone."""
+        return TupleView(self.addr[which], self.port[which], self.l3num[which], self.protonum[which])
+
+    @cached_property
+    def six(self) -> Mask:
+        """IPv6."""
+        six: Mask = self.l3num != socket.AF_INET
+        return six
+
+    @cached_property
+    def ports(self) -> Mask:
+        """Of a protocol with ports."""
+        ports: Mask = HAS_PORTS[self.protonum]
+        return ports
+
+    @cached_property
+    def icmp(self) -> Mask:
+        """ICMP, ICMPv6."""
+        icmp: Mask = HAS_TYPE[self.protonum]
+        return icmp
+
+    @cached_property
+    def gre(self) -> Mask:
+        """GRE."""
+        gre: Mask = self.protonum == GRE
+        return gre
+
+
+class PairView:
+    """A number for each direction, original and reply; it may be the one that stands for unknown."""
+
+    def __init__(self, numbers: Numbers, unknown: int | None = None) -> None:
+        self.numbers, self.unknown = numbers, unknown
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def only(self, which: Mask) -> PairView:
+        """Those rows alone."""
+        return PairView(self.numbers[which], self.unknown)
+
+    def known(self, direction: int) -> Mask:
+        """Which rows have that number."""
+        known: Mask = self.numbers[:, direction] != self.unknown if self.unknown is not None else np.ones(len(self), np.bool_)
+        return known
+
+
+class EntryView:
+    """Entries on their way out. `master`: the original tuple of each one's master, where it is known.
+
+    Without a clock nobody knows when they expire.
+    """
+
+    def __init__(self, entries: Entries, clock: Clock | None = None, master: TupleView | None = None) -> None:
+        self.entries, self.clock = entries, clock
+        self._master = master
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def only(self, which: Mask) -> EntryView:
+        """Those rows alone."""
+        return EntryView(pick(self.entries, which), self.clock, self._master and self._master.only(which))
+
+    def tuples(self, direction: int) -> TupleView:
+        """Of one direction."""
+        places = slice(2 * direction, 2 * direction + 2)
+        entries = self.entries
+        return TupleView(entries["addr"][:, places], entries["port"][:, places], entries["l3num"], entries["protonum"])
+
+    @cached_property
+    def original(self) -> TupleView:
+        """What the first packet had."""
+        return self.tuples(0)
+
+    @cached_property
+    def reply(self) -> TupleView:
+        """What an answer has."""
+        return self.tuples(1)
+
+    @cached_property
+    def whole(self) -> Mask:
+        """All is known that an nf_conn says."""
+        whole: Mask = self.entries["has_ct"] == 1
+        return whole
+
+    @property
+    def master(self) -> TupleView:
+        """Of what `expected` says."""
+        return self.tuples(0) if self._master is None else self._master
+
+    @property
+    def expected(self) -> Mask:
+        """Their master is known."""
+        return np.zeros(len(self), np.bool_) if self._master is None else self._master.l3num != 0
+
+    @property
+    def left_s(self) -> Numbers:
+        """Seconds until they expire; of an unconfirmed one those it will be given."""
+        entries, clock = self.entries, self.clock
+        if clock is None:
+            return np.zeros(len(self), np.int64)
+        remaining = clock.remaining_s(entries["timeout"], entries["seen_ns"])
+        seconds: Numbers = np.where(entries["status"] & IPS_CONFIRMED != 0, remaining, entries["timeout"] // clock.hz)
+        return seconds
+
+    @property
+    def expiring(self) -> Mask:
+        """It is known when. The timeout of an offloaded one says nothing: the gc worker puts it off (nf_ct_offload_timeout)."""
+        offloaded: Mask = self.entries["status"] & IPS_OFFLOAD != 0
+        return self.whole & ~offloaded & np.bool_(self.clock is not None)
+
+
+def masters_of(entries: Entries, masters: Entries) -> TupleView | None:
+    """Of each entry the original tuple of its master, where that is among `masters`."""
+    order = np.argsort(masters["ct"], kind="stable")
+    ranked = np.append(masters["ct"][order], np.uint64(0))
+    at = np.searchsorted(ranked[:-1], entries["master"])
+    there = (ranked[at] == entries["master"]) & (entries["master"] != 0)
+    if not there.any():
+        return None
+    found = EntryView(masters[np.append(order, 0)[at]]).original
+    return TupleView(found.addr, found.port, np.where(there, found.l3num, 0), found.protonum)
+
+
+def tuples_of(rows: Any) -> TupleView:
+    """Of TUPLE rows."""
+    assert rows.dtype == TUPLE
+    return TupleView(rows["addr"], rows["port"], rows["l3num"], rows["protonum"])
+
+
+def _addresses(place: int) -> Callable[[TupleView], Texts]:
+    return lambda view: addresses(view.addr[:, place], view.six)
+
+
+NOT_ICMP: Rule[TupleView] = Rule("protocols other than ICMP", lambda view: ~view.icmp)
+ICMP: Rule[TupleView] = Rule("ICMP and ICMPv6", lambda view: view.icmp)
+WITH_KEYS: Rule[TupleView] = Rule("GRE", lambda view: view.gre)
+PORTS: Rule[TupleView] = Rule("the protocol has ports", lambda view: view.ports)
+SRC = Field("src", "source address", WORDS, _addresses(0))
+DST = Field("dst", "destination address", WORDS, _addresses(1))
+SPORT = Field("sport", "source port", NUMBER, lambda view: view.port[:, 0], PORTS, NOT_ICMP)
+DPORT = Field("dport", "destination port", NUMBER, lambda view: view.port[:, 1], PORTS, NOT_ICMP)
+TYPE = Field("type", "type", NUMBER, lambda view: view.port[:, 1] >> 8, has=ICMP)
+CODE = Field("code", "code", NUMBER, lambda view: view.port[:, 1] & 255, has=ICMP)
+ID = Field("id", "id of an echo, a timestamp, an information", NUMBER, lambda view: view.port[:, 0], has=ICMP)
+SRCKEY = Field("srckey", "key of the source", NUMBER, lambda view: view.port[:, 0], has=WITH_KEYS)
+DSTKEY = Field("dstkey", "key of the destination", NUMBER, lambda view: view.port[:, 1], has=WITH_KEYS)
+TUPLE_FIELDS: tuple[Member[TupleView], ...] = (SRC, DST, SPORT, DPORT, TYPE, CODE, ID, SRCKEY, DSTKEY)
+
+PAIR = (("original", "of the original direction"), ("reply", "of the reply direction"))
+
+
+def _of_direction(direction: int, known: bool) -> Field[PairView]:
+    name, says = PAIR[direction]
+    rule: Rule[PairView] = Rule("it is known", lambda view: view.known(direction))
+    return Field(name, says, NUMBER, lambda view: view.numbers[:, direction], None if known else rule)
+
+
+PAIR_FIELDS = (_of_direction(0, False), _of_direction(1, False))
+COUNT_FIELDS = (_of_direction(0, True), _of_direction(1, True))
+
+
+def _column(name: str) -> Callable[[EntryView], Numbers]:
+    return lambda view: view.entries[name]
+
+
+WHOLE: Rule[EntryView] = Rule("an entry was seen, no packet alone", lambda view: view.whole)
+NETNS = Field(
+    "netns", "inode number of the network namespace", NUMBER, _column("netns"),
+    Rule("the kernel told it", lambda view: view.entries["netns"] != 0),
+)  # fmt: skip
+FAMILY = Field(
+    "l3", "`ipv4`, `ipv6`; another family by its number",
+    names_of([L3.get(number, str(number)) for number in range(256)]), _column("l3num"),
+)  # fmt: skip
+PROTO = Field(
+    "proto", "protocol as its tracker is called; `unknown`: it has none",
+    names_of([protocol_name(number) for number in range(256)]), _column("protonum"),
+)  # fmt: skip
+PROTONUM = Field("protonum", "the protocol's number", NUMBER, _column("protonum"))
+ZONE = Field(
+    "zone", "conntrack zone", NUMBER, _column("zone"),
+    Rule("more than a packet's tuple was seen", lambda view: view.entries["has_ct"] != 0),
+)  # fmt: skip
+MARK = Field("mark", "connmark", NUMBER, _column("mark"), WHOLE)
+ORIGINAL: Object[EntryView] = Object("original", "tuple of the original direction", TUPLE_FIELDS, lambda view: view.original)
+REPLY: Object[EntryView] = Object("reply", "tuple of the reply direction", TUPLE_FIELDS, lambda view: view.reply, WHOLE)
+STATUS_BITS = Field("status", "the IPS_* bits that are set", bits_of(STATUS, " "), _column("status"), WHOLE)
+TIMEOUT_S: Field[EntryView] = Field(
+    "timeout_s", "s until it expires; of one that is not confirmed, what it will be given", NUMBER, lambda view: view.left_s,
+    Rule("an entry was seen that is not offloaded: the kernel keeps putting off the end of those", lambda view: view.expiring),
+)  # fmt: skip
+TCP_STATE = Field(
+    "tcp_state", "what the TCP tracker thinks", names_of(TCP_STATES), _column("tcp_state"),
+    Rule("an entry of TCP was seen", lambda view: view.whole & (view.entries["protonum"] == TCP)),
+)  # fmt: skip
+BUCKET: Object[EntryView] = Object(
+    "bucket", "where in the hash its nodes are", PAIR_FIELDS, lambda view: PairView(view.entries["bucket"], UNKNOWN_BUCKET)
+)
+CHAIN: Object[EntryView] = Object(
+    "chain", "nodes in these buckets, its own included", PAIR_FIELDS, lambda view: PairView(view.entries["chain"], UNKNOWN_CHAIN)
+)
+MASTER: Object[EntryView] = Object(
+    "master", "original tuple of the entry whose helper expected this one", TUPLE_FIELDS, lambda view: view.master,
+    Rule("it was expected and that entry is known", lambda view: view.expected),
+)  # fmt: skip
+ENTRY_FIELDS: tuple[Member[EntryView], ...] = (
+    *(NETNS, FAMILY, PROTO, PROTONUM, ZONE, MARK, ORIGINAL, REPLY),
+    *(STATUS_BITS, TIMEOUT_S, TCP_STATE, BUCKET, CHAIN, MASTER),
+)

@@ -1,0 +1,181 @@
+"""Events as rows for people: what JSON says of them, in the same words. Built column by column, as in lines.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from ctobserve.clock import Clock
+from ctobserve.documents.base import Labels
+from ctobserve.event import Events, Kind
+from ctobserve.model import Mask
+from ctobserve.render.columns import Numbers, Part, Texts, aligned, column, glued, joined, placed, texts, where, written
+from ctobserve.render.entry_fields import BUCKET, CHAIN, MASTER, TIMEOUT_S, PairView
+from ctobserve.render.event_fields import (
+    AGE_S,
+    BYTES,
+    CHANGED,
+    COMM,
+    CPU,
+    DETAIL,
+    DIRECTION,
+    EVENT,
+    HOOK,
+    INTERFACE,
+    KINDS,
+    LOOKED_AT,
+    MADE_ROOM_FOR,
+    PACKETS,
+    PID,
+    PORTID,
+    PROCESS,
+    REASON,
+    SCANNED_FIELDS,
+    SINCE_ALLOC_NS,
+    TEXT,
+    VERDICT,
+    EventView,
+)
+from ctobserve.render.fields import Field, Object, known
+from ctobserve.render.folding import CLAUSE, fitted
+from ctobserve.render.lines import flags, marks, netns, other_tuple, pairs, protocol, tuples
+
+Clause = Callable[[EventView], list[Part]]
+NOTHING: Texts = np.array([b""])
+
+
+class EventLines:
+    """One row per event: time of day, what, where, which tuple, and what else is known of it.
+
+    `columns`: of the terminal, None: each row is one line.
+    """
+
+    def __init__(self, columns: int | None = None) -> None:
+        self._columns = columns
+
+    def of(self, events: Events, clock: Clock, labels: Labels) -> str:
+        """All in order, the last without its line end; there must be one."""
+        view = EventView(events, clock)
+        # Of a lost packet, not what its entry would have had.
+        lived = view.whole & (events["kind"] != int(Kind.DROP))
+        left = known(TIMEOUT_S, view) & lived
+        before, after = _clauses(view)
+        cells: list[Part] = [
+            _times(events["entry"]["seen_ns"], clock),
+            written(EVENT.values(view), lambda kind: f" {KINDS.get(kind, kind):<7} "),
+            aligned(netns(view, labels), 8),
+            " ",
+            aligned(protocol(view), 5),
+            CLAUSE,
+            *tuples(view),
+            *before,
+            where(lived, flags(view)),
+            where(left, texts(np.where(left, TIMEOUT_S.values(view), 0), f"{CLAUSE}left=%ds")),
+            *marks(view),
+            *pairs(BUCKET, view),
+            *pairs(CHAIN, view),
+            *after,
+        ]
+        return fitted(joined(cells), self._columns)
+
+
+def _times(seen_ns: Numbers, clock: Clock) -> Texts:
+    """Time of day, UTC, to the millisecond."""
+    ms = (seen_ns.astype(np.int64) + (clock.wall_ns - clock.monotonic_ns)) // 1_000_000
+    two, three = _of_two_digits(), _of_three_digits()
+    hours, minutes, seconds = (two[ms // unit % of] for unit, of in ((3_600_000, 24), (60_000, 60), (1000, 60)))
+    return glued(hours, ":", minutes, ":", seconds, ".", three[ms % 1000])
+
+
+@cache
+def _of_two_digits() -> Texts:
+    return column([f"{number:02}" for number in range(60)])
+
+
+@cache
+def _of_three_digits() -> Texts:
+    return column([f"{number:03}" for number in range(1000)])
+
+
+def _said(field: Field[EventView], name: str, unit: str = "") -> Clause:
+    """A fact between these words, where it is known and not empty."""
+
+    def clause(view: EventView) -> list[Part]:
+        mask = known(field, view)
+        words = field.texts(view) if mask.any() else NOTHING
+        return _where(mask & (words != b""), lambda: [f"{CLAUSE}{name}", words, unit])
+
+    return clause
+
+
+def _where(mask: Mask, write: Callable[[], list[Part]]) -> list[Part]:
+    return [] if not mask.any() else write() if mask.all() else [where(mask, glued(*write()))]
+
+
+def _counts(field: Object[EventView]) -> Clause:
+    def clause(view: EventView) -> list[Part]:
+        pair: PairView = field.within(view)
+        return _where(
+            known(field, view), lambda: [f"{CLAUSE}{field.name}=", texts(pair.numbers[:, 0]), "/", texts(pair.numbers[:, 1])]
+        )
+
+    return clause
+
+
+def _tuple(field: Object[EventView], word: str) -> Clause:
+    return lambda view: other_tuple(field, view, word)
+
+
+def _direction(view: EventView) -> list[Part]:
+    """A packet that is lost on its way into the table is its entry's first: nobody asks for its direction."""
+    return _where(known(DIRECTION, view) & known(HOOK, view), lambda: [f"{CLAUSE}direction=", DIRECTION.texts(view)])
+
+
+def _process(view: EventView) -> list[Part]:
+    return _where(known(PROCESS, view), lambda: [f"{CLAUSE}by ", COMM.texts(view), "[", PID.texts(view), "]"])
+
+
+def _looked_at(view: EventView) -> list[Part]:
+    def counts() -> list[Part]:
+        counted: list[Part] = []
+        for field in SCANNED_FIELDS:
+            counted += [", ", field.texts(view), f" {field.name.replace('_', ' ')}"]
+        return [f"{CLAUSE}(looked at: ", *counted[1:], ")"]
+
+    return _where(known(LOOKED_AT, view), counts)
+
+
+MASTER_OF: Clause = _tuple(MASTER, "master")
+# What each kind says before and after the state of its entry.
+CLAUSES: dict[Kind, tuple[tuple[Clause, ...], tuple[Clause, ...]]] = {
+    Kind.INSERT: ((), (MASTER_OF,)),
+    Kind.CONFIRM: ((_said(VERDICT, "verdict="), _said(SINCE_ALLOC_NS, "since_alloc=", "ns")), (MASTER_OF,)),
+    Kind.UPDATE: ((_said(CHANGED, "changes="),), (MASTER_OF,)),
+    Kind.DESTROY: (
+        (_said(REASON, "reason="),),
+        (
+            *(_said(AGE_S, "age=", "s"), _counts(PACKETS), _counts(BYTES), _said(PORTID, "portid="), _said(CPU, "cpu=")),
+            *(_process, _tuple(MADE_ROOM_FOR, "for"), MASTER_OF, _said(DETAIL, "(", ")")),
+        ),
+    ),
+    Kind.DROP: (
+        (_said(REASON, "reason="), _said(HOOK, "hook="), _direction),
+        (_said(CPU, "cpu="), _process, _said(INTERFACE, "on "), MASTER_OF, _said(TEXT, "(", ")"), _looked_at),
+    ),
+}
+
+
+def _clauses(view: EventView) -> tuple[list[Part], list[Part]]:
+    """Before and after; where events of several kinds stand together, each kind has a column in which others have nothing."""
+    before: list[Part] = []
+    after: list[Part] = []
+    kinds = view.events["kind"]
+    for kind in np.flatnonzero(np.bincount(kinds)).tolist():
+        mask = kinds == kind
+        of_kind = view if mask.all() else view.only(mask)
+        for found, clauses in zip((before, after), CLAUSES[Kind(kind)], strict=True):
+            parts = [part for clause in clauses for part in clause(of_kind)]
+            found.extend(parts if of_kind is view or not parts else [placed(mask, glued(*parts))])
+    return before, after
