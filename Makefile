@@ -19,7 +19,7 @@ define ISOLATE
 endef
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
-.PHONY: help setup tool lab lab-doc run test lint unit kernel-test test-matrix bench format clean
+.PHONY: help setup tool lab lab-doc json-doc run test lint unit kernel-test test-matrix bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -44,6 +44,9 @@ lab-doc: setup ## make the sessions in docs/lab.md anew, in the VM
 	mkdir -p .lab
 	$(PYTHON) tests/vm/lab.py --timeout 1800 -- env PYTHONPATH=$(CURDIR) $(CURDIR)/$(PYTHON) -m tests.kernel.sessions > .lab/lab.md
 	cat .lab/lab.md > docs/lab.md
+
+json-doc: setup ## make docs/schema.json and the tables of docs/json.md anew
+	$(PYTHON) -m tests.json_doc
 
 run: setup ## report on a real kernel: its table, bucket distribution and drops
 	$(PYTHON) tests/vm/demo.py

@@ -21,7 +21,7 @@ LONGEST = 5
 class LookupCost:
     """Nodes that a lookup visits with so many buckets."""
 
-    buckets: int = doc("so many of them")
+    buckets: int = doc("size of the hash")
     load_factor: float = doc("nodes per bucket")
     known_mean: float | None = doc("nodes visited to find a tuple that is there, in the mean; null without nodes")
     new_mean: float = doc("nodes visited to find that a tuple is not there, in the mean")

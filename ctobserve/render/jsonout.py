@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from ctobserve.documents.base import EntryRows
-from ctobserve.render.known import masters_of
-from ctobserve.render.rows import Row, entry_rows
+from ctobserve.documents.base import EntryRows, EventRows
+from ctobserve.render.event_rows import event_rows
+from ctobserve.render.fields import Row
+from ctobserve.render.rows import entry_rows
 
 
 def document(report: object) -> str:
@@ -20,7 +21,12 @@ def document(report: object) -> str:
 
 def line(row: object) -> str:
     """One document as a line of a stream (NDJSON)."""
-    return json.dumps(plain(row), separators=(",", ":"))
+    return next(lines((row,)))
+
+
+def lines(rows: EventRows | Sequence[object]) -> Iterator[str]:
+    """Each as such a line."""
+    return (json.dumps(row, separators=(",", ":")) for row in plain(rows))
 
 
 def plain(value: object) -> Any:
@@ -30,8 +36,8 @@ def plain(value: object) -> Any:
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if isinstance(value, EntryRows):
-        return _entries(value)
+    if isinstance(value, EntryRows | EventRows):
+        return _written_out(value)
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value) and not isinstance(value, type):
@@ -43,12 +49,7 @@ def plain(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-def _entries(shown: EntryRows) -> list[Row]:
-    """An expected (RELATED) entry shows the original tuple of the entry that its helper expected it for."""
-    rows = entry_rows(shown.entries, shown.clock)
-    if len(shown.masters):
-        tuples = [row["original"] for row in entry_rows(shown.masters, shown.clock)]
-        at, there = masters_of(shown.entries, shown.masters)
-        for place in there.nonzero()[0].tolist():
-            rows[place]["master"] = tuples[at[place]]
-    return rows
+def _written_out(shown: EntryRows | EventRows) -> list[Row]:
+    if isinstance(shown, EventRows):
+        return event_rows(shown.events, shown.clock)
+    return entry_rows(shown.entries, shown.clock, shown.masters)
