@@ -65,7 +65,7 @@ def _calm(entries: Entries, touched: Addresses) -> Entries:
 
 
 def _beside_dumps(capture: Capture, only: int | None) -> tuple[tuple[Keys, Keys] | None, tuple[int, ...]]:
-    """Keys on one side alone in every round, None without dumps; and of whom there is no dump, though we have entries of theirs."""
+    """Keys on one side alone in every round, None without dumps; and namespaces of entries of ours of which there is no dump."""
     lasting_ours = lasting_theirs = None
     not_dumped: tuple[int, ...] = ()
     for again in range(ROUNDS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -169,16 +168,3 @@ OF_KIND: dict[Kind, tuple[Member[EventView], ...]] = {
     Kind.DESTROY: (REASON, DETAIL, AGE_S, PACKETS, BYTES, PORTID, PROCESS, MADE_ROOM_FOR, CPU),
     Kind.DROP: (REASON, CPU, DIRECTION, PROCESS, INTERFACE, HOOK, TEXT, LOOKED_AT),
 }
-
-
-def _of_kinds(member: Member[EventView]) -> Member[EventView]:
-    kinds = [kind for kind, members in OF_KIND.items() if member in members]
-    rule: Rule[EventView] = Rule(", ".join(map(KINDS.__getitem__, kinds)), lambda view: np.isin(view.events["kind"], kinds))
-    return replace(member, has=rule)
-
-
-# All of them, each once, with the kinds that have it.
-EVENT_FIELDS: tuple[Member[EventView], ...] = (
-    *(EVENT, TS),
-    *map(_of_kinds, dict.fromkeys(member for members in OF_KIND.values() for member in members)),
-)

@@ -174,3 +174,11 @@ def test_what_follows_events_is_equal():
     assert list(verify_lines(verified(capture))) == ["EQUAL: 3 entries here, 3 in a walk of the kernel's table"]
     empty = verified(ScriptedCapture(dumped={}))
     assert list(verify_lines(empty)) == ["EQUAL: 0 entries here, 0 in a walk of the kernel's table, and netlink dumps"]
+
+
+def test_on_a_terminal_no_line_is_longer_than_it():
+    found = verified(ScriptedCapture(**WRONG))
+    whole, folded = (list(verify_lines(found, columns)) for columns in (None, 60))
+    rows = slice(1, len(whole) - 1)  # the verdict and what could not be entered are running text
+    assert max(map(len, whole[rows])) > 60 >= max(len(line) for row in folded[rows] for line in row.split("\n"))
+    assert " ".join("\n".join(folded).split()) == " ".join("\n".join(whole).split()), "the same words in the same order"
