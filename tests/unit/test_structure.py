@@ -35,7 +35,7 @@ ABOVE = {"analysis", "diagnosis", "documents", "render", "commands"}
 DATA = {
     # Counters that were read, and sums of them.
     *(f"host.counters.{name}" for name in ("Reading", "Moved", "Place", "delta", "total")),
-    *("host.dump.Dumped", "host.listing.Listed", "host.ruleset.Ruleset", "host.slab.Slab"),  # types of what a Capture gives
+    *("host.listing.Listed", "host.ruleset.Ruleset", "host.slab.Slab"),  # types of what a Capture gives
     "host.slab.PAGE_BYTES",
     "host.sysctls.*",  # names, units and bounds
     "programs.hooks.Purpose",  # what a command wants to know
