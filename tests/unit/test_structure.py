@@ -33,8 +33,8 @@ ROOMS = [
 ABOVE = {"analysis", "diagnosis", "documents", "render", "commands"}
 # What they take from below it nevertheless: data and words, nothing that reads. `*`: the whole module is that.
 DATA = {
-    # Counters that were read, and sums of them.
-    *(f"host.counters.{name}" for name in ("Reading", "Moved", "Place", "delta", "total")),
+    # Differences of counters, and sums of them.
+    *(f"host.counters.{name}" for name in ("Moved", "Place", "delta", "total")),
     *("host.listing.Listed", "host.ruleset.Ruleset", "host.slab.Slab"),  # types of what a Capture gives
     "host.slab.PAGE_BYTES",
     "host.sysctls.*",  # names, units and bounds
