@@ -23,8 +23,8 @@ EXTENSIONS = {
 class Layout:
     """Byte offsets and sizes, all from BTF; offsets of nf_conn members count from the start of the nf_conn.
 
-    `extensions` are members that only a kernel line shows (capture/extensions.py), as far as this kernel has them. `defines` are what the
-    programs take as -D integers: those below, and more that only they need.
+    `extensions` are members that only a kernel line shows (capture/extensions.py), as far as this kernel has them. `defines` are
+    what the programs take as -D integers: those below, and more that only they need.
     """
 
     ct_bytes: int
