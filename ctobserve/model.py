@@ -165,11 +165,6 @@ def protocol_name(number: int) -> str:
     return PROTOCOLS.get(number, "unknown")
 
 
-def status_names(status: int) -> list[str]:
-    """The set IPS_* bits, lowest first."""
-    return [name for bit, name in enumerate(STATUS) if status >> bit & 1]
-
-
 def tcp_state_name(entry_protonum: int, state: int) -> str | None:
     """Name of a TCP entry's state, None for other protocols."""
     if entry_protonum != TCP:

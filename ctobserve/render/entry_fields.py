@@ -193,7 +193,7 @@ SPORT = Field("sport", "source port", NUMBER, lambda view: view.port[:, 0], PORT
 DPORT = Field("dport", "destination port", NUMBER, lambda view: view.port[:, 1], PORTS, NOT_ICMP)
 TYPE = Field("type", "type", NUMBER, lambda view: view.port[:, 1] >> 8, has=ICMP)
 CODE = Field("code", "code", NUMBER, lambda view: view.port[:, 1] & 255, has=ICMP)
-ID = Field("id", "id of an echo, a timestamp, an information", NUMBER, lambda view: view.port[:, 0], has=ICMP)
+ID = Field("id", "what tells queries apart", NUMBER, lambda view: view.port[:, 0], has=ICMP)
 SRCKEY = Field("srckey", "key of the source", NUMBER, lambda view: view.port[:, 0], has=WITH_KEYS)
 DSTKEY = Field("dstkey", "key of the destination", NUMBER, lambda view: view.port[:, 1], has=WITH_KEYS)
 TUPLE_FIELDS: tuple[Member[TupleView], ...] = (SRC, DST, SPORT, DPORT, TYPE, CODE, ID, SRCKEY, DSTKEY)
@@ -215,7 +215,7 @@ def _column(name: str) -> Callable[[EntryView], Numbers]:
     return lambda view: view.entries[name]
 
 
-WHOLE: Rule[EntryView] = Rule("an entry was seen, no packet alone", lambda view: view.whole)
+WHOLE: Rule[EntryView] = Rule("there is an entry", lambda view: view.whole)
 NETNS = Field(
     "netns", "inode number of the network namespace", NUMBER, _column("netns"),
     Rule("the kernel told it", lambda view: view.entries["netns"] != 0),
@@ -231,7 +231,7 @@ PROTO = Field(
 PROTONUM = Field("protonum", "the protocol's number", NUMBER, _column("protonum"))
 ZONE = Field(
     "zone", "conntrack zone", NUMBER, _column("zone"),
-    Rule("more than a packet's tuple was seen", lambda view: view.entries["has_ct"] != 0),
+    Rule("more than the tuple is known", lambda view: view.entries["has_ct"] != 0),
 )  # fmt: skip
 MARK = Field("mark", "connmark", NUMBER, _column("mark"), WHOLE)
 ORIGINAL: Object[EntryView] = Object("original", "tuple of the original direction", TUPLE_FIELDS, lambda view: view.original)
@@ -239,21 +239,24 @@ REPLY: Object[EntryView] = Object("reply", "tuple of the reply direction", TUPLE
 STATUS_BITS = Field("status", "the IPS_* bits that are set", bits_of(STATUS, " "), _column("status"), WHOLE)
 TIMEOUT_S: Field[EntryView] = Field(
     "timeout_s", "s until it expires; of one that is not confirmed, what it will be given", NUMBER, lambda view: view.left_s,
-    Rule("an entry was seen that is not offloaded: the kernel keeps putting off the end of those", lambda view: view.expiring),
+    Rule("there is an entry that is not offloaded: the kernel keeps putting off the end of those", lambda view: view.expiring),
 )  # fmt: skip
 TCP_STATE = Field(
-    "tcp_state", "what the TCP tracker thinks", names_of(TCP_STATES), _column("tcp_state"),
-    Rule("an entry of TCP was seen", lambda view: view.whole & (view.entries["protonum"] == TCP)),
+    "tcp_state", "state of the TCP tracker", names_of(TCP_STATES), _column("tcp_state"),
+    Rule("there is an entry of TCP", lambda view: view.whole & (view.entries["protonum"] == TCP)),
 )  # fmt: skip
 BUCKET: Object[EntryView] = Object(
-    "bucket", "where in the hash its nodes are", PAIR_FIELDS, lambda view: PairView(view.entries["bucket"], UNKNOWN_BUCKET)
+    "bucket",
+    "number of the bucket in which its node is",
+    PAIR_FIELDS,
+    lambda view: PairView(view.entries["bucket"], UNKNOWN_BUCKET),
 )
 CHAIN: Object[EntryView] = Object(
-    "chain", "nodes in these buckets, its own included", PAIR_FIELDS, lambda view: PairView(view.entries["chain"], UNKNOWN_CHAIN)
+    "chain", "nodes in that bucket, its own included", PAIR_FIELDS, lambda view: PairView(view.entries["chain"], UNKNOWN_CHAIN)
 )
 MASTER: Object[EntryView] = Object(
     "master", "original tuple of the entry whose helper expected this one", TUPLE_FIELDS, lambda view: view.master,
-    Rule("it was expected and that entry is known", lambda view: view.expected),
+    Rule("it was expected, and that entry is known", lambda view: view.expected),
 )  # fmt: skip
 ENTRY_FIELDS: tuple[Member[EntryView], ...] = (
     *(NETNS, FAMILY, PROTO, PROTONUM, ZONE, MARK, ORIGINAL, REPLY),

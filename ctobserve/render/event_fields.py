@@ -101,7 +101,9 @@ CHANGED = Field(
     "changes", "`reply`, `assured`, `protoinfo` (TCP state), `helper`, `mark`, `seqadj`, `secmark`, `label`, `synproxy`",
     bits_of(CHANGES, ","), _column("changes"),
 )  # fmt: skip
-REASON: Field[EventView] = Field("reason", "why it left, why the packet was lost", names_of(REASONS), lambda view: view.reasons)
+REASON: Field[EventView] = Field(
+    "reason", "why the entry left; of a drop, why the packet was lost", names_of(REASONS), lambda view: view.reasons
+)
 DETAIL = Field(
     "detail", "what more is known of the reason", WORDS, _column("detail"),
     Rule("there is more to say", lambda view: view.events["detail"] != b""),
@@ -112,16 +114,18 @@ AGE_S: Field[EventView] = Field(
 )  # fmt: skip
 COUNTED: Rule[EventView] = Rule("accounting is on", lambda view: view.events["has"] & HAS_COUNTERS != 0)
 PACKETS: Object[EventView] = Object(
-    "packets", "packets that used it", COUNT_FIELDS, lambda view: PairView(view.events["packets"]), COUNTED
+    "packets", "packets of it", COUNT_FIELDS, lambda view: PairView(view.events["packets"]), COUNTED
 )
-BYTES: Object[EventView] = Object("bytes", "bytes in these", COUNT_FIELDS, lambda view: PairView(view.events["bytes"]), COUNTED)
+BYTES: Object[EventView] = Object(
+    "bytes", "bytes in those packets", COUNT_FIELDS, lambda view: PairView(view.events["bytes"]), COUNTED
+)
 PORTID = Field(
     "portid", "netlink port of who asked for it", NUMBER, _column("portid"), _unless_zero("portid", "netlink asked for it")
 )
-PID = Field("pid", "process", NUMBER, _column("pid"))
-COMM = Field("comm", "name of its thread", foreign(), _column("comm"))
+PID = Field("pid", "its number", NUMBER, _column("pid"))
+COMM = Field("comm", "name of the thread", foreign(), _column("comm"))
 PROCESS: Object[EventView] = Object(
-    "process", "who asked for the removal; who sent the packet", (PID, COMM), lambda view: view,
+    "process", "who asked for the removal; of a drop, who sent the packet", (PID, COMM), lambda view: view,
     _unless_zero("pid", "a process did it"),
 )  # fmt: skip
 MADE_ROOM_FOR: Object[EventView] = Object(
@@ -131,7 +135,7 @@ MADE_ROOM_FOR: Object[EventView] = Object(
 CPU = Field("cpu", "where it happened", NUMBER, _column("cpu"))
 DIRECTION = Field(
     "direction", "of the packet: `original` or `reply`", names_of(("original", "reply")), _column("direction"),
-    Rule("it belongs to a known entry, or was to make one", lambda view: view.events["direction"] != NO_DIRECTION),
+    Rule("it belongs to a known entry, or would have made one", lambda view: view.events["direction"] != NO_DIRECTION),
 )  # fmt: skip
 INTERFACE = Field("interface", "device of the packet", foreign(), _column("device"), _unless_zero("ifindex", "it has one"))
 HOOK = Field(
