@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 
 import numpy as np
+import numpy.typing as npt
 
 from ctobserve.capture.records import Kind, Records, record_dtype
+from ctobserve.event import TUPLE
 from ctobserve.host.layout import Layout
 from ctobserve.model import ENTRY, UNKNOWN_BUCKET, UNKNOWN_CHAIN, Entries
 
@@ -56,6 +58,14 @@ def entry(ct: int, **fields: object) -> Entries:
     made["bucket"], made["chain"] = UNKNOWN_BUCKET, UNKNOWN_CHAIN
     for name, value in fields.items():
         made[name] = value
+    return made
+
+
+def tuple_of(of: Entries) -> npt.NDArray[np.void]:
+    """Their original tuples, as events have them of a master or an evictor."""
+    made = np.zeros(len(of), TUPLE)
+    made["addr"], made["port"] = of["addr"][:, :2], of["port"][:, :2]
+    made["l3num"], made["protonum"] = of["l3num"], of["protonum"]
     return made
 
 

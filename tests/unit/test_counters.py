@@ -45,3 +45,10 @@ def test_lines_of_the_kernel():
     text = "entries  clashres found new invalid chainlength\n0000002a  00000001 0000000b 0 0 00000003\n" * 1
     assert parse(text) == [{"entries": 42, "clash_resolve": 1, "found": 11, "new": 0, "invalid": 0, "chaintoolong": 3}]
     assert total([Counter(drop=1), Counter(drop=2, found=0)]) == Counter(drop=3, found=0)
+
+
+def test_every_column_of_proc_by_the_name_that_netlink_has_for_it():
+    columns = {"entries": 3, "clashres": 17, "found": 0, "invalid": 31, "chainlength": 2, "drop": 5, "icmp_error": 7}
+    (cpu,) = parse(" ".join(columns) + "\n" + " ".join(f"{value:08x}" for value in columns.values()) + "\n")
+    expected = {"entries": 3, "clash_resolve": 17, "found": 0, "invalid": 31, "chaintoolong": 2, "drop": 5, "error": 7}
+    assert cpu == expected

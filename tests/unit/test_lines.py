@@ -21,6 +21,7 @@ from ctobserve.render.csvout import HEADER, csv_lines
 from ctobserve.render.kernel_lines import Kernel, kernel_lines
 from ctobserve.render.lines import entry_lines
 from ctobserve.render.rows import entry_rows
+from tests.unit.reading import flat
 from tests.unit.samples import LAYOUT, packed, record, records
 
 S = 1_000_000_000
@@ -141,7 +142,7 @@ def test_picked_and_joined_records_are_whole():
 
 
 def test_details_of_a_kernel_without_some_members():
-    layout = LAYOUT.__class__(**(LAYOUT.as_dict() | {"details": {"use": 0}}))
+    layout = LAYOUT.__class__(**(LAYOUT.as_dict() | {"extensions": {"use": 0}}))
     (detail,) = extensions_of(made(proto=132), extensions_dtype(layout))
     assert (detail["use"], detail["state"], detail["secmark"]) == (1, 0, 0)
     assert extensions_dtype(layout).itemsize == HEADER_BYTES + layout.raw_bytes
@@ -170,16 +171,6 @@ def test_trackers_are_those_with_a_symbol():
     names = ("generic", "tcp", "udp", "icmp")
     assert Symbols({f"nf_conntrack_l4proto_{name}": 1 for name in names}).trackers() == {1, 6, 17}
     assert Symbols({"nf_conntrack_in": 1}).trackers() == frozenset(PROTOCOLS)
-
-
-def flat(row):
-    found = {}
-    for name, value in row.items():
-        if isinstance(value, dict):
-            found |= {f"{name}.{inner}": part for inner, part in value.items()}
-        else:
-            found[name] = " ".join(value) if isinstance(value, list) else value
-    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def test_csv_has_the_facts_of_json():
@@ -224,9 +215,12 @@ def test_every_address_is_written_as_the_c_library_writes_it():
         kept = [(family, one.tobytes()[: size[family]]) for family, one in zip(entries["l3num"].tolist(), some, strict=True)]
         short = [socket.inet_ntop(*one) for one in kept]
         full = [one.hex(":", 2) if family == 10 else socket.inet_ntop(family, one) for family, one in kept]
-        assert joined([addresses(entries, 2)]).split("\n") == short
-        assert joined([addresses(entries, 2, full=True)]).split("\n") == full
-    assert len(addresses(entries[:0], 0)) == 0
+        six = entries["l3num"] == 10
+        assert joined([addresses(entries["addr"][:, 2], six)]).split("\n") == short
+        assert joined([addresses(entries["addr"][:, 2], six, full=True)]).split("\n") == full
+        few = [joined([addresses(entries["addr"][at : at + 2, 2], six[at : at + 2])]).split("\n") for at in range(0, 200, 2)]
+        assert [one for pair in few for one in pair] == short[:200]
+    assert len(addresses(entries["addr"][:0, 0], six[:0])) == 0
 
 
 def test_an_offloaded_entry_has_no_timeout_in_any_format():
