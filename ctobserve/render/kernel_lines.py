@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from ctobserve.capture.capture import Host
 from ctobserve.capture.extensions import Extensions
 from ctobserve.clock import NS_PER_S, Clock
 from ctobserve.model import (
@@ -52,25 +52,20 @@ ZONE_ORIG, ZONE_REPLY, ZONE_BOTH = 1, 2, 3
 READER = 1  # ct_seq_show holds a reference while it prints `use`
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """What of a line depends on the kernel: its trackers, and names of security ids (secmark) as far as they are known."""
+def kernel_lines(entries: Entries, extensions: Extensions, clock: Clock, host: Host) -> Iterator[str]:
+    """Lines, many at a time, in the kernel's order of buckets; `extensions` has a row for each entry.
 
-    trackers: frozenset[int]
-    contexts: dict[int, str]
-
-
-def kernel_lines(entries: Entries, extensions: Extensions, clock: Clock, kernel: Kernel) -> Iterator[str]:
-    """Lines, many at a time, in the kernel's order of buckets; `extensions` has a row for each entry."""
+    What a line says of trackers and security contexts is the host's.
+    """
     order = np.argsort(entries["bucket"][:, 0], kind="stable")
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        yield joined(_columns(EntryView(pick(entries, rows), clock), pick(extensions, rows), clock, kernel))
+        yield joined(_columns(EntryView(pick(entries, rows), clock), pick(extensions, rows), clock, host))
 
 
-def _columns(view: EntryView, extensions: Extensions, clock: Clock, kernel: Kernel) -> list[Part]:
+def _columns(view: EntryView, extensions: Extensions, clock: Clock, host: Host) -> list[Part]:
     entries, status, zone_dir = view.entries, STATUS_BITS.values(view), view.entries["zone_dir"]
-    tracker = np.where(np.isin(entries["protonum"], list(kernel.trackers)), entries["protonum"], 255)
+    tracker = np.where(np.isin(entries["protonum"], list(host.trackers)), entries["protonum"], 255)
     online = status & IPS_OFFLOAD == 0
     left = clock.remaining_s(entries["timeout"], entries["seen_ns"])
     columns: list[Part] = [
@@ -87,7 +82,7 @@ def _columns(view: EntryView, extensions: Extensions, clock: Clock, kernel: Kern
             columns += _optional(status & IPS_SEEN_REPLY == 0, "[UNREPLIED] ")
     columns.append(_mood(status))
     columns.append(texts(MARK.values(view), "mark=%d "))
-    contexts = {number: f"secctx={name} " for number, name in kernel.contexts.items()}
+    contexts = {number: f"secctx={name} " for number, name in host.security_contexts.items()}
     if contexts:
         columns.append(written(extensions["secmark"], lambda number: contexts.get(number, "")))
     columns += _optional(zone_dir == ZONE_BOTH, texts(ZONE.values(view), "zone=%d "))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ctobserve.documents.list import ListDocument, Listing
 from ctobserve.render.csvout import csv_lines
-from ctobserve.render.kernel_lines import Kernel, kernel_lines
+from ctobserve.render.kernel_lines import kernel_lines
 from ctobserve.render.lines import entry_lines
 
 
@@ -23,8 +23,7 @@ def csv(found: ListDocument) -> Iterator[str]:
 
 def listing_lines(found: Listing) -> Iterator[str]:
     """The kernel's own."""
-    kernel = Kernel(found.host.trackers, dict(found.host.security_contexts))
-    return kernel_lines(found.entries, found.extensions, found.clock, kernel)
+    return kernel_lines(found.entries, found.extensions, found.clock, found.host)
 
 
 def listing_notes(found: Listing) -> Iterator[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import socket
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ctobserve.analysis.printed import printed
+from ctobserve.capture.capture import Host
 from ctobserve.capture.extensions import EXTENSION, extensions_dtype, extensions_of
 from ctobserve.capture.records import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Kind, entries_of
 from ctobserve.clock import Clock
@@ -18,7 +20,7 @@ from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_HW_OFFLOAD, I
 from ctobserve.render.addresses import addresses
 from ctobserve.render.columns import joined
 from ctobserve.render.csvout import HEADER, csv_lines
-from ctobserve.render.kernel_lines import Kernel, kernel_lines
+from ctobserve.render.kernel_lines import kernel_lines
 from ctobserve.render.lines import entry_lines
 from ctobserve.render.rows import entry_rows
 from tests.unit.reading import flat
@@ -26,7 +28,7 @@ from tests.unit.samples import LAYOUT, packed, record, records
 
 S = 1_000_000_000
 CLOCK = Clock(monotonic_ns=S, wall_ns=1_700_000_000 * S, jiffies=0xFFFFFF00, hz=250)
-KERNEL = Kernel(frozenset(PROTOCOLS), {})
+KERNEL = Host("6.1.0-test", "x86_64", 7, trackers=frozenset(PROTOCOLS))
 SEEN, SURE = IPS_CONFIRMED | IPS_SEEN_REPLY, IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED
 
 
@@ -97,7 +99,7 @@ def test_what_each_tracker_prints(fields, between):
 
 
 def test_a_protocol_without_tracker_is_generic():
-    (line,) = lines(made(proto=33, raw={"dccp_state": 3}), kernel=Kernel(frozenset((1, 6, 17, 58)), {}))
+    (line,) = lines(made(proto=33, raw={"dccp_state": 3}), kernel=replace(KERNEL, trackers=frozenset((1, 6, 17, 58))))
     assert line.startswith("ipv4     2 unknown  33 29 src=10.0.0.1 dst=10.0.0.2 src=10.0.0.2 ")
 
 
@@ -149,7 +151,7 @@ def test_details_of_a_kernel_without_some_members():
 
 
 def test_security_contexts_that_are_known():
-    kernel = Kernel(KERNEL.trackers, {0: "system_u:object_r:unlabeled_t:s0"})
+    kernel = replace(KERNEL, security_contexts={0: "system_u:object_r:unlabeled_t:s0"})
     none, named = lines(made(raw={"secmark": 5}), made(), kernel=kernel)
     assert none.endswith("mark=0 zone=0 use=2") and named.endswith("mark=0 secctx=system_u:object_r:unlabeled_t:s0 zone=0 use=2")
 
