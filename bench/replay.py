@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from bench.image import Image, Replay
-from ctobserve.capture.records import Kind, record_dtype
+from ctobserve.capture.records import RecordKind, record_dtype
 from ctobserve.capture.ring_consumer import RingConsumer
 from ctobserve.capture.table import Table
 from ctobserve.model import Entries
@@ -92,9 +92,9 @@ def _decoding(image: Image) -> Callable[[int | None, int], int]:
 
     def take(_key: int | None, data: int) -> int:
         event = ctypes.cast(data + RINGBUF_HDR_BYTES, ctypes.POINTER(structure)).contents
-        if event.kind == Kind.INSERT:
+        if event.kind == RecordKind.INSERT:
             table[event.ct] = ctypes.string_at(data + RINGBUF_HDR_BYTES, size)
-        elif event.kind == Kind.DESTROY:
+        elif event.kind == RecordKind.DESTROY:
             table.pop(event.ct, None)
         return 1
 

@@ -9,7 +9,7 @@
  * what is written on both sides.
  */
 
-/* What happened; enum Kind in ctobserve/capture/records.py. */
+/* What happened; enum RecordKind in ctobserve/capture/records.py. */
 enum kind {
 	KIND_INSERT = 1,    /* nodes enter the hash: __nf_conntrack_hash_insert, or nf_ct_resolve_clash (reply node only) */
 	KIND_CONFIRM = 2,   /* __nf_conntrack_confirm accepted a packet's new entry */

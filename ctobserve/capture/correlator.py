@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ctobserve.capture.address_index import Addresses, AddressIndex
 from ctobserve.capture.decoder import Decoded, Links
 from ctobserve.capture.memory import Memory
-from ctobserve.capture.records import Kind as RecordKind
+from ctobserve.capture.records import RecordKind
 from ctobserve.clock import NS_PER_S
 from ctobserve.event import IN_CONFIRM, TUPLE, Events, Kind, drop_name
 from ctobserve.model import Mask, pick

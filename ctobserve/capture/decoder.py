@@ -15,10 +15,10 @@ from ctobserve.capture.records import (
     FLAG_KILLED,
     FLAG_REPLY,
     FLAG_TEXT,
+    RecordKind,
     Records,
     entries_of,
 )
-from ctobserve.capture.records import Kind as RecordKind
 from ctobserve.event import (
     EVENT,
     HAS_COUNTERS,

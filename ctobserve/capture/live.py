@@ -21,8 +21,7 @@ from ctobserve.capture.decoder import Decoder
 from ctobserve.capture.extensions import extensions_dtype
 from ctobserve.capture.follower import Follower
 from ctobserve.capture.read_via import ReadVia
-from ctobserve.capture.records import Kind as RecordKind
-from ctobserve.capture.records import record_dtype
+from ctobserve.capture.records import RecordKind, record_dtype
 from ctobserve.capture.ring_consumer import RingConsumer
 from ctobserve.capture.table import Lengths, Table
 from ctobserve.capture.table_reader import HashReader, Lister

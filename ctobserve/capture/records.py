@@ -18,7 +18,7 @@ FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CLASHED, FLAG_ENTRY, FLAG_REPLY, FLA
 Records = npt.NDArray[np.void]
 
 
-class Kind(IntEnum):
+class RecordKind(IntEnum):
     """What happened; enum kind of bpf/ctobserve.h."""
 
     INSERT = 1
@@ -148,7 +148,7 @@ def entries_of(records: Records, into: Entries | None = None) -> Entries:
     elif not tcp.all():
         entries["tcp_state"] *= tcp
     # The bit is set right after the insert hook on >= 6.1, and the entry is in the table from then on.
-    inserted = records["kind"] == Kind.INSERT
+    inserted = records["kind"] == RecordKind.INSERT
     if inserted.all():
         entries["status"] |= np.uint32(IPS_CONFIRMED)
     else:

@@ -6,8 +6,7 @@ import numpy as np
 
 from ctobserve.capture.address_index import Addresses, Rows
 from ctobserve.capture.decoder import Decoded, Decoder
-from ctobserve.capture.records import Kind as RecordKind
-from ctobserve.capture.records import Records, entries_of
+from ctobserve.capture.records import RecordKind, Records, entries_of
 from ctobserve.capture.snapshot_builder import SnapshotBuilder
 from ctobserve.capture.table import Table
 from ctobserve.model import Entries, pick

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctobserve.capture.read_via import PROC, ReadVia
-from ctobserve.capture.records import Kind
+from ctobserve.capture.records import RecordKind
 from ctobserve.capture.snapshot_builder import REPLY, SnapshotBuilder
 from ctobserve.capture.table import Lengths
 from ctobserve.errors import CtobserveError
@@ -168,7 +168,7 @@ class Lister:
         return unread if kernel.htable_size() == self.buckets else None
 
     def _refused(self) -> int:
-        return sum(self._programs.per_cpu("lost", Kind.WALK))
+        return sum(self._programs.per_cpu("lost", RecordKind.WALK))
 
     def _list(self, drain: Callable[[], object]) -> None:
         self._programs.list_to(syscalls.test_run(self._programs.load_runnable("whoami"), bytes(8)))

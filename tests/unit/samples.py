@@ -7,7 +7,7 @@ import socket
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve.capture.records import Kind, Records, record_dtype
+from ctobserve.capture.records import RecordKind, Records, record_dtype
 from ctobserve.event import TUPLE
 from ctobserve.host.layout import Layout
 from ctobserve.model import ENTRY, UNKNOWN_BUCKET, UNKNOWN_CHAIN, Entries
@@ -69,7 +69,7 @@ def tuple_of(of: Entries) -> npt.NDArray[np.void]:
     return made
 
 
-def record(kind: Kind, ct: int, **fields: object) -> np.void:
+def record(kind: RecordKind, ct: int, **fields: object) -> np.void:
     """One record; by default a UDP entry 10.0.0.1:1000 -> 10.0.0.2:53 of namespace 7."""
     made = np.zeros(1, DTYPE)
     src, dst = fields.pop("src", "10.0.0.1"), fields.pop("dst", "10.0.0.2")

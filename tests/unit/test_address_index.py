@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ctobserve.capture.address_index import AddressIndex
-from ctobserve.capture.records import Kind
+from ctobserve.capture.records import RecordKind
 from ctobserve.capture.table import Table
 from tests.unit.samples import DTYPE
 from tests.unit.test_table import by_events, by_records
@@ -43,15 +43,17 @@ def test_table_is_what_the_events_say_in_turn(apply):
     for batch in range(150):
         made = np.zeros(int(rng.integers(0, 1500)), DTYPE)
         made["ct"] = SLAB + 256 * rng.integers(0, int(rng.integers(10, 20000)), len(made)).astype(np.uint64)
-        mixed = rng.choice([Kind.INSERT, Kind.INSERT, Kind.DESTROY, Kind.UPDATE, Kind.CONFIRM], len(made))
-        made["kind"] = mixed if rng.random() < 0.6 else Kind.INSERT
+        mixed = rng.choice(
+            [RecordKind.INSERT, RecordKind.INSERT, RecordKind.DESTROY, RecordKind.UPDATE, RecordKind.CONFIRM], len(made)
+        )
+        made["kind"] = mixed if rng.random() < 0.6 else RecordKind.INSERT
         made["has_ct"], made["mark"] = 1, rng.integers(0, 1 << 30, len(made))
         made["ts"] = batch * 10_000 + np.arange(len(made))
         apply(table, made)
         for ct, kind, mark in zip(made["ct"].tolist(), made["kind"].tolist(), made["mark"].tolist(), strict=True):
-            if kind == Kind.INSERT or (kind == Kind.UPDATE and ct in truth):
+            if kind == RecordKind.INSERT or (kind == RecordKind.UPDATE and ct in truth):
                 truth[ct] = mark
-            elif kind == Kind.DESTROY:
+            elif kind == RecordKind.DESTROY:
                 truth.pop(ct, None)
         entries = table.entries()
         assert dict(zip(entries["ct"].tolist(), entries["mark"].tolist(), strict=True)) == truth

@@ -11,7 +11,7 @@ from ctobserve.analysis.buckets import Distribution, distribution, with_chains
 from ctobserve.analysis.drops import balance
 from ctobserve.analysis.lookup import what_if
 from ctobserve.analysis.verify import compare
-from ctobserve.capture.records import Kind, entries_of
+from ctobserve.capture.records import RecordKind, entries_of
 from ctobserve.capture.table import in_bucket, lengths_of
 from ctobserve.model import UNKNOWN_BUCKET, UNKNOWN_CHAIN
 from tests.unit.samples import record, records
@@ -159,7 +159,7 @@ TAILS = {
 
 
 def entries(*buckets: tuple[int, int]):
-    return entries_of(records(*(record(Kind.WALK, 8 * i, bucket=pair) for i, pair in enumerate(buckets, 1))))
+    return entries_of(records(*(record(RecordKind.WALK, 8 * i, bucket=pair) for i, pair in enumerate(buckets, 1))))
 
 
 def spread(made, buckets: int, limit: int) -> Distribution:

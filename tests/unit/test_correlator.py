@@ -11,10 +11,9 @@ from ctobserve.capture import correlator
 from ctobserve.capture.correlator import Births, Correlator
 from ctobserve.capture.decoder import Decoder
 from ctobserve.capture.memory import Memory
-from ctobserve.capture.records import FLAG_CLASHED, Kind
+from ctobserve.capture.records import FLAG_CLASHED, RecordKind
 from ctobserve.clock import NS_PER_S
-from ctobserve.event import DestroyReason, DropReason, Events
-from ctobserve.event import Kind as EventKind
+from ctobserve.event import DestroyReason, DropReason, Events, Kind
 from tests.unit.samples import record, records
 from tests.unit.test_decoder import AT, SYMBOLS
 
@@ -33,9 +32,17 @@ class Stream:
 
 
 def test_only_events_are_told_in_order():
-    kinds = [Kind.MASTER, Kind.INSERT, Kind.EVICTOR, Kind.FREE, Kind.RESIZE, Kind.DESTROY, Kind.RESOLVED]
+    kinds = [
+        RecordKind.MASTER,
+        RecordKind.INSERT,
+        RecordKind.EVICTOR,
+        RecordKind.FREE,
+        RecordKind.RESIZE,
+        RecordKind.DESTROY,
+        RecordKind.RESOLVED,
+    ]
     told = Stream().tell(*(record(kind, ct) for ct, kind in enumerate(kinds, 1)))
-    assert told["kind"].tolist() == [EventKind.INSERT, EventKind.DESTROY, EventKind.DESTROY, EventKind.RESOLVED]
+    assert told["kind"].tolist() == [Kind.INSERT, Kind.DESTROY, Kind.DESTROY, Kind.RESOLVED]
     assert told["entry"]["ct"].tolist() == [2, 4, 6, 7]
     assert told["reason"].tolist() == [0, DestroyReason.UNCONFIRMED, DestroyReason.OTHER, 0]
 
@@ -47,49 +54,55 @@ def test_nothing_comes_of_nothing():
 
 def test_a_victim_waits_for_the_tuple_it_made_room_for():
     stream = Stream()
-    assert len(stream.tell(record(Kind.DESTROY, 1, eviction=77, **EVICTED), record(Kind.INSERT, 2))) == 0
-    first, second = stream.tell(record(Kind.EVICTOR, 0, has_ct=0, eviction=77, dport=99, src="fd00::1", dst="fd00::2", proto=6))
-    assert (first["reason"], second["kind"]) == (DestroyReason.EARLY_DROP, EventKind.INSERT)
+    assert len(stream.tell(record(RecordKind.DESTROY, 1, eviction=77, **EVICTED), record(RecordKind.INSERT, 2))) == 0
+    first, second = stream.tell(
+        record(RecordKind.EVICTOR, 0, has_ct=0, eviction=77, dport=99, src="fd00::1", dst="fd00::2", proto=6)
+    )
+    assert (first["reason"], second["kind"]) == (DestroyReason.EARLY_DROP, Kind.INSERT)
     assert (first["evictor"]["port"].tolist(), first["evictor"]["l3num"], first["evictor"]["protonum"]) == ([1000, 99], 10, 6)
     assert first["evictor"]["addr"][1, 15] == 2 and second["evictor"]["l3num"] == 0
 
 
 def test_each_victim_gets_the_evictor_of_its_own_call():
-    made = [record(Kind.DESTROY, ct, eviction=token, **EVICTED) for ct, token in ((1, 70), (2, 71), (3, 70), (4, 72))]
-    made += [record(Kind.EVICTOR, 0, has_ct=0, eviction=token, dport=token) for token in (72, 70, 71)]
+    made = [record(RecordKind.DESTROY, ct, eviction=token, **EVICTED) for ct, token in ((1, 70), (2, 71), (3, 70), (4, 72))]
+    made += [record(RecordKind.EVICTOR, 0, has_ct=0, eviction=token, dport=token) for token in (72, 70, 71)]
     assert Stream().tell(*made)["evictor"]["port"][:, 1].tolist() == [70, 71, 70, 72]
 
 
 def test_final_waits_for_nothing():
-    (victim,) = Stream().tell(record(Kind.DESTROY, 1, eviction=77, **EVICTED), final=True)
+    (victim,) = Stream().tell(record(RecordKind.DESTROY, 1, eviction=77, **EVICTED), final=True)
     assert (victim["reason"], victim["evictor"]["l3num"]) == (DestroyReason.EARLY_DROP, 0)
 
 
 def test_a_victim_of_a_call_that_was_not_seen_to_begin_does_not_wait():
-    assert len(Stream().tell(record(Kind.DESTROY, 1, eviction=0, **EVICTED))) == 1
+    assert len(Stream().tell(record(RecordKind.DESTROY, 1, eviction=0, **EVICTED))) == 1
 
 
 def test_a_victim_whose_evictor_was_lost_holds_up_no_more_than_so_many_events(monkeypatch):
     monkeypatch.setattr(correlator, "HOLD_EVENTS", 10)
     stream = Stream()
-    assert len(stream.tell(record(Kind.DESTROY, 1, eviction=77, **EVICTED))) == 0
-    assert len(stream.tell(*(record(Kind.INSERT, ct) for ct in range(2, 11)))) == 0
-    told = stream.tell(record(Kind.INSERT, 11))
+    assert len(stream.tell(record(RecordKind.DESTROY, 1, eviction=77, **EVICTED))) == 0
+    assert len(stream.tell(*(record(RecordKind.INSERT, ct) for ct in range(2, 11)))) == 0
+    told = stream.tell(record(RecordKind.INSERT, 11))
     assert (told["reason"][0], told["evictor"]["l3num"][0], len(told)) == (DestroyReason.EARLY_DROP, 0, 11)
 
 
 def test_a_victim_whose_evictor_was_lost_waits_no_longer_than_a_second():
     stream = Stream()
-    assert len(stream.tell(record(Kind.DESTROY, 1, ts=5 * NS_PER_S, eviction=77, **EVICTED))) == 0
-    assert len(stream.tell(record(Kind.INSERT, 2, ts=6 * NS_PER_S - 1))) == 0
-    assert len(stream.tell(record(Kind.INSERT, 3, ts=6 * NS_PER_S))) == 3
+    assert len(stream.tell(record(RecordKind.DESTROY, 1, ts=5 * NS_PER_S, eviction=77, **EVICTED))) == 0
+    assert len(stream.tell(record(RecordKind.INSERT, 2, ts=6 * NS_PER_S - 1))) == 0
+    assert len(stream.tell(record(RecordKind.INSERT, 3, ts=6 * NS_PER_S))) == 3
 
 
 def test_the_birth_of_an_entry_that_leaves_in_the_same_batch_and_in_a_later_one():
     stream = Stream()
-    told = stream.tell(record(Kind.INSERT, 1, ts=10), record(Kind.INSERT, 2, ts=11), record(Kind.DESTROY, 1, ts=20, **TIMED_OUT))
+    told = stream.tell(
+        record(RecordKind.INSERT, 1, ts=10),
+        record(RecordKind.INSERT, 2, ts=11),
+        record(RecordKind.DESTROY, 1, ts=20, **TIMED_OUT),
+    )
     assert told["born_ns"].tolist() == [0, 0, 10]
-    assert stream.tell(record(Kind.DESTROY, 2, ts=30), record(Kind.DESTROY, 1, ts=31))["born_ns"].tolist() == [11, 0]
+    assert stream.tell(record(RecordKind.DESTROY, 2, ts=30), record(RecordKind.DESTROY, 1, ts=31))["born_ns"].tolist() == [11, 0]
 
 
 def test_births_are_right_or_unknown_whatever_comes():
@@ -97,10 +110,13 @@ def test_births_are_right_or_unknown_whatever_comes():
     choose = random.Random(12)
     stream, born, expected, made = Stream(), {}, [], []
     for ts in range(1, 4000):
-        ct, kind = choose.randrange(1, 40), choose.choice((Kind.INSERT, Kind.DESTROY, Kind.FREE, Kind.UPDATE))
+        ct, kind = (
+            choose.randrange(1, 40),
+            choose.choice((RecordKind.INSERT, RecordKind.DESTROY, RecordKind.FREE, RecordKind.UPDATE)),
+        )
         made.append(record(kind, ct, ts=ts, **TIMED_OUT))
-        expected.append(born.pop(ct, 0) if kind in (Kind.DESTROY, Kind.FREE) else 0)
-        if kind == Kind.INSERT:
+        expected.append(born.pop(ct, 0) if kind in (RecordKind.DESTROY, RecordKind.FREE) else 0)
+        if kind == RecordKind.INSERT:
             born[ct] = ts
     told = []
     while made:
@@ -112,8 +128,8 @@ def test_births_are_right_or_unknown_whatever_comes():
 
 def test_an_address_inserted_twice_was_born_the_last_time():
     stream = Stream()
-    stream.tell(record(Kind.INSERT, 1, ts=10), record(Kind.INSERT, 1, ts=20))
-    assert stream.tell(record(Kind.DESTROY, 1, ts=30))["born_ns"].tolist() == [20]
+    stream.tell(record(RecordKind.INSERT, 1, ts=10), record(RecordKind.INSERT, 1, ts=20))
+    assert stream.tell(record(RecordKind.DESTROY, 1, ts=30))["born_ns"].tolist() == [20]
 
 
 def test_the_birth_of_an_entry_is_right_or_unknown_however_many_there_are(monkeypatch):
@@ -130,31 +146,41 @@ def test_the_birth_of_an_entry_is_right_or_unknown_however_many_there_are(monkey
 
 def test_nobody_pays_for_births_who_needs_none():
     stream = Stream(ages=False)
-    assert stream.tell(record(Kind.INSERT, 1, ts=10), record(Kind.DESTROY, 1, ts=20))["born_ns"].tolist() == [0, 0]
+    assert stream.tell(record(RecordKind.INSERT, 1, ts=10), record(RecordKind.DESTROY, 1, ts=20))["born_ns"].tolist() == [0, 0]
 
 
 def test_related_entries_name_their_master_until_it_leaves():
     stream = Stream()
-    (child,) = stream.tell(record(Kind.MASTER, 5, dport=21, proto=6), record(Kind.INSERT, 6, master=5, dport=20))
+    (child,) = stream.tell(record(RecordKind.MASTER, 5, dport=21, proto=6), record(RecordKind.INSERT, 6, master=5, dport=20))
     assert (child["master"]["port"][1], child["master"]["protonum"]) == (21, 6)
     update, gone, late = stream.tell(
-        record(Kind.UPDATE, 6, master=5), record(Kind.DESTROY, 5, **TIMED_OUT), record(Kind.DESTROY, 6, master=5, **TIMED_OUT)
+        record(RecordKind.UPDATE, 6, master=5),
+        record(RecordKind.DESTROY, 5, **TIMED_OUT),
+        record(RecordKind.DESTROY, 6, master=5, **TIMED_OUT),
     )
     assert [event["master"]["port"][1] for event in (update, gone, late)] == [21, 0, 0]
 
 
 def test_the_fate_of_an_unconfirmed_entry():
-    made = [record(Kind.DROP, 1, reason=DropReason.CHAINTOOLONG), record(Kind.FREE, 1), record(Kind.FREE, 2, flags=FLAG_CLASHED)]
-    made += [record(Kind.DROP, 3, reason=DropReason.CLASH), record(Kind.FREE, 3, flags=FLAG_CLASHED), record(Kind.FREE, 3)]
+    made = [
+        record(RecordKind.DROP, 1, reason=DropReason.CHAINTOOLONG),
+        record(RecordKind.FREE, 1),
+        record(RecordKind.FREE, 2, flags=FLAG_CLASHED),
+    ]
+    made += [
+        record(RecordKind.DROP, 3, reason=DropReason.CLASH),
+        record(RecordKind.FREE, 3, flags=FLAG_CLASHED),
+        record(RecordKind.FREE, 3),
+    ]
     told = Stream().tell(*made)
-    details = told["detail"][told["kind"] == EventKind.DESTROY].tolist()
+    details = told["detail"][told["kind"] == Kind.DESTROY].tolist()
     assert details == [b"chaintoolong", b"clash_resolved", b"clash", b""]
 
 
 def test_a_fate_is_remembered_over_batches_and_says_less_than_a_reason_of_its_own():
     stream = Stream()
-    stream.tell(*(record(Kind.DROP, ct, reason=DropReason.CONFIRMED) for ct in (1, 2)))
-    told = stream.tell(record(Kind.DESTROY, 1, **TIMED_OUT), record(Kind.DESTROY, 2, caller=AT["act_ct"]))
+    stream.tell(*(record(RecordKind.DROP, ct, reason=DropReason.CONFIRMED) for ct in (1, 2)))
+    told = stream.tell(record(RecordKind.DESTROY, 1, **TIMED_OUT), record(RecordKind.DESTROY, 2, caller=AT["act_ct"]))
     assert told["detail"].tolist() == [b"confirmed", b"act_ct"]
 
 
@@ -164,7 +190,7 @@ def test_memories_are_bounded(monkeypatch, name):
     monkeypatch.setattr(correlator, "MASTERS_REMEMBERED", 100)
     stream = Stream()
     for ct in range(1, 1001):
-        stream.tell(*(record(kind, ct, reason=DropReason.CLASH) for kind in (Kind.MASTER, Kind.DROP)))
+        stream.tell(*(record(kind, ct, reason=DropReason.CLASH) for kind in (RecordKind.MASTER, RecordKind.DROP)))
     assert 100 <= len(getattr(stream._correlator, name)) <= 200
 
 

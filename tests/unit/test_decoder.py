@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from ctobserve.capture.decoder import Decoder
-from ctobserve.capture.records import FLAG_COUNTERS, FLAG_ENTRY, FLAG_KILLED, FLAG_REPLY, FLAG_TEXT, entries_of
-from ctobserve.capture.records import Kind as RecordKind
+from ctobserve.capture.records import FLAG_COUNTERS, FLAG_ENTRY, FLAG_KILLED, FLAG_REPLY, FLAG_TEXT, RecordKind, entries_of
 from ctobserve.event import (
     EVENT,
     HAS_COUNTERS,

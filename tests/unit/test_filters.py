@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ctobserve.capture.filters import Filter
-from ctobserve.capture.records import Kind, entries_of
+from ctobserve.capture.records import RecordKind, entries_of
 from ctobserve.event import DropReason
 from ctobserve.model import GRE, ICMP, IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES, UDP
 from tests.unit.samples import record, records
@@ -17,7 +17,9 @@ WHOLE, TUPLE_AND_ZONE, TUPLE = 1, 2, 0
 
 def passing(only: Filter, **fields: object) -> list[int]:
     """The has_ct of those records that pass, of three equal ones of which ever less is known."""
-    made = [record(Kind.DROP, 0, reason=DropReason.INVALID, has_ct=known, **fields) for known in (WHOLE, TUPLE_AND_ZONE, TUPLE)]
+    made = [
+        record(RecordKind.DROP, 0, reason=DropReason.INVALID, has_ct=known, **fields) for known in (WHOLE, TUPLE_AND_ZONE, TUPLE)
+    ]
     rows = entries_of(records(*made))
     return rows["has_ct"][only.mask(rows)].tolist()
 

@@ -13,7 +13,7 @@ import pytest
 from ctobserve.analysis.printed import printed
 from ctobserve.capture.capture import Host
 from ctobserve.capture.extensions import EXTENSION, extensions_dtype, extensions_of
-from ctobserve.capture.records import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Kind, entries_of
+from ctobserve.capture.records import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, RecordKind, entries_of
 from ctobserve.clock import Clock
 from ctobserve.host.kernel import Symbols
 from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_HW_OFFLOAD, IPS_OFFLOAD, IPS_SEEN_REPLY, PROTOCOLS, join, pick
@@ -38,7 +38,7 @@ def made(**fields):
     use = fields.pop("use", 1)
     nat = fields.pop("raw", {})
     flags, extra = fields.pop("flags", 0), fields.pop("extra", b"")
-    one = records(record(Kind.WALK, fields.pop("ct", 1), **(defaults | fields)))
+    one = records(record(RecordKind.WALK, fields.pop("ct", 1), **(defaults | fields)))
     one["flags"] = flags
     one["extra"][0, : len(extra)] = np.frombuffer(extra, np.uint8)
     raw = one.view(extensions_dtype(LAYOUT))

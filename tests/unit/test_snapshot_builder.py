@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.capture.extensions import extensions_dtype
-from ctobserve.capture.records import Kind
+from ctobserve.capture.records import RecordKind
 from ctobserve.capture.snapshot_builder import REPLY, SnapshotBuilder
 from ctobserve.model import UNKNOWN_BUCKET
 from tests.unit.samples import LAYOUT, record, records
@@ -16,11 +16,16 @@ def replies(*pairs: tuple[int, int]):
 def test_reply_buckets_are_joined_and_repeats_counted_once():
     found = SnapshotBuilder()
     found.add_replies(replies((0xB, 9)))
-    found.add(records(record(Kind.WALK, 0xB, bucket=(3, UNKNOWN_BUCKET)), record(Kind.WALK, 0xA, bucket=(4, UNKNOWN_BUCKET))))
+    found.add(
+        records(
+            record(RecordKind.WALK, 0xB, bucket=(3, UNKNOWN_BUCKET)), record(RecordKind.WALK, 0xA, bucket=(4, UNKNOWN_BUCKET))
+        )
+    )
     found.add(records())
     found.add(
         records(
-            record(Kind.WALK, 0xC, bucket=(UNKNOWN_BUCKET, 5), reply_only=1), record(Kind.WALK, 0xB, bucket=(6, UNKNOWN_BUCKET))
+            record(RecordKind.WALK, 0xC, bucket=(UNKNOWN_BUCKET, 5), reply_only=1),
+            record(RecordKind.WALK, 0xB, bucket=(6, UNKNOWN_BUCKET)),
         )
     )
     found.add_replies(replies((0xFF, 7), (0x1, 7), (0xA, 8)))
@@ -32,7 +37,11 @@ def test_reply_buckets_are_joined_and_repeats_counted_once():
 
 def test_an_entry_without_repeats_keeps_its_place_and_its_reply_bucket():
     found = SnapshotBuilder()
-    found.add(records(record(Kind.WALK, 0xB, bucket=(3, UNKNOWN_BUCKET)), record(Kind.WALK, 0xA, bucket=(4, UNKNOWN_BUCKET))))
+    found.add(
+        records(
+            record(RecordKind.WALK, 0xB, bucket=(3, UNKNOWN_BUCKET)), record(RecordKind.WALK, 0xA, bucket=(4, UNKNOWN_BUCKET))
+        )
+    )
     found.add_replies(replies((0xA, 8), (0xB, 9), (0xA, 10)))
     entries, _ = found.result()
     assert dict(zip(entries["ct"].tolist(), entries["bucket"].tolist(), strict=True)) == {0xB: [3, 9], 0xA: [4, 10]}
@@ -48,7 +57,7 @@ def test_nothing_and_replies_of_nothing():
 def test_details_follow_their_entries():
     found = SnapshotBuilder(extensions_dtype(LAYOUT))
     for first, second in ((0xB, 0xA), (0xC, 0xB)):
-        made = records(record(Kind.WALK, first), record(Kind.WALK, second))
+        made = records(record(RecordKind.WALK, first), record(RecordKind.WALK, second))
         made.view(extensions_dtype(LAYOUT))["use"] = first, second + 0x100 * (first == 0xC)
         found.add(made)
     entries, extensions = found.result()

@@ -7,7 +7,7 @@ import pytest
 
 from ctobserve.capture.address_index import Addresses
 from ctobserve.capture.decoder import Decoder
-from ctobserve.capture.records import Kind, Records, entries_of
+from ctobserve.capture.records import RecordKind, Records, entries_of
 from ctobserve.capture.table import Table
 from ctobserve.model import UNKNOWN_BUCKET, pick
 from tests.unit.samples import record, records
@@ -36,7 +36,10 @@ def ports(table: Table) -> list[int]:
 def test_insert_and_destroy(apply):
     table = Table()
     touched = apply(
-        table, records(record(Kind.INSERT, 0xA, sport=1), record(Kind.INSERT, 0xB, sport=2), record(Kind.DESTROY, 0xA))
+        table,
+        records(
+            record(RecordKind.INSERT, 0xA, sport=1), record(RecordKind.INSERT, 0xB, sport=2), record(RecordKind.DESTROY, 0xA)
+        ),
     )
     assert ports(table) == [2]
     assert touched.tolist() == [0xA, 0xB, 0xA]
@@ -44,27 +47,32 @@ def test_insert_and_destroy(apply):
 
 def test_address_reused_within_a_batch_and_between_batches(apply):
     table = Table()
-    apply(table, records(record(Kind.INSERT, 0xA, sport=1), record(Kind.DESTROY, 0xA), record(Kind.INSERT, 0xA, sport=2)))
+    apply(
+        table,
+        records(
+            record(RecordKind.INSERT, 0xA, sport=1), record(RecordKind.DESTROY, 0xA), record(RecordKind.INSERT, 0xA, sport=2)
+        ),
+    )
     assert ports(table) == [2]
-    apply(table, records(record(Kind.DESTROY, 0xA), record(Kind.INSERT, 0xA, sport=3)))
+    apply(table, records(record(RecordKind.DESTROY, 0xA), record(RecordKind.INSERT, 0xA, sport=3)))
     assert ports(table) == [3]
-    apply(table, records(record(Kind.INSERT, 0xA, sport=4), record(Kind.DESTROY, 0xA)))
+    apply(table, records(record(RecordKind.INSERT, 0xA, sport=4), record(RecordKind.DESTROY, 0xA)))
     assert ports(table) == []
 
 
 def test_destroy_of_an_unknown_entry_is_ignored(apply):
     table = Table()
-    apply(table, records(record(Kind.DESTROY, 0xA)))
+    apply(table, records(record(RecordKind.DESTROY, 0xA)))
     assert len(table) == 0
 
 
 def test_grows_and_reuses_rows(apply):
     table = Table()
     for start in (0, 3000):
-        apply(table, records(*(record(Kind.INSERT, 8 * i, sport=i) for i in range(start, start + 3000))))
+        apply(table, records(*(record(RecordKind.INSERT, 8 * i, sport=i) for i in range(start, start + 3000))))
     assert len(table) == 6000 and ports(table) == list(range(6000))
-    apply(table, records(*(record(Kind.DESTROY, 8 * i) for i in range(5990))))
-    apply(table, records(*(record(Kind.INSERT, 8 * i, sport=i) for i in range(7000, 7010))))
+    apply(table, records(*(record(RecordKind.DESTROY, 8 * i) for i in range(5990))))
+    apply(table, records(*(record(RecordKind.INSERT, 8 * i, sport=i) for i in range(7000, 7010))))
     assert ports(table) == [*range(5990, 6000), *range(7000, 7010)]
 
 
@@ -72,13 +80,17 @@ def test_merge_takes_the_walk_but_for_what_events_touched(apply):
     table = Table()
     apply(
         table,
-        records(record(Kind.INSERT, 0xA, sport=1, ts=5), record(Kind.INSERT, 0xB, sport=2), record(Kind.INSERT, 0xC, sport=3)),
+        records(
+            record(RecordKind.INSERT, 0xA, sport=1, ts=5),
+            record(RecordKind.INSERT, 0xB, sport=2),
+            record(RecordKind.INSERT, 0xC, sport=3),
+        ),
     )
     walked = entries_of(
         records(
-            record(Kind.WALK, 0xA, sport=1, ts=99, status=14, bucket=(4, UNKNOWN_BUCKET)),
-            record(Kind.WALK, 0xD, sport=4),
-            record(Kind.WALK, 0xE, sport=5),
+            record(RecordKind.WALK, 0xA, sport=1, ts=99, status=14, bucket=(4, UNKNOWN_BUCKET)),
+            record(RecordKind.WALK, 0xD, sport=4),
+            record(RecordKind.WALK, 0xE, sport=5),
         )
     )
     # C was inserted and E destroyed while the walk ran: events know better.
@@ -90,7 +102,7 @@ def test_merge_takes_the_walk_but_for_what_events_touched(apply):
 
 def test_merge_into_an_empty_table_and_of_an_empty_walk(apply):
     table = Table()
-    table.merge(entries_of(records(record(Kind.WALK, 0xA))), NONE)
+    table.merge(entries_of(records(record(RecordKind.WALK, 0xA))), NONE)
     assert len(table) == 1
     table.merge(entries_of(records()), NONE)
     assert len(table) == 0
@@ -98,18 +110,22 @@ def test_merge_into_an_empty_table_and_of_an_empty_walk(apply):
 
 def test_updates_change_state_but_not_bucket_or_birth(apply):
     table = Table()
-    apply(table, records(record(Kind.INSERT, 0xA, proto=6, tcp_state=1, bucket=(3, 4), ts=5)))
+    apply(table, records(record(RecordKind.INSERT, 0xA, proto=6, tcp_state=1, bucket=(3, 4), ts=5)))
     apply(
         table,
         records(
-            record(Kind.UPDATE, 0xA, proto=6, tcp_state=2, ts=6), record(Kind.UPDATE, 0xA, proto=6, tcp_state=3, status=14, ts=7)
+            record(RecordKind.UPDATE, 0xA, proto=6, tcp_state=2, ts=6),
+            record(RecordKind.UPDATE, 0xA, proto=6, tcp_state=3, status=14, ts=7),
         ),
     )
     row = table.entries()[0]
     assert (row["tcp_state"], row["status"], row["bucket"].tolist(), row["seen_ns"]) == (3, 14, [3, 4], 5)
     apply(
-        table, records(record(Kind.UPDATE, 0xA, proto=6, tcp_state=9, ts=8), record(Kind.INSERT, 0xA, proto=6, tcp_state=1, ts=9))
+        table,
+        records(
+            record(RecordKind.UPDATE, 0xA, proto=6, tcp_state=9, ts=8), record(RecordKind.INSERT, 0xA, proto=6, tcp_state=1, ts=9)
+        ),
     )
     assert table.entries()[0]["tcp_state"] == 1
-    apply(table, records(record(Kind.UPDATE, 0xBAD)))
+    apply(table, records(record(RecordKind.UPDATE, 0xBAD)))
     assert len(table) == 1
