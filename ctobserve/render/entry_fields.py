@@ -169,7 +169,7 @@ def masters_of(entries: Entries, masters: Entries) -> TupleView | None:
     there = (ranked[at] == entries["master"]) & (entries["master"] != 0)
     if not there.any():
         return None
-    found = EntryView(masters[np.append(order, 0)[at]]).original
+    found = EntryView(pick(masters, np.append(order, 0)[at])).original
     return TupleView(found.addr, found.port, np.where(there, found.l3num, 0), found.protonum)
 
 

@@ -178,7 +178,12 @@ def cells(members: Sequence[Member[Any]], view: Any, shown: Mask | None = None) 
         if not mask.any():
             yield from ("" for _ in flat_names([member]))
         elif isinstance(member, Object):
-            yield from cells(member.members, member.within(view), mask)
+            inner = member.within(view)
+            if 2 * np.count_nonzero(mask) > len(mask):
+                yield from cells(member.members, inner, mask)
+            else:  # of few rows: nothing is written of the others
+                found = cells(member.members, inner.only(mask))
+                yield from (part if isinstance(part, str) else placed(mask, part) for part in found)
         else:
             yield where(mask, member.texts(view))
 
