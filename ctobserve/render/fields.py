@@ -203,8 +203,8 @@ def rows(members: Sequence[Member[Any]], view: Any) -> list[Row]:
     names = [member.name for member in of_all]
     values = zip(*(_plain(member, view) for member in of_all), strict=True)
     made: list[Row] = [dict(zip(names, row, strict=True)) for row in values]
-    for having, some in of_some:
-        for at, more in zip(np.flatnonzero(having).tolist(), rows(some, view.only(having)), strict=True):
+    for having, theirs in of_some:
+        for at, more in zip(np.flatnonzero(having).tolist(), rows(theirs, view.only(having)), strict=True):
             made[at] |= more
     return made
 

@@ -29,7 +29,7 @@ from ctobserve.render.entry_fields import (
     PairView,
     masters_of,
 )
-from ctobserve.render.fields import Field, Object, V, known
+from ctobserve.render.fields import Field, Object, V, known, some
 from ctobserve.render.folding import CLAUSE, fitted
 from ctobserve.render.tuples import replies, sides
 
@@ -148,5 +148,4 @@ def _unless(there: Mask, values: Numbers) -> Texts:
 
 def other_tuple(field: Object[V], view: V, word: str) -> list[Part]:
     """Another entry's original tuple, behind a word, where it is known."""
-    there = known(field, view)
-    return [where(there, glued(f"{CLAUSE}{word} ", *sides(field.within(view))))] if there.any() else []
+    return some(known(field, view), field.within(view), lambda tuples: [f"{CLAUSE}{word} ", *sides(tuples)])
