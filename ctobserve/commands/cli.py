@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, TextIO
@@ -117,6 +116,8 @@ def ended(run: Callable[[], object], name: str = "ctobserve") -> int:
         message, status = _complaint(error, name)
         with suppress(OSError):  # where no word can be written, the exit code still tells
             if "--debug" in sys.argv:
+                import traceback
+
                 traceback.print_exc()
             click.echo(f"{name}: {_shown(message)}", err=True)
         return status
