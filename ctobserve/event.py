@@ -49,6 +49,7 @@ class DestroyReason(IntEnum):
     NETNS_EXIT = 7
     UNCONFIRMED = 8
     OTHER = 9
+    IPVS = 10
 
 
 # Reasons of packets that were lost in __nf_conntrack_confirm: such a drop is also the verdict of a confirm.

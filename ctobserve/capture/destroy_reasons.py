@@ -25,6 +25,7 @@ CALLERS: dict[str, Reason] = {
     "nf_conntrack_dccp_packet": (DestroyReason.OTHER, "DCCP reset"),
     "nf_nat_inet_fn": (DestroyReason.OTHER, "output interface changed under masquerade"),
     "nf_nat_setup_info": (DestroyReason.OTHER, "its NAT port was needed"),
+    "ip_vs_conn_drop_conntrack": (DestroyReason.IPVS, ""),
     "__nf_conntrack_confirm": (DestroyReason.OTHER, "extensions changed while it was confirmed"),
 }
 # Function that nf_ct_iterate_cleanup was given -> reason.

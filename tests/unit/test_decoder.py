@@ -28,7 +28,7 @@ from tests.unit.samples import record, records
 
 FUNCTIONS = [
     *("nf_ct_gc_expired.part.0", "early_drop", "nf_ct_iterate_cleanup", "act_ct", "kill_all", "gc_worker"),
-    *("nf_conntrack_tcp_packet", "ctnetlink_del_conntrack", "device_cmp"),
+    *("nf_conntrack_tcp_packet", "ctnetlink_del_conntrack", "device_cmp", "ip_vs_conn_drop_conntrack"),
 ]
 AT = {name: number for number, name in enumerate(FUNCTIONS, 1)}
 SYMBOLS = SimpleNamespace(containing=dict(enumerate(FUNCTIONS, 1)).get)
@@ -75,6 +75,7 @@ def test_an_insert_says_nothing_but_its_entry():
         ({"caller": AT["ctnetlink_del_conntrack"], "portid": 9}, (DestroyReason.DELETED, "")),
         ({"caller": AT["nf_conntrack_tcp_packet"]}, (DestroyReason.TCP_REUSE, "")),
         ({"caller": AT["nf_conntrack_tcp_packet"], "flags": FLAG_KILLED}, (DestroyReason.OTHER, "TCP RST before any reply")),
+        ({"caller": AT["ip_vs_conn_drop_conntrack"]}, (DestroyReason.IPVS, "")),
         ({"caller": AT["act_ct"]}, (DestroyReason.OTHER, "act_ct")),
         ({"caller": 99}, (DestroyReason.OTHER, "")),
         ({"caller": AT["nf_ct_iterate_cleanup"], "iterator": AT["kill_all"]}, (DestroyReason.NETNS_EXIT, "")),

@@ -215,6 +215,7 @@ def test_reasons_of_entries_that_left():
     made = events(Kind.DESTROY, join([entry(ct) for ct in range(len(DestroyReason))]), reason=list(DestroyReason))
     assert [row["reason"] for row in rows(made)] == [
         *("timeout", "early_drop", "gc_early_drop", "deleted", "flushed", "tcp_reuse", "netns_exit", "unconfirmed", "other"),
+        "ipvs",
     ]
 
 
