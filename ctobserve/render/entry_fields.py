@@ -233,6 +233,11 @@ ZONE = Field(
     "zone", "conntrack zone", NUMBER, _column("zone"),
     Rule("more than the tuple is known", lambda view: view.entries["has_ct"] != 0),
 )  # fmt: skip
+ZONE_DIR = Field(
+    "zone_dir", "whose tuple is in that zone: `original`, `reply`, `both`; the other one is in zone 0",
+    names_of(("0", "original", "reply", "both")), _column("zone_dir"),
+    Rule("there is an entry of which it was told", lambda view: view.whole & (view.entries["zone_dir"] != 0)),
+)  # fmt: skip
 MARK = Field("mark", "connmark", NUMBER, _column("mark"), WHOLE)
 ORIGINAL: Object[EntryView] = Object("original", "tuple of the original direction", TUPLE_FIELDS, lambda view: view.original)
 REPLY: Object[EntryView] = Object("reply", "tuple of the reply direction", TUPLE_FIELDS, lambda view: view.reply, WHOLE)
@@ -260,5 +265,5 @@ MASTER: Object[EntryView] = Object(
 )  # fmt: skip
 ENTRY_FIELDS: tuple[Member[EntryView], ...] = (
     *(NETNS, FAMILY, PROTO, PROTONUM, ZONE, MARK, ORIGINAL, REPLY),
-    *(STATUS_BITS, TIMEOUT_S, TCP_STATE, BUCKET, CHAIN, MASTER),
+    *(STATUS_BITS, TIMEOUT_S, TCP_STATE, BUCKET, CHAIN, MASTER, ZONE_DIR),
 )

@@ -25,12 +25,14 @@ from ctobserve.render.entry_fields import (
     TCP_STATE,
     TIMEOUT_S,
     ZONE,
+    ZONE_DIR,
     EntryView,
     PairView,
     masters_of,
 )
 from ctobserve.render.fields import Field, Object, V, known, some
 from ctobserve.render.folding import CLAUSE, fitted
+from ctobserve.render.kernel_lines import ZONE_BOTH
 from ctobserve.render.tuples import replies, sides
 
 BATCH = 1 << 16
@@ -120,7 +122,13 @@ def _flag_words(key: int) -> str:
 
 def marks(view: EntryView) -> list[Part]:
     """Zone and mark, which are 0 nearly everywhere: then they say nothing."""
-    return [part for field in (ZONE, MARK) for part in _unless_zero(field, view)]
+    return [*_unless_zero(ZONE, view), *_zone_dir(view), *_unless_zero(MARK, view)]
+
+
+def _zone_dir(view: EntryView) -> list[Part]:
+    """Where a zone other than 0 holds for one direction alone."""
+    said = known(ZONE_DIR, view) & (ZONE.values(view) != 0) & (ZONE_DIR.values(view) != ZONE_BOTH)
+    return [where(said, glued(f"{CLAUSE}zone_dir=", ZONE_DIR.texts(view)))] if said.any() else []
 
 
 def _unless_zero(field: Field[EntryView], view: EntryView) -> list[Part]:

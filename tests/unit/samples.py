@@ -56,6 +56,7 @@ def entry(ct: int, **fields: object) -> Entries:
     made["ct"], made["has_ct"], made["netns"], made["protonum"] = ct, 1, 7, fields.pop("proto", 17)
     made["l3num"] = 10 if ":" in src else 2
     made["bucket"], made["chain"] = UNKNOWN_BUCKET, UNKNOWN_CHAIN
+    made["zone_dir"] = 3
     for name, value in fields.items():
         made[name] = value
     return made

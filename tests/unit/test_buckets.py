@@ -48,6 +48,7 @@ def test_the_whole_document_as_json():
             "status": ["seen_reply", "assured", "confirmed"], "timeout_s": 100, "tcp_state": None,
             "bucket": dict(zip(("original", "reply"), bucket, strict=True)), "chain": {"original": None, "reply": None},
             "master": None,
+            "zone_dir": None,
         }  # fmt: skip
 
     wanted = {

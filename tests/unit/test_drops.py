@@ -79,6 +79,7 @@ ENTRY = {
     "original": {"src": "10.0.0.1", "dst": "10.0.0.2", "sport": 1024, "dport": 53}, "reply": None,
     "status": None, "timeout_s": None, "tcp_state": None,
     "bucket": {"original": None, "reply": None}, "chain": {"original": None, "reply": None}, "master": None,
+    "zone_dir": None,
 }  # fmt: skip
 DROP = {"direction": "original", "process": None, "interface": None, "hook": None, "text": None, "looked_at": None}
 CURL = {"process": {"pid": 77, "comm": "curl"}}

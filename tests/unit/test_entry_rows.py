@@ -48,10 +48,12 @@ def test_an_entry_is_the_contract():
         "bucket": {"original": 5, "reply": 6},
         "chain": {"original": 1, "reply": 2},
         "master": None,
+        "zone_dir": "both",
     }
     assert [*row] == [
         *("netns", "l3", "proto", "protonum", "zone", "mark", "original", "reply"),
         *("status", "timeout_s", "tcp_state", "bucket", "chain", "master"),
+        "zone_dir",
     ], "in this order"
 
 

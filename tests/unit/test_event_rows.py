@@ -41,11 +41,13 @@ ENTRY = {
     "bucket": {"original": 5, "reply": 6},
     "chain": {"original": 1, "reply": 2},
     "master": None,
+    "zone_dir": "both",
 }
 NO_PAIR = {"original": None, "reply": None}
 BARE = ENTRY | {
     **{"zone": None, "mark": None, "reply": None, "status": None, "timeout_s": None, "tcp_state": None},
     **{"bucket": NO_PAIR, "chain": NO_PAIR},
+    "zone_dir": None,
 }
 TS = "2023-11-14T22:13:20.000000000Z"
 FTP = tuple_of(entry(5, dport=21, proto=6))

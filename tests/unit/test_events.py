@@ -54,6 +54,7 @@ ENTRY = {
     "reply": {"src": "10.0.0.2", "dst": "10.0.0.1", "sport": 53, "dport": 1024},
     "status": ["confirmed"], "timeout_s": 29, "tcp_state": None,
     "bucket": {"original": 3, "reply": 4}, "chain": {"original": 1, "reply": 2}, "master": None,
+    "zone_dir": None,
 }  # fmt: skip
 
 

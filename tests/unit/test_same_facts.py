@@ -45,6 +45,7 @@ def everything(count=3000, seed=5):
     made["port"][icmp, 3] = (answers << 8 | made["port"][:, 1] & 255)[icmp]
     made["netns"] = random.choice([0, 7, 8, 9, 4026531840], count)
     made["zone"] = random.choice([0, 0, 9, 65535], count)
+    made["zone_dir"] = random.choice([1, 2, 3, 3], count)
     made["mark"] = random.choice([0, 0, 5, 0xFFFFFFFF], count)
     made["status"] = random.integers(0, 1 << len(STATUS), count)
     made["tcp_state"] = np.where(made["protonum"] == 6, random.integers(0, 12, count), 0)
@@ -68,7 +69,7 @@ def with_masters(entries):
 ROW = re.compile(
     r"(?P<netns>\S+) +(?P<proto>\S+) +(?P<left>\S+) +(?P<buckets>\S+) +(?P<chains>\S+)  (?P<original>\S+ > \S+(?: [a-z]+ \d+)*)"
     r"(?: reply (?P<reply>\S+ > \S+(?: [a-z]+ \d+)*))?(?: (?P<flags>(?!zone=|mark=|master )\S+))?"
-    r"(?: zone=(?P<zone>\d+))?(?: mark=(?P<mark>\d+))?(?: master (?P<master>.*))?"
+    r"(?: zone=(?P<zone>\d+)(?: zone_dir=(?P<zone_dir>\w+))?)?(?: mark=(?P<mark>\d+))?(?: master (?P<master>.*))?"
 )
 
 
@@ -88,6 +89,7 @@ def check_row(text, row):
     reply = as_read(read["reply"]) if read["reply"] else mirror(original, proto)
     assert row["reply"] in (reply, None) and (whole or not read["reply"])
     assert int(read["zone"] or 0) == (row["zone"] or 0)
+    assert (read["zone_dir"] or "both") == (row["zone_dir"] if row["zone"] and whole else "both")
     assert int(read["mark"] or 0) == (row["mark"] or 0)
     assert (as_read(read["master"]) if read["master"] else None) == row["master"]
     flags = set((read["flags"] or "").split(",")) - {"", "-"}

@@ -97,6 +97,7 @@ SAID = {
     "proto": lambda row: f" {row['proto']} ",
     "protonum": lambda row: f" {row['proto']} ",
     "zone": lambda row: f" zone={row['zone']}" if row["zone"] else True,
+    "zone_dir": lambda row: row["zone_dir"] == "both" or not row["zone"] or f" zone_dir={row['zone_dir']}",
     "mark": lambda row: f" mark={row['mark']}" if row["mark"] else True,
     "original": lambda row: tuple_words(row["original"]),
     "reply": lambda row: row["reply"] == mirror(row["original"], row["proto"]) or tuple_words(row["reply"]),
