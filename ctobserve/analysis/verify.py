@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve.model import Entries
+from ctobserve.model import ZONE_BOTH, Entries
 
 # What must be equal of an entry that both have; timeouts and states move with every packet and are taken from the walk.
 FIELDS = ("netns", "zone", "l3num", "protonum", "addr", "port", "bucket", "reply_only", "master")
@@ -17,7 +17,6 @@ FIELDS = ("netns", "zone", "l3num", "protonum", "addr", "port", "bucket", "reply
 KEY = np.dtype(
     [("netns", "<u4"), ("zone", "<u2"), ("l3num", "u1"), ("protonum", "u1"), ("addr", "u1", (4, 16)), ("port", "<u2", (4,))]
 )
-ZONE_BOTH = 3
 Keys = npt.NDArray[np.void]
 Value = int | tuple[int, ...] | tuple[tuple[int, ...], ...]  # of a field, whatever its shape
 

@@ -23,6 +23,9 @@ from ctobserve.model import (
     SCTP_STATES,
     TCP,
     TCP_STATES,
+    ZONE_BOTH,
+    ZONE_ORIGINAL,
+    ZONE_REPLY,
     Entries,
     Mask,
     pick,
@@ -48,7 +51,6 @@ from ctobserve.render.entry_fields import (
 )
 
 BATCH = 1 << 16
-ZONE_ORIG, ZONE_REPLY, ZONE_BOTH = 1, 2, 3
 READER = 1  # ct_seq_show holds a reference while it prints `use`
 
 
@@ -73,7 +75,7 @@ def _columns(view: EntryView, extensions: Extensions, clock: Clock, host: Host) 
         where(online, texts(left, "%d ")),
         *_state(view, extensions, tracker, online, clock.hz),
     ]
-    for direction, of_zone in ((0, (ZONE_ORIG, "zone-orig=%d ")), (1, (ZONE_REPLY, "zone-reply=%d "))):
+    for direction, of_zone in ((0, (ZONE_ORIGINAL, "zone-orig=%d ")), (1, (ZONE_REPLY, "zone-reply=%d "))):
         columns += _tuple(view.tuples(direction), tracker)
         columns += _optional(zone_dir == of_zone[0], texts(ZONE.values(view), of_zone[1]))
         columns += _optional(extensions["has_counters"], texts(extensions["packets"][:, direction], "packets=%d "))

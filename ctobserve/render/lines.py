@@ -12,7 +12,7 @@ import numpy as np
 
 from ctobserve.clock import Clock
 from ctobserve.documents.base import NO_ENTRIES, Labels
-from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, PROTOCOLS, STATUS, Entries, Mask, tcp_state_name
+from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, PROTOCOLS, STATUS, ZONE_BOTH, Entries, Mask, tcp_state_name
 from ctobserve.render.columns import Numbers, Part, Texts, aligned, glued, joined, texts, where, written
 from ctobserve.render.entry_fields import (
     BUCKET,
@@ -32,7 +32,6 @@ from ctobserve.render.entry_fields import (
 )
 from ctobserve.render.fields import Field, Object, V, known, some
 from ctobserve.render.folding import CLAUSE, fitted
-from ctobserve.render.kernel_lines import ZONE_BOTH
 from ctobserve.render.tuples import replies, sides
 
 BATCH = 1 << 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 
 import pytest
@@ -94,6 +95,42 @@ def test_reset_before_any_reply(net, start):
     destroyed = [event for event in events if event["event"] == "destroy"]
     assert [(event["reason"], event["detail"]) for event in destroyed] == [("other", "TCP RST before any reply")] * 7
     assert space.count() == 0
+
+
+def virtual_server(service: tuple[str, int], real: tuple[str, int], seconds: int) -> None:
+    """A UDP service of IPVS in this thread's namespace, by masquerading, whose connections end after so long: linux/ip_vs.h."""
+    add, add_destination, set_timeouts = 1154, 1159, 1162  # IP_VS_SO_SET_*
+    words = (socket.IPPROTO_UDP, socket.inet_aton(service[0]), socket.htons(service[1]), 0, b"rr", 0, 0, 0xFFFFFFFF)
+    described = struct.pack("=H2x4sH2xI16sIII", *words)
+    destination = struct.pack("=4sH2x4I", socket.inet_aton(real[0]), socket.htons(real[1]), 0, 1, 0, 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as opened:
+        opened.setsockopt(socket.IPPROTO_IP, add, described)
+        opened.setsockopt(socket.IPPROTO_IP, add_destination, described + destination)
+        opened.setsockopt(socket.IPPROTO_IP, set_timeouts, struct.pack("=3i", 0, 0, seconds))
+
+
+def test_an_entry_goes_with_its_ipvs_connection(net, start):
+    for module in ("ip_vs", "ip_vs_rr"):
+        run("modprobe", module)
+    client, director = net.space("client"), net.space("director")
+    _, virtual = net.link(client, director)
+    director.run("ip", "address", "add", "10.99.0.1/32", "dev", "lo")
+    director.run("sysctl", "-w", "net.ipv4.vs.conntrack=1")
+    director.inside(lambda: virtual_server((virtual, 5353), ("10.99.0.1", 7000), 1))
+    running = start("events", "--json", "--events", "destroy", "--netns", director.name)
+    client.inside(lambda: send_each(virtual, 5353, 11))
+    running.wait_for(11)
+    gone = running.events()
+    assert [(event["reason"], event["detail"]) for event in gone] == [("ipvs", None)] * 11
+    assert {event["original"]["dport"] for event in gone} == {5353}
+    assert {(event["reply"]["src"], event["reply"]["sport"]) for event in gone} == {("10.99.0.1", 7000)}
+
+
+def send_each(address: str, port: int, count: int) -> None:
+    """As many datagrams, each from a port of its own."""
+    for _ in range(count):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.sendto(b"x", (address, port))
 
 
 def test_syn_dropped_by_a_rule_dies_before_the_table(net, start):
