@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ctobserve.capture.capture import Fidelity, Host, NamespaceState, PacketCount, Snapshot
+from ctobserve.capture.capture import Allocation, Fidelity, Host, NamespaceState, PacketCount, Snapshot
 from ctobserve.capture.extensions import EXTENSION
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths, Table, in_bucket, lengths_of
@@ -24,7 +24,8 @@ from ctobserve.model import ENTRY, Entries
 NETNS = 7
 BUCKETS = 1024
 CLOCK = Clock(monotonic_ns=10**12, wall_ns=1_700_000_000_000_000_000, jiffies=1_000_000, hz=250)
-HOST = Host("6.1.0-test", "x86_64", NETNS, memory_bytes=4 << 30, limits_chains=True, trackers=frozenset((1, 6, 17, 58)))
+HOST = Host("6.1.0-test", "x86_64", NETNS, limits_chains=True, trackers=frozenset((1, 6, 17, 58)))
+ALLOCATED = Allocation(memory_bytes=4 << 30)
 FIDELITY = Fidelity("fentry", read_via="walk")
 NO_ENTRIES: Entries = np.empty(0, ENTRY)
 
@@ -67,6 +68,7 @@ class ScriptedCapture:
     counted: Sequence[PacketCount] = ()
     told: Fidelity = FIDELITY
     host: Host = HOST
+    allocated: Allocation = ALLOCATED
     buckets: int = BUCKETS
     over: bool = False
     held: Events = field(default_factory=lambda: NO_EVENTS)
@@ -131,6 +133,9 @@ class ScriptedCapture:
 
     def packets(self) -> list[PacketCount]:
         return list(self.counted)
+
+    def allocation(self) -> Allocation:
+        return self.allocated
 
     def names(self) -> dict[int, str]:
         return {inum: state.label for inum, state in self.states.items()}

@@ -36,11 +36,17 @@ class Host:
     release: str
     machine: str
     here: int
-    memory_bytes: int | None = None
-    slab: Slab | None = None
     limits_chains: bool | None = None
     trackers: frozenset[int] = frozenset()
     security_contexts: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What a table is made of: memory of the machine, and the slab cache of its entries; None is what could not be read."""
+
+    memory_bytes: int | None = None
+    slab: Slab | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,10 @@ class HostView(Protocol):
     @property
     def host(self) -> Host:
         """The machine."""
+        ...
+
+    def allocation(self) -> Allocation:
+        """Its memory, and what of it entries take now."""
         ...
 
     def names(self) -> Mapping[int, str]:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from ctobserve.capture import read_via
-from ctobserve.capture.capture import Fidelity, Host, NamespaceState, PacketCount, Snapshot
+from ctobserve.capture.capture import Allocation, Fidelity, Host, NamespaceState, PacketCount, Snapshot
 from ctobserve.capture.correlator import Correlator
 from ctobserve.capture.decoder import Decoder
 from ctobserve.capture.extensions import extensions_dtype
@@ -73,12 +73,14 @@ class LiveView:
             kernel.release(),
             platform.machine(),
             os.stat(HERE).st_ino,
-            kernel.memory_bytes(),
-            slab.read(),
             counters.limits_chains(),
             frozenset(PROTOCOLS),
             kernel.security_contexts(),
         )
+
+    def allocation(self) -> Allocation:
+        """Memory of this machine, and what of it entries take now."""
+        return self._aside(lambda: Allocation(kernel.memory_bytes(), slab.read()))
 
     def names(self) -> dict[int, str]:
         """What text calls each network namespace that can be entered, by inode number."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ctobserve import __version__
 from ctobserve.analysis.time_left import TimeLeft, of_listing, of_walk
-from ctobserve.capture.capture import Capture, Host, HostView, NamespaceState
+from ctobserve.capture.capture import Allocation, Capture, HostView, NamespaceState
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.watch import Stretch, watch
@@ -100,8 +100,9 @@ def collect(view: HostView, opens: Opens, request: SizeRequest) -> SizeDocument:
     started_ns = view.wall_ns()
     host, timeouts = view.host, dict(request.timeouts)
     state = _entered(view, host.here if request.netns is None else request.netns)
-    values, defaults = state.sysctls, defaults_of(host)
-    notes = _unreadable(host, defaults)
+    allocation = view.allocation()
+    values, slab, defaults = state.sysctls, allocation.slab, defaults_of(allocation.memory_bytes, host.limits_chains)
+    notes = _unreadable(allocation, defaults)
     read = _read_entries(view, opens, state.inum, request.via, notes)
     measured = _rate(opens, state.inum, request.duration, notes) if request.duration else None
     need = need_of(request.rate_per_s, measured, values.get(COUNT), request.headroom)
@@ -117,9 +118,9 @@ def collect(view: HostView, opens: Opens, request: SizeRequest) -> SizeDocument:
             duration_s=round((ended_ns - started_ns) / NS_PER_S, 3),
             netns=state.inum,
         ),
-        now=now_of(values, host.slab),
+        now=now_of(values, slab),
         defaults=defaults,
-        full=full_of(request.max or values.get(MAX), request.buckets or values.get(BUCKETS), host.slab),
+        full=full_of(request.max or values.get(MAX), request.buckets or values.get(BUCKETS), slab),
         entries_from=read.via.value if read.via else None,
         entries_with_extensions=read.with_extensions,
         entries=None if read.left is None else groups_of(values, read.left),
@@ -142,9 +143,9 @@ def _entered(view: HostView, inum: int) -> NamespaceState:
     return state
 
 
-def _unreadable(host: Host, defaults: Defaults | None) -> list[str]:
+def _unreadable(allocation: Allocation, defaults: Defaults | None) -> list[str]:
     notes = []
-    if host.slab is None:
+    if allocation.slab is None:
         notes.append("size of an entry: /sys/kernel/slab, /proc/slabinfo and BTF are all unreadable; run as root")
     if defaults is None:
         notes.append("the kernel's defaults: which rule it follows /proc/net/stat/nf_conntrack would tell, which is not here")

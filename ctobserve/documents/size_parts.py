@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ctobserve.analysis import size as sums
 from ctobserve.analysis.time_left import TimeLeft
-from ctobserve.capture.capture import Host, NamespaceState
+from ctobserve.capture.capture import NamespaceState
 from ctobserve.documents.base import doc
 from ctobserve.host.slab import Slab
 from ctobserve.host.sysctls import INT_MAX, PREFIX, known
@@ -54,12 +54,12 @@ class Defaults:
     memory_bytes: int = doc("memory of this machine, from which they follow")
 
 
-def defaults_of(host: Host) -> Defaults | None:
-    """None where its memory, or which rule its kernel follows, could not be read."""
-    if host.memory_bytes is None or host.limits_chains is None:
+def defaults_of(memory_bytes: int | None, limits_chains: bool | None) -> Defaults | None:
+    """None where the machine's memory, or which rule its kernel follows, could not be read."""
+    if memory_bytes is None or limits_chains is None:
         return None
-    buckets, limit = sums.default_sizes(host.memory_bytes, host.limits_chains)
-    return Defaults(buckets, limit, limit // buckets, host.memory_bytes)
+    buckets, limit = sums.default_sizes(memory_bytes, limits_chains)
+    return Defaults(buckets, limit, limit // buckets, memory_bytes)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from ctobserve import __version__
 from ctobserve.analysis import size as sums
 from ctobserve.analysis.time_left import of_listing, of_walk
-from ctobserve.capture.capture import NamespaceState
+from ctobserve.capture.capture import Allocation, NamespaceState
 from ctobserve.capture.extensions import EXTENSION
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands.size import size
@@ -59,11 +59,11 @@ ipv4     2 unknown  253 599 src=10.0.0.1 dst=10.0.0.2 [UNREPLIED] src=10.0.0.2 d
 """
 
 
-def made(values=VALUES, writable=WRITABLE, host=(), **scripted):
-    """A host of 2 GiB, on which namespace 7 has these sysctls; `host` says otherwise."""
+def made(values=VALUES, writable=WRITABLE, limits_chains=True, slab=SLAB, memory_bytes=2 * GIB, **scripted):
+    """A host on which namespace 7 has these sysctls."""
     state = NamespaceState(NETNS, "blue", init=True, sysctls=values, writable=writable)
-    machine = replace(HOST, **({"slab": SLAB, "memory_bytes": 2 * GIB, "limits_chains": True} | dict(host)))
-    return ScriptedCapture(**({"states": {NETNS: state}, "host": machine} | scripted))
+    host = {"host": replace(HOST, limits_chains=limits_chains), "allocated": Allocation(memory_bytes, slab)}
+    return ScriptedCapture(**({"states": {NETNS: state}} | host | scripted))
 
 
 def said(view, opens=None, **wanted):
@@ -111,7 +111,7 @@ def test_the_real_figure_counts_whole_slabs_and_pages():
 )
 def test_defaults_by_memory(memory, limits_chains, buckets, limit):
     assert sums.default_sizes(memory, limits_chains) == (buckets, limit)
-    found = said(made(host={"memory_bytes": memory, "limits_chains": limits_chains})).defaults
+    found = said(made(memory_bytes=memory, limits_chains=limits_chains)).defaults
     assert (found.buckets, found.max, found.factor, found.memory_bytes) == (buckets, limit, limit // buckets, memory)
 
 
@@ -261,7 +261,7 @@ def test_nothing_readable_is_unknown_not_zero(monkeypatch, tmp_path):
     monkeypatch.setattr(slab, "SLABINFO", tmp_path / "none")
     monkeypatch.setattr(slab.Btf, "load", lambda *_: (_ for _ in ()).throw(OSError()))
     assert slab.read() is None
-    found = said(made(host={"slab": None, "memory_bytes": None}))
+    found = said(made(slab=None, memory_bytes=None))
     assert (found.full.real, found.defaults, found.now.slab_bytes, found.entries) == (None, None, None, None)
     assert any(line.split() == ["real", *"------"] for line in size_lines(found))
 
@@ -469,7 +469,7 @@ def test_the_whole_document_as_text_and_as_json():
     view = made(
         values,
         frozenset((TIME_WAIT,)),
-        {"slab": Slab("BTF", 248, 256, 4096, 16, None, None)},
+        slab=Slab("BTF", 248, 256, 4096, 16, None, None),
         listings={ReadVia.PROC: KernelLacks("it is not there"), ReadVia.NETLINK: LISTED},
         batches=[new(0), new(100)],
     )
