@@ -50,7 +50,7 @@ def reading(netns: int = NETNS, cpu: int = 0, cookie: int = 1, **values: int) ->
 class ScriptedCapture:
     """`batches` come one per step; `entries` are the kernel's table at the start. `readings` are told in turn, the last for ever.
 
-    `held` comes after the batches, in a step that is final. The clock moves when somebody waits. The first
+    `held` comes after the batches, when it is drained. The clock moves when somebody waits. The first
     `follow` reads `entries`; later ones and `snapshot` read what events have made of them, unless `kernel` says what the kernel
     has. `touched` are addresses that events touch meanwhile.
     """
@@ -101,13 +101,16 @@ class ScriptedCapture:
             self.table.put(self.kernel)
         self._followed = self.now_ns()
 
-    def step(self, final: bool = False) -> Events:
+    def step(self) -> Events:
+        return self._told(self._left.pop(0) if self._left else NO_EVENTS)
+
+    def drain(self) -> Events:
         if self._left:
-            batch = self._left.pop(0)
-        elif final:
-            batch, self.held = self.held, NO_EVENTS
-        else:
-            batch = NO_EVENTS
+            return self.step()
+        batch, self.held = self.held, NO_EVENTS
+        return self._told(batch)
+
+    def _told(self, batch: Events) -> Events:
         self.table.apply(batch)
         self._seen += len(batch)
         return NO_EVENTS if self.ceased else batch

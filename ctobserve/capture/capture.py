@@ -201,11 +201,15 @@ class Capture(HostView, Protocol):
         """
         ...
 
-    def step(self, final: bool = False) -> Events:
-        """What came since the last call, in the kernel's order. Never blocks.
+    def step(self) -> Events:
+        """What came since the last call, in the kernel's order; repairs the table now and then. Never blocks.
 
-        A victim of early_drop is held back until the tuple is known that it made room for, a second at most; `final`: nothing is.
+        A victim of early_drop is held back until the tuple is known that it made room for, a second at most.
         """
+        ...
+
+    def drain(self) -> Events:
+        """The same with all that is held back; nothing is repaired, so that what was read before is of the same table."""
         ...
 
     def settle(self) -> None:

@@ -10,22 +10,23 @@ from ctobserve.capture.decoder import Decoded, Links
 from ctobserve.capture.memory import Memory
 from ctobserve.capture.records import RecordKind
 from ctobserve.clock import NS_PER_S
-from ctobserve.event import IN_CONFIRM, TUPLE, Events, Kind, drop_name
+from ctobserve.event import IN_CONFIRM, NO_EVENTS, TUPLE, Events, Kind, drop_name
 from ctobserve.model import Mask, pick
 
 HOLD_NS, HOLD_EVENTS = NS_PER_S, 1 << 16
 ENTRIES_REMEMBERED, MASTERS_REMEMBERED = 1 << 17, 1 << 13
 CLASH_RESOLVED = b"clash_resolved"
-KINDS = np.array([kind.value for kind in Kind], np.uint8)
+TOLD = np.isin(np.arange(256), list(Kind))  # by kind: the others are there for others alone
 Times = npt.NDArray[np.uint64]
 
 
 class Correlator:
     """The stream's memory, bounded: what was said longest ago is forgotten, and then unknown, never wrong."""
 
-    def __init__(self, ages: bool) -> None:
-        """`ages`: births are remembered at all."""
-        self._births = Births() if ages else None
+    def __init__(self, lives: bool) -> None:
+        """`lives`: somebody wants to know what earlier records said; else nothing is remembered, and nothing waits."""
+        self._lives = lives
+        self._births = Births()
         self._masters: Memory[bytes] = Memory(MASTERS_REMEMBERED)
         self._fates: Memory[bytes] = Memory(ENTRIES_REMEMBERED)
         self._held: Decoded | None = None
@@ -37,31 +38,35 @@ class Correlator:
         than a second, and while few enough events came; what came after it waits too. `final`: nothing waits.
         """
         if self._held is not None:
-            decoded = Decoded.joined([self._held, decoded])
+            decoded, self._held = Decoded.joined([self._held, decoded]), None
         events, links = decoded.events, decoded.links
-        end = len(events)
-        if links["eviction"].any():
+        if not len(events):
+            return NO_EVENTS
+        if self._lives and links["eviction"].any():
             waiting = _name_evictors(events, links)
-            end = end if final else _first_to_wait(events, waiting)
-        self._held = Decoded(events[end:], links[end:]) if end < len(events) else None
-        events, links = events[:end], links[:end]
+            end = len(events) if final else _first_to_wait(events, waiting)
+            if end < len(events):
+                self._held = Decoded(events[end:], links[end:])
+                events, links = events[:end], links[:end]
         leaving = (links["kind"] == RecordKind.DESTROY) | (links["kind"] == RecordKind.FREE)
-        if self._births is not None:
+        if self._lives:
             _remember_births(self._births, events, links["kind"] == RecordKind.INSERT, leaving)
-        self._name_masters(events, links["kind"] == RecordKind.MASTER, leaving)
-        self._name_fates(events, links, leaving)
+            self._name_masters(events, links["kind"] == RecordKind.MASTER, leaving)
+            self._name_fates(events, links, leaving)
         events["kind"][leaving] = Kind.DESTROY
-        told = np.isin(events["kind"], KINDS)
+        told = TOLD[events["kind"]]
         return events if told.all() else pick(events, told)
 
+    def forget(self) -> None:
+        """What waits is not told any more."""
+        self._held = None
+
     def _name_masters(self, events: Events, masters: Mask, leaving: Mask) -> None:
-        expected = events["entry"]["master"] != 0
         if not (len(self._masters) or masters.any()):
             return
-        addresses = np.ascontiguousarray(events["entry"]["ct"])
-        known = np.array([*self._masters, *addresses[masters].tolist()], np.uint64)
-        for at in np.flatnonzero(masters | expected | (leaving & np.isin(addresses, known))).tolist():
-            ct = int(addresses[at])
+        expected = events["entry"]["master"] != 0
+        concerned = masters | expected
+        for at, ct in _remembered(self._masters, events, concerned, leaving):
             if masters[at]:
                 self._masters.latest[ct] = _original(events[at])
                 continue
@@ -79,10 +84,7 @@ class Correlator:
         events["detail"][silent] = CLASH_RESOLVED
         if not (len(self._fates) or refused.any()):
             return
-        addresses = np.ascontiguousarray(events["entry"]["ct"])
-        known = np.array([*self._fates, *addresses[refused].tolist()], np.uint64)
-        for at in np.flatnonzero(refused | (leaving & np.isin(addresses, known))).tolist():
-            ct = int(addresses[at])
+        for at, ct in _remembered(self._fates, events, refused, leaving):
             if refused[at]:
                 self._fates.latest[ct] = drop_name(int(events["reason"][at])).encode()
                 continue
@@ -90,6 +92,15 @@ class Correlator:
             if fate is not None and (silent[at] or not events["detail"][at]):
                 events["detail"][at] = fate
         self._fates.age()
+
+
+def _remembered(memory: Memory[bytes], events: Events, concerned: Mask, leaving: Mask) -> list[tuple[int, int]]:
+    """Places and addresses, in order: of events that are concerned, and of those that leave and may be remembered."""
+    addresses = events["entry"]["ct"]
+    at = np.flatnonzero(concerned | leaving)
+    here = set(addresses[concerned].tolist())
+    found = zip(at.tolist(), addresses[at].tolist(), concerned[at].tolist(), strict=True)
+    return [(place, ct) for place, ct, is_concerned in found if is_concerned or ct in here or ct in memory]
 
 
 def _name_evictors(events: Events, links: Links) -> Mask:
@@ -136,14 +147,14 @@ class Births:
     """
 
     def __init__(self, half: int = ENTRIES_REMEMBERED) -> None:
-        """So many entries at least are remembered; twice as many, and those of one batch, at most."""
+        """So many living entries at least are remembered; twice as many, and those of one batch, at most."""
         self._half = half
         self._young, self._old = _Half(), _Half()
 
     def put(self, addresses: Addresses, times: Times) -> None:
         """These distinct addresses are entries inserted then."""
         self._young.put(addresses, times)
-        if self._young.used >= self._half:
+        if self._young.living >= self._half:
             self._young, self._old = _Half(), self._young
 
     def pop(self, addresses: Addresses) -> Times:
@@ -153,22 +164,39 @@ class Births:
 
 
 class _Half:
+    """A row for each address met, with 0 for one whose entry has left; rebuilt of the living when those are few among them."""
+
     def __init__(self) -> None:
+        self.living = 0
         self._index = AddressIndex()
+        self._addresses = np.zeros(1024, np.uint64)
         self._times = np.zeros(1024, np.uint64)
-        self.used = 0
+        self._used = 0
 
     def put(self, addresses: Addresses, times: Times) -> None:
-        rows, self.used = self._index.find_or_add(addresses, self.used)
-        if self.used > len(self._times):
-            self._times = np.concatenate([self._times, np.zeros(max(len(self._times), self.used), np.uint64)])
-        self._times[rows] = times
+        if self._used + len(addresses) > len(self._times):
+            self._make_room(len(addresses))
+        rows, self._used = self._index.find_or_add(addresses, self._used)
+        self.living += int(np.count_nonzero(self._times[rows] == 0))
+        self._addresses[rows], self._times[rows] = addresses, times
 
     def pop(self, addresses: Addresses) -> Times:
         rows = self._index.find(addresses)
         found: Times = np.where(rows >= 0, self._times[rows], 0).astype(np.uint64)
         self._times[rows[rows >= 0]] = 0
+        self.living -= int(np.count_nonzero(found))
         return found
+
+    def _make_room(self, needed: int) -> None:
+        alive = np.flatnonzero(self._times)
+        size = len(self._times)
+        wanted = size if 2 * (len(alive) + needed) < size else 2 * (len(alive) + needed)
+        for name in ("_addresses", "_times"):
+            column = np.zeros(wanted, np.uint64)
+            column[: len(alive)] = getattr(self, name)[alive]
+            setattr(self, name, column)
+        self._used = len(alive)
+        self._index.rebuild(self._addresses[: len(alive)], np.arange(len(alive), dtype=np.int32))
 
 
 def _remember_births(births: Births, events: Events, inserted: Mask, leaving: Mask) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ctobserve.capture.address_index import Rows
 from ctobserve.capture.destroy_reasons import DestroyReasons
 from ctobserve.capture.records import (
     FLAG_CLASHED,
@@ -32,7 +35,7 @@ from ctobserve.event import (
     Events,
 )
 from ctobserve.host.kernel import Symbols
-from ctobserve.model import TCP, Mask, join, pick
+from ctobserve.model import TCP, join, pick
 from ctobserve.programs.constants import COUNTERS_BYTES
 
 # What ties a record to others, beside its event: its kind, if a clash came before it, and the call of early_drop that it is of.
@@ -93,30 +96,33 @@ class Decoder:
             events["changes"][changed] = records["changes"][changed]
         return Decoded(events, links)
 
-    def _destroys(self, events: Events, links: Links, at: npt.NDArray[np.int64], records: Records) -> None:
-        flags = records["flags"]
-        freed = records["kind"] == RecordKind.FREE
-        killed, counted = flags & FLAG_KILLED != 0, flags & FLAG_COUNTERS != 0
-        reasons, details = self._reasons.of(
-            np.where(freed, 0, records["caller"]), records["iterator"], records["portid"] != 0, killed
-        )
-        reasons[freed] = DestroyReason.UNCONFIRMED
-        details[freed] = b""
-        events["reason"][at], events["detail"][at] = reasons, details
-        events["portid"][at] = np.where(freed, 0, records["portid"])
-        numbers = np.ascontiguousarray(records["extra"][:, :COUNTERS_BYTES]).view("<u8")
-        for name, column in (("packets", 0), ("bytes", 1)):
-            events[name][at] = np.where(counted[:, None], numbers[:, column::2], 0)
-        events["has"][at] = np.where(counted, HAS_COUNTERS, 0)
+    def _destroys(self, events: Events, links: Links, at: Rows, records: Records) -> None:
+        flags, freed, asked = records["flags"], records["kind"] == RecordKind.FREE, records["portid"] != 0
+        reasons, details = self._reasons.of(records["caller"], records["iterator"], asked, flags & FLAG_KILLED != 0)
+        if freed.any():
+            # Of one that never entered the table nobody asked, and nobody called nf_ct_delete.
+            asked &= ~freed
+            reasons[freed] = DestroyReason.UNCONFIRMED
+            links["clashed"][at] = freed & (flags & FLAG_CLASHED != 0)
+        events["reason"][at] = reasons
+        if details is not None:
+            events["detail"][at] = np.where(freed, b"", details)
+        if asked.any():
+            events["portid"][at[asked]] = records["portid"][asked]
+        evicted = reasons == DestroyReason.EARLY_DROP
+        if evicted.any():
+            links["eviction"][at[evicted]] = records["eviction"][evicted]
+        counted = flags & FLAG_COUNTERS != 0
+        if counted.any():
+            numbers = np.ascontiguousarray(records["extra"][counted, :COUNTERS_BYTES]).view("<u8")
+            events["packets"][at[counted]], events["bytes"][at[counted]] = numbers[:, ::2], numbers[:, 1::2]
+            events["has"][at[counted]] = HAS_COUNTERS
         _process(events, at, records)
-        links["clashed"][at] = freed & (flags & FLAG_CLASHED != 0)
-        links["eviction"][at] = np.where(reasons == DestroyReason.EARLY_DROP, records["eviction"], 0)
 
 
-def _drops(events: Events, at: npt.NDArray[np.int64], records: Records) -> None:
+def _drops(events: Events, at: Rows, records: Records) -> None:
     reasons, flags = records["reason"], records["flags"]
     bad = (reasons == DropReason.INVALID) | (reasons == DropReason.ERROR)
-    spoken = flags & FLAG_TEXT != 0
     events["reason"][at] = reasons
     events["direction"][at] = np.where(
         ~bad, ORIGINAL, np.where(flags & FLAG_ENTRY == 0, NO_DIRECTION, np.where(flags & FLAG_REPLY != 0, REPLY, ORIGINAL))
@@ -124,19 +130,23 @@ def _drops(events: Events, at: npt.NDArray[np.int64], records: Records) -> None:
     events["hook"][at] = np.where(bad, records["hook"], 0)
     seen = (reasons == DropReason.INVALID) & (records["protonum0"] == TCP)
     events["tcp_flags"][at] = np.where(seen, records["tcp_flags"], 0)
-    events["scanned"][at] = np.where((reasons == DropReason.TABLE_FULL)[:, None], records["scanned"], 0)
-    confirming = np.isin(reasons, IN_CONFIRM)
-    events["since_alloc_ns"][at] = np.where(confirming, _since(records), 0)
+    full, confirming = reasons == DropReason.TABLE_FULL, np.isin(reasons, IN_CONFIRM)
+    events["scanned"][at[full]] = records["scanned"][full]
+    events["since_alloc_ns"][at[confirming]] = _since(records[confirming])
+    sent = records["ifindex"] != 0
     events["ifindex"][at] = records["ifindex"]
-    events["device"][at] = _until_nul(records["device"], records["ifindex"] != 0)
-    events["text"][at] = _until_nul(np.ascontiguousarray(records["extra"]).view(f"S{records['extra'].shape[1]}")[:, 0], spoken)
-    events["has"][at] = np.where(spoken, HAS_TEXT, 0)
+    events["device"][at[sent]] = _until_nul(records["device"][sent])
+    spoken = flags & FLAG_TEXT != 0
+    events["text"][at[spoken]] = _until_nul(records["extra"][spoken])
+    events["has"][at[spoken]] = HAS_TEXT
     _process(events, at, records)
 
 
-def _process(events: Events, at: npt.NDArray[np.int64], records: Records) -> None:
-    events["pid"][at] = records["pid"]
-    events["comm"][at] = _until_nul(records["comm"], records["pid"] != 0)
+def _process(events: Events, at: Rows, records: Records) -> None:
+    there = records["pid"] != 0
+    if there.any():
+        events["pid"][at[there]] = records["pid"][there]
+        events["comm"][at[there]] = _until_nul(records["comm"][there])
 
 
 def _since(records: Records) -> npt.NDArray[np.uint64]:
@@ -145,10 +155,10 @@ def _since(records: Records) -> npt.NDArray[np.uint64]:
     return since
 
 
-def _until_nul(strings: npt.NDArray[np.bytes_], there: Mask) -> npt.NDArray[np.bytes_]:
-    """The same without what lies behind the first NUL, which is an earlier record's; empty where they are not there."""
-    size = strings.dtype.itemsize
+def _until_nul(strings: npt.NDArray[Any]) -> npt.NDArray[np.bytes_]:
+    """The same without what lies behind the first NUL, which is an earlier record's; byte strings, or rows of bytes."""
+    size = strings.dtype.itemsize * math.prod(strings.shape[1:])
     letters = np.ascontiguousarray(strings).view(np.uint8).reshape(len(strings), size)
-    kept = np.logical_and.accumulate(letters != 0, axis=1) & there[:, None]
-    clean: npt.NDArray[np.bytes_] = np.ascontiguousarray(letters * kept).view(f"S{size}")[:, 0]
+    kept = np.ascontiguousarray(letters * np.logical_and.accumulate(letters != 0, axis=1))
+    clean: npt.NDArray[np.bytes_] = kept.view(f"S{size}")[:, 0]
     return clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -52,32 +53,33 @@ class DestroyReasons:
         self._symbols = symbols
         self._names: dict[int, str] = {}
 
-    def of(self, caller: Address, iterator: Address, asked: Mask, killed: Mask) -> tuple[Reasons, Details]:
-        """Reason and detail of each removal, shapes (n,).
+    def of(self, caller: Address, iterator: Address, asked: Mask, killed: Mask) -> tuple[Reasons, Details | None]:
+        """Reason and detail of each removal, shapes (n,); None where there is no detail of any.
 
         `caller` is the return address of nf_ct_delete, `iterator` what nf_ct_iterate_cleanup was given (else anything), `asked`
         says that netlink asked for it, `killed` that nf_ct_kill_acct did it.
         """
-        reasons, details = np.zeros(len(caller), np.uint8), np.zeros(len(caller), f"S{DETAIL_BYTES}")
+        reasons, details = np.zeros(len(caller), np.uint8), None
+        for which, (reason, detail) in self._parts(caller, iterator, asked, killed):
+            reasons[which] = reason
+            if detail:
+                details = np.zeros(len(caller), f"S{DETAIL_BYTES}") if details is None else details
+                details[which] = detail.encode(errors="replace")
+        return reasons, details
 
-        def put(which: Mask, reason: Reason) -> None:
-            reasons[which] = reason[0]
-            if reason[1]:
-                details[which] = reason[1].encode(errors="replace")
-
+    def _parts(self, caller: Address, iterator: Address, asked: Mask, killed: Mask) -> Iterator[tuple[Mask, Reason]]:
         for address in np.unique(caller).tolist():
             name, here = self._name(address), caller == address
             if name == ITERATE:
                 for function in np.unique(iterator[here]).tolist():
                     given = here & (iterator == function)
-                    put(given & asked, self._iterated(function, DestroyReason.FLUSHED))
-                    put(given & ~asked, self._iterated(function, DestroyReason.OTHER))
+                    yield given & asked, self._iterated(function, DestroyReason.FLUSHED)
+                    yield given & ~asked, self._iterated(function, DestroyReason.OTHER)
             elif name == TCP_PACKET:
-                put(here & ~killed, CALLERS[name])
-                put(here & killed, RST)
+                yield here & ~killed, CALLERS[name]
+                yield here & killed, RST
             else:
-                put(here, CALLERS.get(name, (DestroyReason.OTHER, name)))
-        return reasons, details
+                yield here, CALLERS.get(name, (DestroyReason.OTHER, name))
 
     def _iterated(self, function: int, otherwise: DestroyReason) -> Reason:
         name = self._name(function)

@@ -47,12 +47,12 @@ class Follower:
         self._reader = reader
         self._extensions = extensions
         self._lost = lost
-        self._lost_known = self._checked_ns = 0
+        self._lost_known = self._checked_ns = self._began_ns = 0
 
     def begin(self) -> None:
         """Everything is attached: what came before is neither told nor counted."""
         self._consumer.begin()
-        self._checked_ns = time.monotonic_ns()
+        self._began_ns = time.monotonic_ns()
 
     @property
     def buckets(self) -> int:
@@ -78,7 +78,7 @@ class Follower:
             if lost != self._lost_known:
                 self._lost_known = lost
                 self.read()
-                self.uncertain_ns += time.monotonic_ns() - self._checked_ns
+                self.uncertain_ns += time.monotonic_ns() - max(self._checked_ns, self._began_ns)
             self._checked_ns = time.monotonic_ns()
 
     def settle(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -208,7 +208,9 @@ class LiveCapture(LiveView):
             ring = Ring(attachment.programs.map("ring"), ring_bytes, record.itemsize)
             opened.callback(ring.close)
             decoder = Decoder(attachment.symbols) if options.tells else None
-            self._correlator = Correlator(ages=Purpose.REASONS in self._purpose)
+            # Whoever follows the table alone counts what happened, and asks no story of it.
+            lives = Purpose.REASONS in self._purpose or Purpose.TABLE not in self._purpose
+            self._correlator = Correlator(lives)
             self._consumer = RingConsumer(ring, record, self.table if options.reads else None, decoder)
             reader = self._reader(record)
             self._follower = Follower(
@@ -258,13 +260,17 @@ class LiveCapture(LiveView):
         """Read the kernel's table, or read it again; events keep it true."""
         self._follower.read()
 
-    def step(self, final: bool = False) -> Events:
+    def step(self) -> Events:
         """As Capture has it; once a second it also looks whether conntrack is still there, and repairs the table."""
         self._look_around()
         self._follower.repair()
         if self._listener.listening:
             self._listener.renew()
-        return self._correlator.complete(self._consumer.decoded(), final)
+        return self._correlator.complete(self._consumer.decoded())
+
+    def drain(self) -> Events:
+        """What came, and what was held back."""
+        return self._correlator.complete(self._consumer.decoded(), final=True)
 
     def settle(self) -> None:
         """Repair the table now where records were lost or the hash was resized."""
@@ -274,6 +280,7 @@ class LiveCapture(LiveView):
     def cease(self) -> None:
         """From now on events keep the table true, and `step` tells none any more."""
         self._consumer.cease()
+        self._correlator.forget()
 
     def snapshot(self, extensions: bool = False) -> Snapshot:
         """The kernel's table read once, beside the one that is followed."""
@@ -294,9 +301,9 @@ class LiveCapture(LiveView):
     def fidelity(self) -> Fidelity:
         """How true this view is so far."""
         attachment, follower = self._attachment, self._follower
-        form: Mapping[bool, str] = {True: "fentry", False: "kprobe"}
+        attached = "fentry" if attachment.trampolines else "kprobe"
         return Fidelity(
-            attach=form[attachment.trampolines] if attachment.plan else "walk",
+            attach=attached if attachment.plan else "walk",
             not_attached=attachment.not_attached,
             read_via=self._via and self._via.value,
             seen=self._consumer.seen,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -23,9 +22,8 @@ class Memory(Generic[Value]):
     def __len__(self) -> int:
         return len(self.latest) + len(self._older)
 
-    def __iter__(self) -> Iterator[int]:
-        yield from self.latest
-        yield from self._older
+    def __contains__(self, ct: int) -> bool:
+        return ct in self.latest or ct in self._older
 
     def get(self, ct: int) -> Value | None:
         """What was said last of this address."""

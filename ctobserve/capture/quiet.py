@@ -22,11 +22,11 @@ def in_counters(events: Events) -> Mask:
 
 def quiet_reading(capture: Capture, only: int | None, add: Callable[[Events], object]) -> Reading:
     """Counters of all namespaces, or `only` of one. Every event until then is given to `add`, none is held back."""
-    add(capture.step(final=True))
+    add(capture.drain())
     end_ns = capture.now_ns() + QUIET_NS
     while True:
         reading = capture.counters(only)
-        events = capture.step(final=True)
+        events = capture.drain()
         add(events)
         if not in_counters(events).any() or capture.now_ns() > end_ns:
             return reading

@@ -75,7 +75,7 @@ def _beside_dumps(capture: Capture, only: int | None) -> tuple[tuple[Keys, Keys]
         if dumps is None:
             return None, ()
         dumped = np.concatenate([np.empty(0, KEY), *(key_of(rows, inum) for inum, rows in dumps.items())])
-        capture.step()
+        capture.drain()
         ours = keys(Filter(netns=only).passing(capture.table.entries()))
         entered = np.isin(ours["netns"], list(dumps))
         not_dumped = tuple(np.unique(ours["netns"][~entered]).tolist())

@@ -74,7 +74,7 @@ def collect(capture: Capture, request: Request, stretch: Stretch, show: Show | N
     for events in watch(capture, stretch):
         tally.add(events)
     after = quiet_reading(capture, request.filter.netns, tally.add)
-    tally.add(capture.step(final=True))
+    tally.add(capture.drain())
     moved = delta(before, after)
     whole, gone = _whole(tally.reasons, moved)
     inums = sorted({inum for inum, _ in [*moved, *tally.reasons]})

@@ -45,7 +45,7 @@ def collect(capture: Capture, request: Request, stretch: Stretch, wanted: EventF
 def _all(capture: Capture, stretch: Stretch) -> Iterator[Events]:
     """And at the end what was held back."""
     yield from watch(capture, stretch)
-    yield capture.step(final=True)
+    yield capture.drain()
 
 
 def collect_packets(capture: Capture, request: Request) -> tuple[PacketsRow, ...]:

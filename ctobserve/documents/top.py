@@ -67,7 +67,7 @@ class View:
 def collect(capture: Capture, request: Request, stretch: Stretch, view: View) -> Iterator[Frame]:
     """One after every interval, and one at the end."""
     # What happened until here is in the table.
-    capture.step(final=True)
+    capture.drain()
     interval = _Interval(request.filter, view.by, capture.now_ns())
     due_ns = interval.began_ns + round(view.interval_s * NS_PER_S)
     for events in watch(capture, stretch, idle=True):

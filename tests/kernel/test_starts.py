@@ -102,7 +102,7 @@ def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding
             assert proof.equal, (start, proof)
             assert proof.ours >= MOST_LEFT
             # Whoever leaves now is flushed, not evicted: on every CPU.
-            capture.step(final=True)
+            capture.drain()
             removals.clear()
             space.run("conntrack", "-F")
             flushed = capture.step()

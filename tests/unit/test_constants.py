@@ -32,7 +32,8 @@ def enumerated(name: str, prefix: str) -> dict[str, int]:
 
 
 def test_kinds_of_records_have_the_same_numbers():
-    assert enumerated("kind", "KIND") == {kind.name: kind.value for kind in records.RecordKind} | {"COUNT": max(records.RecordKind) + 1}
+    kinds = {kind.name: kind.value for kind in records.RecordKind}
+    assert enumerated("kind", "KIND") == kinds | {"COUNT": max(kinds.values()) + 1}
 
 
 def test_kinds_of_events_are_those_of_their_records():

@@ -24,8 +24,8 @@ TIMED_OUT = {"caller": AT["nf_ct_gc_expired.part.0"]}
 class Stream:
     """Records in, events out."""
 
-    def __init__(self, ages: bool = True) -> None:
-        self._decoder, self._correlator = Decoder(SYMBOLS), Correlator(ages)
+    def __init__(self, lives: bool = True) -> None:
+        self._decoder, self._correlator = Decoder(SYMBOLS), Correlator(lives)
 
     def tell(self, *made: np.void, final: bool = False) -> Events:
         return self._correlator.complete(self._decoder.decode(records(*made)), final)
@@ -136,7 +136,7 @@ def test_the_birth_of_an_entry_is_right_or_unknown_however_many_there_are(monkey
     births = Births(half=100)
     for ct in range(1, 1001):
         births.put(np.array([ct], np.uint64), np.array([ct * 7], np.uint64))
-        assert births._young.used <= 100 and births._old.used <= 100
+        assert births._young.living <= 100 and births._old.living <= 100
     # An address that was used before, and is again: its first entry's end was never seen.
     births.put(np.array([950], np.uint64), np.array([9], np.uint64))
     asked = np.array([1, 950, 1000, 950], np.uint64)
@@ -144,9 +144,31 @@ def test_the_birth_of_an_entry_is_right_or_unknown_however_many_there_are(monkey
     assert births.pop(asked[1:]).tolist() == [0, 0, 0], "the address goes to another entry"
 
 
-def test_nobody_pays_for_births_who_needs_none():
-    stream = Stream(ages=False)
-    assert stream.tell(record(RecordKind.INSERT, 1, ts=10), record(RecordKind.DESTROY, 1, ts=20))["born_ns"].tolist() == [0, 0]
+def test_what_counts_are_living_entries_however_many_addresses_there_were():
+    births, old = Births(half=100), np.arange(1, 11, dtype=np.uint64)
+    births.put(old, old * np.uint64(7))
+    for ct in range(1000, 5000):
+        one = np.array([ct], np.uint64)
+        births.put(one, one)
+        assert births.pop(one).tolist() == [ct]
+    assert len(births._young._times) <= 4096, "rows of the dead are given up"
+    assert births.pop(old).tolist() == (old * np.uint64(7)).tolist()
+
+
+def test_who_asks_for_no_story_is_told_at_once_and_pays_for_none():
+    stream = Stream(lives=False)
+    made = record(RecordKind.INSERT, 1, ts=10), record(RecordKind.DESTROY, 1, ts=20, eviction=77, **EVICTED)
+    told = stream.tell(*made, record(RecordKind.DROP, 2, reason=DropReason.CLASH), record(RecordKind.MASTER, 3))
+    assert told["kind"].tolist() == [Kind.INSERT, Kind.DESTROY, Kind.DROP]
+    assert (told["reason"][1], told["born_ns"].tolist()) == (DestroyReason.EARLY_DROP, [0, 0, 0])
+    assert not len(stream._correlator._fates) and not len(stream._correlator._masters)
+
+
+def test_what_is_held_back_can_be_forgotten():
+    stream = Stream()
+    assert len(stream.tell(record(RecordKind.DESTROY, 1, eviction=77, **EVICTED))) == 0
+    stream._correlator.forget()
+    assert len(stream.tell(final=True)) == 0
 
 
 def test_related_entries_name_their_master_until_it_leaves():
