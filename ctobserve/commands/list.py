@@ -10,6 +10,7 @@ from ctobserve.commands.help import OUTPUT, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out
 from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options, limit_to
 from ctobserve.documents.list import ListDocument, collect, collect_listing
+from ctobserve.documents.meta import meta_of
 from ctobserve.documents.request import Request
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.folding import room
@@ -50,8 +51,7 @@ def list_entries(request: Request, form: str | None) -> None:
             out(listing_lines(listing))
             for note in listing_notes(listing):
                 click.echo(note, err=True)
-            closed(capture, request, listing.meta)
         else:
-            found = collect(capture, request, stretch)
-            out(FORMS[form](found))
-            closed(capture, request, found.meta)
+            out(FORMS[form](collect(capture, request, stretch)))
+        # Who takes a large table slowly may lose records meanwhile.
+        closed(capture, request, meta_of("list", capture, request))

@@ -32,7 +32,6 @@ class Listing:
     `left_out` counts those of the whole table that the kernel would not print.
     """
 
-    meta: Meta
     host: Host
     clock: Clock
     entries: Entries
@@ -63,4 +62,4 @@ def collect_listing(capture: Capture, request: Request, stretch: Stretch) -> Lis
     shown = printed(whole.entries, clock)
     keep = (shown & request.filter.mask(whole.entries)).nonzero()[0][: request.limit]
     left_out = len(shown) - int(shown.sum())
-    return Listing(meta_of("list", capture, request), capture.host, clock, whole.entries[keep], whole.extensions[keep], left_out)
+    return Listing(capture.host, clock, whole.entries[keep], whole.extensions[keep], left_out)
