@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,7 +64,7 @@ class ScriptedCapture:
     states: Mapping[int, NamespaceState] = field(default_factory=lambda: {NETNS: NamespaceState(NETNS, "blue", init=True)})
     rulesets: Mapping[int, Ruleset] = field(default_factory=dict)
     dumped: Mapping[int, Dumped] | None = None
-    listings: Mapping[ReadVia, Sequence[Listed] | Exception] = field(default_factory=dict)
+    listings: Mapping[ReadVia, Iterable[Listed] | Exception] = field(default_factory=dict)
     counted: Sequence[PacketCount] = ()
     told: Fidelity = FIDELITY
     host: Host = HOST
@@ -167,11 +167,11 @@ class ScriptedCapture:
     def dumps(self, only: int | None = None) -> dict[int, Dumped] | None:
         return None if self.dumped is None else {inum: rows for inum, rows in self.dumped.items() if only in (None, inum)}
 
-    def listing(self, inum: int, via: ReadVia) -> Sequence[Listed]:
+    def listing(self, inum: int, via: ReadVia) -> Iterator[Listed]:
         found = self.listings[via]
         if isinstance(found, Exception):
             raise found
-        return found if inum in self.states else []
+        return iter(found if inum in self.states else ())
 
     def wall_ns(self) -> int:
         return self.clock().wall_ns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -151,10 +151,11 @@ class HostView(Protocol):
         """A netlink dump of each namespace that can be entered; None where nf_conntrack_netlink is not loaded."""
         ...
 
-    def listing(self, inum: int, via: ReadVia) -> Sequence[Listed]:
+    def listing(self, inum: int, via: ReadVia) -> Iterator[Listed]:
         """The entries of one namespace as the kernel lists them, by PROC or NETLINK, without a program.
 
-        Raises OSError or KernelLacks as host/listing.py does, CtobserveError where the namespace cannot be entered.
+        Raises OSError or KernelLacks as host/listing.py does, the former also while entries are taken; CtobserveError where the
+        namespace cannot be entered.
         """
         ...
 

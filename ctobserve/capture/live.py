@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -104,7 +104,7 @@ class LiveView:
         """A netlink dump of each namespace that can be entered; None where nf_conntrack_netlink is not loaded."""
         return self._aside(lambda: _dumps(only)) if netlink.available() else None
 
-    def listing(self, inum: int, via: ReadVia) -> list[Listed]:
+    def listing(self, inum: int, via: ReadVia) -> Iterator[Listed]:
         """The entries of one namespace as the kernel lists them; raises as HostView has it."""
         here = self.host.here
         return self._aside(lambda: _listing(inum, via, here))
@@ -150,7 +150,7 @@ def _state(space: netns.Namespace, sysctls: Collection[str] | None, rules_until:
         return replace(state, not_entered=str(error))
 
 
-def _listing(inum: int, via: ReadVia, here: int) -> list[Listed]:
+def _listing(inum: int, via: ReadVia, here: int) -> Iterator[Listed]:
     ask = {ReadVia.PROC: listing.of_proc, ReadVia.NETLINK: listing.of_netlink}[via]
     if inum == here:
         return ask()

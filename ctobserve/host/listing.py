@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from ctobserve.errors import KernelLacks
 from ctobserve.host import dump, netlink
@@ -17,10 +18,17 @@ LINE = re.compile(r"^\S+ +\d+ \S+ +(\d+) (?:(\d+) )?(?:([A-Z][A-Z0-9_]*) )?")
 Listed = tuple[int, str | None, int, int]  # protocol number, state, IPS_* bits, seconds left
 
 
-def of_proc() -> list[Listed]:
-    """From /proc/net/nf_conntrack; raises OSError where that cannot be read."""
-    with PROC.open(encoding="utf-8", errors="surrogateescape") as lines:
-        return list(filter(None, map(parse_line, lines)))
+def of_proc() -> Iterator[Listed]:
+    """From /proc/net/nf_conntrack, line by line; raises OSError where that cannot be read, now or later.
+
+    The file is opened now and stays this namespace's, whoever reads on (seq_open_net() holds it).
+    """
+    return _of_lines(PROC.open(encoding="utf-8", errors="surrogateescape"))
+
+
+def _of_lines(lines: TextIO) -> Iterator[Listed]:
+    with lines:
+        yield from filter(None, map(parse_line, lines))
 
 
 def parse_line(line: str) -> Listed | None:
@@ -34,11 +42,11 @@ def parse_line(line: str) -> Listed | None:
     return int(found[1]), found[3], bits, int(found[2] or 0)
 
 
-def of_netlink() -> list[Listed]:
-    """By a dump; raises KernelLacks where a dump would make the kernel load a module."""
+def of_netlink() -> Iterator[Listed]:
+    """By a dump, made now; raises KernelLacks where a dump would make the kernel load a module."""
     if not netlink.available():
         raise KernelLacks("nf_conntrack_netlink is not loaded; try: modprobe nf_conntrack_netlink")
-    return list(_dumped(dump.dump()))
+    return _dumped(dump.dump())
 
 
 def _dumped(dumped: dump.Dumped) -> Iterator[Listed]:

@@ -178,6 +178,18 @@ def test_the_table_by_proc(monkeypatch, tmp_path):
     }
 
 
+def test_the_listing_of_proc_is_opened_at_once_and_read_when_somebody_wants_it(monkeypatch, tmp_path):
+    """Opened by a thread in the namespace that is asked about, read outside of it: never is the whole table held."""
+    (tmp_path / "table").write_text("")
+    monkeypatch.setattr(listing, "PROC", tmp_path / "table")
+    found = of_proc()
+    (tmp_path / "table").write_text(PROC)
+    monkeypatch.setattr(listing, "PROC", tmp_path / "none")
+    assert list(found) == list(map(parse_line, PROC.splitlines()))
+    with pytest.raises(FileNotFoundError):
+        of_proc()
+
+
 WALKED = entries(
     7,
     proto=[6, 17, 17, 17, 132, 6, 17],
@@ -231,6 +243,16 @@ def test_the_entries_are_read_by_the_first_way_that_works_and_a_note_says_what_d
     found = said(made(listings=refused), via=tuple(ReadVia))
     assert (found.entries_from, found.entries) == (None, None) and len(found.notes) == 3
     assert said(made(listings={ReadVia.PROC: []}), via=(ReadVia.PROC,)).entries == (), "read, and empty"
+
+
+def test_of_a_listing_that_breaks_off_nothing_is_taken_and_a_note_says_so():
+    def breaking():
+        yield from LISTED
+        raise OSError(14, "Bad address")
+
+    found = said(made(listings={ReadVia.PROC: breaking(), ReadVia.NETLINK: LISTED[:1]}), via=(ReadVia.PROC, ReadVia.NETLINK))
+    assert found.notes == ("entries by proc: [Errno 14] Bad address",)
+    assert (found.entries_from, [row.entries for row in found.entries]) == ("netlink", [1])
 
 
 def test_the_rate_is_that_of_inserts_in_this_namespace_while_it_is_measured():
