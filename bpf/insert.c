@@ -30,7 +30,7 @@ static __always_inline void copy_inserted(struct record *record, u64 ct)
 	record->ct = ct;
 	record->has_ct = 1;
 	bpf_probe_read_kernel(record->raw, CT_PREFIX, (void *)ct);
-	if (record->raw[CT_TUPLEHASH + TH_TUPLE + TUPLE_PROTONUM] == 6 /* TCP */)
+	if (record->raw[CT_TUPLEHASH + TH_TUPLE + TUPLE_PROTONUM] == IPPROTO_TCP)
 		record->raw[CT_TCP_STATE] = read_u8(ct + CT_TCP_STATE);
 #if TRAMPOLINE
 	record->netns = ARG_U32(ARG_U64(ct + CT_NET) + NET_INUM);

@@ -81,14 +81,14 @@ static __always_inline void copy_packet_tuple(struct record *record, u64 skb)
 		transport = network + 40;
 	}
 	*(tuple + TUPLE_PROTONUM) = protonum;
-	if (protonum == 1 || protonum == 58) {
+	if (protonum == IPPROTO_ICMP || protonum == IPPROTO_ICMPV6) {
 		*(u16 *)(tuple + TUPLE_DPORT) = read_u16(transport);	 /* type, code */
 		*(u16 *)(tuple + TUPLE_SPORT) = read_u16(transport + 4); /* id */
 	} else {
 		*(u16 *)(tuple + TUPLE_SPORT) = read_u16(transport);
 		*(u16 *)(tuple + TUPLE_DPORT) = read_u16(transport + 2);
 	}
-	record->tcp_flags = protonum == 6 ? read_u8(transport + 13) : 0;
+	record->tcp_flags = protonum == IPPROTO_TCP ? read_u8(transport + 13) : 0;
 }
 
 /* Which way a packet goes of the entry that the kernel had found for it. */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctobserve.event import TEXT_BYTES
-from ctobserve.model import IPS_ASSURED, IPS_CONFIRMED, IPS_DYING, IPS_NAT_CLASH, UNKNOWN_BUCKET, UNKNOWN_CHAIN
+from ctobserve.model import ICMP, ICMPV6, IPS_ASSURED, IPS_CONFIRMED, IPS_DYING, IPS_NAT_CLASH, TCP, UNKNOWN_BUCKET, UNKNOWN_CHAIN
 
 STEPS = 1024  # of one run of walk.c: nodes and buckets
 SLOTS = 4096  # in its maps: records, and reply nodes
@@ -32,4 +32,7 @@ CONSTANTS = {
     "IPS_CONFIRMED": IPS_CONFIRMED,
     "IPS_DYING": IPS_DYING,
     "IPS_NAT_CLASH": IPS_NAT_CLASH,
+    "IPPROTO_ICMP": ICMP,
+    "IPPROTO_ICMPV6": ICMPV6,
+    "IPPROTO_TCP": TCP,
 }
