@@ -49,11 +49,11 @@ def record(entries: int) -> Image:
     """Inserts of a flood, then the destroys of the same entries."""
     attachment = Attachment(Purpose.TABLE, "auto", Symbols.read())
     layout = attachment.build.layout
-    form = record_dtype(layout)
+    dtype = record_dtype(layout)
     with Net() as net, ExitStack() as opened:
         attachment.load(attachment.choices(chains=False, netns=None), RING_BYTES)
         opened.callback(attachment.close)
-        ring = Ring(attachment.programs.map("ring"), RING_BYTES, form.itemsize)
+        ring = Ring(attachment.programs.map("ring"), RING_BYTES, dtype.itemsize)
         opened.callback(ring.close)
         attachment.attach()
         space = net.space("record")
@@ -64,7 +64,7 @@ def record(entries: int) -> Image:
         space.run("conntrack", "-F")
         wait_quiet()
         parts.append(_drained(ring))
-    return Image(layout, np.frombuffer(b"".join(parts), form))
+    return Image(layout, np.frombuffer(b"".join(parts), dtype))
 
 
 def _drained(ring: Ring) -> bytes:

@@ -12,13 +12,13 @@ from ctobserve.capture.quiet import in_counters
 from ctobserve.event import Events, Kind, destroy_name, drop_name
 from ctobserve.host.counters import Place
 
-RESOLVED = "clash_resolved"
+CLASH_RESOLVED = "clash_resolved"
 # What one event of ours adds to the kernel's counters; net/netfilter/nf_conntrack_core.c. Counters overlap: never sum them.
 COUNTED = {
     "table_full": ("drop",),
     "no_memory": ("drop",),
     "clash": ("drop", "insert_failed"),
-    RESOLVED: ("clash_resolve",),
+    CLASH_RESOLVED: ("clash_resolve",),
     "chaintoolong": ("chaintoolong", "insert_failed"),
     "dying": ("insert_failed",),
     "early_drop": ("early_drop",),
@@ -52,7 +52,7 @@ def sums(events: Events) -> dict[Place, Counter[str]]:
 
 def _word(kind: int, reason: int) -> str:
     if kind == Kind.RESOLVED:
-        return RESOLVED
+        return CLASH_RESOLVED
     return drop_name(reason) if kind == Kind.DROP else destroy_name(reason)
 
 

@@ -15,7 +15,7 @@ from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, Entries, protocol_
 Labels = npt.NDArray[np.int64]
 Key = str | int | bool | None
 IPV4 = 2
-# AddressIndex in ENTRY's addr and port: those of the original direction, then those of the reply.
+# Places in ENTRY's addr and port: those of the original direction, then those of the reply.
 ADDRESSES = {"src": 0, "dst": 1, "reply_src": 2, "reply_dst": 3}
 PORTS = {"sport": 0, "dport": 1, "reply_sport": 2, "reply_dport": 3}
 COLUMNS = (

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
 from ctobserve.clock import Clock
-from ctobserve.model import Entries
+from ctobserve.model import Entries, Mask
 
 
-def printed(entries: Entries, clock: Clock) -> npt.NDArray[np.bool_]:
+def printed(entries: Entries, clock: Clock) -> Mask:
     """The kernel reaps the expired before it prints, and never meets those without an original node (ct_seq_show)."""
-    alive: npt.NDArray[np.bool_] = clock.remaining_ticks(entries["timeout"], entries["seen_ns"]) > 0
+    alive: Mask = clock.remaining_ticks(entries["timeout"], entries["seen_ns"]) > 0
     alive &= entries["reply_only"] == 0
     return alive

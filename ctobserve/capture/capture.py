@@ -6,9 +6,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from ctobserve.capture.address_index import Addresses
 from ctobserve.capture.extensions import Extensions
 from ctobserve.capture.read_via import ReadVia
@@ -21,8 +18,6 @@ from ctobserve.host.listing import Listed
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.host.slab import Slab
 from ctobserve.model import Entries
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ import ipaddress
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES, WITH_PORTS, Entries, pick
+from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES, WITH_PORTS, Entries, Mask, pick
 
-Mask = npt.NDArray[np.bool_]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 STATUS_FILTERS = {"ASSURED": (IPS_ASSURED, True), "UNREPLIED": (IPS_SEEN_REPLY, False), "REPLIED": (IPS_SEEN_REPLY, True)}
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ctobserve.capture.capture import Capture, Mask
+from ctobserve.capture.capture import Capture
 from ctobserve.clock import NS_PER_S
 from ctobserve.event import DestroyReason, Events, Kind
 from ctobserve.host.counters import Reading
+from ctobserve.model import Mask
 
 QUIET_NS = NS_PER_S  # on a host that never stops losing packets the reading is taken as it is
 

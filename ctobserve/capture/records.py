@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ctobserve.event import TEXT_BYTES
 from ctobserve.host.layout import Layout
-from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries, pick
+from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries, Mask, pick
 
 HEADER_BYTES, EXTRA = 200, 116  # what stands before the copied nf_conn, and before `extra`
 FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CLASHED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
@@ -156,7 +156,7 @@ def entries_of(records: Records, into: Entries | None = None) -> Entries:
     return entries
 
 
-def _fill_some(records: Records, whole: npt.NDArray[np.bool_], entries: Entries) -> None:
+def _fill_some(records: Records, whole: Mask, entries: Entries) -> None:
     source, target = records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY)
     _copy(source, target, ALWAYS)
     target["zone"][records["has_ct"] == 0] = 0

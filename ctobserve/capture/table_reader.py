@@ -137,7 +137,7 @@ class _Batch:
         return int(self._counts.max()) > SLOTS - STEPS
 
     def take(self) -> None:
-        """Into the gathering; the maps are empty again."""
+        """Into the snapshot; the maps are empty again."""
         records, replies = self._counts.tolist()
         self._found.add(self._records[:records])
         self._found.add_replies(self._gathered["reply"][0, :replies])

@@ -1,1 +1,1 @@
-"""The commands: each parses its options, wires observer, analysis and render, and says how it ended."""
+"""The commands: each parses its options, opens a capture, has its document collected and rendered, and says how it ended."""

@@ -18,7 +18,7 @@ from ctobserve.host.sysctls import INT_MAX
 from ctobserve.model import PROTOCOLS, TCP_STATES
 
 WHOLE = "0|[1-9][0-9]{0,9}"  # int() and float() also take signs, underscores, blanks, and the digits of every script
-STATES = (*TCP_STATES, *STATUS_FILTERS)
+STATE_WORDS = (*TCP_STATES, *STATUS_FILTERS)
 
 
 class Value(click.ParamType):
@@ -99,9 +99,9 @@ def _protocol(text: str) -> int:
 
 
 def _state(text: str) -> str:
-    if text.isascii() and text.upper() in STATES:  # upper() alone makes an S of the long s, and the like
+    if text.isascii() and text.upper() in STATE_WORDS:  # upper() alone makes an S of the long s, and the like
         return text.upper()
-    raise ValueError(f"is no state; name one of {', '.join(STATES)}")
+    raise ValueError(f"is no state; name one of {', '.join(STATE_WORDS)}")
 
 
 def _mark(text: str) -> int:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctobserve.capture.capture import Mask
+from ctobserve.analysis.drops import CLASH_RESOLVED
 from ctobserve.capture.table import Lengths
 from ctobserve.clock import Clock
 from ctobserve.event import DropReason, Events, drop_name
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.model import Entries, pick, printable
+from ctobserve.model import Entries, Mask, pick, printable
 
 RESOLVED = 0  # `reason` of an event of that kind: a clash that cost no packet
 Numbers = npt.NDArray[np.integer[Any]]
@@ -24,7 +24,7 @@ Numbers = npt.NDArray[np.integer[Any]]
 
 def loss_name(reason: int) -> str:
     """The contract's word for the reason of a packet lost or INVALID, or saved from a clash."""
-    return "clash_resolved" if reason == RESOLVED else drop_name(reason)
+    return CLASH_RESOLVED if reason == RESOLVED else drop_name(reason)
 
 
 def tally(netns: Numbers, reasons: Numbers, name: Callable[[int], str]) -> defaultdict[int, Counter[str]]:

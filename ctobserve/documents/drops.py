@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctobserve.analysis.drops import RESOLVED, Balance, balance, sums
+from ctobserve.analysis.drops import CLASH_RESOLVED, Balance, balance, sums
 from ctobserve.capture.capture import Capture
 from ctobserve.capture.event_filter import EventFilter
 from ctobserve.capture.quiet import in_counters, quiet_reading
@@ -20,7 +20,7 @@ from ctobserve.event import NO_EVENTS, Events, Kind
 from ctobserve.host.counters import Moved, Place, delta, total
 from ctobserve.model import join, pick
 
-KEPT = 10_000  # rows of the document, where no other limit is asked for
+MOST_ROWS = 10_000  # of the document, where no other limit is asked for
 Show = Callable[[Events, Events], object]
 
 
@@ -80,8 +80,8 @@ def collect(capture: Capture, request: Request, stretch: Stretch, show: Show | N
     inums = sorted({inum for inum, _ in [*moved, *tally.reasons]})
     return DropsDocument(
         meta=DropsMeta(**vars(meta_of("drops", capture, request)), drops_not_shown=tally.losses - tally.shown),
-        by_reason={reason: count for reason, count in whole.by_reason.items() if reason != RESOLVED},
-        clash_resolved=whole.by_reason.get(RESOLVED, 0),
+        by_reason={reason: count for reason, count in whole.by_reason.items() if reason != CLASH_RESOLVED},
+        clash_resolved=whole.by_reason.get(CLASH_RESOLVED, 0),
         kernel_counters=whole.kernel_counters,
         unaccounted=whole.unaccounted,
         not_compared=dict(gone) if moved else {},
@@ -95,7 +95,7 @@ class _Tally:
 
     def __init__(self, request: Request, show: Show | None) -> None:
         self._wanted = EventFilter((Kind.DROP, Kind.DESTROY, Kind.RESOLVED), request.filter)
-        self._limit = KEPT if show is None and request.limit is None else request.limit
+        self._limit = MOST_ROWS if show is None and request.limit is None else request.limit
         self._show = show
         self._kept = [NO_EVENTS]
         self.reasons: dict[Place, Counter[str]] = defaultdict(Counter)

@@ -15,7 +15,7 @@ from ctobserve.event import Events
 from ctobserve.model import NF_HOOKS
 
 # By enum ip_conntrack_info; replies are ESTABLISHED or RELATED like the packets they answer. INVALID is of our own making.
-STATES = ("ESTABLISHED", "RELATED", "NEW", "ESTABLISHED", "RELATED", None, None, "UNTRACKED", "INVALID")
+CTINFO = ("ESTABLISHED", "RELATED", "NEW", "ESTABLISHED", "RELATED", None, None, "UNTRACKED", "INVALID")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def collect_packets(capture: Capture, request: Request) -> tuple[PacketsRow, ...
     counts: Counter[tuple[int, int, str]] = Counter()
     for netns, hook, state, packets in capture.packets():
         if request.filter.netns in (None, netns):
-            counts[netns, hook, STATES[state] or str(state)] += packets
+            counts[netns, hook, CTINFO[state] or str(state)] += packets
     clock = capture.clock()
     ts = clock.iso(clock.monotonic_ns)
     return tuple(

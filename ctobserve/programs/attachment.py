@@ -20,7 +20,7 @@ PACKET_CLASS = struct.Struct("<IHH")  # bpf/packets.c: namespace, hook, state
 
 
 class Attachment:
-    """Context manager: nothing is in the kernel before, nothing after it. `programs` are there in between."""
+    """Nothing is in the kernel before `load`, nothing after `close`. `programs` are there in between."""
 
     def __init__(self, purpose: Purpose, attach: str, symbols: kernel.Symbols) -> None:
         """Plan only; `attach` is auto, fentry or kprobe. Raises KernelLacks where the table could not be followed so."""

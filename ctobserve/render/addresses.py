@@ -65,7 +65,7 @@ def _short(packed: Bytes) -> Texts:
 
 
 @cache
-def _shortening() -> tuple[Texts, npt.NDArray[np.bool_]]:
+def _shortening() -> tuple[Texts, Mask]:
     """By which groups are zero (a bit each, the first the highest) and by group: what stands before it, and if it is shown."""
     before, shown = [], []
     for zeros in range(256):

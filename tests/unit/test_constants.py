@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ctobserve import event
 from ctobserve.capture import records
 from ctobserve.capture.extensions import extensions_dtype
 from ctobserve.capture.table_reader import GATHERED, LENGTHS
-from ctobserve.documents.events import STATES
+from ctobserve.documents.events import CTINFO
 from ctobserve.model import STATUS
 from ctobserve.programs.attachment import PACKET_CLASS
 from ctobserve.programs.constants import CONSTANTS, SLOTS, WINDOW
@@ -84,6 +85,11 @@ def test_bits_of_the_kernels_own_have_its_numbers():
     assert compiled("#include <linux/netfilter/nf_conntrack_common.h>", ours) == ours
 
 
+def test_protocols_have_their_numbers():
+    ours = {name: number for name, number in CONSTANTS.items() if name.startswith("IPPROTO_")}
+    assert ours == {name: getattr(socket, name) for name in ours} and len(ours) == 3
+
+
 def test_the_maps_of_a_walk_are_read_as_they_are_written():
     sizes = f"#define SLOTS {SLOTS}\n#define WINDOW {WINDOW}\n"
     preamble = TYPES + sizes + struct(text("walk.c"), "gathered") + "\n" + struct(text("lengths.c"), "window")
@@ -111,19 +117,19 @@ def test_a_class_of_packets_is_read_as_it_is_written():
         ("16", "state"),
     ]
     assert PACKET_CLASS.format == "<IHH"
-    assert STATES.index("INVALID") == int(defined(text("packets.c"))["STATE_INVALID"])
+    assert CTINFO.index("INVALID") == int(defined(text("packets.c"))["STATE_INVALID"])
 
 
 def test_extensions_lie_in_a_record_where_the_walk_puts_them():
     """Each by a read of so many bytes to so many behind the beginning of `extra`."""
     both = text("destroy.c") + text("walk.c")
     reads = re.findall(r"bpf_probe_read_kernel\(record->extra(?: \+ (\w+))?, (\w+), \(void \*\)", both)
-    form = extensions_dtype(LAYOUT).fields
-    counters = [form[name] for name in ("packets0", "bytes0", "packets1", "bytes1")]
+    members = extensions_dtype(LAYOUT).fields
+    counters = [members[name] for name in ("packets0", "bytes0", "packets1", "bytes1")]
     assert [offset - records.EXTRA for _, offset in counters] == [0, 8, 16, 24]
     assert {(CONSTANTS.get(place, 0), CONSTANTS.get(size) or int(size)) for place, size in reads} == {
         (0, sum(kind.itemsize for kind, _ in counters)),
-        *((form[name][1] - records.EXTRA, form[name][0].itemsize) for name in ("start_ns", "ext_bytes")),
+        *((members[name][1] - records.EXTRA, members[name][0].itemsize) for name in ("start_ns", "ext_bytes")),
     }
 
 

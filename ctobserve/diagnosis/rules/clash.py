@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.analysis.groups import divide
-from ctobserve.capture.capture import Mask
 from ctobserve.diagnosis.evidence import RESOLVED, Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import inside, paste
@@ -13,7 +12,7 @@ from ctobserve.diagnosis.rules.tuples import address, port, protocol, service
 from ctobserve.diagnosis.rules.words import among, counted, during, percent, plural, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 from ctobserve.event import DropReason
-from ctobserve.model import IPS_SRC_NAT, UDP, WITH_PORTS, Entries
+from ctobserve.model import IPS_SRC_NAT, UDP, WITH_PORTS, Entries, Mask
 
 DNS = 53
 # nf_nat_l4proto_unique_tuple: a source port of 1024 or more is mapped to one of 1024..65535.

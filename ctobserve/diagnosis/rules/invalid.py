@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ctobserve.analysis.groups import divide
-from ctobserve.capture.capture import Mask
 from ctobserve.diagnosis.evidence import Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import inside, see_losses, set_sysctl
@@ -14,7 +13,7 @@ from ctobserve.diagnosis.rules.tuples import address, original
 from ctobserve.diagnosis.rules.words import among, counted, during, hidden, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.event import NO_DIRECTION, DropReason, Events
-from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, printable
+from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, Mask, printable
 
 MANY = 10  # packets: a few late retransmissions, or answers after an entry's end, are normal on any network
 SEVERAL = 5  # packets: a lost SYN leaves at most a few stray SYN+ACKs, of one connection

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.analysis.groups import divide
-from ctobserve.capture.capture import Mask
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import inside
 from ctobserve.diagnosis.rules.tuples import address, port, service
 from ctobserve.diagnosis.rules.words import plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
-from ctobserve.model import IPS_DST_NAT, IPS_SEEN_REPLY, UDP, Entries
+from ctobserve.model import IPS_DST_NAT, IPS_SEEN_REPLY, UDP, Entries, Mask
 
 SERVICE = ("netns", "dst", "dport")
 BACKEND = (*SERVICE, "reply_src", "reply_sport")
