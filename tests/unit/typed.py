@@ -1,10 +1,13 @@
-"""What is typed, parsed as `ctobserve.cli.main` does it but not run; all commands and options, found by introspection."""
+"""What is typed, parsed as `ctobserve.cli.main` does it but not run, or run; all commands and options, found by introspection."""
 
 from __future__ import annotations
 
-import click
+import sys
 
-from ctobserve.commands.cli import cli, ended
+import click
+import pytest
+
+from ctobserve.commands.cli import cli, ended, main
 from ctobserve.commands.options import Request, request_of
 
 CONTEXT = click.Context(cli, info_name="ctobserve")
@@ -18,6 +21,13 @@ def _command(name: str) -> click.Command:
 
 COMMANDS = {name: _command(name) for name in cli.list_commands(CONTEXT)}
 OPTIONS = [(name, option.opts[0]) for name, command in COMMANDS.items() for option in command.params]
+
+
+def run(patch: pytest.MonkeyPatch, captured: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a run in this process, whose doors somebody has put something else behind."""
+    patch.setattr(sys, "argv", ["ctobserve", *arguments])
+    code = main()
+    return code, *captured.readouterr()
 
 
 def parse(command: str, *arguments: str) -> tuple[int, Request | None]:
