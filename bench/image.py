@@ -15,8 +15,8 @@ import numpy as np
 from bench.flood import Flood
 from bench.instructions import wait_quiet
 from ctobserve.capture.records import Records, record_dtype
-from ctobserve.host.kernel import Symbols
 from ctobserve.host.layout import Layout
+from ctobserve.host.symbols import Symbols
 from ctobserve.programs.attachment import Attachment
 from ctobserve.programs.hooks import Purpose
 from ctobserve.programs.ring import PAGE, RINGBUF_HDR_BYTES, Ring

@@ -20,7 +20,7 @@ from ctobserve.capture.decoder import Decoder
 from ctobserve.capture.records import RecordKind, record_dtype
 from ctobserve.capture.ring_consumer import RingConsumer
 from ctobserve.capture.table import Table
-from ctobserve.host.kernel import Symbols
+from ctobserve.host.symbols import Symbols
 from ctobserve.model import Entries
 from ctobserve.programs.ring import RINGBUF_HDR_BYTES, Ring
 

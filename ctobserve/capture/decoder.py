@@ -34,7 +34,7 @@ from ctobserve.event import (
     DropReason,
     Events,
 )
-from ctobserve.host.kernel import Symbols
+from ctobserve.host.symbols import Symbols
 from ctobserve.model import TCP, join, pick
 from ctobserve.programs.constants import COUNTERS_BYTES
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctobserve.event import DETAIL_BYTES, DestroyReason
-from ctobserve.host.kernel import Symbols
+from ctobserve.host.symbols import Symbols
 from ctobserve.model import Mask, printable
 
 Reason = tuple[DestroyReason, str]  # and what more is known, empty: nothing

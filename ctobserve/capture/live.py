@@ -31,6 +31,7 @@ from ctobserve.event import Events
 from ctobserve.host import counters, dump, kernel, listing, netlink, netns, ruleset, slab
 from ctobserve.host.listener import Listener
 from ctobserve.host.listing import Listed
+from ctobserve.host.symbols import Symbols
 from ctobserve.model import PROTOCOLS, Entries
 from ctobserve.programs import syscalls
 from ctobserve.programs.attachment import Attachment
@@ -179,7 +180,7 @@ class LiveCapture(LiveView):
         kernel.require_root()
         self.table = Table()
         self._options = options
-        symbols = kernel.Symbols.read()
+        symbols = Symbols.read()
         self._via: ReadVia | None = read_via.choose(options.read_via, symbols) if options.reads else None
         self._purpose = options.purpose | (self._via.purpose if self._via else Purpose(0))
         self._attachment = Attachment(self._purpose, options.attach, symbols)

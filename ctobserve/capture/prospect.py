@@ -16,7 +16,7 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
 from ctobserve.host import kernel, kernel_build, netlink
 from ctobserve.host.btf import BtfId
-from ctobserve.host.kernel import Symbols
+from ctobserve.host.symbols import Symbols
 from ctobserve.programs import syscalls
 from ctobserve.programs.hooks import FUNCTIONS, Planned, Purpose, lacking, plan, without_btf
 

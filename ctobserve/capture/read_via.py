@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ctobserve.errors import KernelLacks
 from ctobserve.host import netlink
-from ctobserve.host.kernel import Symbols
+from ctobserve.host.symbols import Symbols
 from ctobserve.programs.hooks import Purpose
 
 PROC = Path("/proc/self/net/nf_conntrack")

@@ -1,24 +1,21 @@
-"""What the running kernel is and offers: symbols, sysctls, build id. It never compares version numbers."""
+"""What the running kernel is and offers: modules, sysctls, build id. It never compares version numbers."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
-from bisect import bisect_right
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 from ctobserve.errors import KernelLacks, NotPermitted
-from ctobserve.model import PROTOCOLS, printable
+from ctobserve.model import printable
 
 KALLSYMS = Path("/proc/kallsyms")
 SYSCTL = Path("/proc/sys/net/netfilter")
 NOTES = (Path("/sys/kernel/notes"), Path("/sys/module/nf_conntrack/notes/.note.gnu.build-id"))
 MEMINFO = Path("/proc/meminfo")
-TRACKER = "nf_conntrack_l4proto_"
 SYS_MODULE = Path("/sys/module")
 # A function of each module that may be built in, which no compiler renames.
 BUILT_IN = {
@@ -29,9 +26,6 @@ BUILT_IN = {
     "ip_vs": "ip_vs_conn_new",
 }
 UNLABELED = Path("/sys/fs/selinux/initial_contexts/unlabeled")
-CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
-# Modules whose functions call into conntrack's delete path, or hold functions we attach to.
-MODULES = ("nf_conntrack", "nf_conntrack_netlink", "nf_nat", "act_ct", "openvswitch", "ip_vs", "nf_conntrack_pptp")
 
 
 def read_text(path: Path) -> str:
@@ -40,61 +34,6 @@ def read_text(path: Path) -> str:
     What of it is shown goes through model.printable. Raises OSError.
     """
     return path.read_text("utf-8", "surrogateescape")
-
-
-@dataclass(frozen=True)
-class Symbols:
-    """/proc/kallsyms, cut to the conntrack modules, or to the whole kernel where conntrack is built in."""
-
-    addresses: dict[str, int]
-
-    @classmethod
-    def read(cls) -> Symbols:
-        """Raises NotPermitted when addresses are hidden, KernelLacks when nf_conntrack is not loaded."""
-        text = read_text(KALLSYMS)
-        # Symbols of modules come last: the long part before them is only searched for a few names.
-        modules = max(text.find("\t["), 0)
-        tag = re.compile(r"^(\w+) \w (\S+)\t\[(?:" + "|".join(MODULES) + r")\]$", re.M)
-        found = {name: int(address, 16) for address, name in tag.findall(text, modules and text.rindex("\n", 0, modules))}
-        for name in CORE:
-            at = text.find(f" {name}\n")
-            if at > 0:
-                found[name] = int(text[text.rfind("\n", 0, at) + 1 : at].split()[0], 16)
-        if "nf_conntrack_in" not in found:
-            found = {name: int(address, 16) for address, name in re.findall(r"^(\w+) \w (\S+)$", text, re.M)}
-        if "nf_conntrack_in" not in found:
-            raise KernelLacks("nf_conntrack is not loaded, so this kernel tracks nothing; try: modprobe nf_conntrack")
-        if not any(found.values()):
-            raise NotPermitted("/proc/kallsyms hides addresses; run as root, with sysctl kernel.kptr_restrict below 2")
-        return cls(found)
-
-    def resolve(self, *patterns: str) -> str | None:
-        """First symbol that matches one of these regular expressions in full, never a compiler's .cold part."""
-        for pattern in patterns:
-            if pattern in self.addresses:
-                return pattern
-            exact = re.compile(pattern)
-            for name in self.addresses:
-                if exact.fullmatch(name):
-                    return name
-        return None
-
-    def trackers(self) -> frozenset[int]:
-        """Protocol numbers that this kernel has a tracker for; to all others it is generic (nf_ct_l4proto_find)."""
-        if f"{TRACKER}generic" not in self.addresses:
-            return frozenset(PROTOCOLS)
-        return frozenset(number for number, name in PROTOCOLS.items() if TRACKER + name in self.addresses)
-
-    @cached_property
-    def _sorted(self) -> list[tuple[int, str]]:
-        return sorted((address, name) for name, address in self.addresses.items())
-
-    def containing(self, address: int) -> str | None:
-        """Name of the function that holds this address, or None."""
-        at = bisect_right(self._sorted, (address, "\uffff")) - 1
-        if at < 0 or address - self._sorted[at][0] > 1 << 16:
-            return None
-        return self._sorted[at][1]
 
 
 def release() -> str:

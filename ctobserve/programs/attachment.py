@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from ctobserve.host import kernel, kernel_build, netlink
+from ctobserve.host import kernel_build, netlink
 from ctobserve.host.btf import BtfId
+from ctobserve.host.symbols import Symbols
 from ctobserve.programs.compile import build
 from ctobserve.programs.hooks import DELETE, FUNCTIONS, LOCK, REASON_HOOKS, Planned, Purpose, check, plan
 from ctobserve.programs.loader import Choices, Programs, Variables
@@ -22,7 +23,7 @@ PACKET_CLASS = struct.Struct("<IHH")  # bpf/packets.c: namespace, hook, state
 class Attachment:
     """Nothing is in the kernel before `load`, nothing after `close`. `programs` are there in between."""
 
-    def __init__(self, purpose: Purpose, attach: str, symbols: kernel.Symbols) -> None:
+    def __init__(self, purpose: Purpose, attach: str, symbols: Symbols) -> None:
         """Plan only; `attach` is auto, fentry or kprobe. Raises KernelLacks where the table could not be followed so."""
         self.symbols = symbols
         self.build = kernel_build.read(FUNCTIONS)
@@ -64,7 +65,7 @@ class Attachment:
             return False
         self._netlink = True
         attached = {item.hook for item in self.plan if item.function}
-        self.symbols, self.build = kernel.Symbols.read(), kernel_build.read(FUNCTIONS)
+        self.symbols, self.build = Symbols.read(), kernel_build.read(FUNCTIONS)
         self._make_plan()
         late = [item for item in self.plan if item.function and item.hook not in attached]
         fitting = [item for item in late if item.hook.kprobe_only or bool(item.btf) == self.trampolines]

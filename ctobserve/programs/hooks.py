@@ -8,7 +8,7 @@ from enum import Enum, Flag, auto
 
 from ctobserve.errors import KernelLacks
 from ctobserve.host.btf import BtfId
-from ctobserve.host.kernel import Symbols
+from ctobserve.host.symbols import Symbols
 
 
 class Purpose(Flag):

@@ -21,7 +21,7 @@ from ctobserve.capture.watch import Stretch, watch
 from ctobserve.diagnosis.proof import prove
 from ctobserve.errors import CtobserveError
 from ctobserve.event import DestroyReason, Kind
-from ctobserve.host.kernel import Symbols
+from ctobserve.host.symbols import Symbols
 from ctobserve.programs import hooks, syscalls
 from ctobserve.programs.hooks import Purpose
 from ctobserve.programs.loader import Programs, possible_cpus

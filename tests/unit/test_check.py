@@ -18,8 +18,8 @@ from ctobserve.documents.check import CheckDocument, CheckMeta, Finding, HookRow
 from ctobserve.errors import KernelLacks, NotPermitted
 from ctobserve.host import kernel, kernel_build
 from ctobserve.host.btf import BtfId
-from ctobserve.host.kernel import Symbols
 from ctobserve.host.kernel_build import KernelBuild
+from ctobserve.host.symbols import Symbols
 from ctobserve.programs import syscalls
 from ctobserve.programs.hooks import Form, Hook, Planned, Purpose
 from ctobserve.render.check import check_lines

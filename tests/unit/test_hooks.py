@@ -6,7 +6,7 @@ import pytest
 
 from ctobserve.errors import KernelLacks
 from ctobserve.host.btf import BtfId
-from ctobserve.host.kernel import Symbols
+from ctobserve.host.symbols import Symbols
 from ctobserve.programs.hooks import HOOKS, Form, Purpose, check, plan
 
 ALL = ~Purpose(0)

@@ -15,7 +15,7 @@ from ctobserve.capture.capture import Host
 from ctobserve.capture.extensions import EXTENSION, extensions_dtype, extensions_of
 from ctobserve.capture.records import FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, RecordKind, entries_of
 from ctobserve.clock import Clock
-from ctobserve.host.kernel import Symbols
+from ctobserve.host.symbols import Symbols
 from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_HW_OFFLOAD, IPS_OFFLOAD, IPS_SEEN_REPLY, PROTOCOLS, join, pick
 from ctobserve.render.addresses import addresses
 from ctobserve.render.columns import joined

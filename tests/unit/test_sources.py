@@ -7,7 +7,7 @@ import pytest
 from ctobserve.capture import read_via
 from ctobserve.capture.read_via import ReadVia, choose
 from ctobserve.errors import KernelLacks
-from ctobserve.host.kernel import Symbols
+from ctobserve.host.symbols import Symbols
 from ctobserve.programs.loader import Programs
 
 EVERYTHING = {"nf_conntrack_hash": 1, "ct_seq_show": 2, "ctnetlink_fill_info": 3}

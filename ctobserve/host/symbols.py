@@ -1,0 +1,101 @@
+"""Where the kernel's functions and variables lie: /proc/kallsyms, of which we need a small part."""
+
+from __future__ import annotations
+
+import os
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ctobserve.errors import KernelLacks, NotPermitted
+from ctobserve.host import cache
+from ctobserve.host.kernel import KALLSYMS, read_text
+from ctobserve.model import PROTOCOLS
+
+LOADED = Path("/proc/modules")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+TRACKER = "nf_conntrack_l4proto_"
+CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
+# Modules whose functions call into conntrack's delete path, or hold functions we attach to.
+MODULES = ("nf_conntrack", "nf_conntrack_netlink", "nf_nat", "act_ct", "openvswitch", "ip_vs", "nf_conntrack_pptp")
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """/proc/kallsyms, cut to the conntrack modules, or to the whole kernel where conntrack is built in."""
+
+    addresses: dict[str, int]
+
+    @classmethod
+    def read(cls) -> Symbols:
+        """As they are, or as they were kept since these modules were loaded: the kernel writes 10 MB of them each time.
+
+        Raises NotPermitted when addresses are hidden, KernelLacks when nf_conntrack is not loaded.
+        """
+        known = _identity()
+        return cls(cache.kept("symbols", lambda: {"of": known, "addresses": _read()}, lambda found: decoded(found, known)))
+
+    def resolve(self, *patterns: str) -> str | None:
+        """First symbol that matches one of these regular expressions in full, never a compiler's .cold part."""
+        for pattern in patterns:
+            if pattern in self.addresses:
+                return pattern
+            exact = re.compile(pattern)
+            for name in self.addresses:
+                if exact.fullmatch(name):
+                    return name
+        return None
+
+    def trackers(self) -> frozenset[int]:
+        """Protocol numbers that this kernel has a tracker for; to all others it is generic (nf_ct_l4proto_find)."""
+        if f"{TRACKER}generic" not in self.addresses:
+            return frozenset(PROTOCOLS)
+        return frozenset(number for number, name in PROTOCOLS.items() if TRACKER + name in self.addresses)
+
+    @cached_property
+    def _sorted(self) -> list[tuple[int, str]]:
+        return sorted((address, name) for name, address in self.addresses.items())
+
+    def containing(self, address: int) -> str | None:
+        """Name of the function that holds this address, or None."""
+        at = bisect_right(self._sorted, (address, "\uffff")) - 1
+        if at < 0 or address - self._sorted[at][0] > 1 << 16:
+            return None
+        return self._sorted[at][1]
+
+
+def decoded(found: Any, known: list[str]) -> dict[str, int]:
+    """As they were kept; raises what cache.kept allows where they are of another boot, or of other modules."""
+    if found["of"] != known:
+        raise ValueError("symbols of another boot, or of other modules")
+    return {str(name): int(address) for name, address in found["addresses"].items()}
+
+
+def _identity() -> list[str]:
+    """What changes whenever an address may: boot, the file itself, and where each module lies (/proc/modules)."""
+    status = os.stat(KALLSYMS)
+    lines = read_text(LOADED).splitlines() if LOADED.exists() else []
+    modules = [f"{words[0]} {words[1]} {words[5]}" for words in map(str.split, lines) if words[0] in MODULES]
+    return [read_text(BOOT_ID).strip(), f"{status.st_dev}:{status.st_ino}", *sorted(modules)]
+
+
+def _read() -> dict[str, int]:
+    text = read_text(KALLSYMS)
+    # Symbols of modules come last: the long part before them is only searched for a few names.
+    modules = max(text.find("\t["), 0)
+    tag = re.compile(r"^(\w+) \w (\S+)\t\[(?:" + "|".join(MODULES) + r")\]$", re.M)
+    found = {name: int(address, 16) for address, name in tag.findall(text, modules and text.rindex("\n", 0, modules))}
+    for name in CORE:
+        at = text.find(f" {name}\n")
+        if at > 0:
+            found[name] = int(text[text.rfind("\n", 0, at) + 1 : at].split()[0], 16)
+    if "nf_conntrack_in" not in found:
+        found = {name: int(address, 16) for address, name in re.findall(r"^(\w+) \w (\S+)$", text, re.M)}
+    if "nf_conntrack_in" not in found:
+        raise KernelLacks("nf_conntrack is not loaded, so this kernel tracks nothing; try: modprobe nf_conntrack")
+    if not any(found.values()):
+        raise NotPermitted("/proc/kallsyms hides addresses; run as root, with sysctl kernel.kptr_restrict below 2")
+    return found

@@ -1,0 +1,109 @@
+"""Symbols are read once per boot and set of modules, and never taken for another's."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctobserve.errors import KernelLacks, NotPermitted
+from ctobserve.host import symbols
+from ctobserve.host.symbols import Symbols
+
+KALLSYMS = """\
+ffffffff81000000 T _stext
+000000000001f000 A __per_cpu_offset
+ffffffffc0001000 t nf_conntrack_in\t[nf_conntrack]
+ffffffffc0002000 T nf_nat_inet_fn\t[nf_nat]
+ffffffffc0003000 t other\t[ext4]
+"""
+LOADED = """\
+nf_nat 57344 {used} nft_chain_nat, Live 0xffffffffc0002000
+nf_conntrack 188416 4 nf_nat,nft_ct, Live {at}
+ext4 1000 1 - Live 0xffffffffc0003000
+"""
+CONNTRACK, NAT = {"nf_conntrack_in": 0xFFFFFFFFC0001000}, {"nf_nat_inet_fn": 0xFFFFFFFFC0002000}
+FOUND = CONNTRACK | NAT | {"__per_cpu_offset": 0x1F000}
+
+
+class Machine:
+    """A kernel in files; `reads` counts how often kallsyms was read."""
+
+    def __init__(self, directory, monkeypatch):
+        self.directory, self.reads = directory, 0
+        for name in ("KALLSYMS", "LOADED", "BOOT_ID"):
+            monkeypatch.setattr(symbols, name, directory / name)
+        read = symbols.read_text
+
+        def counting(path):
+            self.reads += path.name == "KALLSYMS"
+            return read(path)
+
+        monkeypatch.setattr(symbols, "read_text", counting)
+        self.boots("one")
+        self.says(KALLSYMS)
+        self.loads()
+
+    def boots(self, name):
+        self.directory.joinpath("BOOT_ID").write_text(f"{name}\n")
+
+    def says(self, text):
+        self.directory.joinpath("KALLSYMS").write_text(text)
+
+    def another_file(self):
+        """As where somebody has mounted one over it."""
+        self.directory.joinpath("other").touch()
+        self.directory.joinpath("other").rename(self.directory / "KALLSYMS")
+
+    def loads(self, at="0xffffffffc0001000", used=1):
+        self.directory.joinpath("LOADED").write_text(LOADED.format(at=at, used=used))
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("CTOBSERVE_CACHE_DIR", str(tmp_path / "cache"))
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_only_what_is_ours_is_read_and_only_once(machine):
+    assert Symbols.read().addresses == Symbols.read().addresses == FOUND
+    assert machine.reads == 1
+    machine.loads(used=2)
+    assert Symbols.read().addresses == FOUND and machine.reads == 1, "who uses a module moves no address"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda machine: machine.boots("another"),
+        lambda machine: machine.loads(at="0xffffffffc0009000"),
+        lambda machine: machine.directory.joinpath("LOADED").unlink(),
+        lambda machine: machine.another_file(),
+    ],
+)
+def test_after_a_boot_with_other_modules_or_from_another_file_it_is_read_again(machine, change):
+    assert Symbols.read().addresses == FOUND
+    change(machine)
+    machine.says(KALLSYMS.replace("ffffffffc0001000", "ffffffffc0009000"))
+    assert Symbols.read().addresses == FOUND | {"nf_conntrack_in": 0xFFFFFFFFC0009000}
+    assert machine.reads == 2
+
+
+def test_one_file_is_kept_however_many_boots(machine):
+    for boot in ("one", "two", "three"):
+        machine.boots(boot)
+        Symbols.read()
+    assert [path.name for path in machine.directory.joinpath("cache").iterdir()] == ["symbols"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("0000000000000000 t nf_conntrack_in\t[nf_conntrack]\n", NotPermitted),
+        ("ffffffffc0003000 t other\t[ext4]\n", KernelLacks),
+    ],
+)
+def test_nothing_is_kept_of_what_cannot_be_used(machine, text, error):
+    machine.says(f"ffffffff81000000 T _stext\n{text}")
+    for reads in (1, 2):
+        with pytest.raises(error):
+            Symbols.read()
+        assert machine.reads == reads
