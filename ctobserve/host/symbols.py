@@ -12,7 +12,7 @@ from typing import Any
 
 from ctobserve.errors import KernelLacks, NotPermitted
 from ctobserve.host import cache
-from ctobserve.host.kernel import KALLSYMS, read_text
+from ctobserve.host.kernel import KALLSYMS, SYS_MODULE, read_text
 from ctobserve.model import PROTOCOLS
 
 LOADED = Path("/proc/modules")
@@ -75,11 +75,22 @@ def decoded(found: Any, known: list[str]) -> dict[str, int]:
 
 
 def _identity() -> list[str]:
-    """What changes whenever an address may: boot, the file itself, and where each module lies (/proc/modules)."""
+    """What changes whenever an address may: boot, the file itself, and each load of a module.
+
+    /proc/modules says where a module's text lies and if it is there already; its data may come to lie elsewhere the next time
+    while the text does not. Each load makes its directory in sysfs anew, and kernfs numbers are not given out again.
+    """
     status = os.stat(KALLSYMS)
     lines = read_text(LOADED).splitlines() if LOADED.exists() else []
-    modules = [f"{words[0]} {words[1]} {words[5]}" for words in map(str.split, lines) if words[0] in MODULES]
-    return [read_text(BOOT_ID).strip(), f"{status.st_dev}:{status.st_ino}", *sorted(modules)]
+    loaded = [(words[0], *words[4:6], _load_of(words[0])) for words in map(str.split, lines) if words[0] in MODULES]
+    return [read_text(BOOT_ID).strip(), f"{status.st_dev}:{status.st_ino}", *sorted(map(" ".join, loaded))]
+
+
+def _load_of(module: str) -> str:
+    try:
+        return str(os.stat(SYS_MODULE / module).st_ino)
+    except FileNotFoundError:
+        return "-"
 
 
 def _read() -> dict[str, int]:

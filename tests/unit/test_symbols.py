@@ -17,7 +17,7 @@ ffffffffc0003000 t other\t[ext4]
 """
 LOADED = """\
 nf_nat 57344 {used} nft_chain_nat, Live 0xffffffffc0002000
-nf_conntrack 188416 4 nf_nat,nft_ct, Live {at}
+nf_conntrack 188416 4 nf_nat,nft_ct, {state} {at}
 ext4 1000 1 - Live 0xffffffffc0003000
 """
 CONNTRACK, NAT = {"nf_conntrack_in": 0xFFFFFFFFC0001000}, {"nf_nat_inet_fn": 0xFFFFFFFFC0002000}
@@ -29,7 +29,7 @@ class Machine:
 
     def __init__(self, directory, monkeypatch):
         self.directory, self.reads = directory, 0
-        for name in ("KALLSYMS", "LOADED", "BOOT_ID"):
+        for name in ("KALLSYMS", "LOADED", "BOOT_ID", "SYS_MODULE"):
             monkeypatch.setattr(symbols, name, directory / name)
         read = symbols.read_text
 
@@ -38,6 +38,7 @@ class Machine:
             return read(path)
 
         monkeypatch.setattr(symbols, "read_text", counting)
+        directory.joinpath("SYS_MODULE", "nf_conntrack").mkdir(parents=True)
         self.boots("one")
         self.says(KALLSYMS)
         self.loads()
@@ -53,8 +54,14 @@ class Machine:
         self.directory.joinpath("other").touch()
         self.directory.joinpath("other").rename(self.directory / "KALLSYMS")
 
-    def loads(self, at="0xffffffffc0001000", used=1):
-        self.directory.joinpath("LOADED").write_text(LOADED.format(at=at, used=used))
+    def loads(self, at="0xffffffffc0001000", used=1, state="Live"):
+        self.directory.joinpath("LOADED").write_text(LOADED.format(at=at, used=used, state=state))
+
+    def loads_again(self):
+        """To the same place; its data may lie elsewhere."""
+        module = self.directory / "SYS_MODULE" / "nf_conntrack"
+        module.with_name("next").mkdir()
+        module.with_name("next").rename(module)
 
 
 @pytest.fixture
@@ -75,6 +82,8 @@ def test_only_what_is_ours_is_read_and_only_once(machine):
     [
         lambda machine: machine.boots("another"),
         lambda machine: machine.loads(at="0xffffffffc0009000"),
+        lambda machine: machine.loads(state="Loading"),
+        lambda machine: machine.loads_again(),
         lambda machine: machine.directory.joinpath("LOADED").unlink(),
         lambda machine: machine.another_file(),
     ],
