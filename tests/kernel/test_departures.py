@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -109,9 +111,21 @@ def virtual_server(service: tuple[str, int], real: tuple[str, int], seconds: int
         opened.setsockopt(socket.IPPROTO_IP, set_timeouts, struct.pack("=3i", 0, 0, seconds))
 
 
-def test_an_entry_goes_with_its_ipvs_connection(net, start):
-    for module in ("ip_vs", "ip_vs_rr"):
-        run("modprobe", module)
+@pytest.fixture
+def ipvs() -> Iterator[None]:
+    """Its modules, which keep conntrack from being unloaded: they go with the namespaces, whose end comes a while later."""
+    modules = "ip_vs_rr", "ip_vs"
+    run("modprobe", "-a", *modules)
+    yield
+    end = time.monotonic() + 60
+    while Path("/sys/module/ip_vs").exists() and time.monotonic() < end:
+        # Not modprobe -r, which takes away whatever nobody else needs: conntrack itself.
+        run("rmmod", *modules, check=False)
+        time.sleep(0.5)
+    assert not Path("/sys/module/ip_vs").exists(), run("lsmod")
+
+
+def test_an_entry_goes_with_its_ipvs_connection(ipvs, net, start):
     client, director = net.space("client"), net.space("director")
     _, virtual = net.link(client, director)
     director.run("ip", "address", "add", "10.99.0.1/32", "dev", "lo")
