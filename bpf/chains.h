@@ -9,6 +9,12 @@ struct pass {
 	u32 generation;
 };
 
+/* A node, and what lies behind it as far as the status of the entry whose reply node it is: as much as its reader asks for. */
+union node {
+	u64 next;
+	u8 bytes[NODE_ROOM];
+};
+
 BPF_TABLE("array", u32, struct pass, pass, 1); /* the reading under way */
 
 /*

@@ -2,9 +2,9 @@
 /*
  * ctobserve.h - the record that the kernel side sends, and how kernel memory is read
  *
- * Offsets (CT_*, SKB_*, NET_*, TUPLE_*, ...) and options arrive as -D integers, taken from the running kernel's BTF by
- * ctobserve/host/layout.py; so do the numbers that the front end uses too, from ctobserve/programs/constants.py. No kernel type is
- * used: bcc would lay it out for the host, not for BPF.
+ * Numbers that the front end uses too arrive as -D integers, from ctobserve/programs/constants.py. What differs between kernels
+ * (CT_*, SKB_*, NET_*, TUPLE_*, ...), and what a command chose, is given when programs are loaded: see GIVEN. No kernel type is used:
+ * bcc would lay it out for the host, not for BPF.
  * The front end reads the same record through ctobserve/capture/records.py; tests/unit/test_record.py and test_constants.py compare
  * what is written on both sides.
  */
@@ -53,21 +53,16 @@ enum drop_reason {
 #define STALE_NS 1000000000ULL
 
 /*
- * Choices of the user, as constants that stand out: the loader writes the chosen value over them (ctobserve/programs/loader.py), and the
- * verifier drops the branches that are never taken. So one compilation serves every command.
+ * A number that is known when programs are loaded, as a constant that stands out: the loader writes the value over it. Each name of
+ * ctobserve/programs/given.py is a -D of this. To the verifier it is as known as any constant: it may be an offset behind any pointer, or a
+ * size, and branches that are never taken are dropped. So one compilation serves every kernel and every command.
  */
-#define CHOICE(number)                                                                                                           \
+#define GIVEN(number)                                                                                                            \
 	({                                                                                                                       \
-		u64 chosen;                                                                                                      \
-		asm volatile("%0 = 0xc401ce0000000" #number " ll" : "=r"(chosen));                                               \
-		chosen;                                                                                                          \
+		u64 given;                                                                                                       \
+		asm volatile("%0 = %1 ll" : "=r"(given) : "i"(GIVEN_MARK << 32 | number));                                       \
+		given;                                                                                                           \
 	})
-#define CHAINS	 CHOICE(0) /* count chain lengths at every insert */
-#define CONFIRMS CHOICE(1) /* report accepted confirms, with the time since allocation */
-#define REASONS	 CHOICE(2) /* destroy: by whose call, with what traffic behind it */
-#define INVALID	 CHOICE(3) /* report invalid packets */
-#define PACKETS	 CHOICE(4) /* count packets by state */
-#define NETNS	 CHOICE(5) /* inode number of the only namespace that is wanted, 0 = all are */
 
 /* One size for every record, so that the ring reads as an array. Which member of a union is meant, kind and reason say. */
 struct record {
@@ -103,7 +98,7 @@ struct record {
 	u8 comm[16];	      /* name of pid's thread */
 	u8 device[16];	      /* name of ifindex */
 	u8 extra[TEXT_BYTES]; /* by flags */
-	u8 raw[RAW_BYTES];    /* the nf_conn as it was, CT_BYTES long, zero padded to a multiple of 8 */
+	u8 raw[];	      /* the nf_conn as it was, CT_BYTES long; room for RAW_BYTES, the next multiple of 8 */
 };
 
 /* Addresses that differ with every boot; one slot, written before the programs are attached. 0 = not in this kernel. */
@@ -186,13 +181,13 @@ static __always_inline bool unwanted_entry(u64 ct)
 /* The nf_conn that a tuplehash (a node of a chain) belongs to. */
 static __always_inline u64 entry_of_node(u64 node)
 {
-	return node - CT_TUPLEHASH - (read_u8(node + TH_TUPLE + TUPLE_DIR) & 1) * TH_BYTES;
+	return node - CT_TUPLEHASH - (read_u8(node + NODE_DIR) & 1) * TH_BYTES;
 }
 
 static __always_inline struct record *reserve(u32 kind)
 {
-	struct record *record = ring.ringbuf_reserve(sizeof(struct record));
-	u64 *count;
+	u64 bytes = sizeof(struct record) + RAW_BYTES, *count;
+	struct record *record = ring.ringbuf_reserve(bytes);
 
 	if (record) {
 		record->ts = bpf_ktime_get_ns();
@@ -242,7 +237,7 @@ static __always_inline void copy_tuple(struct record *record, u64 net, u64 zone,
 {
 	record->has_ct = 2;
 	*(u16 *)(record->raw + CT_ZONE) = read_u16(zone);
-	bpf_probe_read_kernel(record->raw + CT_TUPLEHASH + TH_TUPLE, TUPLE_BYTES, (void *)tuple);
+	bpf_probe_read_kernel(record->raw + CT_TUPLE, TUPLE_BYTES, (void *)tuple);
 	record->netns = netns_inum(net);
 }
 

@@ -81,10 +81,8 @@ int destroy(struct pt_regs *ctx)
 	bool by_kill = REASONS ? take_killed(ct) : false;
 	struct record *record;
 
-#if !SPLIT_DELETE
-	if (read_u32(ct + CT_STATUS) & IPS_DYING)
+	if (!SPLIT_DELETE && read_u32(ct + CT_STATUS) & IPS_DYING)
 		return 0;
-#endif
 	if (unwanted_entry(ct))
 		return 0;
 	record = reserve(KIND_DESTROY);

@@ -92,7 +92,7 @@ static __always_inline u8 confirm_drop_reason(u64 skb, u32 status)
  */
 static __always_inline void copy_long_chains(struct record *record)
 {
-	u32 slot = 0, hash = *(u32 *)(record->raw + CT_TUPLEHASH + TH_BYTES + NODE_PPREV), bucket;
+	u32 slot = 0, hash = *(u32 *)(record->raw + CT_REPLY + NODE_PPREV), bucket;
 	struct locked *last = locked.lookup(&slot);
 	struct config *boot = config.lookup(&slot);
 
@@ -146,6 +146,6 @@ static __always_inline int on_confirm(u64 skb, u32 verdict)
 	return 0;
 }
 
-KPROBE_ENTRY(lock, on_lock(args[LOCK_ARG], args[LOCK_ARG + 1]))
+KPROBE_ENTRY(lock, on_lock(LOCK_ARG ? args[1] : args[0], LOCK_ARG ? args[2] : args[1]))
 RETURN(alloc, 6, on_alloc(args[0], args[1], args[2], args[5], result))
 RETURN(confirm, 1, on_confirm(args[0], result))

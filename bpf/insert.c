@@ -30,7 +30,7 @@ static __always_inline void copy_inserted(struct record *record, u64 ct)
 	record->ct = ct;
 	record->has_ct = 1;
 	bpf_probe_read_kernel(record->raw, CT_PREFIX, (void *)ct);
-	if (record->raw[CT_TUPLEHASH + TH_TUPLE + TUPLE_PROTONUM] == IPPROTO_TCP)
+	if (record->raw[CT_TUPLE + TUPLE_PROTONUM] == IPPROTO_TCP)
 		record->raw[CT_TCP_STATE] = read_u8(ct + CT_TCP_STATE);
 #if TRAMPOLINE
 	record->netns = ARG_U32(ARG_U64(ct + CT_NET) + NET_INUM);
@@ -69,7 +69,7 @@ static __always_inline int on_reply_only_insert(u64 ct)
 		return 0;
 	copy_entry(record, ct);
 	record->reply_only = 1;
-	record->bucket[1] = bucket_below(ct + CT_TUPLEHASH + TH_BYTES);
+	record->bucket[1] = bucket_below(ct + CT_REPLY);
 	submit(record);
 	return 0;
 }

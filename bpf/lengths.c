@@ -20,12 +20,6 @@ struct window {
 	u16 length[WINDOW];
 };
 
-/* What a chain reader needs of a node: the link, and behind it the tuple with its direction. */
-struct link {
-	u64 next;
-	u8 tuple[TH_TUPLE - 8 + TUPLE_DIR + 1];
-};
-
 BPF_F_TABLE("array", u32, struct window, window, 1, 1024 /* BPF_F_MMAPABLE */);
 
 int lengths(u64 *args)
@@ -33,7 +27,7 @@ int lengths(u64 *args)
 	u32 slot = 0, steps = 0, bucket = args[0], end = args[1], length = 0, originals = 0;
 	struct config *boot = config.lookup(&slot);
 	struct window *out = window.lookup(&slot);
-	struct link link = {};
+	union node read;
 	u64 table, node;
 
 	if (!boot || !out || !same_table(boot, bucket, args[2]))
@@ -54,10 +48,10 @@ int lengths(u64 *args)
 			originals = 0;
 			node = read_u64(table + 8ULL * bucket);
 		} else {
-			bpf_probe_read_kernel(&link, sizeof(link), (void *)node);
+			bpf_probe_read_kernel(&read, NODE_DIR + 1, (void *)node);
 			length++;
-			originals += 1 - (link.tuple[TH_TUPLE - 8 + TUPLE_DIR] & 1);
-			node = link.next;
+			originals += 1 - (read.bytes[NODE_DIR] & 1);
+			node = read.next;
 			if (!node)
 				break;
 		}

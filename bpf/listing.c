@@ -47,7 +47,7 @@ static __always_inline int send_listed(u64 ct)
 		record->reply_only = 1;
 	else
 		record->bucket[0] = bucket_below(ct + CT_TUPLEHASH);
-	record->bucket[1] = bucket_below(ct + CT_TUPLEHASH + TH_BYTES);
+	record->bucket[1] = bucket_below(ct + CT_REPLY);
 	submit(record);
 	return 0;
 }
@@ -55,8 +55,8 @@ static __always_inline int send_listed(u64 ct)
 /* Called for every node; an entry is sent at its original node, or at its only one. */
 static __always_inline int on_line(u64 node)
 {
-	u32 reply = read_u8(node + TH_TUPLE + TUPLE_DIR);
-	u64 ct = node - CT_TUPLEHASH - (reply ? TH_BYTES : 0);
+	u32 reply = read_u8(node + NODE_DIR);
+	u64 ct = node - (reply ? CT_REPLY : CT_TUPLEHASH);
 
 	if (reply && !(read_u32(ct + CT_STATUS) & IPS_NAT_CLASH))
 		return 0;

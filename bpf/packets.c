@@ -64,10 +64,11 @@ static __always_inline int on_icmp_error(u64 skb, s32 result)
 static __always_inline void copy_packet_tuple(struct record *record, u64 skb)
 {
 	u64 head = read_u64(skb + SKB_HEAD), network = head + read_u16(skb + SKB_NETWORK_HEADER), transport;
-	u8 *tuple = record->raw + CT_TUPLEHASH + TH_TUPLE, version = read_u8(network), protonum;
+	u8 *tuple = record->raw + CT_TUPLE, version = read_u8(network), protonum;
 
-	__builtin_memset(tuple, 0, TUPLE_BYTES);
 	if (version >> 4 == 4) {
+		__builtin_memset(tuple + TUPLE_SRC, 0, 16);
+		__builtin_memset(tuple + TUPLE_DST, 0, 16);
 		*(u16 *)(tuple + TUPLE_L3NUM) = 2;
 		bpf_probe_read_kernel(tuple + TUPLE_SRC, 4, (void *)(network + 12));
 		bpf_probe_read_kernel(tuple + TUPLE_DST, 4, (void *)(network + 16));
@@ -94,8 +95,8 @@ static __always_inline void copy_packet_tuple(struct record *record, u64 skb)
 /* Which way a packet goes of the entry that the kernel had found for it. */
 static __always_inline void copy_direction(struct record *record, u64 ct)
 {
-	u8 *tuple = record->raw + CT_TUPLEHASH + TH_TUPLE;
-	u64 original = ct + CT_TUPLEHASH + TH_TUPLE;
+	u8 *tuple = record->raw + CT_TUPLE;
+	u64 original = ct + CT_TUPLE;
 
 	record->ct = ct;
 	record->flags |= FLAG_ENTRY;

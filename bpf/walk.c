@@ -29,7 +29,7 @@ static __always_inline void copy_extensions(struct record *record, u64 ct)
 	record->flags |= FLAG_EXT;
 	bpf_probe_read_kernel(record->extra + EXTRA_LEN, 1, (void *)(ext + EXT_LEN));
 	copy_counters(record, ct);
-	offset = EXT_START < 0 ? 0 : read_u8(ext + EXT_START);
+	offset = (s64)EXT_START < 0 ? 0 : read_u8(ext + EXT_START);
 	if (!offset)
 		return;
 	bpf_probe_read_kernel(record->extra + EXTRA_START, 8, (void *)(ext + offset));
@@ -46,13 +46,7 @@ struct gathered {
 };
 
 BPF_F_TABLE("array", u32, struct gathered, gathered, 1, 1024 /* BPF_F_MMAPABLE */);
-BPF_F_TABLE("array", u32, struct record, walked, SLOTS, 1024);
-
-/* A node and what lies behind it, as far as the status of the entry whose reply node it is: one read instead of three. */
-struct node {
-	u64 next;
-	u8 rest[CT_STATUS + 4 - CT_TUPLEHASH - TH_BYTES - 8];
-};
+BPF_F_TABLE("array", u32, struct record, walked, SLOTS, 1024); /* made with room for RAW_BYTES behind each */
 
 /* An entry's original node, or the only node of a reply-only entry. The counter moves on by arithmetic: no branch to verify. */
 static __always_inline void keep_entry(struct gathered *to, u64 ct, u32 bucket, u32 reply, u32 reply_only, u32 wants)
@@ -92,15 +86,15 @@ static __always_inline void keep_reply(struct gathered *to, u64 ct, u32 bucket)
 /* Returns the next node; 0 ends the reading, and the front end starts this bucket again. */
 static __always_inline u64 keep_node(struct gathered *to, u64 at, u32 bucket, u32 wants)
 {
-	struct node node;
+	union node node;
 	u32 reply, only;
 	u64 ct;
 
-	if (bpf_probe_read_kernel(&node, sizeof(node), (void *)at))
+	if (bpf_probe_read_kernel(&node, NODE_STATUS + 4, (void *)at)) /* one read instead of three */
 		return 0;
-	reply = node.rest[TH_TUPLE + TUPLE_DIR - 8];
-	ct = at - CT_TUPLEHASH - (reply ? TH_BYTES : 0);
-	only = reply && *(u32 *)(node.rest + sizeof(node.rest) - 4) & IPS_NAT_CLASH;
+	reply = node.bytes[NODE_DIR];
+	ct = at - (reply ? CT_REPLY : CT_TUPLEHASH);
+	only = reply && *(u32 *)(node.bytes + NODE_STATUS) & IPS_NAT_CLASH;
 	if (reply && !only && !(wants & WALK_EVERY))
 		keep_reply(to, ct, bucket);
 	else

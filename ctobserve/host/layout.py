@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from ctobserve.host.btf import Btf
 
-Offset = Callable[[str], int]
+Number = Callable[[Btf], int]
 # Name in capture/extensions.py -> member. Some kernels are built without secmark, some have no DCCP tracker any more.
 EXTENSIONS = {
     "use": "nf_conn.ct_general.use",
@@ -23,8 +23,8 @@ EXTENSIONS = {
 class Layout:
     """Byte offsets and sizes, all from BTF; offsets of nf_conn members count from the start of the nf_conn.
 
-    `extensions` are members that only a kernel line shows (capture/extensions.py), as far as this kernel has them. `defines` are
-    what the programs take as -D integers: those below, and more that only they need.
+    `extensions` are members that only a kernel line shows (capture/extensions.py), as far as this kernel has them. `numbers` are
+    what the programs are given (programs/given.py), by name: NUMBERS.
     """
 
     ct_bytes: int
@@ -46,7 +46,7 @@ class Layout:
     tcp_state: int
     preempt_count: int
     extensions: dict[str, int]
-    defines: dict[str, int]
+    numbers: dict[str, int]
 
     @classmethod
     def read(cls, btf: Btf) -> Layout:
@@ -77,65 +77,95 @@ class Layout:
             # From 6.2 to 6.14 the preempt count lies in a per-CPU struct, before and after in a variable of its own.
             preempt_count=at("pcpu_hot.preempt_count") if btf.has("pcpu_hot.preempt_count") else 0,
             extensions={name: at(path) for name, path in EXTENSIONS.items() if btf.has(path)},
-            defines=_defines(btf, at),
+            numbers={name: number(btf) for name, number in NUMBERS.items()},
         )
 
     @property
     def raw_bytes(self) -> int:
         """Room for an nf_conn in a record: its size rounded up to 8 bytes."""
-        return (self.ct_bytes + 7) // 8 * 8
+        return _raw_bytes(self.ct_bytes)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, to keep with recorded bytes."""
         return asdict(self)
 
 
-def _defines(btf: Btf, at: Offset) -> dict[str, int]:
-    tuple_ = "nf_conntrack_tuple."
-    ct_bytes = btf.size("nf_conn")
+def _raw_bytes(ct_bytes: int) -> int:
+    return (ct_bytes + 7) // 8 * 8
+
+
+def _at(*paths: str) -> Number:
+    """Sum of these members' offsets."""
+    return lambda btf: sum(btf.field(path).offset for path in paths)
+
+
+def _size(struct: str) -> Number:
+    return lambda btf: btf.size(struct)
+
+
+def _reply(btf: Btf) -> int:
+    return btf.field("nf_conn.tuplehash").offset + btf.size("nf_conntrack_tuple_hash")
+
+
+def _prefix(btf: Btf) -> int:
     told = ("timeout", "zone", "tuplehash", "status", "ct_net", "master", "mark")
-    fields = [btf.field(f"nf_conn.{name}") for name in told]
-    extensions, ids = at("nf_ct_ext.offset"), btf.enum("nf_ct_ext_id")
-    return {
-        "CT_BYTES": ct_bytes,
-        "RAW_BYTES": (ct_bytes + 7) // 8 * 8,
-        "CT_TUPLEHASH": at("nf_conn.tuplehash"),
-        # An entry's members that every protocol has, up to and with the last one that is decoded.
-        "CT_PREFIX": (max(field.offset for field in fields) + 8) // 8 * 8,
-        "CT_TCP_STATE": at("nf_conn.proto.tcp.state"),
-        "CT_STATUS": at("nf_conn.status"),
-        "CT_NET": at("nf_conn.ct_net"),
-        "CT_MASTER": at("nf_conn.master"),
-        "CT_ZONE": at("nf_conn.zone.id"),
-        "CT_EXT": at("nf_conn.ext"),
-        "EXT_ACCT": extensions + ids.get("NF_CT_EXT_ACCT", 3),
-        # Of each entry's extensions: where the start time is (-1: this kernel has none), and how long they all are.
-        "EXT_START": extensions + ids["NF_CT_EXT_TSTAMP"] if "NF_CT_EXT_TSTAMP" in ids else -1,
-        "EXT_LEN": at("nf_ct_ext.len"),
-        "TH_BYTES": btf.size("nf_conntrack_tuple_hash"),
-        "TH_TUPLE": at("nf_conntrack_tuple_hash.tuple"),
-        "NODE_PPREV": at("hlist_nulls_node.pprev"),
-        "TUPLE_BYTES": btf.size("nf_conntrack_tuple"),
-        "TUPLE_SRC": at(tuple_ + "src.u3"),
-        "TUPLE_SPORT": at(tuple_ + "src.u"),
-        "TUPLE_L3NUM": at(tuple_ + "src.l3num"),
-        "TUPLE_DST": at(tuple_ + "dst.u3"),
-        "TUPLE_DPORT": at(tuple_ + "dst.u"),
-        "TUPLE_PROTONUM": at(tuple_ + "dst.protonum"),
-        "TUPLE_DIR": at(tuple_ + "dst.dir"),
-        "SKB_NFCT": at("sk_buff._nfct"),
-        "SKB_DEV": at("sk_buff.dev"),
-        "SKB_HEAD": at("sk_buff.head"),
-        "SKB_NETWORK_HEADER": at("sk_buff.network_header"),
-        "STATE_HOOK": at("nf_hook_state.hook"),
-        "STATE_IN": at("nf_hook_state.in"),
-        "STATE_OUT": at("nf_hook_state.out"),
-        "STATE_NET": at("nf_hook_state.net"),
-        "NET_INUM": at("net.ns.inum"),
-        "DEVICE_IFINDEX": at("net_device.ifindex"),
-        "DEVICE_NAME": at("net_device.name"),
-        "TASK_FLAGS": at("task_struct.flags"),
-        # Index of the format among the arguments: the last named one. Kernels without module BTF (5.10) have it at 2 and 4.
-        "LOG_CT_FMT": (btf.parameters("nf_ct_l4proto_log_invalid") or 4) - 2,
-        "LOG_FMT": (btf.parameters("nf_l4proto_log_invalid") or 6) - 2,
-    }
+    return (max(btf.field(f"nf_conn.{name}").offset for name in told) + 8) // 8 * 8
+
+
+def _extension(name: str, without: int) -> Number:
+    """Where an entry's extensions say where this one of them is; `without`: what stands for none, or for an unknown number."""
+
+    def number(btf: Btf) -> int:
+        ids = btf.enum("nf_ct_ext_id")
+        return btf.field("nf_ct_ext.offset").offset + ids[name] if name in ids else without
+
+    return number
+
+
+# What is not there in every kernel has a value that says so.
+NUMBERS: dict[str, Number] = {
+    "CT_BYTES": _size("nf_conn"),
+    "RAW_BYTES": lambda btf: _raw_bytes(btf.size("nf_conn")),
+    # An entry's members that every protocol has, up to and with the last one that is decoded.
+    "CT_PREFIX": _prefix,
+    "CT_TUPLEHASH": _at("nf_conn.tuplehash"),
+    "CT_TUPLE": _at("nf_conn.tuplehash", "nf_conntrack_tuple_hash.tuple"),
+    "CT_REPLY": _reply,
+    "CT_TCP_STATE": _at("nf_conn.proto.tcp.state"),
+    "CT_STATUS": _at("nf_conn.status"),
+    "CT_NET": _at("nf_conn.ct_net"),
+    "CT_MASTER": _at("nf_conn.master"),
+    "CT_ZONE": _at("nf_conn.zone.id"),
+    "CT_EXT": _at("nf_conn.ext"),
+    # Of each entry's extensions: where the counters are and the start time (-1: this kernel has none), and how long they all are.
+    "EXT_ACCT": _extension("NF_CT_EXT_ACCT", 3),
+    "EXT_START": _extension("NF_CT_EXT_TSTAMP", -1),
+    "EXT_LEN": _at("nf_ct_ext.len"),
+    "TH_BYTES": _size("nf_conntrack_tuple_hash"),
+    "NODE_PPREV": _at("hlist_nulls_node.pprev"),
+    "NODE_DIR": _at("nf_conntrack_tuple_hash.tuple", "nf_conntrack_tuple.dst.dir"),
+    # From an entry's reply node.
+    "NODE_STATUS": lambda btf: btf.field("nf_conn.status").offset - _reply(btf),
+    "TUPLE_BYTES": _size("nf_conntrack_tuple"),
+    "TUPLE_SRC": _at("nf_conntrack_tuple.src.u3"),
+    "TUPLE_SPORT": _at("nf_conntrack_tuple.src.u"),
+    "TUPLE_L3NUM": _at("nf_conntrack_tuple.src.l3num"),
+    "TUPLE_DST": _at("nf_conntrack_tuple.dst.u3"),
+    "TUPLE_DPORT": _at("nf_conntrack_tuple.dst.u"),
+    "TUPLE_PROTONUM": _at("nf_conntrack_tuple.dst.protonum"),
+    "SKB_NFCT": _at("sk_buff._nfct"),
+    "SKB_DEV": _at("sk_buff.dev"),
+    "SKB_HEAD": _at("sk_buff.head"),
+    "SKB_NETWORK_HEADER": _at("sk_buff.network_header"),
+    "STATE_HOOK": _at("nf_hook_state.hook"),
+    "STATE_IN": _at("nf_hook_state.in"),
+    "STATE_OUT": _at("nf_hook_state.out"),
+    "STATE_NET": _at("nf_hook_state.net"),
+    "NET_INUM": _at("net.ns.inum"),
+    "DEVICE_IFINDEX": _at("net_device.ifindex"),
+    "DEVICE_NAME": _at("net_device.name"),
+    "TASK_FLAGS": _at("task_struct.flags"),
+    # Index of the format among the arguments: the last named one. Kernels without module BTF (5.10) have it at 2 and 4.
+    "LOG_CT_FMT": lambda btf: (btf.parameters("nf_ct_l4proto_log_invalid") or 4) - 2,
+    "LOG_FMT": lambda btf: (btf.parameters("nf_l4proto_log_invalid") or 6) - 2,
+}

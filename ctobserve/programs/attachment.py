@@ -11,8 +11,9 @@ from ctobserve.host import kernel_build, netlink
 from ctobserve.host.btf import BtfId
 from ctobserve.host.symbols import Symbols
 from ctobserve.programs.compile import build
-from ctobserve.programs.hooks import DELETE, FUNCTIONS, LOCK, REASON_HOOKS, Planned, Purpose, check, plan
-from ctobserve.programs.loader import Choices, Programs, Variables
+from ctobserve.programs.given import Choices, given
+from ctobserve.programs.hooks import FUNCTIONS, REASON_HOOKS, Planned, Purpose, check, plan
+from ctobserve.programs.loader import Programs, Variables
 
 # Programs of which each call is a record (an update: at most).
 PROGRAM_OF = {"insert": "insert", "destroy": "destroy", "update": "update"}
@@ -39,8 +40,9 @@ class Attachment:
 
     def load(self, choices: Choices, ring_bytes: int) -> None:
         """Compile, and make what programs need; nothing is attached yet. Raises NotPermitted where the kernel refuses."""
+        layout = self.build.layout
         with ExitStack() as opened:
-            self.programs = Programs(build(self._defines()), choices, ring_bytes)
+            self.programs = Programs(build(self.trampolines), given(layout, self.symbols, choices), layout.raw_bytes, ring_bytes)
             opened.callback(self.programs.close)
             self.programs.configure(self._variables())
             self._netlink = netlink.available()
@@ -106,14 +108,6 @@ class Attachment:
 
     def _ids(self) -> dict[str, BtfId]:
         return {} if self._attach == "kprobe" else self.build.function_ids
-
-    def _defines(self) -> dict[str, int]:
-        symbols = self.symbols
-        return self.build.layout.defines | {
-            "TRAMPOLINE": int(self.trampolines),
-            "SPLIT_DELETE": int(symbols.resolve(*DELETE) != DELETE[-1]),
-            "LOCK_ARG": int(symbols.resolve(*LOCK) == LOCK[0]),
-        }
 
     def choices(self, chains: bool, netns: int | None) -> Choices:
         """What the programs are to do beyond the least, for this purpose."""

@@ -20,6 +20,7 @@ from ctobserve.host.kernel import digest, read_text
 from ctobserve.model import printable
 from ctobserve.programs import compiler
 from ctobserve.programs.constants import CONSTANTS
+from ctobserve.programs.given import NAMES
 
 SOURCES = (
     *("ctobserve.h", "attach.h", "chains.h", "insert.c", "evict.c", "destroy.c", "drops.c", "update.c", "packets.c"),
@@ -42,15 +43,19 @@ class MapSpec:
 
 @dataclass(frozen=True)
 class Program:
-    """Instructions, and for each that loads a map's address its index and the map's name."""
+    """Instructions, and for each that loads a map's address its index and the map's name.
+
+    `given`: for each that loads a number of given.py, its index and the number's.
+    """
 
     code: bytes
     map_loads: list[tuple[int, str]]
+    given: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Image:
-    """Everything one set of options compiles to."""
+    """Everything that one form of hooks compiles to, on any kernel."""
 
     maps: dict[str, MapSpec]
     programs: dict[str, Program]
@@ -65,13 +70,15 @@ def source_dir() -> Path:
     raise CtobserveError(f"the BPF sources are missing beside {package}; reinstall ctobserve")
 
 
-def build(defines: dict[str, int]) -> Image:
-    """Compile with these -D integers, or take what was kept; raises KernelLacks without bcc, CtobserveError on its errors."""
+def build(trampolines: bool) -> Image:
+    """Compile for this form, or take what was kept; raises KernelLacks without bcc, CtobserveError on its errors."""
     directory = source_dir()
     headers = directory / "headers"
     text = "".join(f'#line 1 "{name}"\n' + read_text(directory / name) for name in SOURCES)
     # In hexadecimal, which C takes as unsigned where it must be.
-    flags = [f"-D{name}={value:#x}" for name, value in sorted((CONSTANTS | defines).items())]
+    numbers = CONSTANTS | {"TRAMPOLINE": int(trampolines)}
+    flags = [f"-D{name}={value:#x}" for name, value in sorted(numbers.items())]
+    flags += [f"-DGIVEN_MARK={compiler.GIVEN_MARK:#x}ULL", *(f"-D{name}=GIVEN({number})" for number, name in enumerate(NAMES))]
     included = [f"{path.relative_to(headers)} {read_text(path)}" for path in sorted(headers.rglob("*.h"))]
     key = "image-" + digest(text, *flags, *included, read_text(COMPILER), platform.machine())
     bcc = bcc_version()
@@ -115,4 +122,5 @@ def decoded(found: Any, bcc: str | None) -> Image:
 
 
 def _program(found: Any) -> Program:
-    return Program(bytes.fromhex(found["code"]), [(at, name) for at, name in found["map_loads"]])
+    loads, given = found["map_loads"], found["given"]
+    return Program(bytes.fromhex(found["code"]), [(at, name) for at, name in loads], [(at, number) for at, number in given])

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 NO_BCC = 3
+GIVEN_MARK = 0xC401CE  # upper half of a constant that stands for a number that programs are given (bpf/ctobserve.h)
 PSEUDO_MAP_FD = 1
 LD_IMM64 = 0x18
 
@@ -43,7 +44,7 @@ def main() -> int:
     for i in range(lib.bpf_num_functions(module)):
         function = lib.bpf_function_name(module, i)
         code = _instructions(lib, module, function)
-        programs[_text(function)] = {"code": code.hex(), "map_loads": _map_loads(code, names)}
+        programs[_text(function)] = {"code": code.hex(), "map_loads": _map_loads(code, names), "given": _given(code)}
     json.dump({"maps": maps, "programs": programs}, sys.stdout)
     return 0
 
@@ -63,6 +64,13 @@ def _map_loads(code: bytes, names: dict[int, str]) -> list[tuple[int, str]]:
         if code[at] == LD_IMM64 and code[at + 1] >> 4 == PSEUDO_MAP_FD:
             loads.append((at // 8, names[int.from_bytes(code[at + 4 : at + 8], "little")]))
     return loads
+
+
+def _given(code: bytes) -> list[tuple[int, int]]:
+    """Where a number is to be written when the program is loaded, and which."""
+    wide = [at for at in range(0, len(code), 8) if code[at] == LD_IMM64]
+    marked = [at for at in wide if int.from_bytes(code[at + 12 : at + 16], "little") == GIVEN_MARK]
+    return [(at // 8, int.from_bytes(code[at + 4 : at + 8], "little")) for at in marked]
 
 
 if __name__ == "__main__":

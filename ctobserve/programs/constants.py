@@ -14,6 +14,7 @@ WALK_EXTENSIONS = 2  # with what lies outside the nf_conn
 COUNTERS_BYTES = 32  # packets and bytes of both directions, with which a record's `extra` begins
 EXTRA_START = COUNTERS_BYTES  # where in it the start time is
 EXTRA_LEN = EXTRA_START + 8  # and the length of all extensions
+NODE_ROOM = 96  # on the stack of those who read a node and what lies behind it: 60 bytes on every kernel known
 
 CONSTANTS = {
     "STEPS": STEPS,
@@ -25,6 +26,7 @@ CONSTANTS = {
     "COUNTERS_BYTES": COUNTERS_BYTES,
     "EXTRA_START": EXTRA_START,
     "EXTRA_LEN": EXTRA_LEN,
+    "NODE_ROOM": NODE_ROOM,
     "TEXT_BYTES": TEXT_BYTES,
     "BUCKET_UNKNOWN": UNKNOWN_BUCKET,
     "CHAIN_UNKNOWN": UNKNOWN_CHAIN,

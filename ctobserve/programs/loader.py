@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from ctobserve.errors import CtobserveError
 from ctobserve.host.btf import BtfId
 from ctobserve.host.kernel import read_text
 from ctobserve.programs import syscalls
-from ctobserve.programs.compile import Image
+from ctobserve.programs.compile import Image, Program
 from ctobserve.programs.hooks import Form, Planned
 
 POSSIBLE = Path("/sys/devices/system/cpu/possible")
-LD_IMM64, CHOICE_MARK = 0x18, 0xC401CE
+RECORDS = "walked"  # map whose values are records
 ATTACH_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
 
 
@@ -30,25 +31,17 @@ class Variables:
     generation: int
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What the programs do beyond the least, in the order of CHOICE in bpf/ctobserve.h."""
-
-    chains: bool = False
-    confirms: bool = False
-    reasons: bool = False
-    invalid: bool = False
-    packets: bool = False
-    netns: int = 0
-
-
 class Programs:
     """The programs of one observation and their maps; closing them, or the process's death, leaves nothing attached."""
 
-    def __init__(self, image: Image, choices: Choices, ring_bytes: int) -> None:
-        """Nothing is in the kernel yet; the ring will have this size."""
+    def __init__(self, image: Image, given: Sequence[int], raw_bytes: int, ring_bytes: int) -> None:
+        """Nothing is in the kernel yet; the ring will have this size, and a record room for so many bytes of an nf_conn.
+
+        `given`: values in the order of given.NAMES.
+        """
         self._image = image
-        self._choices = astuple(choices)
+        self._given = given
+        self._raw_bytes = raw_bytes
         self._ring_bytes = ring_bytes
         self._links: list[int] = []
         self._programs: dict[tuple[str, BtfId | None], int] = {}
@@ -69,7 +62,8 @@ class Programs:
         if name not in self._maps:
             spec = self._image.maps[name]
             entries = self._ring_bytes if spec.map_type == syscalls.MAP_TYPE_RINGBUF else spec.entries
-            self._maps[name] = syscalls.map_create(spec.map_type, spec.key_bytes, spec.value_bytes, entries, spec.flags, name)
+            value_bytes = spec.value_bytes + (self._raw_bytes if name == RECORDS else 0)
+            self._maps[name] = syscalls.map_create(spec.map_type, spec.key_bytes, value_bytes, entries, spec.flags, name)
         return self._maps[name]
 
     def load_runnable(self, name: str) -> int:
@@ -104,21 +98,12 @@ class Programs:
         key = (name, btf)
         if key not in self._programs:
             program = self._image.programs[name]
-            code = bytearray(program.code)
+            code = with_given(program, self._given)
             for at, map_name in program.map_loads:
                 struct.pack_into("<i", code, at * syscalls.INSTRUCTION_BYTES + 4, self.map(map_name))
-            self._choose(code)
             number, fd = (btf.number, self._btf_fd(btf.module)) if btf else (0, 0)
             self._programs[key] = syscalls.prog_load(program_type, name, bytes(code), attach_type, number, fd)
         return self._programs[key]
-
-    def _choose(self, code: bytearray) -> None:
-        """Write the choices over the constants that stand for them (CHOICE in bpf/ctobserve.h)."""
-        for at in range(0, len(code) - syscalls.INSTRUCTION_BYTES, syscalls.INSTRUCTION_BYTES):
-            high, number = struct.unpack_from("<I", code, at + 12)[0], struct.unpack_from("<I", code, at + 4)[0]
-            if code[at] == LD_IMM64 and high == CHOICE_MARK:
-                struct.pack_into("<I", code, at + 4, int(self._choices[number & 0xF]))
-                struct.pack_into("<I", code, at + 12, 0)
 
     def _btf_fd(self, module: str) -> int:
         if module not in self._btf:
@@ -160,6 +145,16 @@ class Programs:
         self._programs.clear()
         self._btf.clear()
         self._maps.clear()
+
+
+def with_given(program: Program, given: Sequence[int]) -> bytearray:
+    """Its instructions, with these values (in the order of given.NAMES) in place of the constants that stand for them."""
+    code = bytearray(program.code)
+    for at, number in program.given:
+        first, value = at * syscalls.INSTRUCTION_BYTES, given[number] & (1 << 64) - 1
+        struct.pack_into("<I", code, first + 4, value & 0xFFFFFFFF)
+        struct.pack_into("<I", code, first + 12, value >> 32)
+    return code
 
 
 def _misses(fd: int) -> int:

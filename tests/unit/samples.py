@@ -32,7 +32,7 @@ LAYOUT = Layout(
     tcp_state=224,
     preempt_count=0,
     extensions={"use": 0, "secmark": 172, "sctp_state": 192, "dccp_state": 193, "gre_timeout": 196, "gre_stream_timeout": 192},
-    defines={},
+    numbers={},
 )
 DTYPE = record_dtype(LAYOUT)
 

@@ -18,9 +18,9 @@ from ctobserve.programs.compile import MapSpec, Program, bcc_version, decoded
 
 CODE = bytes.fromhex("b7000000000000009500000000000000")
 MAP = {"map_type": 27, "key_bytes": 0, "value_bytes": 0, "entries": 4096, "flags": 0}
-PROGRAM = {"code": CODE.hex(), "map_loads": [[0, "ring"]]}
+PROGRAM = {"code": CODE.hex(), "map_loads": [[0, "ring"]], "given": [[1, 7]]}
 IMAGE = {"bcc": "0.26.0", "maps": {"ring": MAP}, "programs": {"on_insert": PROGRAM}}
-LAYOUT = {field.name: 8 for field in fields(Layout)} | {"extensions": {"use": 0}, "defines": {"CT_BYTES": 248}}
+LAYOUT = {field.name: 8 for field in fields(Layout)} | {"extensions": {"use": 0}, "numbers": {"CT_BYTES": 248}}
 FACTS = {"layout": LAYOUT, "function_ids": {"nf_conntrack_in": ["nf_conntrack", 7]}}
 USERS = {
     "image": (IMAGE, lambda found: decoded(found, "0.26.0")),
@@ -70,7 +70,7 @@ def test_what_was_kept_is_taken_and_for_us_alone(directory, user):
 def test_what_is_kept_comes_back_as_it_was(directory):
     found = cache.kept("key", lambda: IMAGE, lambda found: decoded(found, None))
     assert found.maps == {"ring": MapSpec(27, 0, 0, 4096, 0)}
-    assert found.programs == {"on_insert": Program(CODE, [(0, "ring")])}
+    assert found.programs == {"on_insert": Program(CODE, [(0, "ring")], [(1, 7)])}
     assert kernel_build.decoded(FACTS).function_ids == {"nf_conntrack_in": BtfId("nf_conntrack", 7)}
 
 
@@ -83,7 +83,7 @@ def test_what_is_kept_comes_back_as_it_was(directory):
         IMAGE | {"maps": []}, IMAGE | {"maps": {"ring": {}}}, IMAGE | {"maps": {"ring": MAP | {"more": 1}}},
         IMAGE | {"programs": 5}, {"maps": {}, "programs": {}},
         IMAGE | {"programs": {"p": PROGRAM | {"code": "no code"}}}, IMAGE | {"programs": {"p": PROGRAM | {"code": 5}}},
-        IMAGE | {"programs": {"p": PROGRAM | {"map_loads": [1]}}},
+        IMAGE | {"programs": {"p": PROGRAM | {"map_loads": [1]}}}, IMAGE | {"programs": {"p": PROGRAM | {"given": [1]}}},
     ],
 )  # fmt: skip
 def test_a_value_of_another_shape_is_a_miss(directory, user, value):

@@ -16,8 +16,9 @@ from ctobserve.documents.events import CTINFO
 from ctobserve.model import STATUS
 from ctobserve.programs.attachment import PACKET_CLASS
 from ctobserve.programs.constants import CONSTANTS, SLOTS, WINDOW
+from ctobserve.programs.given import NAMES
 from ctobserve.programs.hooks import HOOKS
-from ctobserve.programs.loader import CHOICE_MARK, Choices, Variables
+from ctobserve.programs.loader import Variables
 from tests.unit.csource import TYPES, compiled, defined, struct, text, texts
 from tests.unit.samples import LAYOUT
 
@@ -56,22 +57,12 @@ def test_the_addresses_of_this_boot_come_in_the_order_in_which_they_are_read():
     assert struct(HEADER, "config").count(";") == len(fields(Variables)) + 1, "all of them are u64"
 
 
-def test_every_choice_has_its_number_in_the_header():
-    choices = {name: value for name, value in defined(texts()).items() if value.startswith("CHOICE(")}
-    assert choices == {field.name.upper(): f"CHOICE({number})" for number, field in enumerate(fields(Choices))}
-
-
-def test_the_mark_of_a_choice_is_what_the_loader_looks_for():
-    (mark,) = re.findall(r'"%0 = (0x[0-9a-f]+)" #number', HEADER)
-    assert int(mark + "0", 16) == CHOICE_MARK << 32
-    assert len(fields(Choices)) <= 16, "the number is one digit"
-
-
 def test_what_both_sides_use_is_written_once():
-    written = defined(texts())
-    assert not CONSTANTS.keys() & written.keys()
+    names = [*CONSTANTS, *NAMES]
+    assert len(names) == len(set(names))
+    assert not set(names) & defined(texts()).keys()
     used = set(re.findall(r"\w+", re.sub(r"/\*.*?\*/", "", texts(), flags=re.S)))
-    assert CONSTANTS.keys() <= used
+    assert set(names) <= used
 
 
 def test_bits_of_the_status_are_named_as_their_place_says():

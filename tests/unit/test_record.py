@@ -12,7 +12,7 @@ FIELDS = [
     *("chain", "scanned", "tcp_flags", "cpu", "kind", "reason", "reply_only", "has_ct", "flags", "hook"),
     *("comm", "device", "extra"),
 ]
-RECORD = f"{TYPES}#define RAW_BYTES {LAYOUT.raw_bytes}\n#define TEXT_BYTES {TEXT_BYTES}\n{struct(text('ctobserve.h'), 'record')}"
+RECORD = f"{TYPES}#define TEXT_BYTES {TEXT_BYTES}\n{struct(text('ctobserve.h'), 'record')}"
 
 
 def test_offsets_and_size():
@@ -20,7 +20,8 @@ def test_offsets_and_size():
     sizes = {name: f"sizeof(((struct record *)0)->{name})" for name in FIELDS}
     found = compiled(RECORD, [*places.values(), *sizes.values(), "sizeof(struct record)"])
     offsets = {name: found[place] for name, place in places.items()}
-    assert found["sizeof(struct record)"] == DTYPE.itemsize
+    assert found["sizeof(struct record)"] == HEADER_BYTES
+    assert DTYPE.itemsize == HEADER_BYTES + LAYOUT.raw_bytes
     assert DTYPE.itemsize % 8 == 0
     assert {name: DTYPE.fields[name][1] for name in FIELDS} == {name: offsets[name] for name in FIELDS}
     assert {name: DTYPE.fields[name][0].itemsize for name in FIELDS} == {name: found[sizes[name]] for name in FIELDS}

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import struct
-
 import pytest
 
 from ctobserve.capture import read_via
 from ctobserve.capture.read_via import ReadVia, choose
 from ctobserve.errors import KernelLacks
 from ctobserve.host.symbols import Symbols
-from ctobserve.programs.loader import Programs
 
 EVERYTHING = {"nf_conntrack_hash": 1, "ct_seq_show": 2, "ctnetlink_fill_info": 3}
 
@@ -39,14 +36,3 @@ def test_a_source_that_is_asked_for_is_not_replaced(listings):
     assert choose("netlink", Symbols(EVERYTHING)) is ReadVia.NETLINK
     with pytest.raises(KernelLacks, match="nf_conntrack_hash"):
         choose("walk", Symbols({"ct_seq_show": 2}))
-
-
-def test_choices_replace_the_constants_that_stand_for_them():
-    def wide(low: int, high: int) -> bytes:
-        return struct.pack("<BBHi", 0x18, 1, 0, low) + struct.pack("<BBHI", 0, 0, 0, high)
-
-    code = bytearray(wide(0, 0xC401CE) + wide(7, 9) + wide(2, 0xC401CE))
-    programs = Programs.__new__(Programs)
-    programs._choices = (False, False, True, False, False, 0)
-    programs._choose(code)
-    assert bytes(code) == wide(0, 0) + wide(7, 9) + wide(1, 0)

@@ -1,0 +1,86 @@
+"""What bcc compiles, once for each form: one image for every kernel, into which the loader writes what differs between them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import pytest
+
+from ctobserve.errors import KernelLacks
+from ctobserve.host import cache
+from ctobserve.host.layout import NUMBERS
+from ctobserve.host.symbols import Symbols
+from ctobserve.programs.compile import Image, Program, build
+from ctobserve.programs.compiler import GIVEN_MARK, LD_IMM64
+from ctobserve.programs.constants import NODE_ROOM
+from ctobserve.programs.given import NAMES, Choices, given
+from ctobserve.programs.hooks import HOOKS
+from ctobserve.programs.loader import with_given
+from tests.unit.samples import LAYOUT
+
+SYMBOLS = Symbols({"nf_ct_delete": 1, "nf_conntrack_double_lock.constprop.0": 2})
+SPLIT = Symbols({"nf_ct_delete": 1, "nf_ct_delete.part.0": 2, "nf_conntrack_double_lock": 3})
+KERNEL = replace(LAYOUT, numbers={name: 8 * place for place, name in enumerate(NUMBERS)} | {"NODE_STATUS": 56})
+OTHER = replace(KERNEL, numbers=KERNEL.numbers | {"CT_NET": 144, "CT_EXT": 184, "EXT_START": -1})
+
+
+def wide(low: int, high: int) -> bytes:
+    return struct.pack("<BBHI", LD_IMM64, 1, 0, low) + struct.pack("<BBHI", 0, 0, 0, high)
+
+
+def constants(code: bytes) -> list[int]:
+    """Every number of 64 bits that it loads."""
+    places = [at for at in range(0, len(code), 8) if code[at] == LD_IMM64]
+    return [int.from_bytes(code[at + 4 : at + 8] + code[at + 12 : at + 16], "little") for at in places]
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["fentry", "kprobe"])
+def image(request, tmp_path_factory) -> Image:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(cache.VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        return build(request.param)
+
+
+def test_a_number_stands_where_its_constant_stood_and_nothing_else_is_touched():
+    program = Program(wide(0, GIVEN_MARK) + wide(7, 9) + wide(2, GIVEN_MARK) + wide(1, GIVEN_MARK), [], [(0, 0), (4, 2), (6, 1)])
+    assert with_given(program, [0, -1, 5 << 32 | 3]) == wide(0, 0) + wide(7, 9) + wide(3, 5) + wide(0xFFFFFFFF, 0xFFFFFFFF)
+
+
+def test_choices_and_symbols_are_given_beside_the_layout():
+    plain, chosen = given(KERNEL, SYMBOLS, Choices()), given(KERNEL, SPLIT, Choices(chains=True, netns=4026531840))
+    assert dict(zip(NAMES, plain, strict=True)).items() >= (KERNEL.numbers | {"SPLIT_DELETE": 0, "LOCK_ARG": 0}).items()
+    differ = {name: value for name, before, value in zip(NAMES, plain, chosen, strict=True) if value != before}
+    assert differ == {"SPLIT_DELETE": 1, "LOCK_ARG": 1, "CHAINS": 1, "NETNS": 4026531840}
+
+
+def test_a_kernel_whose_nodes_have_no_room_is_refused():
+    def at(status: int) -> object:
+        return given(replace(KERNEL, numbers=KERNEL.numbers | {"NODE_STATUS": status}), SYMBOLS, Choices())
+
+    at(NODE_ROOM - 4)
+    with pytest.raises(KernelLacks, match=f"{NODE_ROOM} bytes behind its reply node"):
+        at(NODE_ROOM)
+
+
+def test_every_hook_has_its_program_and_every_name_is_asked_for(image):
+    assert {hook.program for hook in HOOKS} <= image.programs.keys()
+    asked = {number for program in image.programs.values() for _, number in program.given}
+    assert {NAMES[number] for number in asked} == set(NAMES)
+
+
+def test_no_mark_is_left_of_what_is_loaded(image):
+    marked = sum(value >> 32 == GIVEN_MARK for program in image.programs.values() for value in constants(program.code))
+    assert marked == sum(len(program.given) for program in image.programs.values()) > 0
+    values = given(KERNEL, SYMBOLS, Choices())
+    for program in image.programs.values():
+        assert not [value for value in constants(with_given(program, values)) if value >> 32 == GIVEN_MARK]
+
+
+def test_one_image_serves_two_kernels(image):
+    one, two = (given(kernel, SYMBOLS, Choices()) for kernel in (KERNEL, OTHER))
+    destroy, clock = image.programs["destroy"], image.programs["clock"]
+    differ = zip(constants(with_given(destroy, one)), constants(with_given(destroy, two)), strict=True)
+    changed = {name: (one[number], two[number]) for number, name in enumerate(NAMES) if one[number] != two[number]}
+    assert {pair for pair in differ if pair[0] != pair[1]} == {changed["CT_NET"], changed["CT_EXT"]}
+    assert with_given(clock, one) == with_given(clock, two) == clock.code
