@@ -17,9 +17,11 @@ define ISOLATE
 @sed -i -E -e '1s|/python[0-9.]*$$|& -I|' -e "2s|^('''exec' .*/python[0-9.]*\"?) \"|\1 -I \"|" $(SCRIPTS)
 @for script in $(SCRIPTS); do head -n 2 "$$script" | grep -q '/python.* -I' || { echo "$$script: no place for -I in it" >&2; exit 1; }; done
 endef
+# By Debian's Python and bcc, with nothing of the surroundings.
+IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
-.PHONY: help setup tool lab lab-doc json-doc run test lint unit kernel-test test-matrix bench format clean
+.PHONY: help setup tool lab lab-doc json-doc image run test lint unit kernel-test test-matrix bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -33,6 +35,7 @@ $(STAMP): packages.apt pyproject.toml
 
 tool: ## only what ctobserve and ctobserve-lab need to run, from Debian alone: .venv/bin/ctobserve (VENV=DIR: elsewhere)
 	tests/vm/apt-install tool
+	$(IMAGE)
 	/usr/bin/python3 -I -m venv --system-site-packages "$(VENV)"
 	env -i $(PIP) --isolated install --quiet --no-build-isolation --no-index --force-reinstall --no-deps .
 	$(ISOLATE)
@@ -47,6 +50,9 @@ lab-doc: setup ## make the sessions in docs/lab.md anew, in the VM
 
 json-doc: setup ## make docs/schema.json and the tables of docs/json.md anew
 	$(PYTHON) -m tests.json_doc
+
+image: ## compile the programs for this machine into bpf/images, which the wheel carries: then none that runs it compiles
+	$(IMAGE)
 
 run: setup ## report on a real kernel: its table, bucket distribution and drops
 	$(PYTHON) tests/vm/demo.py
@@ -88,4 +94,4 @@ format: setup ## rewrite sources in the house format
 	clang-format -i $(C_FILES)
 
 clean: ## remove what setup and tests made
-	rm -rf $(VENV) .lab build dist *.egg-info
+	rm -rf $(VENV) .lab bpf/images build dist *.egg-info

@@ -18,6 +18,7 @@ from ctobserve.host import kernel, kernel_build, netlink
 from ctobserve.host.btf import BtfId
 from ctobserve.host.symbols import Symbols
 from ctobserve.programs import syscalls
+from ctobserve.programs.compile import Source, image_path, shipped
 from ctobserve.programs.hooks import FUNCTIONS, Planned, Purpose, lacking, plan, without_btf
 
 RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
@@ -89,6 +90,10 @@ class Prospect(Protocol):
 
     def plan(self, attach: str) -> Plan:
         """With the probes that --attach asks for; raises as `entry_bytes` and `symbols`."""
+        ...
+
+    def comes_compiled(self) -> bool | None:
+        """Whether the programs came compiled with ctobserve, in every form; False: of other sources, None: they did not come."""
         ...
 
     def has_bcc(self) -> bool:
@@ -164,6 +169,13 @@ class LiveProspect:
     def plan(self, attach: str) -> Plan:
         """With the probes that --attach asks for."""
         return plan_all(self._symbols, self._build.function_ids, attach)
+
+    def comes_compiled(self) -> bool | None:
+        """Whether the programs came compiled with ctobserve, in every form."""
+        forms = (True, False)
+        if not all(image_path(form).exists() for form in forms):
+            return None
+        return all(shipped(Source.read(form), form) for form in forms)
 
     def has_bcc(self) -> bool:
         """Whether Python can import it."""

@@ -88,7 +88,7 @@ def collect(prospect: Prospect, attach: str) -> CheckDocument:
         _finding("symbols", symbols, _symbols),
         _finding("table", via, _table),
         _finding("hooks", plan, lambda found: _hooks(found, attach)),
-        _finding("bcc", _tried(prospect.has_bcc), _bcc),
+        _finding("bcc", _tried(lambda: (prospect.comes_compiled(), prospect.has_bcc())), _bcc),
         _finding("bpf", _tried(prospect.admit_program), lambda _: _Answer(True, "programs are admitted")),
         _finding("netlink", _tried(prospect.has_netlink), _netlink),
     )
@@ -159,10 +159,14 @@ def _hooks(plan: Plan, attach: str) -> _Answer:
     return _Answer(True, f"all {len(plan.hooks)} functions are there")
 
 
-def _bcc(importable: bool) -> _Answer:
+def _bcc(found: tuple[bool | None, bool]) -> _Answer:
+    compiled, importable = found
+    if compiled:
+        return _Answer(True, "not needed: the programs came compiled")
+    why = "" if compiled is None else ", which it has to: the compiled programs are of other sources"
     if importable:
-        return _Answer(True, "Python can import it")
-    return _Answer(False, "Python cannot import bcc", "install it: apt install python3-bpfcc")
+        return _Answer(True, f"Python can import it{why}")
+    return _Answer(False, f"Python cannot import bcc{why}", "install it: apt install python3-bpfcc")
 
 
 def _netlink(loaded: bool) -> _Answer:

@@ -1,6 +1,7 @@
 """bpf/*.c to BPF instructions, by bcc, in a process of its own (compiler.py).
 
-The compiler costs 100 MB and a fraction of a second; neither stays with the observer, and the result is kept (cache.py).
+An image serves every kernel of one machine, so it can come with the sources (`make image`). Where it does not, or they are not
+what it was made of, the compiler costs 100 MB and seconds; neither stays with the observer, and the result is kept (cache.py).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import platform
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,21 +72,53 @@ def source_dir() -> Path:
     raise CtobserveError(f"the BPF sources are missing beside {package}; reinstall ctobserve")
 
 
+@dataclass(frozen=True)
+class Source:
+    """What the compiler is given for one form of hooks, and the digest of all that decides what comes of it."""
+
+    directory: Path
+    text: str
+    flags: list[str]
+    digest: str
+
+    @classmethod
+    def read(cls, trampolines: bool) -> Source:
+        """From bpf/ and from the numbers that it shares with Python; raises CtobserveError where it is not there."""
+        directory = source_dir()
+        headers = directory / "headers"
+        text = "".join(f'#line 1 "{name}"\n' + read_text(directory / name) for name in SOURCES)
+        # In hexadecimal, which C takes as unsigned where it must be.
+        numbers = CONSTANTS | {"TRAMPOLINE": int(trampolines)}
+        flags = [f"-D{name}={value:#x}" for name, value in sorted(numbers.items())]
+        flags += [
+            f"-DGIVEN_MARK={compiler.GIVEN_MARK:#x}ULL",
+            *(f"-D{name}=GIVEN({number})" for number, name in enumerate(NAMES)),
+        ]
+        included = [f"{path.relative_to(headers)} {read_text(path)}" for path in sorted(headers.rglob("*.h"))]
+        return cls(directory, text, flags, digest(text, *flags, *included, read_text(COMPILER), platform.machine()))
+
+
+def image_path(trampolines: bool) -> Path:
+    """Where an image for this machine stands that came with its sources (`make image`)."""
+    return source_dir() / "images" / f"{platform.machine()}-{'fentry' if trampolines else 'kprobe'}.json"
+
+
+def shipped(source: Source, trampolines: bool) -> Image | None:
+    """The image that came with these very sources; None where there is none, or it is of other sources or another machine."""
+    with suppress(OSError, ValueError, TypeError, AttributeError, LookupError):
+        found = json.loads(read_text(image_path(trampolines)))
+        return decoded(found, None) if found["digest"] == source.digest else None
+    return None
+
+
 def build(trampolines: bool) -> Image:
-    """Compile for this form, or take what was kept; raises KernelLacks without bcc, CtobserveError on its errors."""
-    directory = source_dir()
-    headers = directory / "headers"
-    text = "".join(f'#line 1 "{name}"\n' + read_text(directory / name) for name in SOURCES)
-    # In hexadecimal, which C takes as unsigned where it must be.
-    numbers = CONSTANTS | {"TRAMPOLINE": int(trampolines)}
-    flags = [f"-D{name}={value:#x}" for name, value in sorted(numbers.items())]
-    flags += [f"-DGIVEN_MARK={compiler.GIVEN_MARK:#x}ULL", *(f"-D{name}=GIVEN({number})" for number, name in enumerate(NAMES))]
-    included = [f"{path.relative_to(headers)} {read_text(path)}" for path in sorted(headers.rglob("*.h"))]
-    key = "image-" + digest(text, *flags, *included, read_text(COMPILER), platform.machine())
+    """Take what came compiled, or was kept, or compile; raises KernelLacks without bcc, CtobserveError on its errors."""
+    source = Source.read(trampolines)
+    image = shipped(source, trampolines)
+    if image is not None:
+        return image
     bcc = bcc_version()
-    return cache.kept(
-        key, lambda: {"bcc": bcc, **_compiled({"text": text, "flags": flags}, headers)}, lambda found: decoded(found, bcc)
-    )
+    return cache.kept("image-" + source.digest, lambda: compiled(source), lambda found: decoded(found, bcc))
 
 
 def bcc_version() -> str | None:
@@ -99,9 +133,14 @@ def bcc_version() -> str | None:
     return said[1] if said else "unknown"
 
 
-def _compiled(request: dict[str, Any], headers: Path) -> dict[str, Any]:
+def compiled(source: Source) -> dict[str, Any]:
+    """As it is kept: plain values, the digest and the version of the compiler among them; raises as `build`."""
     result = executables.run(
-        Path(sys.executable), "-I", str(COMPILER), given=json.dumps(request).encode(), BCC_KERNEL_SOURCE=str(headers)
+        Path(sys.executable),
+        "-I",
+        str(COMPILER),
+        given=json.dumps({"text": source.text, "flags": source.flags}).encode(),
+        BCC_KERNEL_SOURCE=str(source.directory / "headers"),
     )
     if result.returncode == compiler.NO_BCC:
         raise KernelLacks("Python cannot import bcc, which compiles the BPF programs; try: apt install python3-bpfcc")
@@ -109,8 +148,7 @@ def _compiled(request: dict[str, Any], headers: Path) -> dict[str, Any]:
         lines = [printable(line, SHOWN_CHARACTERS) for line in result.stderr.strip().splitlines()]
         errors = [line for line in lines if "error" in line.lower()] or lines or [f"it ended with {result.returncode}"]
         raise CtobserveError("bcc cannot compile the BPF programs: " + " | ".join(errors[:4]))
-    answer: dict[str, Any] = json.loads(result.stdout)
-    return answer
+    return {"digest": source.digest, "bcc": bcc_version(), **json.loads(result.stdout)}
 
 
 def decoded(found: Any, bcc: str | None) -> Image:

@@ -54,6 +54,7 @@ class ScriptedProspect:
     types: dict[str, BtfId] = field(default_factory=lambda: TYPED)
     via: ReadVia | Exception = ReadVia.WALK
     planned: Plan | None = None
+    compiled: bool | None = None
     bcc: bool = True
     admitted: Exception | None = None
     netlink: bool = True
@@ -78,6 +79,9 @@ class ScriptedProspect:
 
     def plan(self, attach):
         return self.planned or plan_all(Symbols(self.addresses), self.types, attach)
+
+    def comes_compiled(self):
+        return self.compiled
 
     def has_bcc(self):
         return self.bcc
@@ -107,6 +111,20 @@ def test_nothing_is_missing():
     assert {row.form for row in found.hooks} == {"kprobe", "kprobe + kretprobe"}
 
 
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ({"compiled": True, "bcc": False}, "not needed: the programs came compiled"),
+        ({"compiled": False}, "Python can import it, which it has to: the compiled programs are of other sources"),
+        ({}, "Python can import it"),
+    ],
+)
+def test_a_compiler_is_needed_only_where_no_image_fits(host, words):
+    found, by_name, error = told(**host)
+    assert found.usable and error is None
+    assert (by_name["bcc"].ok, by_name["bcc"].found) == (True, words)
+
+
 UNREADABLE = PermissionError(13, "Permission denied", "/sys/kernel/btf/vmlinux")
 NO_FILE = FileNotFoundError(2, "No such file", "/proc/kallsyms")
 LIMIT = NotPermitted("the limit may not be lifted; root")
@@ -127,6 +145,7 @@ UNREADABLE_TABLE = KernelLacks("the table cannot be read here: this, that; ask")
         ({"addresses": NO_FILE}, "symbols", "/proc/kallsyms: No such file"),
         ({"via": UNREADABLE_TABLE}, "table", "this, that"),
         ({"bcc": False}, "bcc", "cannot import bcc"),
+        ({"bcc": False, "compiled": False}, "bcc", "compiled programs are of other sources"),
         ({"admitted": NotPermitted("cannot load: EPERM; policy")}, "bpf", "cannot load: EPERM"),
         ({"admitted": LIMIT}, "bpf", "the limit may not be lifted"),
     ],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,8 @@ from ctobserve.errors import KernelLacks
 from ctobserve.host import cache
 from ctobserve.host.layout import NUMBERS
 from ctobserve.host.symbols import Symbols
-from ctobserve.programs.compile import Image, Program, build
+from ctobserve.programs import compile as compiling
+from ctobserve.programs.compile import Image, Program, Source, build, compiled, decoded
 from ctobserve.programs.compiler import GIVEN_MARK, LD_IMM64
 from ctobserve.programs.constants import NODE_ROOM
 from ctobserve.programs.given import NAMES, Choices, given
@@ -36,10 +40,27 @@ def constants(code: bytes) -> list[int]:
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["fentry", "kprobe"])
-def image(request, tmp_path_factory) -> Image:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(cache.VARIABLE, str(tmp_path_factory.mktemp("cache")))
-        return build(request.param)
+def form(request) -> bool:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def made(form) -> dict[str, Any]:
+    return compiled(Source.read(form))
+
+
+@pytest.fixture
+def image(made) -> Image:
+    return decoded(made, None)
+
+
+@pytest.fixture
+def place(form, tmp_path, monkeypatch) -> Path:
+    """Where the image of these sources is looked for; nothing is there yet, nor in the cache, and nothing compiles."""
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(compiling, "image_path", lambda _: tmp_path / "image.json")
+    monkeypatch.setattr(compiling, "compiled", lambda _: pytest.fail("it compiles"))
+    return tmp_path / "image.json"
 
 
 def test_a_number_stands_where_its_constant_stood_and_nothing_else_is_touched():
@@ -84,3 +105,33 @@ def test_one_image_serves_two_kernels(image):
     changed = {name: (one[number], two[number]) for number, name in enumerate(NAMES) if one[number] != two[number]}
     assert {pair for pair in differ if pair[0] != pair[1]} == {changed["CT_NET"], changed["CT_EXT"]}
     assert with_given(clock, one) == with_given(clock, two) == clock.code
+
+
+def test_an_image_that_came_with_the_sources_is_taken_and_no_compiler_asked_for(form, made, image, place, monkeypatch):
+    monkeypatch.setattr(compiling, "bcc_version", lambda: pytest.fail("it looks for bcc"))
+    place.write_text(json.dumps(made))
+    assert build(form) == image
+    assert not place.with_name("cache").exists()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda made: json.dumps(made | {"digest": "0" * 64}),
+        lambda made: json.dumps({name: value for name, value in made.items() if name != "digest"}),
+        lambda made: json.dumps(made)[:-9],
+        lambda made: json.dumps(made | {"programs": 5}),
+        lambda made: "[]",
+    ],
+)
+def test_what_is_of_other_sources_or_no_image_is_compiled_anew(form, made, image, place, monkeypatch, spoil):
+    place.write_text(spoil(made))
+    monkeypatch.setattr(compiling, "compiled", lambda source: made)
+    assert build(form) == image
+    assert [path.name for path in place.with_name("cache").iterdir()] == ["image-" + made["digest"]]
+
+
+def test_an_image_is_of_its_sources_its_form_and_its_numbers(form, made, monkeypatch):
+    assert Source.read(form).digest == made["digest"] != Source.read(not form).digest
+    monkeypatch.setattr(compiling, "NAMES", NAMES[::-1])
+    assert Source.read(form).digest != made["digest"]
