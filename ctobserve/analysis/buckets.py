@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.analysis.lookup import Lookup, choices, longest_by_part, lookup, verdict
 from ctobserve.analysis.poisson import pmf
 from ctobserve.capture.table import Lengths
-from ctobserve.model import UNKNOWN_BUCKET, Entries
+from ctobserve.model import UNKNOWN_BUCKET, Entries, NDArray
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def distribution(lengths: Lengths, limit: int, entries_in: Callable[[int], Entri
     )
 
 
-def _top(of_bucket: npt.NDArray[np.uint16], limit: int) -> list[int]:
+def _top(of_bucket: NDArray[np.uint16], limit: int) -> list[int]:
     """Buckets of the longest chains, longest first, the lowest number first among equals; no empty ones."""
     order = np.argsort(-of_bucket.astype(np.int32), kind="stable")[:limit]
     return [int(bucket) for bucket in order if of_bucket[bucket]]

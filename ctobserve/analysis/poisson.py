@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from ctobserve.model import NDArray
 
 LEAST_CHANCE = 1e-300  # below it floating point has no room for all digits, or any
 LEAST_EXPECTED = 5.0  # buckets per class: below it chi-square is no good approximation
@@ -27,7 +28,7 @@ class Fit:
     expected_visited: float
 
 
-def fit(lengths: npt.NDArray[np.uint16]) -> Fit | None:
+def fit(lengths: NDArray[np.uint16]) -> Fit | None:
     """Of the lengths of all chains; None when there are no nodes."""
     counts = np.bincount(lengths)
     nodes, buckets = int((counts * np.arange(len(counts))).sum()), len(lengths)
@@ -65,7 +66,7 @@ def tail(k: int, mean: float) -> float:
     return math.fsum(terms)
 
 
-def _chi_square(seen: npt.NDArray[np.float64], expected: npt.NDArray[np.float64], buckets: int) -> float:
+def _chi_square(seen: NDArray[np.float64], expected: NDArray[np.float64], buckets: int) -> float:
     """Classes with too few expected buckets are joined with their neighbours, and what lies beyond the longest with the last."""
     expected = expected.copy()
     expected[-1] += max(0.0, buckets - expected.sum())
