@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ def iso(wall_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
 
 
-@dataclass(frozen=True)
-class Clock:
+class Clock(NamedTuple):
     """One instant read on all clocks; others follow from it. `jiffies` are the low 32 bits, `hz` their number per second."""
 
     monotonic_ns: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from ctobserve.capture.table import Lengths
 from ctobserve.model import UNKNOWN_BUCKET, Entries, NDArray
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """One bucket, its number of nodes, and the entries that have a node in it."""
 
     bucket: int
@@ -22,8 +21,7 @@ class Chain:
     entries: Entries
 
 
-@dataclass(frozen=True)
-class Distribution:
+class Distribution(NamedTuple):
     """Chain lengths over all buckets. `nodes` counts an entry once per direction in the table.
 
     `histogram[k]` = buckets with k nodes; `expected[k]` = how many a perfect hash would give (Poisson at this load factor).

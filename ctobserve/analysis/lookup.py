@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ UNEQUAL = 1.2  # variance over mean, 1 for a perfect hash: less costs nobody any
 PARTS = 64
 
 
-@dataclass(frozen=True)
-class Lookup:
+class Lookup(NamedTuple):
     """Nodes that a lookup visits: of a known tuple and of a new one, in the mean and at worst. Mean None without nodes."""
 
     buckets: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ LEAST_CHANCE = 1e-300  # below it floating point has no room for all digits, or 
 LEAST_EXPECTED = 5.0  # buckets per class: below it chi-square is no good approximation
 
 
-@dataclass(frozen=True)
-class Fit:
+class Fit(NamedTuple):
     """`dispersion` is variance over mean, 1 for a perfect hash; `chi_square_p` and `max_chain_p` are the chances to see as much.
 
     `mean_visited` is how many nodes a lookup of an entry that is there visits, averaged over the nodes; `expected_visited` the

@@ -36,8 +36,7 @@ class Host:
     security_contexts: Mapping[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Allocation:
+class Allocation(NamedTuple):
     """What a table is made of: memory of the machine, and the slab cache of its entries; None is what could not be read."""
 
     memory_bytes: int | None = None
@@ -73,8 +72,7 @@ class PacketCount(NamedTuple):
     packets: int
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The table read once. `extensions` has a row for each of `entries`, or none when they were not asked for.
 
     `at_ns` is when it was read (CLOCK_MONOTONIC), `unread` counts buckets (of a listing: entries) that could not be read,

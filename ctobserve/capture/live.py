@@ -7,10 +7,10 @@ import platform
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -45,8 +45,7 @@ COUNTED = {kind.name.lower(): int(kind) for kind in RecordKind if kind != Record
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """How to observe. `attach` is auto, fentry or kprobe; `chains` counts chain lengths at inserts; `read_via` names a ReadVia.
 
     Without `reads` the kernel's table is neither read nor followed, and nothing is needed for that. Without `tells` only the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ Kinds = NDArray[np.uint8]
 CHANGEABLE = ("status", "timeout", "mark", "tcp_state")
 
 
-@dataclass(frozen=True)
-class Lengths:
+class Lengths(NamedTuple):
     """Nodes in every bucket, shape (buckets,), and how many of all nodes are original ones; `unread` counts buckets left out."""
 
     of_bucket: NDArray[np.uint16]

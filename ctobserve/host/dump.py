@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,8 +74,7 @@ def _targets() -> dict[Path, tuple[int, int]]:
 TARGETS = _targets()
 
 
-@dataclass(frozen=True)
-class _Form:
+class _Form(NamedTuple):
     """Where a message has its attribute headers (every byte of them), and of each value (place in it, in DUMPED, length)."""
 
     headers: list[int]

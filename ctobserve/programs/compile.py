@@ -9,10 +9,9 @@ import json
 import platform
 import re
 import sys
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctobserve.errors import CtobserveError, KernelLacks
 from ctobserve.host import cache, executables
@@ -29,8 +28,7 @@ COMPILER = Path(compiler.__file__).resolve()
 SHOWN_CHARACTERS = 200
 
 
-@dataclass(frozen=True)
-class MapSpec:
+class MapSpec(NamedTuple):
     """A map as bcc declared it: type number, sizes in bytes."""
 
     map_type: int
@@ -40,16 +38,14 @@ class MapSpec:
     flags: int
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """Instructions, and for each that loads a map's address its index and the map's name."""
 
     code: bytes
     map_loads: list[tuple[int, str]]
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """Everything one set of options compiles to."""
 
     maps: dict[str, MapSpec]

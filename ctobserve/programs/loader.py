@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ctobserve.errors import CtobserveError
 from ctobserve.host.btf import BtfId
@@ -19,8 +19,7 @@ LD_IMM64, CHOICE_MARK = 0x18, 0xC401CE
 ATTACH_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
 
 
-@dataclass(frozen=True)
-class Variables:
+class Variables(NamedTuple):
     """Kernel addresses that the programs read, in the order of struct config; 0 = not in this kernel."""
 
     hash: int
@@ -30,8 +29,7 @@ class Variables:
     generation: int
 
 
-@dataclass(frozen=True)
-class Choices:
+class Choices(NamedTuple):
     """What the programs do beyond the least, in the order of CHOICE in bpf/ctobserve.h."""
 
     chains: bool = False
@@ -48,7 +46,7 @@ class Programs:
     def __init__(self, image: Image, choices: Choices, ring_bytes: int) -> None:
         """Nothing is in the kernel yet; the ring will have this size."""
         self._image = image
-        self._choices = astuple(choices)
+        self._choices = choices
         self._ring_bytes = ring_bytes
         self._links: list[int] = []
         self._programs: dict[tuple[str, BtfId | None], int] = {}
@@ -58,7 +56,7 @@ class Programs:
     def configure(self, variables: Variables) -> None:
         """What the programs need to know of this boot; raises NotPermitted where the kernel refuses maps."""
         syscalls.lock_any_memory()
-        syscalls.map_update(self.map("config"), bytes(4), struct.pack("<5Q", *astuple(variables)))
+        syscalls.map_update(self.map("config"), bytes(4), struct.pack("<5Q", *variables))
 
     def list_to(self, process: int) -> None:
         """The process, as the kernel numbers it, whose reading of a listing is sent (bpf/listing.c); 0: nobody's."""
