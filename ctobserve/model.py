@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -129,8 +128,9 @@ SHOWN_CHARACTERS = 64  # of a foreign text: a comm has 15 bytes, a name in /run/
 
 
 # What str.isprintable() lets pass and shows nothing: Unicode's Default_Ignorable_Code_Point, and the blanks of Braille and music.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
+_INVISIBLE = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0\U0001d159"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
 
 
@@ -152,7 +152,7 @@ def printable(foreign: bytes | str, limit: int = SHOWN_CHARACTERS) -> str:
 
 
 def _shows(character: str) -> bool:
-    return character.isprintable() and not _INVISIBLE.match(character)
+    return character.isprintable() and character not in _INVISIBLE
 
 
 def _escaped(character: str) -> str:

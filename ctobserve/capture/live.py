@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
@@ -71,7 +70,7 @@ class LiveView:
         """This machine."""
         return Host(
             kernel.release(),
-            platform.machine(),
+            kernel.machine(),
             os.stat(HERE).st_ino,
             counters.limits_chains(),
             frozenset(PROTOCOLS),

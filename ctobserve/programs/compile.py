@@ -6,7 +6,6 @@ The compiler costs 100 MB and a fraction of a second; neither stays with the obs
 from __future__ import annotations
 
 import json
-import platform
 import re
 import sys
 from importlib.util import find_spec
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ctobserve.errors import CtobserveError, KernelLacks
 from ctobserve.host import cache, executables
-from ctobserve.host.kernel import digest, read_text
+from ctobserve.host.kernel import digest, machine, read_text
 from ctobserve.model import printable
 from ctobserve.programs import compiler
 from ctobserve.programs.constants import CONSTANTS
@@ -69,7 +68,7 @@ def build(defines: dict[str, int]) -> Image:
     # In hexadecimal, which C takes as unsigned where it must be.
     flags = [f"-D{name}={value:#x}" for name, value in sorted((CONSTANTS | defines).items())]
     included = [f"{path.relative_to(headers)} {read_text(path)}" for path in sorted(headers.rglob("*.h"))]
-    key = "image-" + digest(text, *flags, *included, read_text(COMPILER), platform.machine())
+    key = "image-" + digest(text, *flags, *included, read_text(COMPILER), machine())
     bcc = bcc_version()
     return cache.kept(
         key, lambda: {"bcc": bcc, **_compiled({"text": text, "flags": flags}, headers)}, lambda found: decoded(found, bcc)

@@ -13,12 +13,12 @@ do not, and a record could be read before it was written: there the ring is refu
 from __future__ import annotations
 
 import mmap
-import platform
 from contextlib import suppress
 
 import numpy as np
 
 from ctobserve.errors import KernelLacks
+from ctobserve.host import kernel
 from ctobserve.model import NDArray
 
 ORDERED = ("x86_64", "i686")  # machines with total store order
@@ -35,9 +35,9 @@ class Ring:
 
         Raises KernelLacks on a machine whose loads and stores keep no order.
         """
-        if platform.machine() not in ORDERED:
+        if kernel.machine() not in ORDERED:
             raise KernelLacks(
-                f"the ring cannot be read on {platform.machine()}: its memory order takes barriers, and there are none"
+                f"the ring cannot be read on {kernel.machine()}: its memory order takes barriers, and there are none"
             )
         self._size = size
         self._stride = RINGBUF_HDR_BYTES + record_bytes
