@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,12 +42,11 @@ Links = NDArray[np.void]
 INSERT = int(RecordKind.INSERT)
 
 
-@dataclass(frozen=True)
 class Decoded:
     """Events in the kernel's order, and a LINK for each; those of kinds MASTER, EVICTOR and RESIZE are there for others alone."""
 
-    events: Events
-    links: Links
+    def __init__(self, events: Events, links: Links) -> None:
+        self.events, self.links = events, links
 
     def __len__(self) -> int:
         return len(self.links)
