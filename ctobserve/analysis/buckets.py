@@ -10,7 +10,7 @@ import numpy as np
 from ctobserve.analysis.lookup import Lookup, choices, longest_by_part, lookup, verdict
 from ctobserve.analysis.poisson import pmf
 from ctobserve.capture.table import Lengths
-from ctobserve.model import UNKNOWN_BUCKET, Entries, NDArray
+from ctobserve.model import Entries, NDArray
 
 
 class Chain(NamedTuple):
@@ -73,11 +73,3 @@ def _top(of_bucket: NDArray[np.uint16], limit: int) -> list[int]:
     """Buckets of the longest chains, longest first, the lowest number first among equals; no empty ones."""
     order = np.argsort(-of_bucket.astype(np.int32), kind="stable")[:limit]
     return [int(bucket) for bucket in order if of_bucket[bucket]]
-
-
-def with_chains(entries: Entries, lengths: Lengths) -> Entries:
-    """These entries with the chain lengths of their buckets filled in."""
-    filled = entries.copy()
-    known = filled["bucket"] != UNKNOWN_BUCKET
-    filled["chain"][known] = lengths.of_bucket[filled["bucket"][known]]
-    return filled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ctobserve.analysis.buckets import with_chains
+from ctobserve.analysis.chains import with_chains
 from ctobserve.analysis.printed import printed
 from ctobserve.capture.capture import Capture, Host
 from ctobserve.capture.extensions import Extensions
