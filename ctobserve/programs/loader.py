@@ -112,11 +112,14 @@ class Programs:
 
     def _choose(self, code: bytearray) -> None:
         """Write the choices over the constants that stand for them (CHOICE in bpf/ctobserve.h)."""
-        for at in range(0, len(code) - syscalls.INSTRUCTION_BYTES, syscalls.INSTRUCTION_BYTES):
-            high, number = struct.unpack_from("<I", code, at + 12)[0], struct.unpack_from("<I", code, at + 4)[0]
-            if code[at] == LD_IMM64 and high == CHOICE_MARK:
-                struct.pack_into("<I", code, at + 4, int(self._choices[number & 0xF]))
-                struct.pack_into("<I", code, at + 12, 0)
+        mark = struct.pack("<I", CHOICE_MARK)
+        high = code.find(mark)
+        while high >= 0:
+            at = high - 12
+            if at >= 0 and at % syscalls.INSTRUCTION_BYTES == 0 and code[at] == LD_IMM64:
+                struct.pack_into("<I", code, at + 4, int(self._choices[code[at + 4] & 0xF]))
+                struct.pack_into("<I", code, high, 0)
+            high = code.find(mark, high + 1)
 
     def _btf_fd(self, module: str) -> int:
         if module not in self._btf:

@@ -45,8 +45,8 @@ def test_choices_replace_the_constants_that_stand_for_them():
     def wide(low: int, high: int) -> bytes:
         return struct.pack("<BBHi", 0x18, 1, 0, low) + struct.pack("<BBHI", 0, 0, 0, high)
 
-    code = bytearray(wide(0, 0xC401CE) + wide(7, 9) + wide(2, 0xC401CE))
+    code = bytearray(wide(0, 0xC401CE) + wide(7, 9) + wide(2, 0xC401CE) + wide(0xC401CE, 9))
     programs = Programs.__new__(Programs)
     programs._choices = (False, False, True, False, False, 0)
     programs._choose(code)
-    assert bytes(code) == wide(0, 0) + wide(7, 9) + wide(1, 0)
+    assert bytes(code) == wide(0, 0) + wide(7, 9) + wide(1, 0) + wide(0xC401CE, 9)
