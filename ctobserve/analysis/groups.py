@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,7 @@ COLUMNS = (
 PREFIX_BYTES = {IPV4: 3, 10: 8}  # subnet: a /24 or a /64 of the original source
 
 
-@dataclass(frozen=True)
-class Groups:
+class Groups(NamedTuple):
     """`labels[i]` is the group of entry i; of each group, `first` is one of its entries, and `counts` how many there are."""
 
     labels: Labels

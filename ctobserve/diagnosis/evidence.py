@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,8 +67,7 @@ class NamespaceEvidence:
         return self.sysctls.get("nf_conntrack_max") or None
 
 
-@dataclass(frozen=True)
-class Explained:
+class Explained(NamedTuple):
     """Losses that a verdict speaks of: all with one of these `reasons`, and these `rows` (a mask) of Evidence.losses."""
 
     reasons: tuple[str, ...] = ()
