@@ -1,5 +1,6 @@
 """Start: Ctrl-C and SIGTERM end us quietly from our first line on, also while the rest is still being imported."""
 
+import gc
 import os
 import signal
 import sys
@@ -10,13 +11,16 @@ def start() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
     os.umask(0o077)
+    gc.disable()  # until the command is imported (cli.py): none of that is garbage, and looking for it takes a tenth of the time
     from ctobserve.host import surroundings
 
     surroundings.leave()
     from ctobserve.commands.cli import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    return main()
+    status = main()
+    gc.freeze()  # the process ends: nobody need look for garbage in what is left
+    return status
 
 
 if __name__ == "__main__":

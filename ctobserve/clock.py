@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+
+from ctobserve.model import NDArray
 
 CLOCK_MONOTONIC_COARSE = 6
 NS_PER_S = 1_000_000_000
@@ -19,8 +20,7 @@ def iso(wall_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
 
 
-@dataclass(frozen=True)
-class Clock:
+class Clock(NamedTuple):
     """One instant read on all clocks; others follow from it. `jiffies` are the low 32 bits, `hz` their number per second."""
 
     monotonic_ns: int
@@ -38,12 +38,12 @@ class Clock:
         """Wall time of a kernel timestamp."""
         return iso(self.wall_ns - self.monotonic_ns + monotonic_ns)
 
-    def remaining_s(self, timeouts: npt.NDArray[np.uint32], at_ns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    def remaining_s(self, timeouts: NDArray[np.uint32], at_ns: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Whole seconds until entries expire, seen at these times; 0 for expired ones that nobody has reaped yet."""
         return np.maximum(self.remaining_ticks(timeouts, at_ns), 0) // self.hz
 
-    def remaining_ticks(self, timeouts: npt.NDArray[np.uint32], at_ns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    def remaining_ticks(self, timeouts: NDArray[np.uint32], at_ns: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Jiffies until entries expire, seen at these times; 0 or less: expired (nf_ct_is_expired)."""
         ticks = (at_ns.astype(np.int64) - self.monotonic_ns) * self.hz // NS_PER_S
-        left: npt.NDArray[np.int64] = (timeouts.astype(np.int64) - self.jiffies - ticks + (1 << 31)) % (1 << 32) - (1 << 31)
+        left: NDArray[np.int64] = (timeouts.astype(np.int64) - self.jiffies - ticks + (1 << 31)) % (1 << 32) - (1 << 31)
         return left

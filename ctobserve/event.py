@@ -6,9 +6,8 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ctobserve.model import ENTRY, Entries
+from ctobserve.model import ENTRY, Entries, NDArray
 
 TEXT_BYTES, DETAIL_BYTES = 84, 64
 
@@ -89,12 +88,12 @@ EVENT = np.dtype(
         ("text", f"S{TEXT_BYTES}"),  # drop, invalid, with HAS_TEXT: the kernel's own words
     ]
 )
-Events = npt.NDArray[np.void]
+Events = NDArray[np.void]
 NO_EVENTS: Events = np.empty(0, EVENT)
 _HALVES = np.dtype([("entry", np.void, ENTRY.itemsize), ("more", np.void, EVENT.itemsize - ENTRY.itemsize)])
 
 
-def entries_in(events: Events, which: npt.NDArray[Any]) -> Entries:
+def entries_in(events: Events, which: NDArray[Any]) -> Entries:
     """events["entry"][which], each copied as so many bytes: NumPy would go through it field by field."""
     entries: Entries = events.view(_HALVES)["entry"][which].view(ENTRY)
     return entries

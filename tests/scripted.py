@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -150,8 +150,7 @@ class ScriptedCapture:
         rules_of: Collection[int] = (),
     ) -> dict[int, NamespaceState]:
         return {
-            inum: replace(
-                state,
+            inum: state._replace(
                 sysctls={name: value for name, value in state.sysctls.items() if sysctls is None or name in sysctls},
                 ruleset=self.rulesets.get(inum) if inum in rules_of else None,
             )
@@ -177,4 +176,4 @@ class ScriptedCapture:
         return self.clock().wall_ns
 
     def fidelity(self) -> Fidelity:
-        return replace(self.told, seen=self._seen, read_ns=self._followed)
+        return self.told._replace(seen=self._seen, read_ns=self._followed)

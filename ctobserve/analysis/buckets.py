@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.analysis.lookup import Lookup, choices, longest_by_part, lookup, verdict
 from ctobserve.analysis.poisson import pmf
 from ctobserve.capture.table import Lengths
-from ctobserve.model import UNKNOWN_BUCKET, Entries
+from ctobserve.model import Entries, NDArray
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """One bucket, its number of nodes, and the entries that have a node in it."""
 
     bucket: int
@@ -23,8 +21,7 @@ class Chain:
     entries: Entries
 
 
-@dataclass(frozen=True)
-class Distribution:
+class Distribution(NamedTuple):
     """Chain lengths over all buckets. `nodes` counts an entry once per direction in the table.
 
     `histogram[k]` = buckets with k nodes; `expected[k]` = how many a perfect hash would give (Poisson at this load factor).
@@ -72,15 +69,7 @@ def distribution(lengths: Lengths, limit: int, entries_in: Callable[[int], Entri
     )
 
 
-def _top(of_bucket: npt.NDArray[np.uint16], limit: int) -> list[int]:
+def _top(of_bucket: NDArray[np.uint16], limit: int) -> list[int]:
     """Buckets of the longest chains, longest first, the lowest number first among equals; no empty ones."""
     order = np.argsort(-of_bucket.astype(np.int32), kind="stable")[:limit]
     return [int(bucket) for bucket in order if of_bucket[bucket]]
-
-
-def with_chains(entries: Entries, lengths: Lengths) -> Entries:
-    """These entries with the chain lengths of their buckets filled in."""
-    filled = entries.copy()
-    known = filled["bucket"] != UNKNOWN_BUCKET
-    filled["chain"][known] = lengths.of_bucket[filled["bucket"][known]]
-    return filled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ NONE: Mapping[str, int] = {}
 LOSS_COUNTERS = ("invalid", "error", "drop", "early_drop", "insert_failed", "chaintoolong", "clash_resolve")
 
 
-@dataclass(frozen=True)
-class Balance:
+class Balance(NamedTuple):
     """Our sums by reason beside what the kernel counted; `unaccounted` is what its counters saw and we did not."""
 
     by_reason: dict[str, int]

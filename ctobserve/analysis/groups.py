@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, Entries, protocol_name, tcp_state_name
+from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, Entries, NDArray, protocol_name, tcp_state_name
 
-Labels = npt.NDArray[np.int64]
+Labels = NDArray[np.int64]
 Key = str | int | bool | None
 IPV4 = 2
 # Places in ENTRY's addr and port: those of the original direction, then those of the reply.
@@ -25,8 +23,7 @@ COLUMNS = (
 PREFIX_BYTES = {IPV4: 3, 10: 8}  # subnet: a /24 or a /64 of the original source
 
 
-@dataclass(frozen=True)
-class Groups:
+class Groups(NamedTuple):
     """`labels[i]` is the group of entry i; of each group, `first` is one of its entries, and `counts` how many there are."""
 
     labels: Labels
@@ -41,7 +38,7 @@ class Groups:
         """How many groups of `finer` lie in each of ours; `finer` must be a division of the same entries by more columns."""
         return np.bincount(self.labels[finer.first], minlength=len(self.counts))
 
-    def sums(self, weights: npt.NDArray[Any]) -> Labels:
+    def sums(self, weights: NDArray[Any]) -> Labels:
         """The weights of the entries (or a mask of them), added up in each group."""
         return np.bincount(self.labels, weights, len(self.counts)).astype(np.int64)
 
@@ -77,13 +74,13 @@ def key(entry: np.void, by: str) -> Key:
 
 
 BITS = {"replied": IPS_SEEN_REPLY, "assured": IPS_ASSURED}
-_NUMBERS: dict[str, Callable[[Entries], npt.NDArray[Any]]] = {
+_NUMBERS: dict[str, Callable[[Entries], NDArray[Any]]] = {
     "proto": lambda entries: entries["protonum"],
     "state": lambda entries: np.where(entries["protonum"] == TCP, entries["tcp_state"].astype(np.int64), -1),
 }
 
 
-def _columns(entries: Entries, name: str) -> list[npt.NDArray[Any]]:
+def _columns(entries: Entries, name: str) -> list[NDArray[Any]]:
     """Numbers that are equal where the values of this column are."""
     if name in ADDRESSES or name == "subnet":
         return _halves(entries, ADDRESSES.get(name, 0), name == "subnet")
@@ -94,7 +91,7 @@ def _columns(entries: Entries, name: str) -> list[npt.NDArray[Any]]:
     return [_NUMBERS[name](entries) if name in _NUMBERS else entries[name]]
 
 
-def _halves(entries: Entries, at: int, cut: bool) -> list[npt.NDArray[Any]]:
+def _halves(entries: Entries, at: int, cut: bool) -> list[NDArray[Any]]:
     """Address family, and an address's 16 bytes as two numbers; `cut` to its subnet."""
     family = entries["l3num"]
     halves = np.ascontiguousarray(entries["addr"][:, at]).view("<u8")
@@ -103,7 +100,7 @@ def _halves(entries: Entries, at: int, cut: bool) -> list[npt.NDArray[Any]]:
     return [family, np.where(family == IPV4, halves[:, 0] & np.uint64(0xFFFFFF), halves[:, 0])]
 
 
-def _label(values: npt.NDArray[Any]) -> Groups:
+def _label(values: NDArray[Any]) -> Groups:
     """Equal values get the same number. Sorted stably: NumPy 2's other argsort gives wrong orders on emulated CPUs."""
     if not len(values) or (values == values[0]).all():
         some = min(len(values), 1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.analysis.poisson import Fit, fit, tail
+from ctobserve.model import NDArray
 
 # Nodes. Kernels since 5.15 refuse an entry whose chain has at least 50 or 52 nodes plus a random number; older ones none.
 KERNEL_LIMIT = 50
@@ -16,8 +16,7 @@ UNEQUAL = 1.2  # variance over mean, 1 for a perfect hash: less costs nobody any
 PARTS = 64
 
 
-@dataclass(frozen=True)
-class Lookup:
+class Lookup(NamedTuple):
     """Nodes that a lookup visits: of a known tuple and of a new one, in the mean and at worst. Mean None without nodes."""
 
     buckets: int
@@ -27,7 +26,7 @@ class Lookup:
     worst: int
 
 
-def lookup(lengths: npt.NDArray[np.uint16]) -> Lookup:
+def lookup(lengths: NDArray[np.uint16]) -> Lookup:
     """With the chains as they are (nf_conntrack_find_get: from the head of a chain to the node, or to its end)."""
     sizes = lengths.astype(np.int64)
     nodes = int(sizes.sum())
@@ -54,7 +53,7 @@ def uneven(found: Fit) -> bool:
     return found.dispersion >= UNEQUAL and min(found.chi_square_p, found.max_chain_p) <= IMPROBABLE
 
 
-def verdict(lengths: npt.NDArray[np.uint16]) -> str:
+def verdict(lengths: NDArray[np.uint16]) -> str:
     """The spread in one sentence."""
     found = fit(lengths)
     if found is None:
@@ -65,6 +64,6 @@ def verdict(lengths: npt.NDArray[np.uint16]) -> str:
     return f"even, as by a perfect hash: {numbers}, longest chain p {found.max_chain_p:.2g}"
 
 
-def longest_by_part(lengths: npt.NDArray[np.uint16], parts: int = PARTS) -> list[int]:
+def longest_by_part(lengths: NDArray[np.uint16], parts: int = PARTS) -> list[int]:
     """The longest chain in each of so many equal parts of the table, in the order of buckets."""
     return [int(part.max(initial=0)) for part in np.array_split(lengths, min(parts, len(lengths)))]

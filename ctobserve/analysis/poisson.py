@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+
+from ctobserve.model import NDArray
 
 LEAST_CHANCE = 1e-300  # below it floating point has no room for all digits, or any
 LEAST_EXPECTED = 5.0  # buckets per class: below it chi-square is no good approximation
 
 
-@dataclass(frozen=True)
-class Fit:
+class Fit(NamedTuple):
     """`dispersion` is variance over mean, 1 for a perfect hash; `chi_square_p` and `max_chain_p` are the chances to see as much.
 
     `mean_visited` is how many nodes a lookup of an entry that is there visits, averaged over the nodes; `expected_visited` the
@@ -27,7 +27,7 @@ class Fit:
     expected_visited: float
 
 
-def fit(lengths: npt.NDArray[np.uint16]) -> Fit | None:
+def fit(lengths: NDArray[np.uint16]) -> Fit | None:
     """Of the lengths of all chains; None when there are no nodes."""
     counts = np.bincount(lengths)
     nodes, buckets = int((counts * np.arange(len(counts))).sum()), len(lengths)
@@ -65,7 +65,7 @@ def tail(k: int, mean: float) -> float:
     return math.fsum(terms)
 
 
-def _chi_square(seen: npt.NDArray[np.float64], expected: npt.NDArray[np.float64], buckets: int) -> float:
+def _chi_square(seen: NDArray[np.float64], expected: NDArray[np.float64], buckets: int) -> float:
     """Classes with too few expected buckets are joined with their neighbours, and what lies beyond the longest with the last."""
     expected = expected.copy()
     expected[-1] += max(0.0, buckets - expected.sum())

@@ -7,15 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.capture.extensions import Extensions
 from ctobserve.clock import Clock
 from ctobserve.host.listing import Listed
 from ctobserve.host.sysctls import STATES, timeout_of
-from ctobserve.model import IPS_ASSURED, IPS_OFFLOAD, IPS_SEEN_REPLY, TCP, TCP_STATES, Entries, protocol_name
+from ctobserve.model import IPS_ASSURED, IPS_OFFLOAD, IPS_SEEN_REPLY, TCP, TCP_STATES, Entries, NDArray, protocol_name
 
-Seconds = npt.NDArray[np.int64]
+Seconds = NDArray[np.int64]
 
 
 class Held(NamedTuple):

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ctobserve.model import ZONE_BOTH, Entries
+from ctobserve.model import ZONE_BOTH, Entries, NDArray
 
 # What must be equal of an entry that both have; timeouts and states move with every packet and are taken from the walk.
 FIELDS = ("netns", "zone", "l3num", "protonum", "addr", "port", "bucket", "reply_only", "master")
@@ -17,7 +16,7 @@ FIELDS = ("netns", "zone", "l3num", "protonum", "addr", "port", "bucket", "reply
 KEY = np.dtype(
     [("netns", "<u4"), ("zone", "<u2"), ("l3num", "u1"), ("protonum", "u1"), ("addr", "u1", (4, 16)), ("port", "<u2", (4,))]
 )
-Keys = npt.NDArray[np.void]
+Keys = NDArray[np.void]
 Value = int | tuple[int, ...] | tuple[tuple[int, ...], ...]  # of a field, whatever its shape
 
 
@@ -83,7 +82,7 @@ def keys(entries: Entries) -> Keys:
     return found
 
 
-def key_of(rows: npt.NDArray[np.void], netns: int | npt.NDArray[np.uint32]) -> Keys:
+def key_of(rows: NDArray[np.void], netns: int | NDArray[np.uint32]) -> Keys:
     """Rows that have the fields of KEY, but for the namespace."""
     found = np.zeros(len(rows), KEY)
     for name in KEY.names or ():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Addresses = npt.NDArray[np.uint64]
-Rows = npt.NDArray[np.int64]
+from ctobserve.model import NDArray
+
+Addresses = NDArray[np.uint64]
+Rows = NDArray[np.int64]
 
 NOBODY = np.uint64(0xFFFFFFFFFFFFFFFF)
 # Fibonacci hashing: objects of a slab lie at equal distances, and the product's high bits spread those over the whole table.
@@ -80,7 +81,7 @@ class AddressIndex:
         known = np.flatnonzero(self._keys != NOBODY)
         self.rebuild(self._keys[known], self._rows[known], more)
 
-    def rebuild(self, addresses: Addresses, rows: npt.NDArray[np.int32], more: int = 0) -> None:
+    def rebuild(self, addresses: Addresses, rows: NDArray[np.int32], more: int = 0) -> None:
         """Only these distinct addresses, with these rows, and room for `more`."""
         size = 2048
         while size * FULL / 2 < len(addresses) + more:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from ctobserve.capture.address_index import Addresses
@@ -20,8 +20,7 @@ from ctobserve.host.slab import Slab
 from ctobserve.model import Entries
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """The machine, and what does not change while it is up. `here` is the inode number of the network namespace we are in.
 
     `limits_chains`: this kernel refuses entries where a chain is too long (None: it does not say). `trackers` are the protocol
@@ -33,19 +32,17 @@ class Host:
     here: int
     limits_chains: bool | None = None
     trackers: frozenset[int] = frozenset()
-    security_contexts: Mapping[int, str] = field(default_factory=dict)
+    security_contexts: Mapping[int, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Allocation:
+class Allocation(NamedTuple):
     """What a table is made of: memory of the machine, and the slab cache of its entries; None is what could not be read."""
 
     memory_bytes: int | None = None
     slab: Slab | None = None
 
 
-@dataclass(frozen=True)
-class NamespaceState:
+class NamespaceState(NamedTuple):
     """One network namespace that can be entered. `names` are those of `ip netns`, `pid` is its first process.
 
     `sysctls` are those asked for, by full name (nf_conntrack_...), None where there is no number to be read; one that this kernel
@@ -58,7 +55,7 @@ class NamespaceState:
     names: tuple[str, ...] = ()
     init: bool = False
     pid: int | None = None
-    sysctls: Mapping[str, int | None] = field(default_factory=dict)
+    sysctls: Mapping[str, int | None] = MappingProxyType({})
     writable: frozenset[str] = frozenset()
     ruleset: Ruleset | None = None
     not_entered: str | None = None
@@ -73,8 +70,7 @@ class PacketCount(NamedTuple):
     packets: int
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The table read once. `extensions` has a row for each of `entries`, or none when they were not asked for.
 
     `at_ns` is when it was read (CLOCK_MONOTONIC), `unread` counts buckets (of a listing: entries) that could not be read,
@@ -89,8 +85,7 @@ class Snapshot:
     touched: Addresses
 
 
-@dataclass(frozen=True)
-class Fidelity:
+class Fidelity(NamedTuple):
     """How much was seen, and what makes it doubtful.
 
     `attach`: the form of the programs (fentry, kprobe), or walk where none hangs on a function. `read_via`: how the table
@@ -102,7 +97,7 @@ class Fidelity:
     not_attached: tuple[str, ...] = ()
     read_via: str | None = None
     seen: int = 0
-    lost: Mapping[str, int] = field(default_factory=dict)
+    lost: Mapping[str, int] = MappingProxyType({})
     unpaired: int = 0
     read_ns: int = 0
     uncertain_ns: int = 0

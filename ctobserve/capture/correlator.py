@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.capture.address_index import Addresses, AddressIndex
 from ctobserve.capture.decoder import Decoded, Links
@@ -11,13 +10,13 @@ from ctobserve.capture.memory import Memory
 from ctobserve.capture.records import RecordKind
 from ctobserve.clock import NS_PER_S
 from ctobserve.event import IN_CONFIRM, NO_EVENTS, TUPLE, Events, Kind, drop_name
-from ctobserve.model import Mask, pick
+from ctobserve.model import Mask, NDArray, pick
 
 HOLD_NS, HOLD_EVENTS = NS_PER_S, 1 << 16
 ENTRIES_REMEMBERED, MASTERS_REMEMBERED = 1 << 17, 1 << 13
 CLASH_RESOLVED = b"clash_resolved"
 TOLD = np.isin(np.arange(256), list(Kind))  # by kind: the others are there for others alone
-Times = npt.NDArray[np.uint64]
+Times = NDArray[np.uint64]
 
 
 class Correlator:
@@ -220,7 +219,7 @@ def _remember_births(births: Births, events: Events, inserted: Mask, leaving: Ma
     births.put(addresses[last], times[last])
 
 
-def _latest(events: Events, at: npt.NDArray[np.int64]) -> tuple[Addresses, Times]:
+def _latest(events: Events, at: NDArray[np.int64]) -> tuple[Addresses, Times]:
     addresses = np.ascontiguousarray(events["entry"]["ct"][at])
     kept, first = np.unique(addresses[::-1], return_index=True)
     return kept, np.ascontiguousarray(events["entry"]["seen_ns"][at][::-1][first])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.capture.address_index import Rows
 from ctobserve.capture.destroy_reasons import DestroyReasons
@@ -35,21 +33,20 @@ from ctobserve.event import (
     Events,
 )
 from ctobserve.host.symbols import Symbols
-from ctobserve.model import TCP, join, pick
+from ctobserve.model import TCP, NDArray, join, pick
 from ctobserve.programs.constants import COUNTERS_BYTES
 
 # What ties a record to others, beside its event: its kind, if a clash came before it, and the call of early_drop that it is of.
 LINK = np.dtype([("kind", "u1"), ("clashed", "?"), ("eviction", "<u8")])
-Links = npt.NDArray[np.void]
+Links = NDArray[np.void]
 INSERT = int(RecordKind.INSERT)
 
 
-@dataclass(frozen=True)
 class Decoded:
     """Events in the kernel's order, and a LINK for each; those of kinds MASTER, EVICTOR and RESIZE are there for others alone."""
 
-    events: Events
-    links: Links
+    def __init__(self, events: Events, links: Links) -> None:
+        self.events, self.links = events, links
 
     def __len__(self) -> int:
         return len(self.links)
@@ -149,16 +146,16 @@ def _process(events: Events, at: Rows, records: Records) -> None:
         events["comm"][at[there]] = _until_nul(records["comm"][there])
 
 
-def _since(records: Records) -> npt.NDArray[np.uint64]:
+def _since(records: Records) -> NDArray[np.uint64]:
     """From allocation to now: ns, 0 = unknown."""
-    since: npt.NDArray[np.uint64] = np.where(records["since"] != 0, records["ts"] - records["since"], 0).astype(np.uint64)
+    since: NDArray[np.uint64] = np.where(records["since"] != 0, records["ts"] - records["since"], 0).astype(np.uint64)
     return since
 
 
-def _until_nul(strings: npt.NDArray[Any]) -> npt.NDArray[np.bytes_]:
+def _until_nul(strings: NDArray[Any]) -> NDArray[np.bytes_]:
     """The same without what lies behind the first NUL, which is an earlier record's; byte strings, or rows of bytes."""
     size = strings.dtype.itemsize * math.prod(strings.shape[1:])
     letters = np.ascontiguousarray(strings).view(np.uint8).reshape(len(strings), size)
     kept = np.ascontiguousarray(letters * np.logical_and.accumulate(letters != 0, axis=1))
-    clean: npt.NDArray[np.bytes_] = kept.view(f"S{size}")[:, 0]
+    clean: NDArray[np.bytes_] = kept.view(f"S{size}")[:, 0]
     return clean

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.event import DETAIL_BYTES, DestroyReason
 from ctobserve.host.symbols import Symbols
-from ctobserve.model import Mask, printable
+from ctobserve.model import Mask, NDArray, printable
 
 Reason = tuple[DestroyReason, str]  # and what more is known, empty: nothing
 
@@ -41,9 +40,9 @@ ITERATE, TCP_PACKET = "nf_ct_iterate_cleanup", "nf_conntrack_tcp_packet"
 RST: Reason = (DestroyReason.OTHER, "TCP RST before any reply")
 _SUFFIX = re.compile(r"\.(part|constprop|isra|cold)\..*|\.cold")
 
-Address = npt.NDArray[np.uint64]
-Reasons = npt.NDArray[np.uint8]
-Details = npt.NDArray[np.bytes_]
+Address = NDArray[np.uint64]
+Reasons = NDArray[np.uint8]
+Details = NDArray[np.bytes_]
 
 
 class DestroyReasons:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.capture.records import EXTRA, FLAG_COUNTERS, FLAG_EXT, FLAG_START, HEADER_BYTES, Records
 from ctobserve.host.layout import Layout
-from ctobserve.model import DCCP, SCTP
+from ctobserve.model import DCCP, SCTP, NDArray
 from ctobserve.programs.constants import EXTRA_LEN, EXTRA_START
 
 DTYPES = {
@@ -38,7 +37,7 @@ EXTENSION = np.dtype(
         ("has_ext", "?"),
     ]
 )
-Extensions = npt.NDArray[np.void]
+Extensions = NDArray[np.void]
 
 
 def extensions_dtype(layout: Layout) -> np.dtype[np.void]:

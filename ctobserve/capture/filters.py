@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 STATUS_FILTERS = {"ASSURED": (IPS_ASSURED, True), "UNREPLIED": (IPS_SEEN_REPLY, False), "REPLIED": (IPS_SEEN_REPLY, True)}
 
 
-@dataclass(frozen=True)
-class Filter:
+class Filter(NamedTuple):
     """All given conditions must hold; what is unknown of an entry, or what it lacks, meets none.
 
     Addresses and ports are those of the original direction.

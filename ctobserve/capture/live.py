@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -45,8 +43,7 @@ COUNTED = {kind.name.lower(): int(kind) for kind in RecordKind if kind != Record
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """How to observe. `attach` is auto, fentry or kprobe; `chains` counts chain lengths at inserts; `read_via` names a ReadVia.
 
     Without `reads` the kernel's table is neither read nor followed, and nothing is needed for that. Without `tells` only the
@@ -72,7 +69,7 @@ class LiveView:
         """This machine."""
         return Host(
             kernel.release(),
-            platform.machine(),
+            kernel.machine(),
             os.stat(HERE).st_ino,
             counters.limits_chains(),
             frozenset(PROTOCOLS),
@@ -138,17 +135,17 @@ def _state(space: netns.Namespace, sysctls: Collection[str] | None, rules_until:
         rules = None if rules_until is None else ruleset.read(rules_until)
         if sysctls is not None:
             values = {name: value for name in sysctls if (value := kernel.sysctl(name)) is not None}
-            return replace(state, sysctls=values, ruleset=rules)
+            return state._replace(sysctls=values, ruleset=rules)
         every = kernel.sysctls()
         writable = frozenset(name for name, (_, may) in every.items() if may)
-        return replace(state, sysctls={name: value for name, (value, _) in every.items()}, writable=writable, ruleset=rules)
+        return state._replace(sysctls={name: value for name, (value, _) in every.items()}, writable=writable, ruleset=rules)
 
     if sysctls is not None and not sysctls and rules_until is None:
         return state
     try:
         return ask() if here else netns.run_inside(space, ask)
     except (CtobserveError, OSError) as error:
-        return replace(state, not_entered=str(error))
+        return state._replace(not_entered=str(error))
 
 
 def _listing(inum: int, via: ReadVia, here: int) -> Iterator[Listed]:
@@ -190,7 +187,7 @@ class LiveCapture(LiveView):
     @cached_property
     def host(self) -> Host:
         """This machine."""
-        return replace(super().host, trackers=self._attachment.symbols.trackers())
+        return super().host._replace(trackers=self._attachment.symbols.trackers())
 
     def __enter__(self) -> LiveCapture:
         """Compile, load, attach. From here on every event is in the ring."""

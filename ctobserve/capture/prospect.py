@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -130,7 +129,7 @@ class LiveProspect:
     @property
     def machine(self) -> str:
         """As uname -m."""
-        return platform.machine()
+        return kernel.machine()
 
     @cached_property
     def _build(self) -> kernel_build.KernelBuild:

@@ -7,15 +7,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.event import TEXT_BYTES
 from ctobserve.host.layout import Layout
-from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries, Mask, pick
+from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries, Mask, NDArray, pick
 
 HEADER_BYTES, EXTRA = 200, 116  # what stands before the copied nf_conn, and before `extra`
 FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CLASHED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
-Records = npt.NDArray[np.void]
+Records = NDArray[np.void]
 
 
 class RecordKind(IntEnum):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.capture.extensions import EXTENSION, Extensions, extensions_of
 from ctobserve.capture.records import Records, entries_of
-from ctobserve.model import ENTRY, Entries, join, pick
+from ctobserve.model import ENTRY, Entries, NDArray, join, pick
 
 REPLY = np.dtype([("ct", "<u8"), ("bucket", "<u8")])  # an entry's reply node met in this bucket
 
@@ -22,7 +21,7 @@ class SnapshotBuilder:
         self._record = extensions
         self._entries: list[Entries] = [np.empty(0, ENTRY)]
         self._extensions: list[Extensions] = [np.empty(0, EXTENSION)]
-        self._replies: list[npt.NDArray[Any]] = [np.empty(0, REPLY)]
+        self._replies: list[NDArray[Any]] = [np.empty(0, REPLY)]
 
     def add(self, records: Records) -> None:
         """Records of KIND_WALK, wherever they lie: nothing of them is needed afterwards."""
@@ -31,7 +30,7 @@ class SnapshotBuilder:
             if self._record is not None:
                 self._extensions.append(extensions_of(records, self._record))
 
-    def add_replies(self, replies: npt.NDArray[Any]) -> None:
+    def add_replies(self, replies: NDArray[Any]) -> None:
         """Buckets of reply nodes, as REPLY."""
         self._replies.append(replies.copy())
 
@@ -50,7 +49,7 @@ class SnapshotBuilder:
         self._join_replies(entries, order, ranked)
         return entries, extensions
 
-    def _join_replies(self, entries: Entries, order: npt.NDArray[np.int64], ranked: npt.NDArray[np.uint64]) -> None:
+    def _join_replies(self, entries: Entries, order: NDArray[np.int64], ranked: NDArray[np.uint64]) -> None:
         """`ranked` are the entries' addresses in rising order, `order` says which entry each belongs to."""
         replies, self._replies = join(self._replies), []
         if not len(entries):

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.capture.address_index import Addresses, AddressIndex, Rows
 from ctobserve.event import Events, Kind, entries_in
-from ctobserve.model import ENTRY, UNKNOWN_BUCKET, Entries, Mask, pick
+from ctobserve.model import ENTRY, UNKNOWN_BUCKET, Entries, Mask, NDArray, pick
 
 AS_BYTES = np.dtype((np.void, ENTRY.itemsize))
-Kinds = npt.NDArray[np.uint8]
+Kinds = NDArray[np.uint8]
 CHANGEABLE = ("status", "timeout", "mark", "tcp_state")
 
 
-@dataclass(frozen=True)
-class Lengths:
+class Lengths(NamedTuple):
     """Nodes in every bucket, shape (buckets,), and how many of all nodes are original ones; `unread` counts buckets left out."""
 
-    of_bucket: npt.NDArray[np.uint16]
+    of_bucket: NDArray[np.uint16]
     originals: int
     unread: int
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.capture.read_via import PROC, ReadVia
 from ctobserve.capture.records import RecordKind
@@ -21,6 +20,7 @@ from ctobserve.errors import CtobserveError
 from ctobserve.host import dump, kernel, netns
 from ctobserve.host.layout import Layout
 from ctobserve.host.threads import elsewhere
+from ctobserve.model import NDArray
 from ctobserve.programs import syscalls
 from ctobserve.programs.constants import RESIZED, SLOTS, STEPS, WALK_EVERY, WALK_EXTENSIONS, WINDOW
 from ctobserve.programs.loader import Programs
@@ -33,7 +33,7 @@ LENGTHS = np.dtype([("originals", "<u8"), ("length", "<u2", (WINDOW,))])
 Drain = Callable[..., object]
 
 
-def mapped(fd: int, record: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+def mapped(fd: int, record: np.dtype[Any], count: int) -> NDArray[Any]:
     """An array map's values as the kernel writes them; unmapped when nobody looks at them any more."""
     return np.frombuffer(mmap.mmap(fd, record.itemsize * count), record)
 
@@ -81,7 +81,7 @@ class HashReader:
     def lengths(self) -> Lengths | None:
         """The lengths of all chains, one pass without copying any entry; None after a resize under way."""
         window = mapped(self._programs.map("window"), LENGTHS, 1)[0]
-        counted: list[npt.NDArray[np.uint16]] = []
+        counted: list[NDArray[np.uint16]] = []
         before = int(window["originals"])
 
         def keep(first: int, end: int) -> None:

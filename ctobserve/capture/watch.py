@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ctobserve.capture.capture import Capture
 from ctobserve.clock import NS_PER_S
@@ -12,8 +12,7 @@ from ctobserve.event import Events
 STEP_S = 0.02
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(NamedTuple):
     """So long (None: until somebody asks to stop, or nothing more comes).
 
     `begin` is called once everything is attached and the command has what it needs; `stopped` says that somebody wants the end.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -66,6 +67,9 @@ class Commands(Group):
 
         module, function, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"ctobserve.commands.{module}"), function)
+        if not gc.isenabled():  # start() says why
+            gc.freeze()
+            gc.enable()
         return command
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from functools import wraps
 from typing import Any
 
@@ -85,9 +84,7 @@ def common_options(*groups: Group) -> Callable[[Command], Command]:
 
 def request_of(given: dict[str, Any]) -> Request:
     """A Request of what click parsed; takes out of `given` what belongs to it and its filter."""
-    conditions, common = (
-        {one.name: given.pop(one.name) for one in fields(kind) if one.name in given} for kind in (Filter, Request)
-    )
+    conditions, common = ({name: given.pop(name) for name in kind._fields if name in given} for kind in (Filter, Request))
     return Request(**common, filter=Filter(**conditions))
 
 

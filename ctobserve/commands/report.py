@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import click
 
@@ -47,7 +46,7 @@ def report(request: Request, no_invalid: bool, form: str | None) -> None:
     """
     form = chosen_form(request, form, "text")
     if request.duration is None:
-        request = replace(request, duration=DEFAULT_S)
+        request = request._replace(duration=DEFAULT_S)
     purpose = Purpose.TABLE | Purpose.DROPS | (Purpose(0) if no_invalid else Purpose.INVALID)
     with opened(request, purpose) as (capture, stretch):
         found = collect(capture, request, stretch, invalid=not no_invalid)

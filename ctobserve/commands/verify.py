@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import click
 
 from ctobserve.commands.help import Command, Example
@@ -37,7 +35,7 @@ def verify(request: Request) -> None:
     at again; those that last are named, and the exit code is 1.
     """
     if request.duration is None:
-        request = replace(request, duration=1.0)
+        request = request._replace(duration=1.0)
     with opened(request, Purpose.TABLE, tells=False) as (capture, stretch):
         found = collect(capture, request, stretch)
         out([document(found)] if request.json else verify_lines(found, room()))

@@ -6,20 +6,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.analysis.drops import CLASH_RESOLVED
 from ctobserve.capture.table import Lengths
 from ctobserve.clock import Clock
 from ctobserve.event import DropReason, Events, drop_name
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.model import Entries, Mask, pick, printable
+from ctobserve.model import Entries, Mask, NDArray, pick, printable
 
 RESOLVED = 0  # `reason` of an event of that kind: a clash that cost no packet
-Numbers = npt.NDArray[np.integer[Any]]
+Numbers = NDArray[np.integer[Any]]
 
 
 def loss_name(reason: int) -> str:
@@ -68,8 +67,7 @@ class NamespaceEvidence:
         return self.sysctls.get("nf_conntrack_max") or None
 
 
-@dataclass(frozen=True)
-class Explained:
+class Explained(NamedTuple):
     """Losses that a verdict speaks of: all with one of these `reasons`, and these `rows` (a mask) of Evidence.losses."""
 
     reasons: tuple[str, ...] = ()
@@ -115,7 +113,7 @@ class Evidence:
         return dict(zip(inums.tolist(), counts.tolist(), strict=True))
 
     @cached_property
-    def remaining_s(self) -> npt.NDArray[np.int64]:
+    def remaining_s(self) -> NDArray[np.int64]:
         """Seconds until each entry expires, at the end of the observation."""
         now = np.full(len(self.entries), self.clock.monotonic_ns, np.uint64)
         return self.clock.remaining_s(self.entries["timeout"], now)

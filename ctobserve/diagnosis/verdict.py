@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from ctobserve.diagnosis.evidence import Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
@@ -19,8 +19,7 @@ class Severity(Enum):
     HEALTHY = "healthy"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """One sentence with the numbers in it; `evidence` has them by their names; `do` are lines to paste.
 
     `explains` are the losses it speaks of: what no verdict explains is a reason to warn.
@@ -30,11 +29,10 @@ class Verdict:
     sentence: str
     evidence: VerdictEvidence
     do: tuple[str, ...] = ()
-    explains: Explained = field(default_factory=Explained)
+    explains: Explained = Explained()
 
 
-@dataclass(frozen=True)
-class Unjudged:
+class Unjudged(NamedTuple):
     """The rule lacks data: it stays silent, and the report names it."""
 
     why: str
@@ -44,8 +42,7 @@ class Unjudged:
 RuleResult = Verdict | Unjudged | None
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """`judge` is pure: the same evidence, the same result."""
 
     id: str

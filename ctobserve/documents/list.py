@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ctobserve.analysis.buckets import with_chains
+from ctobserve.analysis.chains import with_chains
 from ctobserve.analysis.printed import printed
 from ctobserve.capture.capture import Capture, Host
 from ctobserve.capture.extensions import Extensions
@@ -25,8 +26,7 @@ class ListDocument:
     entries: EntryRows = doc("in no particular order; no more than `--limit`")
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """What the kernel's own listing would print: no JSON. `extensions` has a row for each of `entries`.
 
     `left_out` counts those of the whole table that the kernel would not print.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ctobserve.capture.filters import Filter
 
 DEFAULT_RING_MIB = 32
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """The common options by their names; a command that does not offer one gets its default."""
 
     duration: float | None = None
@@ -23,4 +22,4 @@ class Request:
     wait: bool = False
     ready_file: Path | None = None
     fail_on_loss: bool = False
-    filter: Filter = field(default_factory=Filter)
+    filter: Filter = Filter()

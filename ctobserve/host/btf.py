@@ -6,8 +6,8 @@ The format is Documentation/bpf/btf.rst. A module's file continues the numbering
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ _PER_VLEN[[4, 5, 6, 13, 15, 19]] = [12, 12, 8, 8, 12, 12]
 _TRANSPARENT = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type_tag
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """Where a member lies in its outermost struct: offset and size in bytes."""
 
     offset: int
@@ -38,8 +37,7 @@ class Field:
         return self.offset + self.size
 
 
-@dataclass(frozen=True)
-class BtfId:
+class BtfId(NamedTuple):
     """A function's id, and the module whose BTF has it; `vmlinux` where conntrack is built in."""
 
     module: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ctobserve.errors import CtobserveError
 from ctobserve.host import netlink
@@ -31,8 +31,7 @@ Place = tuple[int, int]  # namespace's inode number, CPU
 Moved = dict[Place, Counter[str]]
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """Counters by namespace's inode number, its cookie, and CPU: the number alone can be another's a moment later.
 
     `unread`: inode numbers of namespaces that are there and could not be entered.

@@ -14,10 +14,11 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+
+from ctobserve.model import NDArray
 
 NETLINK_NETFILTER = 12
 CONNTRACK_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
@@ -43,8 +44,8 @@ DUMPED = np.dtype(
         ("state", "u1"),
     ]
 )
-Dumped = npt.NDArray[np.void]
-Bytes = npt.NDArray[np.uint8]
+Dumped = NDArray[np.void]
+Bytes = NDArray[np.uint8]
 Path = tuple[int, ...]
 
 # Attribute types from the outermost inwards -> where in DUMPED its value goes, as (offset, length).
@@ -73,8 +74,7 @@ def _targets() -> dict[Path, tuple[int, int]]:
 TARGETS = _targets()
 
 
-@dataclass(frozen=True)
-class _Form:
+class _Form(NamedTuple):
     """Where a message has its attribute headers (every byte of them), and of each value (place in it, in DUMPED, length)."""
 
     headers: list[int]
@@ -144,7 +144,7 @@ def decode(data: bytes) -> Dumped:
     return entries
 
 
-def _messages(data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _messages(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where each begins, and its length; the end of the dump, which may come with the last ones, is none."""
     found = [(at, length) for at, length, kind in _headers(data) if kind not in (ERROR, DONE)]
     starts, lengths = ([pair[which] for pair in found] for which in (0, 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 from functools import cache
 from hashlib import sha256
@@ -38,7 +37,12 @@ def read_text(path: Path) -> str:
 
 def release() -> str:
     """As uname -r."""
-    return platform.release()
+    return os.uname().release
+
+
+def machine() -> str:
+    """As uname -m."""
+    return os.uname().machine
 
 
 def digest(*parts: str) -> str:
@@ -49,7 +53,7 @@ def digest(*parts: str) -> str:
 def build_id() -> str:
     """Hash that changes whenever the kernel or its nf_conntrack module does."""
     notes = [path.read_bytes().hex() for path in NOTES if path.exists()]
-    return digest(release(), platform.version(), *notes)
+    return digest(release(), os.uname().version, *notes)
 
 
 def conntrack_loaded() -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctobserve.host import cache, kernel, layout
 from ctobserve.host.btf import BTF_DIR, Btf, BtfId
@@ -14,8 +13,7 @@ from ctobserve.host.layout import Layout
 MODULES = ("nf_conntrack", "nf_conntrack_netlink")
 
 
-@dataclass(frozen=True)
-class KernelBuild:
+class KernelBuild(NamedTuple):
     """`function_ids`: what trampolines can hang on, by function name; empty when the kernel has no BTF of modules."""
 
     layout: Layout

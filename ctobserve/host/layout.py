@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from ctobserve.host.btf import Btf
 
@@ -19,8 +19,7 @@ EXTENSIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Byte offsets and sizes, all from BTF; offsets of nf_conn members count from the start of the nf_conn.
 
     `extensions` are members that only a kernel line shows (capture/extensions.py), as far as this kernel has them. `numbers` are
@@ -87,7 +86,7 @@ class Layout:
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, to keep with recorded bytes."""
-        return asdict(self)
+        return self._asdict()
 
 
 def _raw_bytes(ct_bytes: int) -> int:

@@ -8,10 +8,9 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from fcntl import ioctl
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ctobserve.errors import CtobserveError, UsageError
 from ctobserve.host.kernel import read_text
@@ -29,13 +28,12 @@ T = TypeVar("T")
 _CONTAINER = re.compile(r"[/-]([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.M)
 
 
-@dataclass
-class Namespace:
+class Namespace(NamedTuple):
     """One namespace: its inode number, names given by `ip netns`, a path by which it can be entered, its first process."""
 
     inum: int
     path: Path
-    names: list[str] = field(default_factory=list)
+    names: Sequence[str] = ()
     init: bool = False
     pid: int | None = None
 
@@ -62,7 +60,8 @@ def discover() -> dict[int, Namespace]:
     for path in sorted(str(one) for one in NAMED.glob("*")) if NAMED.is_dir() else []:
         named = _network(path, kind)
         if named is not None:
-            found.setdefault(named, Namespace(named, Path(path))).names.append(os.path.basename(path))
+            space = found.get(named) or Namespace(named, Path(path))
+            found[named] = space._replace(names=(*space.names, os.path.basename(path)))
     return found
 
 

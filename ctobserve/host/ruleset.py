@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctobserve.host import executables
 from ctobserve.host.kernel import has_module, read_text
@@ -57,8 +56,7 @@ OTHER_USERS = ("openvswitch", "act_ct", "ip_vs")
 LEGACY = (Path("/proc/thread-self/net/ip_tables_names"), Path("/proc/thread-self/net/ip6_tables_names"))
 
 
-@dataclass(frozen=True)
-class Ruleset:
+class Ruleset(NamedTuple):
     """`rules` and NAT `chains` there are, how many rules need conntrack; `unread` says why that is not known.
 
     `built_in` are parts of this kernel that may use entries without any rule, whether anybody asks them to or not.
@@ -84,7 +82,7 @@ def read(until: float | None = None) -> Ruleset:
     if left_s <= 0:
         return Ruleset(unread="no time was left to list its rules")
     nft = executables.trusted("nft")
-    return replace(listed(nft, left_s), built_in=users) if nft else Ruleset(unread="there is no nft to list the rules")
+    return listed(nft, left_s)._replace(built_in=users) if nft else Ruleset(unread="there is no nft to list the rules")
 
 
 def _is_loaded(module: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import resource
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ctobserve.errors import CtobserveError
 from ctobserve.host.btf import BTF_DIR, Btf
@@ -16,8 +16,7 @@ PAGE_BYTES = resource.getpagesize()
 CACHE_LINE = 64  # SLAB_HWCACHE_ALIGN
 
 
-@dataclass(frozen=True)
-class Slab:
+class Slab(NamedTuple):
     """The cache `nf_conntrack`, which is shared by all namespaces. None is what the source does not tell.
 
     `object_bytes` is the nf_conn, `slot_bytes` what it takes with alignment and the allocator's own; `objects` are in use.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,17 @@ from ctobserve.model import PROTOCOLS
 LOADED = Path("/proc/modules")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TRACKER = "nf_conntrack_l4proto_"
+NAME = r"(?!__pfx_)(\S+)"  # from Linux 6.2 on, the padding before each function has a name, too: nothing runs there
 CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
 # Modules whose functions call into conntrack's delete path, or hold functions we attach to.
 MODULES = ("nf_conntrack", "nf_conntrack_netlink", "nf_nat", "act_ct", "openvswitch", "ip_vs", "nf_conntrack_pptp")
 
 
-@dataclass(frozen=True)
 class Symbols:
-    """/proc/kallsyms, cut to the conntrack modules, or to the whole kernel where conntrack is built in."""
+    """/proc/kallsyms, cut to the conntrack modules, or to the functions of the whole kernel where conntrack is built in."""
 
-    addresses: dict[str, int]
+    def __init__(self, addresses: dict[str, int]) -> None:
+        self.addresses = addresses
 
     @classmethod
     def read(cls) -> Symbols:
@@ -36,17 +36,15 @@ class Symbols:
         Raises NotPermitted when addresses are hidden, KernelLacks when nf_conntrack is not loaded.
         """
         known = _identity()
-        return cls(cache.kept("symbols", lambda: {"of": known, "addresses": _read()}, lambda found: decoded(found, known)))
+        return cls(cache.kept("symbols", lambda: _encoded(_read(), known), lambda found: decoded(found, known)))
 
     def resolve(self, *patterns: str) -> str | None:
         """First symbol that matches one of these regular expressions in full, never a compiler's .cold part."""
         for pattern in patterns:
             if pattern in self.addresses:
                 return pattern
-            exact = re.compile(pattern)
-            for name in self.addresses:
-                if exact.fullmatch(name):
-                    return name
+            if found := re.search(f"\n({pattern})\n", self._names):
+                return found[1]
         return None
 
     def trackers(self) -> frozenset[int]:
@@ -54,6 +52,11 @@ class Symbols:
         if f"{TRACKER}generic" not in self.addresses:
             return frozenset(PROTOCOLS)
         return frozenset(number for number, name in PROTOCOLS.items() if TRACKER + name in self.addresses)
+
+    @cached_property
+    def _names(self) -> str:
+        """Each in a line: of a hundred thousand names one search in this is a tenth of as many searches."""
+        return "\n" + "\n".join(self.addresses) + "\n"
 
     @cached_property
     def _sorted(self) -> list[tuple[int, str]]:
@@ -67,11 +70,16 @@ class Symbols:
         return self._sorted[at][1]
 
 
+def _encoded(addresses: dict[str, int], known: list[str]) -> dict[str, Any]:
+    """Names as one text, and their addresses: of a whole kernel that is read four times as fast as an object of both."""
+    return {"of": known, "names": " ".join(addresses), "addresses": list(addresses.values())}
+
+
 def decoded(found: Any, known: list[str]) -> dict[str, int]:
     """As they were kept; raises what cache.kept allows where they are of another boot, or of other modules."""
     if found["of"] != known:
         raise ValueError("symbols of another boot, or of other modules")
-    return {str(name): int(address) for name, address in found["addresses"].items()}
+    return dict(zip(found["names"].split(" "), found["addresses"], strict=True))
 
 
 def _identity() -> list[str]:
@@ -97,14 +105,15 @@ def _read() -> dict[str, int]:
     text = read_text(KALLSYMS)
     # Symbols of modules come last: the long part before them is only searched for a few names.
     modules = max(text.find("\t["), 0)
-    tag = re.compile(r"^(\w+) \w (\S+)\t\[(?:" + "|".join(MODULES) + r")\]$", re.M)
+    tag = re.compile(rf"^(\w+) \w {NAME}\t\[(?:" + "|".join(MODULES) + r")\]$", re.M)
     found = {name: int(address, 16) for address, name in tag.findall(text, modules and text.rindex("\n", 0, modules))}
     for name in CORE:
         at = text.find(f" {name}\n")
         if at > 0:
             found[name] = int(text[text.rfind("\n", 0, at) + 1 : at].split()[0], 16)
     if "nf_conntrack_in" not in found:
-        found = {name: int(address, 16) for address, name in re.findall(r"^(\w+) \w (\S+)$", text, re.M)}
+        built_in = re.findall(rf"^(\w+) (?:[tTwW]|\w(?= nf_conntrack_)) {NAME}$", text, re.M)
+        found |= {name: int(address, 16) for address, name in built_in}
     if "nf_conntrack_in" not in found:
         raise KernelLacks("nf_conntrack is not loaded, so this kernel tracks nothing; try: modprobe nf_conntrack")
     if not any(found.values()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ctobserve.model import DCCP, DCCP_STATES, GRE, ICMP, ICMPV6, SCTP, SCTP_STATES, TCP, TCP_STATES, UDP, UDPLITE
 
@@ -10,8 +10,7 @@ PREFIX = "nf_conntrack_"
 INT_MAX = (1 << 31) - 1  # the largest value that one can be given
 
 
-@dataclass(frozen=True)
-class Sysctl:
+class Sysctl(NamedTuple):
     """Default as the kernel's sources have it (Linux 6.1), None where it depends on the machine; unit of the value."""
 
     default: int | None

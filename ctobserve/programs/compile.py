@@ -7,18 +7,16 @@ what it was made of, the compiler costs 100 MB and seconds; neither stays with t
 from __future__ import annotations
 
 import json
-import platform
 import re
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctobserve.errors import CtobserveError, KernelLacks
 from ctobserve.host import cache, executables
-from ctobserve.host.kernel import digest, read_text
+from ctobserve.host.kernel import digest, machine, read_text
 from ctobserve.model import printable
 from ctobserve.programs import compiler
 from ctobserve.programs.constants import CONSTANTS
@@ -32,8 +30,7 @@ COMPILER = Path(compiler.__file__).resolve()
 SHOWN_CHARACTERS = 200
 
 
-@dataclass(frozen=True)
-class MapSpec:
+class MapSpec(NamedTuple):
     """A map as bcc declared it: type number, sizes in bytes."""
 
     map_type: int
@@ -43,8 +40,7 @@ class MapSpec:
     flags: int
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """Instructions, and for each that loads a map's address its index and the map's name.
 
     `given`: for each that loads a number of given.py, its index and the number's.
@@ -55,8 +51,7 @@ class Program:
     given: list[tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """Everything that one form of hooks compiles to, on any kernel."""
 
     maps: dict[str, MapSpec]
@@ -72,8 +67,7 @@ def source_dir() -> Path:
     raise CtobserveError(f"the BPF sources are missing beside {package}; reinstall ctobserve")
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """What the compiler is given for one form of hooks, and the digest of all that decides what comes of it."""
 
     directory: Path
@@ -95,12 +89,12 @@ class Source:
             *(f"-D{name}=GIVEN({number})" for number, name in enumerate(NAMES)),
         ]
         included = [f"{path.relative_to(headers)} {read_text(path)}" for path in sorted(headers.rglob("*.h"))]
-        return cls(directory, text, flags, digest(text, *flags, *included, read_text(COMPILER), platform.machine()))
+        return cls(directory, text, flags, digest(text, *flags, *included, read_text(COMPILER), machine()))
 
 
 def image_path(trampolines: bool) -> Path:
     """Where an image for this machine stands that came with its sources (`make image`)."""
-    return source_dir() / "images" / f"{platform.machine()}-{'fentry' if trampolines else 'kprobe'}.json"
+    return source_dir() / "images" / f"{machine()}-{'fentry' if trampolines else 'kprobe'}.json"
 
 
 def shipped(source: Source, trampolines: bool) -> Image | None:

@@ -7,7 +7,7 @@ compiled depends on neither.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
 
 from ctobserve.errors import KernelLacks
 from ctobserve.host.layout import NUMBERS, Layout
@@ -16,8 +16,7 @@ from ctobserve.programs.constants import NODE_ROOM
 from ctobserve.programs.hooks import DELETE, LOCK
 
 
-@dataclass(frozen=True)
-class Choices:
+class Choices(NamedTuple):
     """What the programs do beyond the least; in C the names are in capitals."""
 
     chains: bool = False  # count chain lengths at every insert
@@ -29,7 +28,7 @@ class Choices:
 
 
 # The order is that of the numbers in C.
-NAMES = (*NUMBERS, "SPLIT_DELETE", "LOCK_ARG", *(field.name.upper() for field in fields(Choices)))
+NAMES = (*NUMBERS, "SPLIT_DELETE", "LOCK_ARG", *map(str.upper, Choices._fields))
 
 
 def given(layout: Layout, symbols: Symbols, choices: Choices) -> Sequence[int]:
@@ -42,6 +41,6 @@ def given(layout: Layout, symbols: Symbols, choices: Choices) -> Sequence[int]:
     values = layout.numbers | {
         "SPLIT_DELETE": int(symbols.resolve(*DELETE) != DELETE[-1]),
         "LOCK_ARG": int(symbols.resolve(*LOCK) == LOCK[0]),
-        **{name.upper(): int(value) for name, value in asdict(choices).items()},
+        **{name.upper(): int(value) for name, value in choices._asdict().items()},
     }
     return [values[name] for name in NAMES]

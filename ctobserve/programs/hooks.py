@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum, Flag, auto
+from typing import NamedTuple
 
 from ctobserve.errors import KernelLacks
 from ctobserve.host.btf import BtfId
@@ -34,8 +34,7 @@ class Form(Enum):
     KRETPROBE = "kprobe + kretprobe"
 
 
-@dataclass(frozen=True)
-class Hook:
+class Hook(NamedTuple):
     """A program of bpf/*.c and the kernel function it wants: the first of these patterns that exists.
 
     `kprobe_only`: it needs the return address on the stack, or the function has no BTF, variable arguments or one that fentry
@@ -53,8 +52,7 @@ class Hook:
     required: bool = False
 
 
-@dataclass(frozen=True)
-class Planned:
+class Planned(NamedTuple):
     """A hook as it will be attached on this kernel; `function` is None where the kernel has no such function."""
 
     hook: Hook

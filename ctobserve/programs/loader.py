@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ctobserve.errors import CtobserveError
 from ctobserve.host.btf import BtfId
@@ -20,8 +20,7 @@ RECORDS = "walked"  # map whose values are records
 ATTACH_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
 
 
-@dataclass(frozen=True)
-class Variables:
+class Variables(NamedTuple):
     """Kernel addresses that the programs read, in the order of struct config; 0 = not in this kernel."""
 
     hash: int
@@ -51,7 +50,7 @@ class Programs:
     def configure(self, variables: Variables) -> None:
         """What the programs need to know of this boot; raises NotPermitted where the kernel refuses maps."""
         syscalls.lock_any_memory()
-        syscalls.map_update(self.map("config"), bytes(4), struct.pack("<5Q", *astuple(variables)))
+        syscalls.map_update(self.map("config"), bytes(4), struct.pack("<5Q", *variables))
 
     def list_to(self, process: int) -> None:
         """The process, as the kernel numbers it, whose reading of a listing is sent (bpf/listing.c); 0: nobody's."""

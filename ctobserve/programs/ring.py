@@ -13,13 +13,13 @@ do not, and a record could be read before it was written: there the ring is refu
 from __future__ import annotations
 
 import mmap
-import platform
 from contextlib import suppress
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.errors import KernelLacks
+from ctobserve.host import kernel
+from ctobserve.model import NDArray
 
 ORDERED = ("x86_64", "i686")  # machines with total store order
 BUSY, DISCARD = 1 << 31, 1 << 30
@@ -35,9 +35,9 @@ class Ring:
 
         Raises KernelLacks on a machine whose loads and stores keep no order.
         """
-        if platform.machine() not in ORDERED:
+        if kernel.machine() not in ORDERED:
             raise KernelLacks(
-                f"the ring cannot be read on {platform.machine()}: its memory order takes barriers, and there are none"
+                f"the ring cannot be read on {kernel.machine()}: its memory order takes barriers, and there are none"
             )
         self._size = size
         self._stride = RINGBUF_HDR_BYTES + record_bytes
@@ -52,7 +52,7 @@ class Ring:
         """Bytes reserved and not read yet."""
         return int(self._producer[0]) - int(self._consumer[0])
 
-    def peek(self) -> npt.NDArray[np.uint8]:
+    def peek(self) -> NDArray[np.uint8]:
         """All finished records, shape (n, record_bytes), in the kernel's order, as they lie in the ring until `release`.
 
         Stops at the first record that is still being written, so that order is kept.
@@ -62,7 +62,7 @@ class Ring:
         count = (end - start) // self._stride
         offset = start & (self._size - 1)
         window = self._data[offset : offset + count * self._stride].reshape(count, self._stride)
-        heads: npt.NDArray[np.uint32] = np.ndarray((count,), np.uint32, self._data, offset, (self._stride,)).copy()
+        heads: NDArray[np.uint32] = np.ndarray((count,), np.uint32, self._data, offset, (self._stride,)).copy()
         records = window[:, RINGBUF_HDR_BYTES:]
         if (heads >= DISCARD).any():
             busy = np.flatnonzero(heads & BUSY)

@@ -6,9 +6,8 @@ import socket
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
-from ctobserve.model import Mask
+from ctobserve.model import Mask, NDArray
 from ctobserve.render.columns import Bytes, Texts, column, glued, placed, where
 
 GROUPS = 8
@@ -44,8 +43,8 @@ def _groups_in_hex(form: str) -> Texts:
     return column([f"{group:{form}}" for group in range(1 << 16)])
 
 
-def _groups(packed: Bytes) -> npt.NDArray[np.uint16]:
-    groups: npt.NDArray[np.uint16] = np.ascontiguousarray(packed).view(">u2").astype(np.uint16)
+def _groups(packed: Bytes) -> NDArray[np.uint16]:
+    groups: NDArray[np.uint16] = np.ascontiguousarray(packed).view(">u2").astype(np.uint16)
     return groups
 
 

@@ -11,14 +11,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ctobserve.model import Mask
+from ctobserve.model import Mask, NDArray
 
-Texts = npt.NDArray[np.bytes_]
+Texts = NDArray[np.bytes_]
 Part = Texts | str
-Numbers = npt.NDArray[np.integer[Any]]
-Bytes = npt.NDArray[np.uint8]
+Numbers = NDArray[np.integer[Any]]
+Bytes = NDArray[np.uint8]
 
 
 def column(rows: Sequence[str]) -> Texts:

@@ -7,10 +7,9 @@ one sort, which come as a view: arrays of one length.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -36,16 +35,14 @@ V = TypeVar("V", bound=View)
 V_contra = TypeVar("V_contra", bound=View, contravariant=True)
 
 
-@dataclass(frozen=True)
-class Rule(Generic[V_contra]):
+class Rule(NamedTuple, Generic[V_contra]):
     """Some of the rows: in words, which follow "of" where a field `has` it, "unless" where it is `known`, and which they are."""
 
     says: str
     of: Callable[[V_contra], Mask]
 
 
-@dataclass(frozen=True)
-class Type:
+class Type(NamedTuple):
     """How values are written. `json`: the Python type that JSON gets; `texts`: of a cell; `plain`: values for JSON."""
 
     json: Any
@@ -53,8 +50,7 @@ class Type:
     plain: Callable[[Any], list[Any]]
 
 
-@dataclass(frozen=True)
-class Field(Generic[V_contra]):
+class Field(NamedTuple, Generic[V_contra]):
     """One fact. `says`: what it is, with its unit. `values`: one for each row.
 
     `known`: of which rows (None: of all); of others it is null in JSON, an empty cell in CSV, `-` or nothing in text. `has`: rows
@@ -73,8 +69,7 @@ class Field(Generic[V_contra]):
         return self.type.texts(self.values(view))
 
 
-@dataclass(frozen=True)
-class Object(Generic[V_contra]):
+class Object(NamedTuple, Generic[V_contra]):
     """Facts that belong together: an object in JSON, columns with a dot in their names in CSV.
 
     `within`: the rows that `members` are about, one for each.

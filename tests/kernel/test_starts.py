@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -163,7 +162,7 @@ def test_a_start_that_fails_leaves_nothing_open(monkeypatch):
     def with_one_that_is_not_there(*arguments: Any) -> list[hooks.Planned]:
         found = planned(*arguments)
         destroy = next(item for item in found if item.hook.program == "destroy")
-        return [*found, replace(destroy, function="no_such_function")]
+        return [*found, destroy._replace(function="no_such_function")]
 
     monkeypatch.setattr("ctobserve.programs.attachment.plan", with_one_that_is_not_there)
     capture = LiveCapture(Options(EVERYTHING | Purpose.UPDATES))

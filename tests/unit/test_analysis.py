@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ctobserve.analysis import poisson
-from ctobserve.analysis.buckets import Distribution, distribution, with_chains
+from ctobserve.analysis.buckets import Distribution, distribution
+from ctobserve.analysis.chains import with_chains
 from ctobserve.analysis.drops import balance
 from ctobserve.analysis.lookup import what_if
 from ctobserve.analysis.verify import compare

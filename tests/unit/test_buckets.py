@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 
@@ -105,7 +104,7 @@ def test_the_whole_document_as_text():
 
 
 def test_without_entries_nothing_is_spread():
-    found = looked(ScriptedCapture(buckets=64, host=replace(HOST, limits_chains=None)))
+    found = looked(ScriptedCapture(buckets=64, host=HOST._replace(limits_chains=None)))
     assert (found.lookup.known_mean, found.longest, found.chain_limit_from) == (None, (), None)
     assert found.verdict == "no entries: nothing to spread"
     assert "       64        0.000      -   0.00      0  now" in list(bucket_lines(found))

@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ CODE = bytes.fromhex("b7000000000000009500000000000000")
 MAP = {"map_type": 27, "key_bytes": 0, "value_bytes": 0, "entries": 4096, "flags": 0}
 PROGRAM = {"code": CODE.hex(), "map_loads": [[0, "ring"]], "given": [[1, 7]]}
 IMAGE = {"bcc": "0.26.0", "maps": {"ring": MAP}, "programs": {"on_insert": PROGRAM}}
-LAYOUT = {field.name: 8 for field in fields(Layout)} | {"extensions": {"use": 0}, "numbers": {"CT_BYTES": 248}}
+LAYOUT = dict.fromkeys(Layout._fields, 8) | {"extensions": {"use": 0}, "numbers": {"CT_BYTES": 248}}
 FACTS = {"layout": LAYOUT, "function_ids": {"nf_conntrack_in": ["nf_conntrack", 7]}}
 USERS = {
     "image": (IMAGE, lambda found: decoded(found, "0.26.0")),

@@ -102,6 +102,13 @@ def test_what_needs_no_command_needs_no_numpy(arguments):
     assert result.stdout.splitlines()[-1] == ""
 
 
+def test_a_command_runs_with_garbage_looked_for_but_in_what_was_imported():
+    code = "import gc; from ctobserve.__main__ import start; start(); print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
+    told = f"import ctobserve.commands.cli as cli; cli.main = lambda: cli.cli.get_command(None, 'list') and 0; {code}"
+    result = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines() == ["True True"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
-from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -157,8 +156,8 @@ def test_the_table_is_read_once_more_at_the_end():
 def test_a_namespace_says_what_was_asked_and_what_its_counters_gained():
     known = dict.fromkeys(SYSCTLS, 5) | {"nf_conntrack_acct": None, "nf_conntrack_buckets": 1024}
     states = {
-        NETNS: replace(BOTH[NETNS], sysctls=known),
-        OTHER: replace(BOTH[OTHER], sysctls=known),
+        NETNS: BOTH[NETNS]._replace(sysctls=known),
+        OTHER: BOTH[OTHER]._replace(sysctls=known),
         9: NamespaceState(9, "nobody's"),
     }
     made = collected(states=states, readings=[reading(drop=7), reading(drop=9, invalid=1)])
@@ -187,7 +186,7 @@ def readings(*cookies: dict[int, int]) -> list[Reading]:
     ("afterwards", "cookies", "label"),
     [
         ({}, {}, "green (ended)"),
-        ({OTHER: replace(BOTH[OTHER], label="red")}, {OTHER: 3}, "green, then red"),
+        ({OTHER: BOTH[OTHER]._replace(label="red")}, {OTHER: 3}, "green, then red"),
         ({OTHER: BOTH[OTHER]}, {OTHER: 2}, "green"),
     ],
 )
@@ -205,6 +204,6 @@ def test_what_a_namespace_was_called_that_is_no_more(afterwards, cookies, label)
 
 def test_what_makes_the_capture_doubtful_is_part_of_the_evidence():
     capture = ScriptedCapture(states=BOTH)
-    capture.told = replace(capture.told, lost={"insert": 3, "drop": 4}, uncertain_ns=1_500_000_000, unread=2)
+    capture.told = capture.told._replace(lost={"insert": 3, "drop": 4}, uncertain_ns=1_500_000_000, unread=2)
     made = judged(capture)
     assert (made.events_lost, made.uncertain_s, made.unread) == (7, 1.5, 2)

@@ -6,7 +6,6 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib import import_module
 from typing import NamedTuple
 
@@ -253,7 +252,7 @@ def test_every_command_that_opens_a_capture_is_run_here_as_text_and_as_json():
     assert {typed.split()[0] for typed in SAYS if "--json" in typed} == opening_one
 
 
-LOST = replace(FIDELITY, lost={"insert": 3, "destroy": 4})
+LOST = FIDELITY._replace(lost={"insert": 3, "destroy": 4})
 LOST_WORDS = "ctobserve: 7 records were lost; try a larger --ring-mib\n"
 OVER_WORDS = "ctobserve: nf_conntrack was unloaded, so nothing is tracked any more; what is shown ends there\n"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ from tests.unit.samples import LAYOUT
 
 SYMBOLS = Symbols({"nf_ct_delete": 1, "nf_conntrack_double_lock.constprop.0": 2})
 SPLIT = Symbols({"nf_ct_delete": 1, "nf_ct_delete.part.0": 2, "nf_conntrack_double_lock": 3})
-KERNEL = replace(LAYOUT, numbers={name: 8 * place for place, name in enumerate(NUMBERS)} | {"NODE_STATUS": 56})
-OTHER = replace(KERNEL, numbers=KERNEL.numbers | {"CT_NET": 144, "CT_EXT": 184, "EXT_START": -1})
+KERNEL = LAYOUT._replace(numbers={name: 8 * place for place, name in enumerate(NUMBERS)} | {"NODE_STATUS": 56})
+OTHER = KERNEL._replace(numbers=KERNEL.numbers | {"CT_NET": 144, "CT_EXT": 184, "EXT_START": -1})
 
 
 def wide(low: int, high: int) -> bytes:
@@ -77,7 +76,7 @@ def test_choices_and_symbols_are_given_beside_the_layout():
 
 def test_a_kernel_whose_nodes_have_no_room_is_refused():
     def at(status: int) -> object:
-        return given(replace(KERNEL, numbers=KERNEL.numbers | {"NODE_STATUS": status}), SYMBOLS, Choices())
+        return given(KERNEL._replace(numbers=KERNEL.numbers | {"NODE_STATUS": status}), SYMBOLS, Choices())
 
     at(NODE_ROOM - 4)
     with pytest.raises(KernelLacks, match=f"{NODE_ROOM} bytes behind its reply node"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import socket
 import struct
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,7 +98,7 @@ def test_what_each_tracker_prints(fields, between):
 
 
 def test_a_protocol_without_tracker_is_generic():
-    (line,) = lines(made(proto=33, raw={"dccp_state": 3}), kernel=replace(KERNEL, trackers=frozenset((1, 6, 17, 58))))
+    (line,) = lines(made(proto=33, raw={"dccp_state": 3}), kernel=KERNEL._replace(trackers=frozenset((1, 6, 17, 58))))
     assert line.startswith("ipv4     2 unknown  33 29 src=10.0.0.1 dst=10.0.0.2 src=10.0.0.2 ")
 
 
@@ -151,7 +150,7 @@ def test_details_of_a_kernel_without_some_members():
 
 
 def test_security_contexts_that_are_known():
-    kernel = replace(KERNEL, security_contexts={0: "system_u:object_r:unlabeled_t:s0"})
+    kernel = KERNEL._replace(security_contexts={0: "system_u:object_r:unlabeled_t:s0"})
     none, named = lines(made(raw={"secmark": 5}), made(), kernel=kernel)
     assert none.endswith("mark=0 zone=0 use=2") and named.endswith("mark=0 secctx=system_u:object_r:unlabeled_t:s0 zone=0 use=2")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import signal
-from dataclasses import replace
 
 import pytest
 
@@ -221,7 +220,7 @@ def test_who_asks_a_second_time_gets_no_summary(host, monkeypatch, capsys, numbe
 
 def test_ctrl_c_is_no_excuse_for_losses(host, monkeypatch, capsys):
     interrupted_at(host, "wait", signal.SIGINT)
-    host.capture.told = replace(FIDELITY, lost={"insert": 1})
+    host.capture.told = FIDELITY._replace(lost={"insert": 1})
     assert run(monkeypatch, capsys, "events", "--fail-on-loss")[0] == 5
 
 

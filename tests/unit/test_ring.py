@@ -95,7 +95,7 @@ def test_round_and_round(producer):
 
 
 def test_a_machine_without_total_store_order_is_refused(producer, monkeypatch):
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("ctobserve.host.kernel.machine", lambda: "aarch64")
     with pytest.raises(KernelLacks, match="aarch64"):
         Ring(producer.fd, SIZE, PAYLOAD)
 

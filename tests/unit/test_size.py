@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,7 +61,7 @@ ipv4     2 unknown  253 599 src=10.0.0.1 dst=10.0.0.2 [UNREPLIED] src=10.0.0.2 d
 def made(values=VALUES, writable=WRITABLE, limits_chains=True, slab=SLAB, memory_bytes=2 * GIB, **scripted):
     """A host on which namespace 7 has these sysctls."""
     state = NamespaceState(NETNS, "blue", init=True, sysctls=values, writable=writable)
-    host = {"host": replace(HOST, limits_chains=limits_chains), "allocated": Allocation(memory_bytes, slab)}
+    host = {"host": HOST._replace(limits_chains=limits_chains), "allocated": Allocation(memory_bytes, slab)}
     return ScriptedCapture(**({"states": {NETNS: state}} | host | scripted))
 
 
@@ -264,7 +263,7 @@ def test_the_rate_is_that_of_inserts_in_this_namespace_while_it_is_measured():
     assert found.need.rate_per_s == pytest.approx(4.0, rel=0.01), "40 in 10 s; the first 100 were there before"
     assert found.need.entries == 6000 and found.notes == ()
     assert found.meta.duration_s == pytest.approx(10, rel=0.01)
-    lossy = made(told=replace(ScriptedCapture().told, lost={"insert": 7, "destroy": 5}))
+    lossy = made(told=ScriptedCapture().told._replace(lost={"insert": 7, "destroy": 5}))
     found = said(lossy, [], duration=1.0)
     assert found.notes == ("rate: 7 inserts of all namespaces were lost, so it is higher",)
     assert (found.need.rate_per_s, found.need.entries) == (0, None)

@@ -11,6 +11,7 @@ from ctobserve.host.symbols import Symbols
 KALLSYMS = """\
 ffffffff81000000 T _stext
 000000000001f000 A __per_cpu_offset
+ffffffffc0000ff0 t __pfx_nf_conntrack_in\t[nf_conntrack]
 ffffffffc0001000 t nf_conntrack_in\t[nf_conntrack]
 ffffffffc0002000 T nf_nat_inet_fn\t[nf_nat]
 ffffffffc0003000 t other\t[ext4]
@@ -75,6 +76,25 @@ def test_only_what_is_ours_is_read_and_only_once(machine):
     assert machine.reads == 1
     machine.loads(used=2)
     assert Symbols.read().addresses == FOUND and machine.reads == 1, "who uses a module moves no address"
+
+
+def test_where_conntrack_is_built_in_it_is_every_function_and_conntrack_s_variables(machine):
+    machine.says(
+        "0000000000030000 D __preempt_count\nffffffff81000000 T _stext\nffffffff810000f0 t __pfx_nf_conntrack_in\n"
+        "ffffffff81000100 t nf_conntrack_in\nffffffff81000200 W early_drop.part.3\nffffffff82000000 B nf_conntrack_hash\n"
+        "ffffffff82000100 B jiffies_seq\nffffffffc0003000 t other\t[ext4]\n"
+    )
+    found = Symbols.read()
+    assert found.addresses == Symbols.read().addresses
+    assert found.addresses.keys() == {"__preempt_count", "_stext", "nf_conntrack_in", "early_drop.part.3", "nf_conntrack_hash"}
+    assert found.containing(0xFFFFFFFF81000204) == "early_drop.part.3"
+
+
+def test_a_pattern_is_a_whole_name():
+    found = Symbols({"a_nf_ct_delete.part.0": 1, "nf_ct_delete.part.0.cold": 2, "nf_ct_delete": 3, "nf_ct_delete.part.12": 4})
+    assert found.resolve(r"nf_ct_delete\.part\.\d+", "nf_ct_delete") == "nf_ct_delete.part.12"
+    assert found.resolve(r"nf_ct_kill\.part\.\d+", "nf_ct_delete") == "nf_ct_delete"
+    assert found.resolve("nf_ct_kill", r"delete") is None
 
 
 @pytest.mark.parametrize(

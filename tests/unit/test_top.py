@@ -227,7 +227,7 @@ def test_no_more_groups_than_wanted_in_the_order_wanted():
 def test_a_limit_that_is_none_or_cannot_be_read_is_unknown():
     def limits(**settings):
         states = {
-            inum: replace(state, sysctls={"nf_conntrack_max": settings[state.label]} if state.label in settings else {})
+            inum: state._replace(sysctls={"nf_conntrack_max": settings[state.label]} if state.label in settings else {})
             for inum, state in {NETNS: BLUE, 8: GREEN}.items()
         }
         capture = ScriptedCapture(entries=OLD, states=states)

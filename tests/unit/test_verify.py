@@ -121,7 +121,7 @@ WRONG = {
     "entries": join([TABLE, ELSEWHERE]),
     "kernel": join([changed(TABLE, 0, bucket=(5, 6))[:1], NEW]),
     "dumped": {7: dumped(join([TABLE[:1], NEW]))},
-    "told": replace(FIDELITY, read_via="proc"),
+    "told": FIDELITY._replace(read_via="proc"),
 }
 
 

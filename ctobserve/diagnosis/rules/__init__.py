@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.rules import (
@@ -48,8 +48,7 @@ RULES: tuple[Rule, ...] = (
 ORDER = list(Severity)
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """By the rule's id: verdicts, the most severe first, and why those rules that could not judge were silent."""
 
     verdicts: Mapping[str, Verdict]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from ctobserve.analysis.groups import divide
 from ctobserve.diagnosis.evidence import Evidence, Explained
@@ -13,7 +12,7 @@ from ctobserve.diagnosis.rules.tuples import address, original
 from ctobserve.diagnosis.rules.words import among, counted, during, hidden, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.event import NO_DIRECTION, DropReason, Events
-from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, Mask, printable
+from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, Mask, NDArray, printable
 
 MANY = 10  # packets: a few late retransmissions, or answers after an entry's end, are normal on any network
 SEVERAL = 5  # packets: a lost SYN leaves at most a few stray SYN+ACKs, of one connection
@@ -140,7 +139,7 @@ def judge_gone(evidence: Evidence) -> RuleResult:
     return Verdict(severity, sentence, numbers, (see_losses(namespace),), Explained(rows=rows))
 
 
-def _begins(texts: npt.NDArray[np.bytes_], words: tuple[bytes, ...]) -> Mask:
+def _begins(texts: NDArray[np.bytes_], words: tuple[bytes, ...]) -> Mask:
     found = np.zeros(len(texts), np.bool_)
     for word in words:
         found |= np.char.startswith(texts, word)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ctobserve.diagnosis.evidence import NamespaceEvidence
 from ctobserve.diagnosis.rules.paste import inside
@@ -10,8 +10,7 @@ from ctobserve.diagnosis.rules.paste import inside
 RAW = "raw"  # priority: before conntrack sees the packet
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """A base chain of family inet, and where it hooks in."""
 
     table: str
