@@ -92,7 +92,8 @@ static __always_inline int on_resolve_clash(u64 skb, u64 winner, u32 verdict)
 		clashes.update(&skb, &now);
 		return 0;
 	}
-	merged = entry_of_node(winner) == ct || !(read_u32(ct + CT_STATUS) & IPS_NAT_CLASH);
+	/* Not by way of the winner's entry: what is subtracted from a typed pointer has to be known to the verifier. */
+	merged = winner == ct + CT_TUPLEHASH || winner == ct + CT_REPLY || !(read_u32(ct + CT_STATUS) & IPS_NAT_CLASH);
 	record = reserve(KIND_RESOLVED);
 	if (record) {
 		copy_entry(record, ct);
