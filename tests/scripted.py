@@ -77,7 +77,6 @@ class ScriptedCapture:
         self.table = Table()
         self.started = CLOCK
         self.ceased = False
-        self.asked: list[str] = []
         self._ns = 0
         self._left = list(self.batches)
         self._read = 0
