@@ -19,8 +19,14 @@ class Severity(Enum):
     HEALTHY = "healthy"
 
 
+class Look(str):
+    """A line to paste that only shows something, and changes nothing; paste.look and paste.look_inside make it."""
+
+    __slots__ = ()
+
+
 class Verdict(NamedTuple):
-    """One sentence with the numbers in it; `evidence` has them by their names; `do` are lines to paste.
+    """One sentence with the numbers in it; `evidence` has them by their names; `do` are lines to paste, those to look first.
 
     `explains` are the losses it speaks of: what no verdict explains is a reason to warn.
     """
@@ -30,6 +36,11 @@ class Verdict(NamedTuple):
     evidence: VerdictEvidence
     do: tuple[str, ...] = ()
     explains: Explained = Explained()
+
+    @property
+    def do_only_looks(self) -> tuple[bool, ...]:
+        """Of each line of `do`, whether it only shows something."""
+        return tuple(isinstance(line, Look) for line in self.do)
 
 
 class Unjudged(NamedTuple):

@@ -24,6 +24,7 @@ class VerdictRow:
     sentence: str = doc("what is wrong, with the numbers in it")
     evidence: VerdictEvidence = doc("the same as numbers, and the addresses, ports and namespace they belong to; null: unknown")
     do: tuple[str, ...] = doc("lines to paste, to be read first")
+    do_only_looks: tuple[bool, ...] = doc("of each line of `do`, whether it only shows something and changes nothing")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def collect(capture: Capture, request: Request, stretch: Stretch, invalid: bool)
 def report_of(meta: Meta, judgement: Judgement, limit: int | None = None) -> ReportDocument:
     """What was judged, with no more verdicts than `limit`."""
     rows = [
-        VerdictRow(name, verdict.severity, verdict.sentence, verdict.evidence, verdict.do)
+        VerdictRow(name, verdict.severity, verdict.sentence, verdict.evidence, tuple(map(str, verdict.do)), verdict.do_only_looks)
         for name, verdict in judgement.verdicts.items()
     ]
     shown = tuple(rows[:limit])

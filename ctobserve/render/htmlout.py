@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from itertools import groupby
+from operator import itemgetter
 
 from ctobserve.documents.report import ReportDocument
 from ctobserve.render.jsonout import plain
@@ -31,8 +33,9 @@ def page(report: ReportDocument) -> Iterable[str]:
         severity = row.severity.value
         yield f'<section class="{severity}">\n<h2>{severity.upper()}: {_text(row.id)}</h2>\n<p>{_text(row.sentence)}</p>'
         yield from _table(row.evidence.items())
-        if row.do:
-            yield f"<pre>{_text(chr(10).join(row.do))}</pre>"
+        for only_looks, lines in groupby(zip(row.do_only_looks, row.do, strict=True), key=itemgetter(0)):
+            yield f"<p>{'To look, changing nothing' if only_looks else 'To change'}:</p>"
+            yield f"<pre>{_text(chr(10).join(line for _, line in lines))}</pre>"
         yield "</section>"
     yield from (f"<p>{_text(line)}</p>" for line in not_shown(report))
     if report.not_judged:

@@ -21,7 +21,8 @@ def report_lines(report: ReportDocument) -> Iterable[str]:
         evidence = [f"{name}={shown(value)}" for name, value in row.evidence.items()]
         yield from filled(evidence, "            ")
         # Lines to paste stay whole, whatever their length.
-        yield from (f"          $ {line}" for line in row.do)
+        for line, only_looks in zip(row.do, row.do_only_looks, strict=True):
+            yield f"          {'look:' if only_looks else '$'} {line}"
         yield ""
     yield from not_shown(report)
     for left in report.not_judged:

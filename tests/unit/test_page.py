@@ -21,7 +21,8 @@ VERDICT = VerdictRow(
     Severity.CRITICAL,
     "the table of <blue> is full",
     EVIDENCE,
-    ("sysctl -w net.netfilter.nf_conntrack_max=32", "echo '<&>'"),
+    ("ctobserve drops", "sysctl -w net.netfilter.nf_conntrack_max=32", "echo '<&>'"),
+    (True, False, False),
 )
 REPORT = ReportDocument(META, (VERDICT,), 0, (NotJudged("scan", "no table was read"),))
 
@@ -36,15 +37,17 @@ def test_the_page_says_all_that_the_document_says():
     made = "\n".join(page(REPORT))
     told = html.unescape(re.sub(r"<[^>]*>", "\n", made.partition("</head>")[2]))
     for leaf in leaves(json.loads(document(REPORT))):
-        assert shown(leaf) in told or (leaf == "critical" and "CRITICAL: table_full" in told), leaf
+        assert shown(leaf) in told or leaf in (True, False) or (leaf == "critical" and "CRITICAL: table_full" in told), leaf
     for name in (*(one.name for one in fields(META)), *META.netns_names, *META.lost_by_kind, *EVIDENCE):
         assert name in told, name
     assert "<b>" not in made.partition("</head>")[2]
+    assert ":</p>\n<pre>ctobserve drops</pre>\n<p>To change:</p>\n<pre>sysctl" in made
 
 
 def test_the_report_as_text_says_all_that_it_rests_on():
     text = "\n".join(report_lines(REPORT))
     for part in (VERDICT.sentence, VERDICT.id, "CRITICAL", *VERDICT.do, "scan", "no table was read"):
         assert part in text
+    assert "\n          look: ctobserve drops\n          $ sysctl" in text
     for name, value in EVIDENCE.items():
         assert f"{name}={shown(value)}" in text

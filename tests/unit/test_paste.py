@@ -145,6 +145,20 @@ def spoiled(made: Evidence, name: str, prefix: tuple[str, ...] | None) -> Eviden
     return replace(made, namespaces=namespaces, init=init, losses=lost)
 
 
+# How the commands begin that only show something, in any namespace.
+SHOW = (
+    ["ctobserve"],
+    ["grep"],
+    ["nft", "list"],
+    ["ip", "route", "get"],
+    ["sysctl", "net."],
+)
+
+
+def only_shows(meant: list[str]) -> bool:
+    return any(len(meant) >= len(one) and all(map(str.startswith, meant, one)) for one in SHOW)
+
+
 def words(line: str) -> list[str]:
     """What a shell would run: nothing for a remark. Quoting and joining again gives the same line: no operator is left in it."""
     assert line.isprintable() and line == line.strip(), "one line that a terminal can only show"
@@ -167,6 +181,7 @@ def test_lines_have_exactly_the_words_meant(rule, name):
         text.isprintable() for value in found.evidence.values() for text in (value if isinstance(value, list) else [str(value)])
     )
     assert len(found.do) == len(MEANT[rule.id])
+    assert found.do_only_looks == tuple(only_shows(meant) for _, meant in MEANT[rule.id])
     for line, (where, meant) in zip(found.do, MEANT[rule.id], strict=True):
         said = words(line)
         if where == HERE or name.isprintable():

@@ -70,7 +70,7 @@ def test_text():
 
 def test_a_sentence_is_shown_whole_whatever_it_begins_with():
     """As that of a namespace whose only process is called like a rule."""
-    row = VerdictRow("early_drop", Severity.WARNING, "early_drop: [1] runs at its limit", {}, ())
+    row = VerdictRow("early_drop", Severity.WARNING, "early_drop: [1] runs at its limit", {}, (), ())
     (line, *_) = report_lines(ReportDocument(META, (row,), 0, ()))
     assert line == "WARNING   early_drop: early_drop: [1] runs at its limit"
 
@@ -86,7 +86,7 @@ def test_what_the_limit_leaves_out_is_counted():
 def test_json():
     body = json.loads(document(judged()))
     assert list(body) == ["meta", "verdicts", "verdicts_not_shown", "not_judged"]
-    assert [list(row) for row in body["verdicts"]] == [["id", "severity", "sentence", "evidence", "do"]] * 3
+    assert [list(row) for row in body["verdicts"]] == [["id", "severity", "sentence", "evidence", "do", "do_only_looks"]] * 3
     assert body["verdicts"][0]["evidence"]["kernel_drop"] is None, "unknown is null"
     assert {row["id"] for row in body["not_judged"]} >= {"invalid_window", "asymmetric_routing"}
 
@@ -252,6 +252,7 @@ INCIDENT_JSON = {
                 "sysctl -w net.netfilter.nf_conntrack_max=256",
                 "ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=256",
             ],
+            "do_only_looks": [False, False],
         },
         {
             "id": "early_drop",
@@ -273,6 +274,7 @@ INCIDENT_JSON = {
                 "kernel_early_drop": 3,
             },
             "do": ["sysctl -w net.netfilter.nf_conntrack_max=240"],
+            "do_only_looks": [False],
         },
         {
             "id": "invalid_window",
@@ -294,6 +296,7 @@ INCIDENT_JSON = {
                 "kernel_says": ["SEQ is over upper bound"],
             },
             "do": ["sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1"],
+            "do_only_looks": [False],
         },
         {
             "id": "netns_limit",
@@ -304,6 +307,7 @@ INCIDENT_JSON = {
             ),
             "evidence": {"netns": 8, "limit": 120, "limit_init": 10000, "entries": 120, "namespaces": 1},
             "do": ["ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=10000"],
+            "do_only_looks": [False],
         },
         {
             "id": "clash_race",
@@ -323,6 +327,7 @@ INCIDENT_JSON = {
                 "proto": "udp",
             },
             "do": [],
+            "do_only_looks": [],
         },
     ],
     "verdicts_not_shown": 0,

@@ -8,7 +8,7 @@ from ctobserve.analysis.lookup import KERNEL_LIMIT, uneven
 from ctobserve.analysis.poisson import LEAST_CHANCE, fit
 from ctobserve.diagnosis.evidence import Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.diagnosis.rules.paste import paste, set_global
+from ctobserve.diagnosis.rules.paste import look, set_global
 from ctobserve.diagnosis.rules.words import during, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.event import DropReason, drop_name
@@ -16,7 +16,7 @@ from ctobserve.event import DropReason, drop_name
 NEAR_LIMIT = 40
 CROWDED = 4.0  # nodes per bucket: twice what the kernel's defaults give a full table (max = buckets, two nodes an entry)
 DEFAULT_LOAD = 2.0
-BUCKETS = paste("ctobserve", "buckets", "--limit", 10)
+BUCKETS = look("ctobserve", "buckets", "--limit", 10)
 
 
 def judge_long(evidence: Evidence) -> RuleResult:

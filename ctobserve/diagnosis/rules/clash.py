@@ -7,7 +7,7 @@ import numpy as np
 from ctobserve.analysis.groups import divide
 from ctobserve.diagnosis.evidence import RESOLVED, Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.diagnosis.rules.paste import inside, paste
+from ctobserve.diagnosis.rules.paste import look_inside, paste
 from ctobserve.diagnosis.rules.tuples import address, port, protocol, service
 from ctobserve.diagnosis.rules.words import among, counted, during, percent, plural, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
@@ -97,7 +97,7 @@ def judge_ports(evidence: Evidence) -> RuleResult:
         "share_of_ports": share(used, NAT_PORTS),
         "kernel_insert_failed": _gained(evidence, "insert_failed"),
     }
-    severity, do = Severity.CRITICAL if packets else Severity.WARNING, (inside(namespace, "nft", "list", "ruleset"),)
+    severity, do = Severity.CRITICAL if packets else Severity.WARNING, (look_inside(namespace, "nft", "list", "ruleset"),)
     return Verdict(severity, sentence, numbers, do, Explained(rows=rows))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from ctobserve.analysis.groups import divide
 from ctobserve.diagnosis.evidence import Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.diagnosis.rules.paste import inside, see_losses, set_sysctl
+from ctobserve.diagnosis.rules.paste import look_inside, see_losses, set_sysctl
 from ctobserve.diagnosis.rules.tuples import address, original
 from ctobserve.diagnosis.rules.words import among, counted, during, hidden, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
@@ -99,8 +99,8 @@ def judge_asymmetric(evidence: Evidence) -> RuleResult:
         return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(namespace),), Explained(rows=rows))
     sentence = f"{namespace.label} sees one direction of connections only, as with asymmetric routing: {listed}"
     do = (
-        inside(namespace, "ip", "route", "get", address(seen[0], "dst")),
-        inside(namespace, "sysctl", "net.ipv4.conf.all.rp_filter"),
+        look_inside(namespace, "ip", "route", "get", address(seen[0], "dst")),
+        look_inside(namespace, "sysctl", "net.ipv4.conf.all.rp_filter"),
     )
     return Verdict(Severity.WARNING, sentence, numbers, do, Explained(rows=rows))
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from ctobserve.diagnosis.evidence import Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.diagnosis.rules.paste import paste
+from ctobserve.diagnosis.rules.paste import look
 from ctobserve.diagnosis.rules.words import during, hidden, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 
@@ -29,7 +29,7 @@ def judge(evidence: Evidence) -> RuleResult:
         "table_uncertain_s": round(evidence.uncertain_s, 3),
         "buckets_unread": evidence.unread,
     }
-    return Verdict(Severity.WARNING, sentence, numbers, (paste("ctobserve", "report", "--ring-mib", 256),))
+    return Verdict(Severity.WARNING, sentence, numbers, (look("ctobserve", "report", "--ring-mib", 256),))
 
 
 def judge_otherwise(evidence: Evidence) -> RuleResult:
@@ -51,7 +51,7 @@ def judge_otherwise(evidence: Evidence) -> RuleResult:
         "no_memory": no_memory,
         "dying": dying,
     }
-    do = (paste("grep", "-i", "-e", "memfree", "-e", "slab", "/proc/meminfo"), paste("ctobserve", "drops"))
+    do = (look("grep", "-i", "-e", "memfree", "-e", "slab", "/proc/meminfo"), look("ctobserve", "drops"))
     return Verdict(Severity.CRITICAL, sentence, numbers, do, Explained(OTHERWISE))
 
 

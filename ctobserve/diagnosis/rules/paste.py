@@ -7,6 +7,7 @@ import shlex
 
 from ctobserve.capture.capture import NamespaceState
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
+from ctobserve.diagnosis.verdict import Look
 
 # As people name namespaces: neither an option nor a path, and the same to every shell.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -25,6 +26,11 @@ def paste(*words: str | int) -> str:
     return shlex.join(said)
 
 
+def look(*words: str | int) -> Look:
+    """The same of a command that only shows something."""
+    return Look(paste(*words))
+
+
 def remark(words: str) -> str:
     """A line that does nothing, in words of ours alone."""
     return f"# {words}"
@@ -37,6 +43,11 @@ def inside(namespace: NamespaceEvidence, *words: str | int) -> str:
     return paste(*namespace.prefix, *words)
 
 
+def look_inside(namespace: NamespaceEvidence, *words: str | int) -> Look:
+    """The same of a command that only shows something."""
+    return Look(inside(namespace, *words))
+
+
 def set_sysctl(namespace: NamespaceEvidence, name: str, value: int) -> str:
     """The line that sets net.netfilter.NAME in this namespace."""
     return inside(namespace, "sysctl", "-w", f"net.netfilter.{name}={value}")
@@ -47,14 +58,14 @@ def set_global(evidence: Evidence, name: str, value: int) -> str:
     return set_sysctl(evidence.init or FIRST, name, value)
 
 
-def see_losses(namespace: NamespaceEvidence) -> str:
+def see_losses(namespace: NamespaceEvidence) -> Look:
     """The line that shows the packets that this namespace loses or finds INVALID."""
-    return paste("ctobserve", "drops", "--invalid", *netns_option(namespace), "--limit", 20)
+    return look("ctobserve", "drops", "--invalid", *netns_option(namespace), "--limit", 20)
 
 
-def see_entries(*which: str) -> str:
+def see_entries(*which: str) -> Look:
     """The line that shows some of these entries."""
-    return paste("ctobserve", "list", *which, "--limit", 20)
+    return look("ctobserve", "list", *which, "--limit", 20)
 
 
 def netns_option(namespace: NamespaceEvidence) -> tuple[str | int, ...]:

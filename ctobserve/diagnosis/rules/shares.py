@@ -8,7 +8,7 @@ from ctobserve.analysis.groups import divide
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.nft import Chain, for_source
-from ctobserve.diagnosis.rules.paste import netns_option, paste, see_entries
+from ctobserve.diagnosis.rules.paste import look, netns_option, see_entries
 from ctobserve.diagnosis.rules.tuples import address
 from ctobserve.diagnosis.rules.words import percent, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
@@ -85,7 +85,7 @@ def judge_netns(evidence: Evidence) -> RuleResult:
         "share_of_entries": share(entries, whole),
         "load_factor": round(load, 3),
     }
-    return Verdict(Severity.WARNING, sentence, numbers, (paste("ctobserve", "report", *netns_option(namespace)),))
+    return Verdict(Severity.WARNING, sentence, numbers, (look("ctobserve", "report", *netns_option(namespace)),))
 
 
 RULES = (Rule("source_share", judge_source), Rule("netns_share", judge_netns))

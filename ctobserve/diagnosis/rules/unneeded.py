@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.diagnosis.rules.paste import inside
+from ctobserve.diagnosis.rules.paste import look_inside
 from ctobserve.diagnosis.rules.words import plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.host.ruleset import Ruleset
@@ -43,7 +43,7 @@ def _verdict(evidence: Evidence, namespace: NamespaceEvidence, rules: Ruleset) -
         "nat_chains": rules.chains,
         "built_in": list(rules.built_in),
     }
-    return Verdict(Severity.NOTICE, sentence, numbers, (inside(namespace, "nft", "list", "ruleset"),))
+    return Verdict(Severity.NOTICE, sentence, numbers, (look_inside(namespace, "nft", "list", "ruleset"),))
 
 
 RULES = (Rule("tracking_unneeded", judge),)
