@@ -48,7 +48,7 @@ lab-doc: setup ## make the sessions in docs/lab.md anew, in the VM
 	$(PYTHON) tests/vm/lab.py --timeout 1800 -- env PYTHONPATH=$(CURDIR) $(CURDIR)/$(PYTHON) -m tests.kernel.sessions > .lab/lab.md
 	cat .lab/lab.md > docs/lab.md
 
-json-doc: setup ## make docs/schema.json and the tables of docs/json.md anew
+json-doc: setup ## make docs/schema.json, the tables of docs/json.md and the index of docs/lab.md anew
 	$(PYTHON) -m tests.json_doc
 
 image: ## compile the programs for this machine into bpf/images, which the wheel carries: then none that runs it compiles

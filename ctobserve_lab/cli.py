@@ -36,9 +36,10 @@ def cli(debug: bool) -> None:
 
 @cli.command("list")
 def list_scenarios() -> None:
-    """Names of all scenarios, each with what goes wrong."""
+    """Names of all scenarios, each with what people see of it."""
+    width = max(map(len, SCENARIOS)) + 2
     for name, scenario in SCENARIOS.items():
-        click.echo(f"{name:<20}{scenario.title}")
+        click.echo(f"{name:<{width}}{scenario.symptom}")
 
 
 @cli.command(short_help="What a scenario does, what to type meanwhile, and the fix.")
@@ -93,7 +94,7 @@ def guided(name: str, here: bool) -> None:
 
 def _introduce(name: str, scenario: Scenario) -> None:
     click.echo(f"{name}: {scenario.title}")
-    for title, words in (("Does:   ", scenario.does), ("Expect: ", scenario.expect)):
+    for title, words in (("Seen:   ", scenario.symptom), ("Does:   ", scenario.does), ("Expect: ", scenario.expect)):
         click.echo(textwrap.fill(words, WIDTH, initial_indent=title, subsequent_indent=" " * 8))
 
 

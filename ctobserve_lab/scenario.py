@@ -18,10 +18,12 @@ class Scenario:
     """An incident in small, with exact numbers.
 
     `expected` and `notices` are ids of the report's verdicts: all those of severity warning and above (none after the fix), and
-    lesser ones that must be there besides. `look` and `fix` are lines to type while its world stands.
+    lesser ones that must be there besides. `symptom` is what people see before anybody knows why, in one line; no two are alike.
+    `look` and `fix` are lines to type while its world stands.
     """
 
     title: str
+    symptom: str
     does: str
     expect: str
     play: Callable[[Stage], Play]

@@ -1,4 +1,4 @@
-"""docs/schema.json and the tables of docs/json.md, made of what documents and fields say of themselves: `make json-doc`."""
+"""docs/schema.json, the tables of docs/json.md and the index of docs/lab.md, made of what is told in code: `make json-doc`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple, get_type_hints
 
 from ctobserve.diagnosis.evidence_keys import EVIDENCE_GROUPS
 from ctobserve.render.schema import Schema, schema
+from tests import lab_index
 
 SCHEMA, PAGE = (Path(__file__).parents[1] / "docs" / name for name in ("schema.json", "json.md"))
 MARKED = re.compile(r"(<!-- keys of (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -123,3 +124,4 @@ def _table(rows: Iterator[Row]) -> str:
 if __name__ == "__main__":
     SCHEMA.write_text(published())
     PAGE.write_text(filled(PAGE.read_text()))
+    lab_index.PAGE.write_text(lab_index.filled(lab_index.PAGE.read_text()))

@@ -49,6 +49,7 @@ def connected(client: Space, target: str) -> int:
 
 SCENARIO = Scenario(
     title="asymmetric routing",
+    symptom="no connection comes about, and each end sees a silent peer",
     does="A client reaches a server by one router; the answers take another, which drops what is INVALID.",
     expect="Every SYN+ACK is INVALID there, for it never saw the SYN; no connection comes about, each end sees a silent peer.",
     play=play,

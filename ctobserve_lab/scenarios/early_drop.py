@@ -20,6 +20,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="early drop",
+    symptom="connections that were quiet for a while break, new ones are fine",
     does="499 entries that were answered but are not assured fill the table to its limit; 11 new connections come.",
     expect="No packet is lost; for each one or two entries of others are evicted, and the counter early_drop says how many.",
     play=play,

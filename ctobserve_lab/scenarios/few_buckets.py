@@ -19,6 +19,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="too few buckets",
+    symptom="the CPU is busy in ksoftirqd, and nothing says why",
     does="1201 entries in a hash of 512 buckets: nearly five nodes in each.",
     expect="No counter, no log, no loss: time in ksoftirqd, and nothing says why. ctobserve buckets draws it.",
     play=play,

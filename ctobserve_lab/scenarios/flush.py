@@ -34,6 +34,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="flush under load",
+    symptom="connections were reset, or changed their backend, at one moment",
     does="7 TCP connections and a UDP flow through DNAT live, someone runs conntrack -F, and the TCP connections go on.",
     expect="8 entries leave with reason flushed, by a process that ctobserve names; TCP is picked up again in the middle.",
     play=play,

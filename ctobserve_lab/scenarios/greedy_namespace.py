@@ -20,6 +20,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="one namespace starves others",
+    symptom="a small container's network is slow, though its own table is nearly empty",
     does="Two namespaces share the hash, as all do: a big one with 601 entries, a small one with 53, in 512 buckets.",
     expect="Each has its own count and limit, yet the small one's lookups are slow: seen from inside, nothing is wrong.",
     play=play,

@@ -19,6 +19,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="a greedy source",
+    symptom="the table grows, and nobody knows whose entries these are",
     does="One address holds 421 entries of a table with room for 1009.",
     expect="No loss yet; who fills the table is a question that conntrack -L answers only line by line.",
     play=play,

@@ -24,6 +24,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="nothing is wrong",
+    symptom="nothing: connections come about, questions get answers",
     does="A client opens 7 TCP connections to a server and asks it one question over UDP.",
     expect="ctobserve report has one verdict: healthy. Only after this does its silence elsewhere mean anything.",
     play=play,

@@ -21,6 +21,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="a hoard of idle connections",
+    symptom="the table grows for days, though traffic does not",
     does="307 ESTABLISHED entries saw no packet for three days, in a table with room for 1009.",
     expect="They have two more days to live, are assured, and so are never evicted: a full table in the making.",
     play=play,

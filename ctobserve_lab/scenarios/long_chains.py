@@ -27,6 +27,7 @@ def burst(space: Space, net: int) -> int:
 
 SCENARIO = Scenario(
     title="chains too long",
+    symptom="some new connections fail though the table is far from full",
     does="The hash is made as small as the kernel allows, 512 buckets, and gets 7001 entries; 5141 datagrams want new ones.",
     expect="Many are lost with reason chaintoolong, which the kernel counts but never logs; every lookup is slow.",
     play=play,

@@ -22,6 +22,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="one side speaks",
+    symptom="a router shows connections with packets in one direction only",
     does="Of 13 old connections only one side's packets pass here; the answers go another way (in small: are dropped).",
     expect="13 entries in ESTABLISHED that are UNREPLIED: picked up in the middle, and never answered.",
     play=play,

@@ -24,6 +24,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="out of window",
+    symptom="a connection hangs, or is reset, in the middle of a transfer",
     does="A client sends 11 segments of a living connection with a sequence number far ahead, as a broken middlebox does.",
     expect="All are INVALID in both namespaces; a ruleset that drops invalid packets makes the connection hang.",
     play=play,

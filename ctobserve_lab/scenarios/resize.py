@@ -22,6 +22,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="resize under load",
+    symptom="nothing: the hash is resized under load, and nothing is lost",
     does="nf_conntrack_buckets is written 4 times while 388 datagrams make new entries.",
     expect="Nothing is lost: ctobserve verify proves the table it rebuilt from events equal to the kernel's, bucket by bucket.",
     play=play,

@@ -19,6 +19,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="a scan",
+    symptom="many unanswered entries from one address, to ports that nobody uses",
     does="One client sends a datagram to each of 113 closed ports of a server.",
     expect="113 entries that nobody answers, from one source; each stays until its timeout.",
     play=play,

@@ -21,6 +21,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="SNAT ports exhausted",
+    symptom="some connections to one busy service fail, all others work",
     does="A client maps its flows to one service to a single source port, and starts 6 of them.",
     expect="One is mapped, 5 are lost as clash: drop and insert_failed move by 5, and no log says why.",
     play=play,

@@ -72,6 +72,7 @@ def answer(one: socket.socket) -> str:
 
 SCENARIO = Scenario(
     title="stale UDP after a backend change",
+    symptom="after a rollout one resolver times out until it is restarted, others are fine",
     does="A service's DNAT rule changes to a new backend while one client goes on sending from the same port, as resolvers do.",
     expect="New clients get answers; the old one's entry still points to the old backend, and each packet keeps it alive.",
     play=play,

@@ -53,6 +53,7 @@ def late_answers(server: Space) -> None:
 
 SCENARIO = Scenario(
     title="SYN flood",
+    symptom="a service hardly answers, and has many half-open connections",
     does="A server gets one SYN from each of 61 forged sources; its answers go nowhere.",
     expect="61 half-open entries in SYN_RECV to one service; with enough of them the table is full.",
     play=play,

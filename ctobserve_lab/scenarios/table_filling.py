@@ -19,6 +19,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="table filling",
+    symptom="nothing yet; the count of entries nears the limit",
     does="41 established connections in a table with room for 48.",
     expect="No packet is lost and no counter moves; only the fill level tells.",
     play=play,

@@ -18,6 +18,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="table full",
+    symptom="new connections fail at once (Operation not permitted), old ones go on",
     does="7 established connections fill a table whose limit is then set to what it holds; 23 datagrams want new entries.",
     expect="All 23 are lost with reason table_full; the counter drop says 23, and the kernel's log says it a few times.",
     play=play,

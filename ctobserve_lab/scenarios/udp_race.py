@@ -38,6 +38,7 @@ def meetings(space: Space) -> int:
 
 SCENARIO = Scenario(
     title="UDP clash (the DNS race)",
+    symptom="one name lookup in many takes 5 seconds",
     does="Two processes send the first packet of a flow over one socket at the same instant, 83 times, until two have met.",
     expect="Both packets made an entry; the second is merged into the first's, and clash_resolve counts it. NAT may lose it.",
     play=play,

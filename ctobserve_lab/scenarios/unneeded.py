@@ -20,6 +20,7 @@ def play(stage: Stage) -> Play:
 
 SCENARIO = Scenario(
     title="tracking that nobody needs",
+    symptom="tracking costs time that no rule needs; conntrack -E stays silent",
     does="A ruleset without a rule about connections, but with an empty NAT chain, and events switched off.",
     expect="Tracking costs its share of every packet; conntrack -E is silent although entries come and go.",
     play=play,

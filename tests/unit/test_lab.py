@@ -12,10 +12,12 @@ import pytest
 import ctobserve_lab
 from ctobserve.commands.cli import ended
 from ctobserve_lab import machine
+from ctobserve_lab.cli import WIDTH
 from ctobserve_lab.errors import LabError
 from ctobserve_lab.scenarios import SCENARIOS
 from ctobserve_lab.world import run
 from tests.kernel.sessions import sessions
+from tests.lab_index import PAGE, filled
 
 FILES = sorted(path.stem for path in Path(ctobserve_lab.__file__).parent.joinpath("scenarios").glob("*.py"))
 
@@ -31,6 +33,17 @@ def test_list_has_every_scenario_file_once():
     code, out, _ = lab("list")
     assert code == 0
     assert sorted(line.split()[0] for line in out.splitlines()) == [name for name in FILES if name != "__init__"]
+
+
+def test_list_leads_from_what_people_see_to_the_scenario():
+    _, out, _ = lab("list")
+    assert [line.split(maxsplit=1) for line in out.splitlines()] == [[name, one.symptom] for name, one in SCENARIOS.items()]
+    assert max(map(len, out.splitlines())) <= WIDTH
+    assert len({one.symptom for one in SCENARIOS.values()}) == len(SCENARIOS), "each looks like one incident"
+
+
+def test_the_index_of_the_guide_is_made_of_the_scenarios():
+    assert PAGE.read_text() == filled(PAGE.read_text()), "make json-doc"
 
 
 def test_the_list_of_commands_cuts_nothing_off():
