@@ -17,7 +17,7 @@ from collections.abc import Callable
 from bench.image import Image, Replay
 from ctobserve.capture.correlator import Correlator
 from ctobserve.capture.decoder import Decoder
-from ctobserve.capture.records import RecordKind, record_dtype
+from ctobserve.capture.records import RecordKind, record_dtype, row_dtype
 from ctobserve.capture.ring_consumer import RingConsumer
 from ctobserve.capture.table import Table
 from ctobserve.host.symbols import Symbols
@@ -50,7 +50,7 @@ def _ours(image: Image, replay: Replay, told: bool) -> float:
     dtype = record_dtype(image.layout)
     ring = Ring(replay.fd, 32 << 20, dtype.itemsize)
     correlator = Correlator(lives=True)
-    consumer = RingConsumer(ring, dtype, None if told else Table(), Decoder(Symbols({})) if told else None)
+    consumer = RingConsumer(ring, dtype, None if told else Table(row_dtype(dtype)), Decoder(Symbols({})) if told else None)
     begun = time.process_time()
     for first in range(0, replay.count, BATCH):
         replay.rewind(first, min(BATCH, replay.count - first))

@@ -64,41 +64,47 @@ enum drop_reason {
 		given;                                                                                                           \
 	})
 
-/* One size for every record, so that the ring reads as an array. Which member of a union is meant, kind and reason say. */
+/*
+ * One size for every record, so that the ring reads as an array. Which member of a union is meant, kind and reason say. What makes an
+ * entry lies together, from netns on: a table keeps these bytes as they are. An insert has nothing but that, and its cpu.
+ */
 struct record {
-	u64 ts;	    /* ns, CLOCK_MONOTONIC */
-	u64 ct;	    /* address of the nf_conn, 0 = none */
 	u64 caller; /* destroy: return address of nf_ct_delete */
 	union {
 		u64 since;    /* confirm, drop: ts of the allocation, 0 = unknown */
 		u64 iterator; /* destroy: function that nf_ct_iterate_cleanup asks of each entry, 0 = not removed by it */
 	};
-	u64 eviction;  /* destroy, evictor: which call of early_drop, 0 = none */
-	u32 netns;     /* inode number, 0 = unknown */
-	u32 bucket[2]; /* original, reply; BUCKET_UNKNOWN = not known, or no such node */
+	u64 eviction; /* destroy, evictor: which call of early_drop, 0 = none */
 	union {
 		u32 portid;  /* destroy: netlink port of who asked, 0 = none */
 		u32 changes; /* update: IPCT_* bits */
 		u32 buckets; /* resize: how many there are now */
 	};
-	u32 pid;      /* process that sent the packet or asked for the removal, 0 = none known */
-	u32 ifindex;  /* device of the packet, 0 = unknown */
-	u16 chain[2]; /* nodes in the bucket with this one, CHAIN_UNKNOWN = not counted */
+	u32 pid;     /* process that sent the packet or asked for the removal, 0 = none known */
+	u32 ifindex; /* device of the packet, 0 = unknown */
 	union {
 		u16 scanned[4]; /* table full: what early_drop met: assured, other netns, otherwise kept; and empty buckets */
-		u8 tcp_flags;	/* invalid, error: byte 13 of the header when it is TCP */
+		struct {	/* invalid, error: */
+			u8 tcp_flags; /* byte 13 of the header when it is TCP */
+			u8 hook;      /* netfilter hook number */
+		};
 	};
 	u16 cpu;
-	u8 kind;
 	u8 reason;
-	u8 reply_only; /* entry has no original node in the table (IPS_NAT_CLASH) */
-	u8 has_ct;     /* raw is 1: a whole nf_conn; 2: the original tuple and the zone; 0: the tuple alone */
 	u8 flags;
-	u8 hook;	      /* invalid, error: netfilter hook number */
 	u8 comm[16];	      /* name of pid's thread */
 	u8 device[16];	      /* name of ifindex */
 	u8 extra[TEXT_BYTES]; /* by flags */
-	u8 raw[];	      /* the nf_conn as it was, CT_BYTES long; room for RAW_BYTES, the next multiple of 8 */
+	u32 netns;	      /* inode number, 0 = unknown */
+	u64 ts;		      /* ns, CLOCK_MONOTONIC */
+	u64 ct;		      /* address of the nf_conn, 0 = none */
+	u32 bucket[2];	      /* original, reply; BUCKET_UNKNOWN = not known, or no such node */
+	u16 chain[2];	      /* nodes in the bucket with this one, CHAIN_UNKNOWN = not counted */
+	u8 kind;
+	u8 reply_only; /* entry has no original node in the table (IPS_NAT_CLASH) */
+	u8 has_ct;     /* raw is 1: a whole nf_conn; 2: the original tuple and the zone; 0: the tuple alone */
+	u8 tcp_state;  /* of a whole one, when it is TCP */
+	u8 raw[];      /* the nf_conn as it was, CT_BYTES long; room for RAW_BYTES, the next multiple of 8 */
 };
 
 /* Addresses that differ with every boot; one slot, written before the programs are attached. 0 = not in this kernel. */
@@ -184,13 +190,33 @@ static __always_inline u64 entry_of_node(u64 node)
 	return node - CT_TUPLEHASH - (read_u8(node + NODE_DIR) & 1) * TH_BYTES;
 }
 
-static __always_inline struct record *reserve(u32 kind)
+/* Of an insert nobody reads more than what is set here and what is copied. */
+static __always_inline struct record *reserve_insert(u32 kind)
 {
 	u64 bytes = sizeof(struct record) + RAW_BYTES, *count;
 	struct record *record = ring.ringbuf_reserve(bytes);
 
 	if (record) {
 		record->ts = bpf_ktime_get_ns();
+		record->chain[0] = CHAIN_UNKNOWN;
+		record->chain[1] = CHAIN_UNKNOWN;
+		record->cpu = bpf_get_smp_processor_id();
+		record->kind = kind;
+		record->reply_only = 0;
+		record->tcp_state = 0;
+		return record;
+	}
+	count = lost.lookup(&kind);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	return NULL;
+}
+
+static __always_inline struct record *reserve(u32 kind)
+{
+	struct record *record = reserve_insert(kind);
+
+	if (record) {
 		record->ct = 0;
 		record->caller = 0;
 		record->since = 0;
@@ -201,21 +227,12 @@ static __always_inline struct record *reserve(u32 kind)
 		record->portid = 0;
 		record->pid = 0;
 		record->ifindex = 0;
-		record->chain[0] = CHAIN_UNKNOWN;
-		record->chain[1] = CHAIN_UNKNOWN;
-		record->cpu = bpf_get_smp_processor_id();
-		record->kind = kind;
 		record->reason = 0;
-		record->reply_only = 0;
 		record->has_ct = 0;
 		record->flags = 0;
 		record->hook = 0;
-		return record;
 	}
-	count = lost.lookup(&kind);
-	if (count)
-		__sync_fetch_and_add(count, 1);
-	return NULL;
+	return record;
 }
 
 /* The reader polls, so no wake-up: an irq_work per event would cost more than the event. */
@@ -230,6 +247,8 @@ static __always_inline void copy_entry(struct record *record, u64 ct)
 	record->has_ct = 1;
 	bpf_probe_read_kernel(record->raw, CT_BYTES, (void *)ct);
 	record->netns = netns_inum(*(u64 *)(record->raw + CT_NET));
+	if (record->raw[CT_TUPLE + TUPLE_PROTONUM] == IPPROTO_TCP)
+		record->tcp_state = record->raw[CT_TCP_STATE];
 }
 
 /* A packet without an entry: only tuple and zone, where the entry would have them. */

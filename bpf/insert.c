@@ -24,14 +24,15 @@ static __always_inline void send_master(u64 master)
 	submit(record);
 }
 
-/* What copy_entry copies, less what only some protocols have: of that the TCP state alone is read by anybody. */
+/* What copy_entry copies, less what only some protocols have. In the table an entry is confirmed, whenever the bit is set. */
 static __always_inline void copy_inserted(struct record *record, u64 ct)
 {
 	record->ct = ct;
 	record->has_ct = 1;
 	bpf_probe_read_kernel(record->raw, CT_PREFIX, (void *)ct);
+	*(u32 *)(record->raw + CT_STATUS) |= IPS_CONFIRMED;
 	if (record->raw[CT_TUPLE + TUPLE_PROTONUM] == IPPROTO_TCP)
-		record->raw[CT_TCP_STATE] = read_u8(ct + CT_TCP_STATE);
+		record->tcp_state = read_u8(ct + CT_TCP_STATE);
 #if TRAMPOLINE
 	record->netns = ARG_U32(ARG_U64(ct + CT_NET) + NET_INUM);
 #else
@@ -48,7 +49,7 @@ static __always_inline int on_insert(u64 ct, u32 bucket, u32 reply_bucket)
 		return 0;
 	if (master)
 		send_master(master);
-	record = reserve(KIND_INSERT);
+	record = reserve_insert(KIND_INSERT);
 	if (!record)
 		return 0;
 	copy_inserted(record, ct);
@@ -68,6 +69,7 @@ static __always_inline int on_reply_only_insert(u64 ct)
 	if (!record)
 		return 0;
 	copy_entry(record, ct);
+	*(u32 *)(record->raw + CT_STATUS) |= IPS_CONFIRMED;
 	record->reply_only = 1;
 	record->bucket[1] = bucket_below(ct + CT_REPLY);
 	submit(record);

@@ -19,7 +19,7 @@ from ctobserve.capture.decoder import Decoder
 from ctobserve.capture.extensions import extensions_dtype
 from ctobserve.capture.follower import Follower
 from ctobserve.capture.read_via import ReadVia
-from ctobserve.capture.records import RecordKind, record_dtype
+from ctobserve.capture.records import RecordKind, record_dtype, row_dtype
 from ctobserve.capture.ring_consumer import RingConsumer
 from ctobserve.capture.table import Lengths, Table
 from ctobserve.capture.table_reader import HashReader, Lister
@@ -175,7 +175,6 @@ class LiveCapture(LiveView):
     def __init__(self, options: Options) -> None:
         """Plan only; raises NotPermitted or KernelLacks where observation is impossible here."""
         kernel.require_root()
-        self.table = Table()
         self._options = options
         symbols = Symbols.read()
         self._via: ReadVia | None = read_via.choose(options.read_via, symbols) if options.reads else None
@@ -203,6 +202,7 @@ class LiveCapture(LiveView):
                 self._listener.renew()
             layout = attachment.build.layout
             record = record_dtype(layout)
+            self.table = Table(row_dtype(record))
             ring = Ring(attachment.programs.map("ring"), ring_bytes, record.itemsize)
             opened.callback(ring.close)
             decoder = Decoder(attachment.symbols) if options.tells else None

@@ -1,4 +1,8 @@
-"""Records of the kernel side as arrays: the layout of struct record in bpf/ctobserve.h, and the entries in it."""
+"""Records of the kernel side as arrays: the layout of struct record in bpf/ctobserve.h, and the entries in it.
+
+What makes an entry lies together in a record. These bytes are its row: a table keeps them as they are, and
+they become an ENTRY when somebody asks.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ import numpy as np
 
 from ctobserve.event import TEXT_BYTES
 from ctobserve.host.layout import Layout
-from ctobserve.model import ENTRY, IPS_CONFIRMED, TCP, Entries, Mask, NDArray, pick
+from ctobserve.model import ENTRY, Entries, Mask, NDArray, pick
 
-HEADER_BYTES, EXTRA = 200, 116  # what stands before the copied nf_conn, and before `extra`
+HEADER_BYTES, EXTRA, ROW = 200, 80, 164  # what stands before the copied nf_conn, before `extra`, and before what makes an entry
 FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CLASHED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
 Records = NDArray[np.void]
+Held = NDArray[np.void]  # rows of a table, in either form
 
 
 class RecordKind(IntEnum):
@@ -36,35 +41,37 @@ class RecordKind(IntEnum):
 def record_dtype(layout: Layout) -> np.dtype[np.void]:
     """Every field of a record at its place, those inside the copied nf_conn by the kernel's own offsets.
 
-    Members of one union share theirs: `since` and `iterator`; `portid`, `changes` and `buckets`; `scanned` and `tcp_flags`.
+    Members of one union share theirs: `since` and `iterator`; `portid`, `changes` and `buckets`; `scanned`, `tcp_flags` and
+    `hook`. `row` are the bytes that make an entry, up to the last member that is decoded.
     """
     fields: dict[str, tuple[Any, int]] = {
-        "ts": ("<u8", 0),
-        "ct": ("<u8", 8),
-        "caller": ("<u8", 16),
-        "since": ("<u8", 24),
-        "iterator": ("<u8", 24),
-        "eviction": ("<u8", 32),
-        "netns": ("<u4", 40),
-        "bucket": (("<u4", 2), 44),
-        "portid": ("<u4", 52),
-        "changes": ("<u4", 52),
-        "buckets": ("<u4", 52),
-        "pid": ("<u4", 56),
-        "ifindex": ("<u4", 60),
-        "chain": (("<u2", 2), 64),
-        "scanned": (("<u2", 4), 68),
-        "tcp_flags": ("u1", 68),
-        "cpu": ("<u2", 76),
-        "kind": ("u1", 78),
-        "reason": ("u1", 79),
-        "reply_only": ("u1", 80),
-        "has_ct": ("u1", 81),
-        "flags": ("u1", 82),
-        "hook": ("u1", 83),
-        "comm": ("S16", 84),
-        "device": ("S16", 100),
+        "caller": ("<u8", 0),
+        "since": ("<u8", 8),
+        "iterator": ("<u8", 8),
+        "eviction": ("<u8", 16),
+        "portid": ("<u4", 24),
+        "changes": ("<u4", 24),
+        "buckets": ("<u4", 24),
+        "pid": ("<u4", 28),
+        "ifindex": ("<u4", 32),
+        "scanned": (("<u2", 4), 36),
+        "tcp_flags": ("u1", 36),
+        "hook": ("u1", 37),
+        "cpu": ("<u2", 44),
+        "reason": ("u1", 46),
+        "flags": ("u1", 47),
+        "comm": ("S16", 48),
+        "device": ("S16", 64),
         "extra": (("u1", TEXT_BYTES), EXTRA),
+        "netns": ("<u4", ROW),
+        "ts": ("<u8", 168),
+        "ct": ("<u8", 176),
+        "bucket": (("<u4", 2), 184),
+        "chain": (("<u2", 2), 192),
+        "kind": ("u1", 196),
+        "reply_only": ("u1", 197),
+        "has_ct": ("u1", 198),
+        "tcp_state": ("u1", 199),
     }
 
     def copied(name: str, dtype: Any, offset: int) -> None:
@@ -76,7 +83,6 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
     copied("status", "<u4", layout.status)
     copied("master", "<u8", layout.master)
     copied("mark", "<u4", layout.mark)
-    copied("tcp_state", "u1", layout.tcp_state)
     for direction in (0, 1):
         base = layout.tuplehash + direction * layout.tuplehash_bytes + layout.tuple
         copied(f"src{direction}", ("u1", 16), base + layout.src_u3)
@@ -85,6 +91,7 @@ def record_dtype(layout: Layout) -> np.dtype[np.void]:
         copied(f"dst{direction}", ("u1", 16), base + layout.dst_u3)
         copied(f"dport{direction}", ">u2", base + layout.dst_u)
         copied(f"protonum{direction}", "u1", base + layout.protonum)
+    fields["row"] = (f"V{max(offset + np.dtype(dtype).itemsize for dtype, offset in fields.values()) - ROW}", ROW)
     return np.dtype(
         {
             "names": list(fields),
@@ -103,21 +110,15 @@ def _plain(dtype: np.dtype[np.void], split: tuple[str, ...] = ()) -> np.dtype[np
         size = of_field.itemsize // rows
         for row in range(rows):
             fields[f"{name}{row}" if name in split else name] = (
-                f"u{size}" if size in (1, 2, 4) else f"V{size}",
+                f"u{size}" if size in (1, 2, 4, 8) else f"V{size}",
                 offset + row * size,
             )
     names, formats, offsets = list(fields), [one for one, _ in fields.values()], [offset for _, offset in fields.values()]
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize})
 
 
-_PLAIN_ENTRY = _plain(ENTRY, ("addr", "port", "bucket"))
-
-
-@cache
-def _plain_record(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
-    return _plain(dtype, ("bucket",))
-
-
+# The rows of a table that takes entries as EVENT has them.
+ENTRY_ROW = _plain(ENTRY, ("addr", "port", "bucket"))
 ALWAYS = (
     *((name, name) for name in ("ct", "netns", "bucket0", "bucket1", "chain", "reply_only", "has_ct")),
     *(("seen_ns", "ts"), ("l3num", "l3num0"), ("protonum", "protonum0"), ("zone", "zone")),
@@ -129,6 +130,40 @@ WHOLE = (
 )
 
 
+@cache
+def row_dtype(record: np.dtype[np.void]) -> np.dtype[np.void]:
+    """A record's `row` with the names of ENTRY_ROW, each where the record has it."""
+    plain, fields = _plain(record, ("bucket",)), record.fields
+    assert fields and plain.fields
+    found = {name: plain.fields[theirs] for name, theirs in ALWAYS + WHOLE}
+    return np.dtype(
+        {
+            "names": list(found),
+            "formats": [of_field[0] for of_field in found.values()],
+            "offsets": [of_field[1] - ROW for of_field in found.values()],
+            "itemsize": fields["row"][0].itemsize,
+        }
+    )
+
+
+def entries_of_rows(rows: Held) -> Entries:
+    """Rows that have the names of ENTRY_ROW, as ENTRY rows; they are the same where they have that form already."""
+    if rows.dtype == ENTRY_ROW:
+        return rows.view(ENTRY)
+    entries = np.empty(len(rows), ENTRY)
+    _copy(rows, entries.view(ENTRY_ROW), ALWAYS + WHOLE)
+    return entries
+
+
+def rows_of_entries(entries: Entries, dtype: np.dtype[np.void]) -> Held:
+    """The opposite, in the form that is given."""
+    if dtype == ENTRY_ROW:
+        return entries.view(dtype)
+    rows = np.zeros(len(entries), dtype)
+    _copy(entries.view(ENTRY_ROW), rows, ALWAYS + WHOLE)
+    return rows
+
+
 def entries_of(records: Records, into: Entries | None = None) -> Entries:
     """The entry that each record copied, as ENTRY rows; what a tuple-only record lacks is zero or unknown.
 
@@ -137,26 +172,15 @@ def entries_of(records: Records, into: Entries | None = None) -> Entries:
     whole = records["has_ct"] == 1
     if whole.all():
         entries = np.empty(len(records), ENTRY) if into is None else into
-        _copy(records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY), ALWAYS + WHOLE)
+        _copy(records["row"].view(row_dtype(records.dtype)), entries.view(ENTRY_ROW), ALWAYS + WHOLE)
     else:
         entries = np.zeros(len(records), ENTRY) if into is None else into
         _fill_some(records, whole, entries)
-    tcp = entries["protonum"] == TCP
-    if not tcp.any():
-        entries["tcp_state"] = 0
-    elif not tcp.all():
-        entries["tcp_state"] *= tcp
-    # The bit is set right after the insert hook on >= 6.1, and the entry is in the table from then on.
-    inserted = records["kind"] == RecordKind.INSERT
-    if inserted.all():
-        entries["status"] |= np.uint32(IPS_CONFIRMED)
-    else:
-        entries["status"][inserted] |= np.uint32(IPS_CONFIRMED)
     return entries
 
 
 def _fill_some(records: Records, whole: Mask, entries: Entries) -> None:
-    source, target = records.view(_plain_record(records.dtype)), entries.view(_PLAIN_ENTRY)
+    source, target = records["row"].view(row_dtype(records.dtype)), entries.view(ENTRY_ROW)
     _copy(source, target, ALWAYS)
     target["zone"][records["has_ct"] == 0] = 0
     some = pick(target, whole)
@@ -165,6 +189,6 @@ def _fill_some(records: Records, whole: Mask, entries: Entries) -> None:
     entries.view(as_bytes)[whole] = some.view(as_bytes)
 
 
-def _copy(source: Records, target: Records, pairs: tuple[tuple[str, str], ...]) -> None:
-    for name, theirs in pairs:
-        target[name] = source[theirs]
+def _copy(source: Held, target: Held, pairs: tuple[tuple[str, str], ...]) -> None:
+    for name, _ in pairs:
+        target[name] = source[name]

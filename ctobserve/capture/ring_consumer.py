@@ -1,15 +1,15 @@
-"""What comes out of the ring: into the table at once, and decoded for whoever asks; the records of a listing go their own way."""
+"""What comes out of the ring: into the table as it lies there, decoded for whoever asks; a listing goes its own way."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.capture.address_index import Addresses, Rows
+from ctobserve.capture.address_index import Addresses
 from ctobserve.capture.decoder import Decoded, Decoder
-from ctobserve.capture.records import RecordKind, Records, entries_of
+from ctobserve.capture.records import RecordKind, Records
 from ctobserve.capture.snapshot_builder import SnapshotBuilder
-from ctobserve.capture.table import Table
-from ctobserve.model import Entries, pick
+from ctobserve.capture.table import Kinds, Table
+from ctobserve.model import pick
 from ctobserve.programs.ring import Ring
 
 NONE = np.empty(0, np.uint64)
@@ -18,8 +18,7 @@ NONE = np.empty(0, np.uint64)
 class RingConsumer:
     """`seen` counts records, `resized` is set when one says that the hash has another size.
 
-    Without a table none is followed. Without a decoder only the table takes records, straight from the ring, and there are no
-    events.
+    Without a table none is followed; its rows are those of `record` (row_dtype). Without a decoder there are no events.
     """
 
     def __init__(self, ring: Ring, record: np.dtype[np.void], table: Table | None, decoder: Decoder | None) -> None:
@@ -53,25 +52,20 @@ class RingConsumer:
         if not self._ring.pending_bytes:
             return NONE
         records = self._ring.peek().view(self._record)[:, 0]
-        of_listing = records["kind"] == RecordKind.WALK
+        kinds = np.ascontiguousarray(records["kind"])
+        of_listing = kinds == RecordKind.WALK
         if of_listing.any():
             # Those that come when nobody gathers them are late, of a listing that was given up.
             if listed is not None:
                 listed.add(pick(records, of_listing))
-            records = pick(records, ~of_listing)
+            records, kinds = pick(records, ~of_listing), kinds[~of_listing]
         self.seen += len(records)
-        self.resized |= bool((records["kind"] == RecordKind.RESIZE).any())
-        touched = self._told(records) if len(records) else NONE
+        self.resized |= bool((kinds == RecordKind.RESIZE).any())
+        touched = self._told(records, kinds) if len(records) else NONE
         self._ring.release()
         return touched
 
-    def _told(self, records: Records) -> Addresses:
+    def _told(self, records: Records, kinds: Kinds) -> Addresses:
         if self._decoder is not None:
-            decoded = self._decoder.decode(records)
-            self._pending.append(decoded)
-            return NONE if self._table is None else self._table.apply(decoded.events)
-
-        def entries(which: Rows | None) -> Entries:
-            return entries_of(records if which is None else pick(records, which))
-
-        return NONE if self._table is None else self._table.change(records["kind"], records["ct"], entries)
+            self._pending.append(self._decoder.decode(records))
+        return NONE if self._table is None else self._table.change(kinds, records["ct"], records["row"])

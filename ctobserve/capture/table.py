@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from ctobserve.capture.address_index import Addresses, AddressIndex, Rows
-from ctobserve.event import Events, Kind, entries_in
-from ctobserve.model import ENTRY, UNKNOWN_BUCKET, Entries, Mask, NDArray, pick
+from ctobserve.capture.records import ENTRY_ROW, Held, entries_of_rows, rows_of_entries
+from ctobserve.event import Events, Kind
+from ctobserve.model import UNKNOWN_BUCKET, Entries, Mask, NDArray, pick
 
-AS_BYTES = np.dtype((np.void, ENTRY.itemsize))
+CHUNK = 1 << 16  # entries that take another form at a time
 Kinds = NDArray[np.uint8]
 CHANGEABLE = ("status", "timeout", "mark", "tcp_state")
 
@@ -42,11 +42,14 @@ class Table:
     same addresses out again. An unknown address has row -1, the spare one at the end, in which nobody lives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, row: np.dtype[np.void] = ENTRY_ROW) -> None:
+        """`row`: the form of what `change` is given, and in which entries are kept until somebody asks for them."""
+        self._row = row
+        self._as_bytes = np.dtype((np.void, row.itemsize))
         self._index = AddressIndex()
-        self._fill(np.zeros(1024, ENTRY), 0)
+        self._fill(np.zeros(1024, row), 0)
 
-    def _fill(self, rows: Entries, used: int) -> None:
+    def _fill(self, rows: Held, used: int) -> None:
         """These rows, of which the first `used` are entries."""
         self._rows = rows
         self._alive = np.zeros(len(rows) + 1, np.bool_)
@@ -59,11 +62,11 @@ class Table:
 
     def entries(self) -> Entries:
         """Copy of all rows, in no particular order."""
-        return pick(self._rows, np.flatnonzero(self._alive))
+        return entries_of_rows(pick(self._rows, np.flatnonzero(self._alive)))
 
     def find(self, addresses: Addresses) -> Entries:
         """Rows of those of these addresses that are in the table."""
-        return pick(self._rows, self._present(addresses))
+        return entries_of_rows(pick(self._rows, self._present(addresses)))
 
     def _present(self, addresses: Addresses) -> Rows:
         rows = self._index.find(addresses)
@@ -71,38 +74,40 @@ class Table:
         return present
 
     def apply(self, events: Events) -> Addresses:
-        """Carry out the inserts, destroys and updates among these events, in order; returns the addresses of the first two."""
-        entries = events["entry"]
-        return self.change(events["kind"], entries["ct"], lambda which: entries if which is None else entries_in(events, which))
+        """Carry out the inserts, destroys and updates among these events, in order; returns the addresses of the first two.
 
-    def change(self, kinds: Kinds, addresses: Addresses, entries: Callable[[Rows | None], Entries]) -> Addresses:
-        """The same of whatever has these kinds and addresses; `entries` gives those of some of them (None: of all)."""
-        kinds = np.ascontiguousarray(kinds)
+        For a table whose rows are ENTRY_ROW.
+        """
+        return self.change(events["kind"], events["entry"]["ct"], events["entry"])
+
+    def change(self, kinds: Kinds, addresses: Addresses, held: Held) -> Addresses:
+        """The same of whatever has these kinds, addresses and rows, which lie wherever they like."""
+        kinds, held = np.ascontiguousarray(kinds), held.view(self._as_bytes)
         # A copy in every case: the caller keeps it, and what it is of may lie in the ring.
         addresses = addresses.copy()
         inserted = kinds == Kind.INSERT
         # A flood: nothing but inserts, of which the last that is written to a row stays.
         if inserted.all():
-            self._write(self._rows_for(addresses), entries(None))
+            self._write(self._rows_for(addresses), held)
             return addresses
         life = np.flatnonzero(inserted | (kinds == Kind.DESTROY))
         touched = addresses[life]
-        self._live(entries, life, touched, inserted[life])
+        self._live(held, life, touched, inserted[life])
         if len(life) < len(kinds):
             changed = np.flatnonzero(kinds == Kind.UPDATE)
             rows = self._index.find(addresses[changed])
             latest = self._last(rows) & self._alive[rows]
-            self._change(rows[latest], entries(changed[latest]))
+            self._change(rows[latest], held[changed[latest]].view(self._row))
         return touched
 
-    def _live(self, entries: Callable[[Rows | None], Entries], life: Rows, addresses: Addresses, inserted: Mask) -> None:
+    def _live(self, held: Held, life: Rows, addresses: Addresses, inserted: Mask) -> None:
         """Inserts and destroys: those at these positions, with these addresses."""
         rows = np.empty(len(life), np.int64)
         rows[inserted] = self._rows_for(addresses[inserted])
         rows[~inserted] = self._index.find(addresses[~inserted])
         last = self._last(rows)
         new = last & inserted
-        self._write(rows[new], entries(life[new]))
+        self._write(rows[new], held[life[new]])
         self._alive[rows[last & ~inserted]] = False
 
     def _last(self, rows: Rows) -> Mask:
@@ -112,15 +117,15 @@ class Table:
         last: Mask = self._visitor[rows] == order
         return last
 
-    def _change(self, rows: Rows, entries: Entries) -> None:
+    def _change(self, rows: Rows, held: Held) -> None:
         """Take over what an update can change."""
-        newer = entries["seen_ns"] >= self._rows["seen_ns"][rows]
+        newer = held["seen_ns"] >= self._rows["seen_ns"][rows]
         for name in CHANGEABLE:
-            self._rows[name][rows[newer]] = entries[name][newer]
+            self._rows[name][rows[newer]] = held[name][newer]
 
     def put(self, entries: Entries) -> None:
         """Add entries, or replace those with the same address."""
-        self._write(self._rows_for(np.ascontiguousarray(entries["ct"])), entries)
+        self._write_entries(self._rows_for(np.ascontiguousarray(entries["ct"])), entries)
 
     def _rows_for(self, addresses: Addresses) -> Rows:
         if self._used + len(addresses) > len(self._rows):
@@ -128,9 +133,14 @@ class Table:
         rows, self._used = self._index.find_or_add(addresses, self._used)
         return rows
 
-    def _write(self, rows: Rows, entries: Entries) -> None:
-        self._rows.view(AS_BYTES)[rows] = entries.view(AS_BYTES)
+    def _write(self, rows: Rows, held: Held) -> None:
+        self._rows.view(self._as_bytes)[rows] = held
         self._alive[rows] = True
+
+    def _write_entries(self, rows: Rows, entries: Entries) -> None:
+        for first in range(0, len(rows), CHUNK):
+            some = slice(first, first + CHUNK)
+            self._write(rows[some], rows_of_entries(entries[some], self._row).view(self._as_bytes))
 
     def merge(self, walked: Entries, touched: Addresses) -> None:
         """Make the table what a walk saw, but for addresses that events touched since shortly before it began.
@@ -147,8 +157,9 @@ class Table:
         self._alive &= stays
         kept = pick(walked, known)
         for name in ("seen_ns", "chain"):
-            kept[name] = self._rows[name][mine]
-        self._write(mine, kept)
+            # A pair is one number in a row.
+            kept[name] = self._rows[name][mine].view(kept[name].dtype).reshape(kept[name].shape)
+        self._write_entries(mine, kept)
         self.put(pick(walked, ~known))
 
     def _make_room(self, needed: int) -> None:
@@ -156,7 +167,7 @@ class Table:
         alive = np.flatnonzero(self._alive)
         size = len(self._rows)
         wanted = size if 2 * (len(alive) + needed) < size else max(size + size // 2, len(alive) + needed)
-        rows = np.zeros(wanted, ENTRY)
+        rows = np.zeros(wanted, self._row)
         rows[: len(alive)] = pick(self._rows, alive)
         self._fill(rows, len(alive))
         self._index.rebuild(np.ascontiguousarray(rows["ct"][: len(alive)]), np.arange(len(alive), dtype=np.int32))

@@ -42,7 +42,6 @@ class Layout(NamedTuple):
     status: int
     master: int
     mark: int
-    tcp_state: int
     preempt_count: int
     extensions: dict[str, int]
     numbers: dict[str, int]
@@ -72,7 +71,6 @@ class Layout(NamedTuple):
             status=at("nf_conn.status"),
             master=at("nf_conn.master"),
             mark=at("nf_conn.mark"),
-            tcp_state=at("nf_conn.proto.tcp.state"),
             # From 6.2 to 6.14 the preempt count lies in a per-CPU struct, before and after in a variable of its own.
             preempt_count=at("pcpu_hot.preempt_count") if btf.has("pcpu_hot.preempt_count") else 0,
             extensions={name: at(path) for name, path in EXTENSIONS.items() if btf.has(path)},

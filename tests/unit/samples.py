@@ -29,7 +29,6 @@ LAYOUT = Layout(
     status=128,
     master=160,
     mark=168,
-    tcp_state=224,
     preempt_count=0,
     extensions={"use": 0, "secmark": 172, "sctp_state": 192, "dccp_state": 193, "gre_timeout": 196, "gre_stream_timeout": 192},
     numbers={},

@@ -9,7 +9,7 @@ from ctobserve.capture.address_index import AddressIndex
 from ctobserve.capture.records import RecordKind
 from ctobserve.capture.table import Table
 from tests.unit.samples import DTYPE
-from tests.unit.test_table import by_events, by_records
+from tests.unit.test_table import WAYS
 
 SLAB = 0xFFFF888003400000
 
@@ -36,10 +36,10 @@ def test_addresses_that_all_want_one_place():
     assert index.find(addresses).tolist() == given.tolist()
 
 
-@pytest.mark.parametrize("apply", [by_events, by_records])
-def test_table_is_what_the_events_say_in_turn(apply):
+@pytest.mark.parametrize(("apply", "row"), WAYS)
+def test_table_is_what_the_events_say_in_turn(apply, row):
     rng = np.random.default_rng(3)
-    table, truth = Table(), {}
+    table, truth = Table(row), {}
     for batch in range(150):
         made = np.zeros(int(rng.integers(0, 1500)), DTYPE)
         made["ct"] = SLAB + 256 * rng.integers(0, int(rng.integers(10, 20000)), len(made)).astype(np.uint64)

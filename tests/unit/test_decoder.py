@@ -121,7 +121,7 @@ def test_traffic_and_process_of_an_entry_that_leaves():
 def test_a_lost_packet_has_its_reason_process_and_device_without_stale_bytes():
     scanned = (1, 2, 3, 4)
     (full,) = decode(
-        record(RecordKind.DROP, 0, has_ct=2, reason=DropReason.TABLE_FULL, scanned=scanned, pid=3, comm=STALE, hook=3)
+        record(RecordKind.DROP, 0, has_ct=2, reason=DropReason.TABLE_FULL, hook=3, scanned=scanned, pid=3, comm=STALE)
     )
     assert (full["reason"], full["scanned"].tolist(), full["direction"], full["hook"]) == (
         DropReason.TABLE_FULL,

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from ctobserve.capture.records import EXTRA, HEADER_BYTES
+from ctobserve.capture.records import EXTRA, HEADER_BYTES, ROW
 from ctobserve.programs.constants import TEXT_BYTES
 from tests.unit.csource import TYPES, compiled, struct, text
 from tests.unit.samples import DTYPE, LAYOUT
 
 FIELDS = [
-    *("ts", "ct", "caller", "since", "iterator", "eviction", "netns", "bucket", "portid", "changes", "buckets", "pid", "ifindex"),
-    *("chain", "scanned", "tcp_flags", "cpu", "kind", "reason", "reply_only", "has_ct", "flags", "hook"),
-    *("comm", "device", "extra"),
+    *(
+        "caller",
+        "since",
+        "iterator",
+        "eviction",
+        "portid",
+        "changes",
+        "buckets",
+        "pid",
+        "ifindex",
+        "scanned",
+        "tcp_flags",
+        "hook",
+    ),
+    *("cpu", "reason", "flags", "comm", "device", "extra"),
+    *("netns", "ts", "ct", "bucket", "chain", "kind", "reply_only", "has_ct", "tcp_state"),
 ]
 RECORD = f"{TYPES}#define TEXT_BYTES {TEXT_BYTES}\n{struct(text('ctobserve.h'), 'record')}"
 
@@ -30,4 +43,11 @@ def test_offsets_and_size():
 
 
 def test_every_field_before_the_copied_entry_is_compared():
-    assert {name for name, (_, offset) in DTYPE.fields.items() if offset < HEADER_BYTES} == set(FIELDS)
+    assert {name for name, (_, offset) in DTYPE.fields.items() if offset < HEADER_BYTES} == {*FIELDS, "row"}
+
+
+def test_a_row_has_what_makes_an_entry_and_nothing_before_it():
+    found = compiled(RECORD, ["offsetof(struct record, netns)"])
+    (kind, first), mark = DTYPE.fields["row"][:2], DTYPE.fields["mark"][1]
+    assert first == ROW == found["offsetof(struct record, netns)"]
+    assert first + kind.itemsize == mark + 4 <= HEADER_BYTES + LAYOUT.raw_bytes

@@ -7,10 +7,10 @@ import pytest
 
 from ctobserve.capture.address_index import Addresses
 from ctobserve.capture.decoder import Decoder
-from ctobserve.capture.records import RecordKind, Records, entries_of
+from ctobserve.capture.records import ENTRY_ROW, RecordKind, Records, entries_of, row_dtype
 from ctobserve.capture.table import Table
-from ctobserve.model import UNKNOWN_BUCKET, pick
-from tests.unit.samples import record, records
+from ctobserve.model import UNKNOWN_BUCKET
+from tests.unit.samples import DTYPE, record, records
 
 NONE = np.empty(0, np.uint64)
 
@@ -20,21 +20,34 @@ def by_events(table: Table, made: Records) -> Addresses:
 
 
 def by_records(table: Table, made: Records) -> Addresses:
-    """Straight from the ring, where nobody wants events."""
-    return table.change(made["kind"], made["ct"], lambda which: entries_of(made if which is None else pick(made, which)))
+    """Straight from the ring."""
+    return table.change(made["kind"], made["ct"], made["row"])
 
 
-@pytest.fixture(params=[by_events, by_records])
-def apply(request):
+# What a table is given, and the form of its rows for that.
+WAYS = ((by_events, ENTRY_ROW), (by_records, row_dtype(DTYPE)))
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
     return request.param
+
+
+@pytest.fixture
+def apply(way):
+    return way[0]
+
+
+@pytest.fixture
+def table(way):
+    return Table(way[1])
 
 
 def ports(table: Table) -> list[int]:
     return sorted(table.entries()["port"][:, 0].tolist())
 
 
-def test_insert_and_destroy(apply):
-    table = Table()
+def test_insert_and_destroy(apply, table):
     touched = apply(
         table,
         records(
@@ -45,8 +58,7 @@ def test_insert_and_destroy(apply):
     assert touched.tolist() == [0xA, 0xB, 0xA]
 
 
-def test_address_reused_within_a_batch_and_between_batches(apply):
-    table = Table()
+def test_address_reused_within_a_batch_and_between_batches(apply, table):
     apply(
         table,
         records(
@@ -60,14 +72,12 @@ def test_address_reused_within_a_batch_and_between_batches(apply):
     assert ports(table) == []
 
 
-def test_destroy_of_an_unknown_entry_is_ignored(apply):
-    table = Table()
+def test_destroy_of_an_unknown_entry_is_ignored(apply, table):
     apply(table, records(record(RecordKind.DESTROY, 0xA)))
     assert len(table) == 0
 
 
-def test_grows_and_reuses_rows(apply):
-    table = Table()
+def test_grows_and_reuses_rows(apply, table):
     for start in (0, 3000):
         apply(table, records(*(record(RecordKind.INSERT, 8 * i, sport=i) for i in range(start, start + 3000))))
     assert len(table) == 6000 and ports(table) == list(range(6000))
@@ -76,8 +86,7 @@ def test_grows_and_reuses_rows(apply):
     assert ports(table) == [*range(5990, 6000), *range(7000, 7010)]
 
 
-def test_merge_takes_the_walk_but_for_what_events_touched(apply):
-    table = Table()
+def test_merge_takes_the_walk_but_for_what_events_touched(apply, table):
     apply(
         table,
         records(
@@ -100,16 +109,14 @@ def test_merge_takes_the_walk_but_for_what_events_touched(apply):
     assert (kept["status"], kept["seen_ns"], kept["bucket"][0]) == (14, 5, 4)
 
 
-def test_merge_into_an_empty_table_and_of_an_empty_walk(apply):
-    table = Table()
+def test_merge_into_an_empty_table_and_of_an_empty_walk(apply, table):
     table.merge(entries_of(records(record(RecordKind.WALK, 0xA))), NONE)
     assert len(table) == 1
     table.merge(entries_of(records()), NONE)
     assert len(table) == 0
 
 
-def test_updates_change_state_but_not_bucket_or_birth(apply):
-    table = Table()
+def test_updates_change_state_but_not_bucket_or_birth(apply, table):
     apply(table, records(record(RecordKind.INSERT, 0xA, proto=6, tcp_state=1, bucket=(3, 4), ts=5)))
     apply(
         table,
