@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import struct
@@ -175,7 +176,8 @@ def test_no_trap_springs(traps, kept, honest, arguments):
         left = {path.name: stat.S_IMODE(path.stat().st_mode) for path in kept.iterdir()}
         assert left == {path.name: 0o600 for path in honest[1].iterdir()}, "the same was compiled and kept, for us alone"
     elif arguments == ["check"]:
-        assert result.returncode in (0, 3, 4) and "Python can import it" in result.stdout
+        # With images there is nothing to import.
+        assert result.returncode in (0, 3, 4) and re.search("Python can import it|the programs came compiled", result.stdout)
     else:
         assert result.returncode == 0 and result.stdout and result.stderr == ""
 
