@@ -107,6 +107,9 @@ struct record {
 	u8 raw[];      /* the nf_conn as it was, CT_BYTES long; room for RAW_BYTES, the next multiple of 8 */
 };
 
+/* invalid, error: where in raw, which holds no reply tuple then, the tuple inside an ICMP error is; its l3num is 0 in others. */
+#define CT_INNER (CT_TUPLE + TH_BYTES)
+
 /* Addresses that differ with every boot; one slot, written before the programs are attached. 0 = not in this kernel. */
 struct config {
 	u64 hash;	    /* &nf_conntrack_hash */

@@ -60,11 +60,11 @@ static __always_inline int on_icmp_error(u64 skb, s32 result)
 	return 0;
 }
 
-/* The packet's own tuple and TCP flags, from its headers, as far as they are where the kernel looks for them. */
-static __always_inline void copy_packet_tuple(struct record *record, u64 skb)
+/* A packet's tuple, from its headers, as far as they are where the kernel looks for them; returns where the transport header is. */
+static __always_inline u64 copy_headers(u8 *tuple, u64 network)
 {
-	u64 head = read_u64(skb + SKB_HEAD), network = head + read_u16(skb + SKB_NETWORK_HEADER), transport;
-	u8 *tuple = record->raw + CT_TUPLE, version = read_u8(network), protonum;
+	u8 version = read_u8(network), protonum;
+	u64 transport;
 
 	if (version >> 4 == 4) {
 		__builtin_memset(tuple + TUPLE_SRC, 0, 16);
@@ -89,7 +89,35 @@ static __always_inline void copy_packet_tuple(struct record *record, u64 skb)
 		*(u16 *)(tuple + TUPLE_SPORT) = read_u16(transport);
 		*(u16 *)(tuple + TUPLE_DPORT) = read_u16(transport + 2);
 	}
+	return transport;
+}
+
+/* Whether a packet of this protocol and type speaks of another packet, whose headers it has: icmp_is_err, icmpv6_is_err. */
+static __always_inline bool is_error(u8 protonum, u8 type)
+{
+	if (protonum == IPPROTO_ICMP)
+		return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
+	return protonum == IPPROTO_ICMPV6 && type < 128;
+}
+
+/*
+ * Tuple and TCP flags of the packet, and of an ICMP error the tuple of the packet that it is about. Behind `end` lies none of
+ * the packet's data: an error that has less than eight bytes of the inner transport header in front of it tells no inner tuple.
+ */
+static __always_inline void copy_packet_tuples(struct record *record, u64 skb)
+{
+	u64 head = read_u64(skb + SKB_HEAD), end = head + read_u32(skb + SKB_TAIL), transport, inner;
+	u8 *tuple = record->raw + CT_TUPLE, *about = record->raw + CT_INNER, protonum;
+
+	transport = copy_headers(tuple, head + read_u16(skb + SKB_NETWORK_HEADER));
+	protonum = *(tuple + TUPLE_PROTONUM);
 	record->tcp_flags = protonum == IPPROTO_TCP ? read_u8(transport + 13) : 0;
+	*(u16 *)(about + TUPLE_L3NUM) = 0;
+	if (!is_error(protonum, read_u8(transport)))
+		return;
+	inner = copy_headers(about, transport + 8);
+	if (inner + 8 > end)
+		*(u16 *)(about + TUPLE_L3NUM) = 0;
 }
 
 /* Which way a packet goes of the entry that the kernel had found for it. */
@@ -121,7 +149,7 @@ static __always_inline void send_invalid(u64 skb, u64 net, u64 state)
 	record->netns = netns_inum(net);
 	record->reason = DROP_INVALID;
 	record->hook = read_u8(state + STATE_HOOK);
-	copy_packet_tuple(record, skb);
+	copy_packet_tuples(record, skb);
 	copy_process(record);
 	device = read_u64(state + STATE_IN);
 	copy_device(record, device ? device : read_u64(state + STATE_OUT));

@@ -153,6 +153,7 @@ NUMBERS: dict[str, Number] = {
     "SKB_NFCT": _at("sk_buff._nfct"),
     "SKB_DEV": _at("sk_buff.dev"),
     "SKB_HEAD": _at("sk_buff.head"),
+    "SKB_TAIL": _at("sk_buff.tail"),
     "SKB_NETWORK_HEADER": _at("sk_buff.network_header"),
     "STATE_HOOK": _at("nf_hook_state.hook"),
     "STATE_IN": _at("nf_hook_state.in"),
