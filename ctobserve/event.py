@@ -54,8 +54,23 @@ class DestroyReason(IntEnum):
 # Reasons of packets that were lost in __nf_conntrack_confirm: such a drop is also the verdict of a confirm.
 IN_CONFIRM = (DropReason.CLASH, DropReason.CHAINTOOLONG, DropReason.DYING, DropReason.CONFIRMED)
 
+# Reasons of packets that are let pass, with no entry: a rule may drop them.
+FOUND_BAD = (DropReason.INVALID, DropReason.ERROR)
+
 # One direction's tuple; `l3num` 0: there is none. Addresses and ports as in ENTRY: source, destination.
 TUPLE = np.dtype([("addr", "u1", (2, 16)), ("port", ">u2", (2,)), ("l3num", "u1"), ("protonum", "u1")])
+# The entry that a connection had before, and why it has none any more; `at_ns` 0: none is known.
+LEFT = np.dtype(
+    [
+        ("original", TUPLE),
+        ("at_ns", "<u8"),  # CLOCK_MONOTONIC of its destroy
+        ("status", "<u4"),  # IPS_* bits it had then
+        ("pid", "<u4"),  # process that asked for the removal, 0 = none known
+        ("reason", "u1"),  # DestroyReason
+        ("tcp_state", "u1"),  # of an entry of TCP
+        ("comm", "S16"),  # name of pid's thread
+    ]
+)
 
 ORIGINAL, REPLY, NO_DIRECTION = 0, 1, 255
 HAS_COUNTERS, HAS_TEXT = 1, 2  # bits of `has`
@@ -70,6 +85,8 @@ EVENT = np.dtype(
         ("bytes", "<u8", (2,)),
         ("master", TUPLE),  # original tuple of the entry whose helper expected this one
         ("evictor", TUPLE),  # destroy by early_drop: the new tuple that it made room for
+        ("inner", TUPLE),  # drop, invalid and error: of an ICMP error, the packet that it is about
+        ("left", LEFT),  # drop, invalid and error: the last entry with the packet's tuple, or with the inner one
         ("changes", "<u4"),  # update: IPCT_* bits
         ("portid", "<u4"),  # destroy: netlink port of who asked, 0 = none
         ("pid", "<u4"),  # process that sent the packet, or asked for the removal; 0 = unknown

@@ -79,6 +79,7 @@ TCP_STATES = (
     "CLOSE",
     "SYN_SENT2",
 )
+TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # byte 13 of a TCP header, lowest bit first
 L3 = {2: "ipv4", 10: "ipv6"}
 # include/uapi/linux/netfilter/nf_conntrack_sctp.h, include/linux/netfilter/nf_conntrack_dccp.h; names as the trackers print them.
 SCTP_STATES = (

@@ -6,10 +6,11 @@ import numpy as np
 
 from ctobserve.capture.address_index import Addresses, AddressIndex
 from ctobserve.capture.decoder import Decoded, Links
+from ctobserve.capture.departures import Departures
 from ctobserve.capture.memory import Memory
 from ctobserve.capture.records import RecordKind
 from ctobserve.clock import NS_PER_S
-from ctobserve.event import IN_CONFIRM, NO_EVENTS, TUPLE, Events, Kind, drop_name
+from ctobserve.event import FOUND_BAD, IN_CONFIRM, NO_EVENTS, TUPLE, Events, Kind, drop_name
 from ctobserve.model import Mask, NDArray, pick
 
 HOLD_NS, HOLD_EVENTS = NS_PER_S, 1 << 16
@@ -22,9 +23,13 @@ Times = NDArray[np.uint64]
 class Correlator:
     """The stream's memory, bounded: what was said longest ago is forgotten, and then unknown, never wrong."""
 
-    def __init__(self, lives: bool) -> None:
-        """`lives`: somebody wants to know what earlier records said; else nothing is remembered, and nothing waits."""
+    def __init__(self, lives: bool, late: bool = False) -> None:
+        """`lives`: somebody wants to know what earlier records said; else nothing is remembered, and nothing waits.
+
+        `late`: somebody wants to know which entry an INVALID packet's connection had before.
+        """
         self._lives = lives
+        self._departures = Departures() if late else None
         self._births = Births()
         self._masters: Memory[bytes] = Memory(MASTERS_REMEMBERED)
         self._fates: Memory[bytes] = Memory(ENTRIES_REMEMBERED)
@@ -52,6 +57,8 @@ class Correlator:
             _remember_births(self._births, events, links["kind"] == RecordKind.INSERT, leaving)
             self._name_masters(events, links["kind"] == RecordKind.MASTER, leaving)
             self._name_fates(events, links, leaving)
+        if self._departures is not None:
+            _name_departed(self._departures, events, links)
         events["kind"][leaving] = Kind.DESTROY
         told = TOLD[events["kind"]]
         return events if told.all() else pick(events, told)
@@ -91,6 +98,15 @@ class Correlator:
             if fate is not None and (silent[at] or not events["detail"][at]):
                 events["detail"][at] = fate
         self._fates.age()
+
+
+def _name_departed(departures: Departures, events: Events, links: Links) -> None:
+    gone = np.flatnonzero(links["kind"] == RecordKind.DESTROY)
+    if len(gone):
+        departures.add(pick(events, gone))
+    bad = np.flatnonzero((links["kind"] == RecordKind.DROP) & np.isin(events["reason"], FOUND_BAD))
+    if len(bad):
+        events["left"][bad] = departures.of(pick(events, bad))
 
 
 def _remembered(memory: Memory[bytes], events: Events, concerned: Mask, leaving: Mask) -> list[tuple[int, int]]:

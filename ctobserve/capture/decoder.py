@@ -28,18 +28,21 @@ from ctobserve.event import (
     NO_DIRECTION,
     ORIGINAL,
     REPLY,
+    TUPLE,
     DestroyReason,
     DropReason,
     Events,
 )
 from ctobserve.host.symbols import Symbols
-from ctobserve.model import TCP, NDArray, join, pick
+from ctobserve.model import TCP, WITH_ICMP, WITH_PORTS, NDArray, join, pick
 from ctobserve.programs.constants import COUNTERS_BYTES
 
 # What ties a record to others, beside its event: its kind, if a clash came before it, and the call of early_drop that it is of.
 LINK = np.dtype([("kind", "u1"), ("clashed", "?"), ("eviction", "<u8")])
 Links = NDArray[np.void]
 INSERT = int(RecordKind.INSERT)
+# By protocol number: whose header has ports, or type and id; and whose may speak of another packet.
+TELLING, SPEAKING = (np.isin(np.arange(256), list(protocols)) for protocols in (WITH_PORTS | WITH_ICMP, WITH_ICMP))
 
 
 class Decoded:
@@ -127,6 +130,8 @@ def _drops(events: Events, at: Rows, records: Records) -> None:
     events["hook"][at] = np.where(bad, records["hook"], 0)
     seen = (reasons == DropReason.INVALID) & (records["protonum0"] == TCP)
     events["tcp_flags"][at] = np.where(seen, records["tcp_flags"], 0)
+    if bad.any():
+        _headers(events, at[bad], pick(records, bad))
     full, confirming = reasons == DropReason.TABLE_FULL, np.isin(reasons, IN_CONFIRM)
     events["scanned"][at[full]] = records["scanned"][full]
     events["since_alloc_ns"][at[confirming]] = _since(records[confirming])
@@ -137,6 +142,22 @@ def _drops(events: Events, at: Rows, records: Records) -> None:
     events["text"][at[spoken]] = _until_nul(records["extra"][spoken])
     events["has"][at[spoken]] = HAS_TEXT
     _process(events, at, records)
+
+
+def _headers(events: Events, at: Rows, records: Records) -> None:
+    """What a packet found bad says of itself was read from its headers, ports and all, whatever its protocol."""
+    entries = events["entry"]
+    entries["port"][at[~TELLING[records["protonum0"]]]] = 0
+    speaking = SPEAKING[records["protonum0"]] & (records["l3num1"] != 0)
+    if not speaking.any():
+        return
+    at, records = at[speaking], pick(records, speaking)
+    inner = np.zeros(len(records), TUPLE)
+    for end, (address, port) in enumerate((("src1", "sport1"), ("dst1", "dport1"))):
+        inner["addr"][:, end], inner["port"][:, end] = records[address], records[port]
+    inner["port"][~TELLING[records["protonum1"]]] = 0
+    inner["l3num"], inner["protonum"] = records["l3num1"], records["protonum1"]
+    events["inner"][at] = inner
 
 
 def _process(events: Events, at: Rows, records: Records) -> None:

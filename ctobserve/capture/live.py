@@ -208,7 +208,7 @@ class LiveCapture(LiveView):
             decoder = Decoder(attachment.symbols) if options.tells else None
             # Whoever follows the table alone counts what happened, and asks no story of it.
             lives = Purpose.REASONS in self._purpose or Purpose.TABLE not in self._purpose
-            self._correlator = Correlator(lives)
+            self._correlator = Correlator(lives, late=Purpose.INVALID in self._purpose)
             self._consumer = RingConsumer(ring, record, self.table if options.reads else None, decoder)
             reader = self._reader(record)
             self._follower = Follower(

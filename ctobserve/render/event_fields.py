@@ -7,22 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from ctobserve.analysis.invalid import Like, likeness
 from ctobserve.clock import NS_PER_S, Clock
 from ctobserve.event import (
+    FOUND_BAD,
     HAS_COUNTERS,
     HAS_TEXT,
     NO_DIRECTION,
     TEXT_BYTES,
-    DropReason,
     Events,
     Kind,
     destroy_name,
     drop_name,
     entries_in,
 )
-from ctobserve.model import NF_HOOKS, Mask, pick
+from ctobserve.model import NF_HOOKS, TCP, TCP_FLAGS, TCP_STATES, Mask, pick, protocol_name
 from ctobserve.render.columns import Numbers, column
-from ctobserve.render.entry_fields import COUNT_FIELDS, TUPLE_FIELDS, EntryView, PairView, tuples_of
+from ctobserve.render.entry_fields import COUNT_FIELDS, TUPLE_FIELDS, EntryView, PairView, TupleView, tuples_of
 from ctobserve.render.fields import NUMBER, WORDS, Field, Member, Object, Rule, Type, bits_of, foreign, names_of
 
 # IPCT_* bits, include/uapi/linux/netfilter/nf_conntrack_common.h
@@ -68,6 +69,17 @@ class EventView(EntryView):
         """Seconds since the insert, as far as `born_ns` is known."""
         ages = self.entries["seen_ns"].astype(np.int64) - self.events["born_ns"].astype(np.int64)
         return [round(ns / NS_PER_S, 3) for ns in ages.tolist()]
+
+    @property
+    def bad(self) -> Mask:
+        """Packets found INVALID, or refused as an ICMP error."""
+        return np.isin(self.events["reason"], FOUND_BAD)
+
+    @property
+    def before_s(self) -> list[float]:
+        """Seconds since the entry left that the packet's connection had."""
+        since = self.entries["seen_ns"].astype(np.int64) - self.events["left"]["at_ns"].astype(np.int64)
+        return [round(ns / NS_PER_S, 3) for ns in since.tolist()]
 
     @property
     def reasons(self) -> Numbers:
@@ -141,11 +153,53 @@ INTERFACE = Field("interface", "device of the packet", foreign(), _column("devic
 HOOK = Field(
     "hook", "where the packet was: `prerouting`, `input`, `forward`, `output` or `postrouting`",
     names_of(NF_HOOKS), _column("hook"),
-    Rule("the reason is invalid or error", lambda view: np.isin(view.events["reason"], (DropReason.INVALID, DropReason.ERROR))),
+    Rule("the reason is invalid or error", lambda view: view.bad),
 )  # fmt: skip
 TEXT: Field[EventView] = Field(
     "text", "the kernel's own words", foreign(TEXT_CHARACTERS), lambda view: np.char.strip(view.events["text"]),
     Rule("it is INVALID and the kernel said why", lambda view: view.events["has"] & HAS_TEXT != 0),
+)  # fmt: skip
+LIKE: Field[EventView] = Field(
+    "like",
+    "what such a packet is most like: " + ", ".join(f"`{like.name.lower()}`" for like in Like),
+    names_of(["", *(like.name.lower() for like in Like)]), lambda view: likeness(view.events),
+    Rule("the reason is invalid or error", lambda view: view.bad),
+)  # fmt: skip
+TCP_FLAGS_SET = Field(
+    "tcp_flags", "flags in its TCP header", bits_of(TCP_FLAGS, "+"), _column("tcp_flags"),
+    Rule("it is INVALID and of TCP", lambda view: view.bad & (view.entries["protonum"] == TCP)),
+)  # fmt: skip
+INNER_PROTO: Field[TupleView] = Field(
+    "proto", "its protocol", names_of([protocol_name(number) for number in range(256)]), lambda view: view.protonum
+)
+INNER: Object[EventView] = Object(
+    "inner", "tuple of the packet that an ICMP error is about", (INNER_PROTO, *TUPLE_FIELDS),
+    lambda view: tuples_of(view.events["inner"]),
+    Rule("it is an ICMP error whose inner headers could be read", lambda view: view.events["inner"]["l3num"] != 0),
+)  # fmt: skip
+LEFT_REASON: Field[EventView] = Field("reason", "why it left", names_of(REASONS), lambda view: view.events["left"]["reason"])
+BEFORE_S: Field[EventView] = Field(
+    "before_s", "how long before the packet, s", Type(float, lambda ages: column(list(map(str, ages))), list),
+    lambda view: view.before_s,
+)  # fmt: skip
+LEFT_STATE: Field[EventView] = Field(
+    "tcp_state", "state that its TCP tracker had then", names_of(TCP_STATES), lambda view: view.events["left"]["tcp_state"],
+    Rule("it was an entry of TCP", lambda view: view.events["left"]["original"]["protonum"] == TCP),
+)  # fmt: skip
+LEFT_ORIGINAL: Object[EventView] = Object(
+    "original", "tuple of its original direction", TUPLE_FIELDS, lambda view: tuples_of(view.events["left"]["original"])
+)
+LEFT_PID: Field[EventView] = Field("pid", "its number", NUMBER, lambda view: view.events["left"]["pid"])
+LEFT_COMM: Field[EventView] = Field("comm", "name of the thread", foreign(), lambda view: view.events["left"]["comm"])
+LEFT_PROCESS: Object[EventView] = Object(
+    "process", "who asked for the removal", (LEFT_PID, LEFT_COMM), lambda view: view,
+    Rule("a process did", lambda view: view.events["left"]["pid"] != 0),
+)  # fmt: skip
+LEFT: Object[EventView] = Object(
+    "left",
+    "the last entry with this packet's tuple, or with the inner one, which is no more",
+    (LEFT_REASON, BEFORE_S, LEFT_STATE, LEFT_ORIGINAL, LEFT_PROCESS), lambda view: view,
+    Rule("it was seen to leave and is among the latest 25,000 that did", lambda view: view.events["left"]["at_ns"] != 0),
 )  # fmt: skip
 
 
@@ -170,5 +224,5 @@ OF_KIND: dict[Kind, tuple[Member[EventView], ...]] = {
     Kind.CONFIRM: (VERDICT, SINCE_ALLOC_NS),
     Kind.UPDATE: (CHANGED,),
     Kind.DESTROY: (REASON, DETAIL, AGE_S, PACKETS, BYTES, PORTID, PROCESS, MADE_ROOM_FOR, CPU),
-    Kind.DROP: (REASON, CPU, DIRECTION, PROCESS, INTERFACE, HOOK, TEXT, LOOKED_AT),
+    Kind.DROP: (REASON, CPU, DIRECTION, PROCESS, INTERFACE, HOOK, TEXT, LOOKED_AT, LIKE, TCP_FLAGS_SET, INNER, LEFT),
 }

@@ -15,6 +15,7 @@ from ctobserve.render.columns import Numbers, Part, Texts, aligned, column, glue
 from ctobserve.render.entry_fields import BUCKET, CHAIN, MASTER, TIMEOUT_S, PairView
 from ctobserve.render.event_fields import (
     AGE_S,
+    BEFORE_S,
     BYTES,
     CHANGED,
     COMM,
@@ -23,8 +24,18 @@ from ctobserve.render.event_fields import (
     DIRECTION,
     EVENT,
     HOOK,
+    INNER,
+    INNER_PROTO,
     INTERFACE,
     KINDS,
+    LEFT,
+    LEFT_COMM,
+    LEFT_ORIGINAL,
+    LEFT_PID,
+    LEFT_PROCESS,
+    LEFT_REASON,
+    LEFT_STATE,
+    LIKE,
     LOOKED_AT,
     MADE_ROOM_FOR,
     PACKETS,
@@ -34,13 +45,15 @@ from ctobserve.render.event_fields import (
     REASON,
     SCANNED_FIELDS,
     SINCE_ALLOC_NS,
+    TCP_FLAGS_SET,
     TEXT,
     VERDICT,
     EventView,
 )
-from ctobserve.render.fields import Field, Object, known
+from ctobserve.render.fields import Field, Object, known, some
 from ctobserve.render.folding import CLAUSE, fitted
 from ctobserve.render.lines import flags, marks, netns, other_tuple, pairs, protocol, tuples
+from ctobserve.render.tuples import sides
 
 Clause = Callable[[EventView], list[Part]]
 NOTHING: Texts = np.array([b""])
@@ -147,6 +160,25 @@ def _looked_at(view: EventView) -> list[Part]:
     return _where(known(LOOKED_AT, view), counts)
 
 
+def _inner(view: EventView) -> list[Part]:
+    """What an ICMP error is about, with its protocol."""
+    return some(
+        known(INNER, view), INNER.within(view), lambda tuples: [f"{CLAUSE}inner ", INNER_PROTO.texts(tuples), " ", *sides(tuples)]
+    )
+
+
+def _left(view: EventView) -> list[Part]:
+    """The entry that the packet's connection had: when it left, why, in which state, by whom, and its original tuple."""
+
+    def words(of: EventView) -> list[Part]:
+        asked = _where(known(LEFT_PROCESS, of), lambda: [" by ", LEFT_COMM.texts(of), "[", LEFT_PID.texts(of), "]"])
+        stated = _where(known(LEFT_STATE, of), lambda: [" in ", LEFT_STATE.texts(of)])
+        when: list[Part] = [f"{CLAUSE}entry left ", BEFORE_S.texts(of), "s before: ", LEFT_REASON.texts(of)]
+        return [*when, *stated, *asked, f"{CLAUSE}it was ", *sides(LEFT_ORIGINAL.within(of))]
+
+    return some(known(LEFT, view), view, words)
+
+
 MASTER_OF: Clause = _tuple(MASTER, "master")
 # What each kind says before and after the state of its entry.
 CLAUSES: dict[Kind, tuple[tuple[Clause, ...], tuple[Clause, ...]]] = {
@@ -161,8 +193,11 @@ CLAUSES: dict[Kind, tuple[tuple[Clause, ...], tuple[Clause, ...]]] = {
         ),
     ),
     Kind.DROP: (
-        (_said(REASON, "reason="), _said(HOOK, "hook="), _direction),
-        (_said(CPU, "cpu="), _process, _said(INTERFACE, "on "), MASTER_OF, _said(TEXT, "(", ")"), _looked_at),
+        (_said(REASON, "reason="), _said(LIKE, "like="), _said(TCP_FLAGS_SET, "flags="), _said(HOOK, "hook="), _direction),
+        (
+            *(_said(CPU, "cpu="), _process, _said(INTERFACE, "on "), MASTER_OF, _said(TEXT, "(", ")"), _inner, _left),
+            _looked_at,
+        ),
     ),
 }
 

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ctobserve.capture.records import RecordKind, Records, record_dtype
-from ctobserve.event import TUPLE
+from ctobserve.event import LEFT, TUPLE
 from ctobserve.host.layout import Layout
 from ctobserve.model import ENTRY, UNKNOWN_BUCKET, UNKNOWN_CHAIN, Entries
+from tests.scripted import CLOCK
 
 LAYOUT = Layout(
     ct_bytes=248,
@@ -66,6 +67,17 @@ def tuple_of(of: Entries) -> npt.NDArray[np.void]:
     made = np.zeros(len(of), TUPLE)
     made["addr"], made["port"] = of["addr"][:, :2], of["port"][:, :2]
     made["l3num"], made["protonum"] = of["l3num"], of["protonum"]
+    return made
+
+
+def departed(of: Entries, reason: int, tcp_state: int = 0, **more: object) -> npt.NDArray[np.void]:
+    """What is known of these entries after they left, as events have it of a packet that comes later."""
+    made = np.zeros(len(of), LEFT)
+    made["original"], made["at_ns"], made["reason"] = tuple_of(of), CLOCK.monotonic_ns, reason
+    made["tcp_state"] = tcp_state
+    made["status"] = of["status"]
+    for name, value in more.items():
+        made[name] = value
     return made
 
 

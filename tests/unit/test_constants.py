@@ -10,6 +10,7 @@ import ctobserve
 from ctobserve import event
 from ctobserve.capture import records
 from ctobserve.capture.extensions import extensions_dtype
+from ctobserve.capture.records import record_dtype
 from ctobserve.capture.table_reader import GATHERED, LENGTHS
 from ctobserve.documents.events import CTINFO
 from ctobserve.model import STATUS
@@ -121,6 +122,13 @@ def test_extensions_lie_in_a_record_where_the_walk_puts_them():
         (0, sum(kind.itemsize for kind, _ in counters)),
         *((members[name][1] - records.EXTRA, members[name][0].itemsize) for name in ("start_ns", "ext_bytes")),
     }
+
+
+def test_the_tuple_inside_an_icmp_error_lies_where_an_entry_has_its_reply():
+    assert defined(HEADER)["CT_INNER"] == "(CT_TUPLE + TH_BYTES)"
+    fields = record_dtype(LAYOUT).fields
+    for name in ("src", "sport", "l3num", "dst", "dport", "protonum"):
+        assert fields[f"{name}1"][1] - fields[f"{name}0"][1] == LAYOUT.tuplehash_bytes
 
 
 def test_pages_say_how_many_buckets_early_drop_scans():

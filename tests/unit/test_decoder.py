@@ -23,8 +23,8 @@ from ctobserve.event import (
     Kind,
     entries_in,
 )
-from ctobserve.model import TCP
-from tests.unit.samples import record, records
+from ctobserve.model import GRE, ICMP, TCP, UDP
+from tests.unit.samples import packed, record, records
 
 FUNCTIONS = [
     *("nf_ct_gc_expired.part.0", "early_drop", "nf_ct_iterate_cleanup", "act_ct", "kill_all", "gc_worker"),
@@ -147,6 +147,26 @@ def test_an_invalid_packet_has_the_kernels_words_its_hook_and_its_direction():
     assert [event["direction"] for event in (unknown, reply, silent)] == [NO_DIRECTION, REPLY, ORIGINAL]
     assert [event["tcp_flags"] for event in (unknown, reply, silent)] == [0x14, 0, 0], "UDP has none"
     assert (silent["text"], silent["has"]) == (b"", 0)
+
+
+def test_a_refused_icmp_error_has_the_tuple_of_the_packet_that_it_is_about():
+    """Where an entry has its reply tuple; ports are those of protocols that have some."""
+    error = {"has_ct": 0, "reason": DropReason.ERROR, "proto": ICMP, "src": "fd00::1", "dst": "fd00::2"}
+    error |= {"sport": 0, "dport": 0x0304}
+    about = {"protonum1": UDP, "l3num1": 10, "sport1": 77, "dport1": 53}
+    told, tunnelled, silent, other, lost = decode(
+        record(RecordKind.DROP, 0, **error | about),
+        record(RecordKind.DROP, 0, **error | about | {"protonum1": GRE}),
+        record(RecordKind.DROP, 0, **error | {"l3num1": 0}),
+        record(RecordKind.DROP, 0, **error | about | {"proto": GRE}),
+        record(RecordKind.DROP, 0, **error | about | {"reason": DropReason.DYING}),
+    )
+    inner = told["inner"]
+    assert (inner["l3num"], inner["protonum"], inner["port"].tolist()) == (10, UDP, [77, 53])
+    assert inner["addr"].tolist() == [packed("fd00::2"), packed("fd00::1")]
+    assert (tunnelled["inner"]["protonum"], tunnelled["inner"]["port"].tolist()) == (GRE, [0, 0])
+    assert [event["inner"]["l3num"] for event in (silent, other, lost)] == [0, 0, 0]
+    assert [event["entry"]["port"][:2].tolist() for event in (told, other)] == [[0, 0x0304], [0, 0]]
 
 
 def test_confirms_and_updates():

@@ -82,6 +82,7 @@ ENTRY = {
     "zone_dir": None,
 }  # fmt: skip
 DROP = {"direction": "original", "process": None, "interface": None, "hook": None, "text": None, "looked_at": None}
+DROP |= {"like": None, "tcp_flags": None, "inner": None, "left": None}
 CURL = {"process": {"pid": 77, "comm": "curl"}}
 SCANNED = {"looked_at": {"assured": 6, "other_netns": 2, "other": 0, "empty_buckets": 3}}
 

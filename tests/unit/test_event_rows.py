@@ -21,7 +21,7 @@ from ctobserve.model import IPS_CONFIRMED, UNKNOWN_BUCKET, join
 from ctobserve.render.event_lines import EventLines
 from ctobserve.render.event_rows import event_rows
 from tests.scripted import CLOCK, events
-from tests.unit.samples import entry, tuple_of
+from tests.unit.samples import departed, entry, tuple_of
 
 TOLD = (Kind.INSERT, Kind.CONFIRM, Kind.UPDATE, Kind.DESTROY, Kind.DROP)
 IN_30_S = CLOCK.jiffies + 30 * CLOCK.hz
@@ -52,7 +52,9 @@ BARE = ENTRY | {
 TS = "2023-11-14T22:13:20.000000000Z"
 FTP = tuple_of(entry(5, dport=21, proto=6))
 SIX = tuple_of(entry(0, src="fd00::1", dst="fd00::2", dport=99))
-NOTHING_MORE = {"process": None, "interface": None, "hook": None, "text": None, "looked_at": None}
+NOTHING_MORE = {"process": None, "interface": None, "hook": None, "text": None, "looked_at": None} | {
+    **{"like": None, "tcp_flags": None, "inner": None, "left": None}
+}
 LOST = {"reason": "table_full", "cpu": 0, "direction": "original"} | NOTHING_MORE
 GONE = {"reason": "timeout", "detail": None, "age_s": None, "packets": None, "bytes": None} | {
     "portid": None,
@@ -148,13 +150,50 @@ CASES = {
         events(
             Kind.DROP, entry(1, has_ct=2), reason=DropReason.INVALID, hook=3, direction=REPLY, has=HAS_TEXT, text=b" invalid new "
         ),
-        BARE | {"zone": 0} | LOST | {"reason": "invalid", "direction": "reply", "hook": "output", "text": "invalid new"},
-        f"22:13:20.000 drop    {WHERE} reason=invalid hook=output direction=reply cpu=0 (invalid new)",
+        BARE | {"zone": 0} | LOST | {
+            "reason": "invalid", "direction": "reply", "hook": "output", "text": "invalid new", "like": "unexpected"
+        },
+        f"22:13:20.000 drop    {WHERE} reason=invalid like=unexpected hook=output direction=reply cpu=0 (invalid new)",
+    ),
+    "packet that comes late": (
+        events(
+            Kind.DROP, entry(0, has_ct=0, proto=6), at_s=1.5, reason=DropReason.INVALID, hook=0, direction=NO_DIRECTION,
+            tcp_flags=0x11, left=departed(entry(0, proto=6), DestroyReason.DELETED, 5, pid=77, comm=b"conntrack"),
+        ),
+        BARE | {"proto": "tcp", "protonum": 6} | LOST | {
+            "reason": "invalid", "direction": None, "hook": "prerouting", "like": "late", "tcp_flags": ["FIN", "ACK"],
+            "left": {
+                "reason": "deleted", "before_s": 1.5, "tcp_state": "CLOSE_WAIT",
+                "original": {"src": "10.0.0.1", "dst": "10.0.0.2", "sport": 1000, "dport": 53},
+                "process": {"pid": 77, "comm": "conntrack"},
+            },
+        },
+        "22:13:21.500 drop    blue     tcp   10.0.0.1:1000 > 10.0.0.2:53 reason=invalid like=late flags=FIN+ACK "
+        "hook=prerouting cpu=0 entry left 1.5s before: deleted in CLOSE_WAIT by conntrack[77] it was 10.0.0.1:1000 > 10.0.0.2:53",
+    ),
+    "refused ICMP error about a packet whose entry timed out": (
+        events(
+            Kind.DROP, entry(0, has_ct=0, proto=1, sport=0, dport=0x0304), reason=DropReason.ERROR, direction=NO_DIRECTION,
+            inner=tuple_of(entry(0, dport=99)), left=departed(entry(0, dport=99), DestroyReason.TIMEOUT, 0),
+        ),
+        BARE | LOST | {
+            "proto": "icmp", "protonum": 1, "original": {"src": "10.0.0.1", "dst": "10.0.0.2", "type": 3, "code": 4, "id": 0},
+            "reason": "error", "direction": None, "hook": "prerouting", "like": "icmp_error",
+            "inner": {"proto": "udp", "src": "10.0.0.1", "dst": "10.0.0.2", "sport": 1000, "dport": 99},
+            "left": {
+                "reason": "timeout", "before_s": 0.0, "tcp_state": None,
+                "original": {"src": "10.0.0.1", "dst": "10.0.0.2", "sport": 1000, "dport": 99}, "process": None,
+            },
+        },
+        "22:13:20.000 drop    blue     icmp  10.0.0.1 > 10.0.0.2 type 3 code 4 id 0 reason=error like=icmp_error hook=prerouting "
+        "cpu=0 inner udp 10.0.0.1:1000 > 10.0.0.2:99 entry left 0.0s before: timeout it was 10.0.0.1:1000 > 10.0.0.2:99",
     ),
     "refused ICMP error of no known entry": (
         events(Kind.DROP, entry(0, has_ct=0, netns=0), reason=DropReason.ERROR, direction=NO_DIRECTION),
-        BARE | {"netns": None} | LOST | {"reason": "error", "direction": None, "hook": "prerouting"},
-        "22:13:20.000 drop    -        udp   10.0.0.1:1000 > 10.0.0.2:53 reason=error hook=prerouting cpu=0",
+        BARE | {"netns": None} | LOST | {
+            "reason": "error", "direction": None, "hook": "prerouting", "like": "no_start"
+        },
+        "22:13:20.000 drop    -        udp   10.0.0.1:1000 > 10.0.0.2:53 reason=error like=no_start hook=prerouting cpu=0",
     ),
     "reasons that this version does not know": (
         events(Kind.DROP, entry(0, has_ct=0), reason=99),

@@ -74,7 +74,7 @@ def test_the_whole_stream_as_json():
         {"event": "confirm", "ts": "2023-11-14T22:13:20.200000000Z"} | refused | {"verdict": "drop", "since_alloc_ns": 1500},
         {"event": "drop", "ts": "2023-11-14T22:13:20.200000000Z"} | refused | {
             "reason": "clash", "cpu": 1, "direction": "original", "process": {"pid": 77, "comm": "curl"}, "interface": None,
-            "hook": None, "text": None, "looked_at": None,
+            "hook": None, "text": None, "looked_at": None, "like": None, "tcp_flags": None, "inner": None, "left": None,
         },
         {"event": "destroy", "ts": "2023-11-14T22:13:20.300000000Z"} | ENTRY | {
             "reason": "deleted", "detail": "ctnetlink", "age_s": 0.3, "packets": {"original": 3, "reply": 2},

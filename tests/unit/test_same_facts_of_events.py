@@ -24,7 +24,7 @@ from ctobserve.render.event_lines import EventLines
 from ctobserve.render.event_rows import event_rows
 from tests.scripted import CLOCK, events
 from tests.unit.reading import TUPLE, as_read, mirror
-from tests.unit.samples import entry, tuple_of
+from tests.unit.samples import departed, entry, tuple_of
 
 LABELS = {7: "blue", 8: "nginx@0123456789ab", 9: printable("\x1b[2J\n" * 20)}
 A, B, C = ("2001:db8:1234:5678:9abc:def0:1234:" + last for last in ("aaaa", "bbbb", "cccc"))
@@ -72,7 +72,11 @@ HAPPENED = EventFilter(TOLD, Filter()).select(
             ),
             events(
                 Kind.DROP, entry(0, has_ct=0, proto=1, sport=5, dport=0x0301, **LATER), at_s=1.5, reason=DropReason.ERROR,
-                direction=NO_DIRECTION, hook=1,
+                direction=NO_DIRECTION, hook=1, inner=tuple_of(entry(0, **SIX)),
+            ),
+            events(
+                Kind.DROP, entry(0, has_ct=0, proto=6, **SIX), at_s=1.5, reason=DropReason.INVALID, direction=NO_DIRECTION,
+                tcp_flags=0x14, left=departed(entry(0, proto=6, **SIX), DestroyReason.DELETED, 4, pid=9, comm=b"x y"),
             ),
         ]
     )
@@ -86,6 +90,19 @@ def tuple_words(tuple_):
 
 def both(name, pair):
     return f" {name}={'/'.join('-' if value is None else str(value) for value in pair.values())}"
+
+
+def said_of_inner(inner):
+    tuple_ = {name: value for name, value in inner.items() if name != "proto"}
+    return lambda text: f" inner {inner['proto']} " in text and tuple_words(tuple_)(text)
+
+
+def said_of_left(left):
+    by = left["process"]
+    asked = f" by {by['comm']}[{by['pid']}] it was " if by else " it was "
+    state = f" in {left['tcp_state']}" if left["tcp_state"] else ""
+    words = f" entry left {left['before_s']}s before: {left['reason']}{state}{asked}"
+    return lambda text: words in text and tuple_words(left["original"])(text)
 
 
 # How text says each fact of an event that is not null: what must be in the line, or a judge of the line.
@@ -120,6 +137,10 @@ SAID = {
     "interface": lambda row: f" on {row['interface']}",
     "hook": lambda row: f" hook={row['hook']}",
     "text": lambda row: f" ({row['text']})",
+    "like": lambda row: f" like={row['like']}",
+    "tcp_flags": lambda row: f" flags={'+'.join(row['tcp_flags'])}" if row["tcp_flags"] else True,
+    "inner": lambda row: said_of_inner(row["inner"]),
+    "left": lambda row: said_of_left(row["left"]),
     "looked_at": lambda row: f" (looked at: {', '.join(f'{n} {name}' for name, n in row['looked_at'].items())})".replace(
         "_", " "
     ),

@@ -12,11 +12,10 @@ from ctobserve.diagnosis.rules.paste import see_losses
 from ctobserve.diagnosis.rules.tuples import address, end, port
 from ctobserve.diagnosis.rules.words import during, hidden, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
-from ctobserve.event import DropReason, Events
-from ctobserve.model import NF_HOOKS, TCP, WITH_PORTS, Entries, pick, printable, protocol_name
+from ctobserve.event import FOUND_BAD, Events
+from ctobserve.model import NF_HOOKS, TCP, TCP_FLAGS, WITH_PORTS, Entries, pick, printable, protocol_name
 
 LISTED = 3  # kinds in the sentence; the rest is a number
-TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # byte 13 of a TCP header, lowest bit first
 
 
 class PacketKind(NamedTuple):
@@ -108,7 +107,7 @@ def _kinds(losses: Events) -> list[tuple[PacketKind, int]]:
 
 
 def _kind(reason: int, protonum: int, flags: int, hook: int, text: bytes) -> PacketKind:
-    bad = reason in (DropReason.INVALID, DropReason.ERROR)
+    bad = reason in FOUND_BAD
     names = [name for bit, name in enumerate(TCP_FLAGS) if flags >> bit & 1]
     return PacketKind(
         reason=loss_name(reason),
