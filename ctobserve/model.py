@@ -60,8 +60,30 @@ STATUS = (
     "hw_offload",
 )
 IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED, IPS_OFFLOAD, IPS_HW_OFFLOAD = 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 15
+IPS_EXPECTED, IPS_HELPER = 1 << 0, 1 << 13
 ZONE_ORIGINAL, ZONE_REPLY, ZONE_BOTH = 1, 2, 3  # nf_conntrack_zone.dir: a bit for each direction
 IPS_SRC_NAT, IPS_DST_NAT, IPS_DYING, IPS_NAT_CLASH = 1 << 4, 1 << 5, 1 << 9, 1 << 12
+
+# struct nf_conntrack_expect: a connection that a helper has read of in another one's packets. Pairs of addresses and ports are
+# those of its tuple, of the mask and of the master's original tuple; where the mask is 0 it may be any.
+EXPECTATION = np.dtype(
+    [
+        ("addr", "u1", (6, 16)),  # network order; IPv4 in the first 4 bytes
+        ("netns", "<u4"),  # inode number, 0 = not known
+        ("left_s", ">u4"),  # seconds until it expires, UNTIMED = it never does
+        ("flags", ">u4"),  # bits of EXPECT_FLAGS
+        ("class", ">u4"),  # index of the helper's policy
+        ("port", ">u2", (6,)),
+        ("helper", "S16"),  # name of the master's helper (NF_CT_HELPER_NAME_LEN)
+        ("l3num", "u1"),
+        ("protonum", "u1"),
+        ("master_protonum", "u1"),
+        ("has_master", "?"),  # mask, master and class are known
+    ]
+)
+Expectations = NDArray[np.void]
+UNTIMED = 0xFFFFFFFF
+EXPECT_FLAGS = ("permanent", "inactive", "userspace")  # NF_CT_EXPECT_*, include/uapi/linux/netfilter/nf_conntrack_common.h
 
 # enum nf_inet_hooks, include/uapi/linux/netfilter.h
 NF_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")

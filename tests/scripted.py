@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ctobserve.capture.capture import Allocation, Fidelity, Host, NamespaceState, PacketCount, Snapshot
+from ctobserve.capture.capture import Allocation, Expected, Fidelity, Host, NamespaceState, PacketCount, Snapshot
 from ctobserve.capture.extensions import EXTENSION
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths, Table, in_bucket, lengths_of
@@ -19,7 +19,7 @@ from ctobserve.host.counters import Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.model import ENTRY, Entries
+from ctobserve.model import ENTRY, EXPECTATION, Entries, Expectations
 
 NETNS = 7
 BUCKETS = 1024
@@ -64,6 +64,9 @@ class ScriptedCapture:
     states: Mapping[int, NamespaceState] = field(default_factory=lambda: {NETNS: NamespaceState(NETNS, "blue", init=True)})
     rulesets: Mapping[int, Ruleset] = field(default_factory=dict)
     dumped: Mapping[int, Dumped] | None = None
+    with_helper: Mapping[int, Dumped] | None = None
+    expected: Expectations = field(default_factory=lambda: np.empty(0, EXPECTATION))
+    expected_via: ReadVia = ReadVia.NETLINK
     listings: Mapping[ReadVia, Iterable[Listed] | Exception] = field(default_factory=dict)
     counted: Sequence[PacketCount] = ()
     told: Fidelity = FIDELITY
@@ -164,6 +167,15 @@ class ScriptedCapture:
 
     def dumps(self, only: int | None = None) -> dict[int, Dumped] | None:
         return None if self.dumped is None else {inum: rows for inum, rows in self.dumped.items() if only in (None, inum)}
+
+    def helped(self, only: int | None = None) -> dict[int, Dumped] | None:
+        return (
+            None if self.with_helper is None else {inum: rows for inum, rows in self.with_helper.items() if only in (None, inum)}
+        )
+
+    def expectations(self, only: int | None = None) -> Expected:
+        rows = self.expected
+        return Expected(rows if only is None else rows[rows["netns"] == only], self.expected_via)
 
     def listing(self, inum: int, via: ReadVia) -> Iterator[Listed]:
         found = self.listings[via]

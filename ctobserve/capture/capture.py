@@ -17,7 +17,7 @@ from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.host.slab import Slab
-from ctobserve.model import Entries
+from ctobserve.model import Entries, Expectations
 
 
 class Host(NamedTuple):
@@ -68,6 +68,13 @@ class PacketCount(NamedTuple):
     hook: int
     state: int
     packets: int
+
+
+class Expected(NamedTuple):
+    """The expectations of namespaces that can be entered, read by NETLINK, or by PROC, which does not say whose they are."""
+
+    rows: Expectations
+    via: ReadVia
 
 
 class Snapshot(NamedTuple):
@@ -139,6 +146,14 @@ class HostView(Protocol):
 
     def dumps(self, only: int | None = None) -> Mapping[int, Dumped] | None:
         """A netlink dump of each namespace that can be entered; None where nf_conntrack_netlink is not loaded."""
+        ...
+
+    def helped(self, only: int | None = None) -> Mapping[int, Dumped] | None:
+        """The entries of each namespace that have a helper, with its name; None where nf_conntrack_netlink is not loaded."""
+        ...
+
+    def expectations(self, only: int | None = None) -> Expected:
+        """Those of all namespaces, or `only` of one, as far as it is known whose they are."""
         ...
 
     def listing(self, inum: int, via: ReadVia) -> Iterator[Listed]:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from ctobserve.capture import read_via
-from ctobserve.capture.capture import Allocation, Fidelity, Host, NamespaceState, PacketCount, Snapshot
+from ctobserve.capture.capture import Allocation, Expected, Fidelity, Host, NamespaceState, PacketCount, Snapshot
 from ctobserve.capture.correlator import Correlator
 from ctobserve.capture.decoder import Decoder
 from ctobserve.capture.extensions import extensions_dtype
@@ -26,11 +26,11 @@ from ctobserve.capture.table_reader import HashReader, Lister
 from ctobserve.clock import Clock
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
-from ctobserve.host import counters, dump, kernel, listing, netlink, netns, ruleset, slab
+from ctobserve.host import counters, dump, expectations, kernel, listing, netlink, netns, ruleset, slab
 from ctobserve.host.listener import Listener
 from ctobserve.host.listing import Listed
 from ctobserve.host.symbols import Symbols
-from ctobserve.model import PROTOCOLS, Entries
+from ctobserve.model import EXPECTATION, PROTOCOLS, Entries, Expectations, join
 from ctobserve.programs import syscalls
 from ctobserve.programs.attachment import Attachment
 from ctobserve.programs.hooks import Purpose
@@ -100,7 +100,15 @@ class LiveView:
 
     def dumps(self, only: int | None = None) -> dict[int, dump.Dumped] | None:
         """A netlink dump of each namespace that can be entered; None where nf_conntrack_netlink is not loaded."""
-        return self._aside(lambda: _dumps(only)) if netlink.available() else None
+        return self._aside(lambda: _dumps(dump.dump, only)) if netlink.available() else None
+
+    def helped(self, only: int | None = None) -> dict[int, dump.Dumped] | None:
+        """The entries of each namespace that have a helper, with its name; None where nf_conntrack_netlink is not loaded."""
+        return self._aside(lambda: _dumps(dump.dump_helped, only)) if netlink.available() else None
+
+    def expectations(self, only: int | None = None) -> Expected:
+        """Those of all namespaces, or `only` of one, as far as it is known whose they are."""
+        return self._aside(lambda: _expected(only))
 
     def listing(self, inum: int, via: ReadVia) -> Iterator[Listed]:
         """The entries of one namespace as the kernel lists them; raises as HostView has it."""
@@ -158,15 +166,31 @@ def _listing(inum: int, via: ReadVia, here: int) -> Iterator[Listed]:
     return netns.run_inside(space, ask)
 
 
-def _dumps(only: int | None) -> dict[int, dump.Dumped]:
+def _dumps(ask: Callable[[], T], only: int | None) -> dict[int, T]:
+    """What is found in each namespace, by inode number; of those that cannot be entered or refuse, nothing."""
     found = {}
     for inum, space in netns.discover().items():
         if only in (None, inum):
             try:
-                found[inum] = netns.run_inside(space, dump.dump)
+                found[inum] = netns.run_inside(space, ask)
             except (CtobserveError, OSError):
                 continue
     return found
+
+
+def _expected(only: int | None) -> Expected:
+    none: Expectations = np.empty(0, EXPECTATION)
+    if netlink.available():
+        by_netns = _dumps(expectations.of_netlink, only)
+        for inum, rows in by_netns.items():
+            rows["netns"] = inum
+        return Expected(join([none, *by_netns.values()]), ReadVia.NETLINK)
+    # Older kernels list everybody's everywhere: alike but for the time between two readings.
+    listed = join([none, *_dumps(expectations.of_proc, only).values()])
+    alike = listed.copy()
+    alike["left_s"] = 0
+    _, first = np.unique(alike.view(np.dtype((np.void, EXPECTATION.itemsize))), return_index=True)
+    return Expected(listed[np.sort(first)], ReadVia.PROC)
 
 
 class LiveCapture(LiveView):

@@ -26,6 +26,10 @@ NAMES = (
     "search_restart",
     "clash_resolve",
     "chaintoolong",
+    # What helpers expected: came true, made, gone. Netlink does not tell these with the others.
+    "expect_new",
+    "expect_create",
+    "expect_delete",
 )
 Place = tuple[int, int]  # namespace's inode number, CPU
 Moved = dict[Place, Counter[str]]

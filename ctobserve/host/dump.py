@@ -1,5 +1,7 @@
 """Entries of our network namespace as `conntrack -L` gets them: a netlink dump, decoded in arrays for a million of them.
 
+Expectations (host/expectations.py) come in messages of the same kind, and are decoded by the same code.
+
 pyroute2 decodes the same in a hundred times the instructions and memory. The kernel's side is ctnetlink_dump_table and
 ctnetlink_fill_info (net/netfilter/nf_conntrack_netlink.c), attributes are those of include/uapi/linux/netfilter/
 nfnetlink_conntrack.h. Messages of which all attribute headers are the same have every value at the same place.
@@ -13,12 +15,12 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from ctobserve.model import NDArray
+from ctobserve.model import IPS_EXPECTED, IPS_HELPER, NDArray
 
 NETLINK_NETFILTER = 12
 CONNTRACK_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
@@ -44,38 +46,59 @@ DUMPED = np.dtype(
         ("state", "u1"),
     ]
 )
+HELPED = np.dtype([*DUMPED.descr, ("helper", "S16")])  # NF_CT_HELPER_NAME_LEN
 Dumped = NDArray[np.void]
 Bytes = NDArray[np.uint8]
 Path = tuple[int, ...]
+# Attribute types from the outermost inwards -> where in a row its value goes, as (offset, length).
+Targets = Mapping[Path, tuple[int, int]]
 
-# Attribute types from the outermost inwards -> where in DUMPED its value goes, as (offset, length).
-TUPLES = ((1,), (2,))  # CTA_TUPLE_ORIG, CTA_TUPLE_REPLY
 IP, PROTO = (1,), (2,)  # CTA_TUPLE_IP, CTA_TUPLE_PROTO
+STATUS, STATUS_MASK = 3, 26  # CTA_STATUS, CTA_STATUS_MASK
 
 
-def _targets() -> dict[Path, tuple[int, int]]:
-    fields = DUMPED.fields
-    assert fields
-    at = {name: fields[name][1] for name in fields}
-    found = {(3,): (at["status"], 4), (7,): (at["left_s"], 4), (18,): (at["zone"], 2), (4, 1, 1): (at["state"], 1)}
-    for direction, outer in enumerate(TUPLES):
-        src, dst = (at["addr"] + 16 * (2 * direction + end) for end in (0, 1))
-        one, other = (at["port"] + 2 * (2 * direction + end) for end in (0, 1))
-        found |= {outer + IP + (1,): (src, 4), outer + IP + (2,): (dst, 4)}
-        found |= {outer + IP + (3,): (src, 16), outer + IP + (4,): (dst, 16)}
+class Rows(NamedTuple):
+    """What a message becomes: a row of this dtype, which has an `l3num`, with values from these attributes."""
+
+    dtype: np.dtype[np.void]
+    targets: Targets
+
+
+def offsets(dtype: np.dtype[np.void]) -> dict[str, int]:
+    """Where each field of a row begins."""
+    assert dtype.fields
+    return {name: found[1] for name, found in dtype.fields.items()}
+
+
+def of_tuples(at: Mapping[str, int], *outer: Path) -> dict[Path, tuple[int, int]]:
+    """Where addresses and ports of these tuples go: one after the other, into `addr` and `port`."""
+    found: dict[Path, tuple[int, int]] = {}
+    for place, path in enumerate(outer):
+        src, dst = (at["addr"] + 16 * (2 * place + end) for end in (0, 1))
+        one, other = (at["port"] + 2 * (2 * place + end) for end in (0, 1))
+        found |= {path + IP + (1,): (src, 4), path + IP + (2,): (dst, 4)}
+        found |= {path + IP + (3,): (src, 16), path + IP + (4,): (dst, 16)}
         # CTA_PROTO_SRC_PORT, DST_PORT; ICMP and ICMPv6: id, type, code.
-        found |= {outer + PROTO + (2,): (one, 2), outer + PROTO + (3,): (other, 2)}
+        found |= {path + PROTO + (2,): (one, 2), path + PROTO + (3,): (other, 2)}
         for first in (4, 7):
-            found |= {outer + PROTO + (first,): (one, 2)}
-            found |= {outer + PROTO + (first + 1,): (other, 1), outer + PROTO + (first + 2,): (other + 1, 1)}
-    return found | {TUPLES[0] + PROTO + (1,): (at["protonum"], 1)}
+            found |= {path + PROTO + (first,): (one, 2)}
+            found |= {path + PROTO + (first + 1,): (other, 1), path + PROTO + (first + 2,): (other + 1, 1)}
+    return found
 
 
-TARGETS = _targets()
+def _targets(dtype: np.dtype[np.void]) -> Targets:
+    at = offsets(dtype)
+    found = of_tuples(at, (1,), (2,))  # CTA_TUPLE_ORIG, CTA_TUPLE_REPLY
+    found |= {(1, *PROTO, 1): (at["protonum"], 1), (STATUS,): (at["status"], 4), (7,): (at["left_s"], 4)}
+    found |= {(18,): (at["zone"], 2), (4, 1, 1): (at["state"], 1)}
+    return found | ({(5, 1): (at["helper"], 16)} if "helper" in at else {})  # CTA_HELP, CTA_HELP_NAME
+
+
+ENTRIES, WITH_HELPER = (Rows(dtype, _targets(dtype)) for dtype in (DUMPED, HELPED))
 
 
 class _Form(NamedTuple):
-    """Where a message has its attribute headers (every byte of them), and of each value (place in it, in DUMPED, length)."""
+    """Where a message has its attribute headers (every byte of them), and of each value (place in it, in the row, length)."""
 
     headers: list[int]
     values: list[tuple[int, int, int]]
@@ -83,14 +106,36 @@ class _Form(NamedTuple):
 
 def dump() -> Dumped:
     """All of them, as DUMPED. Raises OSError where the kernel refuses, or breaks off: part of a table is none."""
-    parts = [decode(batch) for batch in _batches()]
-    return np.concatenate(parts) if parts else np.empty(0, DUMPED)
+    return dumped(CONNTRACK_GET, ENTRIES)
 
 
-def _batches() -> Iterator[bytes]:
+def dump_helped() -> Dumped:
+    """Those with a helper, as HELPED: given by a rule or by netlink (IPS_HELPER), or by an expectation. Raises as `dump`.
+
+    Kernels before 5.18 list all entries, whatever their status, and those without a helper are left out here.
+    """
+    parts = [dumped(CONNTRACK_GET, WITH_HELPER, _having(bit)) for bit in (IPS_HELPER, IPS_EXPECTED)]
+    found = np.concatenate(parts)
+    helped: Dumped = found[found["helper"] != b""]
+    return helped
+
+
+def _having(bit: int) -> bytes:
+    """The attributes that ask for entries with this bit of their status (ctnetlink_filter_match)."""
+    return b"".join(struct.pack("=HH", 8, kind) + struct.pack(">I", bit) for kind in (STATUS, STATUS_MASK))
+
+
+def dumped(kind: int, rows: Rows, asked: bytes = b"") -> Dumped:
+    """What the kernel answers to a request for a dump of this kind, with these attributes; raises as `dump`."""
+    parts = [decode(batch, rows) for batch in _batches(kind, asked)]
+    return np.concatenate(parts) if parts else np.empty(0, rows.dtype)
+
+
+def _batches(kind: int, attributes: bytes) -> Iterator[bytes]:
     """Whole messages, some megabytes at a time."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as asked:
-        asked.send(struct.pack("=IHHIIBBH", HEADERS, CONNTRACK_GET, REQUEST_DUMP, 0, 0, socket.AF_UNSPEC, 0, 0))
+        length = HEADERS + len(attributes)
+        asked.send(struct.pack("=IHHIIBBH", length, kind, REQUEST_DUMP, 0, 0, socket.AF_UNSPEC, 0, 0) + attributes)
         held: list[bytes] = []
         size = 0
         done = False
@@ -124,18 +169,19 @@ def _says_end(data: bytes, at: int) -> bool:
     return 0 <= at <= len(data) - 16 and struct.unpack_from("=H", data, at + 4)[0] in (ERROR, DONE)
 
 
-def decode(data: bytes) -> Dumped:
-    """Entries of these messages (IPCTNL_MSG_CT_NEW), in order."""
+def decode(data: bytes, rows_of: Rows = ENTRIES) -> Dumped:
+    """Rows of these messages (of entries: IPCTNL_MSG_CT_NEW), in order."""
     starts, lengths = _messages(data)
-    entries = np.zeros(len(starts), DUMPED)
-    entries["state"] = NO_STATE
-    target = entries.view(np.uint8).reshape(len(entries), DUMPED.itemsize)
+    entries = np.zeros(len(starts), rows_of.dtype)
+    if "state" in (rows_of.dtype.names or ()):
+        entries["state"] = NO_STATE
+    target = entries.view(np.uint8).reshape(len(entries), rows_of.dtype.itemsize)
     whole = np.frombuffer(data, np.uint8)
     for length in np.unique(lengths).tolist():
         which = np.flatnonzero(lengths == length)
         rows = whole[starts[which][:, None] + np.arange(length)]
         while len(which):
-            form = _form(rows[0].tobytes())
+            form = _form(rows[0].tobytes(), rows_of.targets)
             alike = (rows[:, form.headers] == rows[0, form.headers]).all(1)
             for at, to, size in form.values:
                 target[which[alike], to : to + size] = rows[alike, at : at + size]
@@ -162,19 +208,20 @@ def _headers(data: bytes) -> Iterator[tuple[int, int, int]]:
         at += length + 3 & ~3
 
 
-def _form(message: bytes) -> _Form:
+def _form(message: bytes, targets: Targets) -> _Form:
     form = _Form([], [])
-    _attributes(message, HEADERS, len(message), (), form)
+    _attributes(message, HEADERS, len(message), (), form, targets)
     return form
 
 
-def _attributes(message: bytes, at: int, end: int, path: Path, form: _Form) -> None:
+def _attributes(message: bytes, at: int, end: int, path: Path, form: _Form, targets: Targets) -> None:
     while at + 4 <= end:
         length, kind = struct.unpack_from("=HH", message, at)
         form.headers.extend(range(at, at + 4))
         here = (*path, kind & TYPE_MASK)
         if kind & NESTED:
-            _attributes(message, at + 4, at + length, here, form)
-        elif here in TARGETS:
-            form.values.append((at + 4, *TARGETS[here]))
+            _attributes(message, at + 4, at + length, here, form, targets)
+        elif here in targets:
+            to, size = targets[here]
+            form.values.append((at + 4, to, min(size, length - 4)))
         at += max(length + 3 & ~3, 4)
