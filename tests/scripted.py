@@ -15,6 +15,7 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths, Table, in_bucket, lengths_of
 from ctobserve.clock import NS_PER_S, Clock
 from ctobserve.event import EVENT, NO_EVENTS, Events, Kind
+from ctobserve.host.account import Account
 from ctobserve.host.counters import Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
@@ -48,7 +49,8 @@ def reading(netns: int = NETNS, cpu: int = 0, cookie: int = 1, **values: int) ->
 
 @dataclass
 class ScriptedCapture:
-    """`batches` come one per step; `entries` are the kernel's table at the start. `readings` are told in turn, the last for ever.
+    """`batches` come one per step; `entries` are the kernel's table at the start. `readings` and `accounted` are told in turn, the
+    last for ever.
 
     `held` comes after the batches, when it is drained. The clock moves when somebody waits. The first
     `follow` reads `entries`; later ones and `snapshot` read what events have made of them, unless `kernel` says what the kernel
@@ -62,6 +64,7 @@ class ScriptedCapture:
     extensions: np.ndarray[Any, Any] | None = None
     readings: Sequence[Reading] = field(default_factory=lambda: [reading()])
     states: Mapping[int, NamespaceState] = field(default_factory=lambda: {NETNS: NamespaceState(NETNS, "blue", init=True)})
+    accounted: Sequence[Mapping[int, Account]] = ()
     rulesets: Mapping[int, Ruleset] = field(default_factory=dict)
     dumped: Mapping[int, Dumped] | None = None
     with_helper: Mapping[int, Dumped] | None = None
@@ -83,6 +86,7 @@ class ScriptedCapture:
         self._ns = 0
         self._left = list(self.batches)
         self._read = 0
+        self._accounted = 0
         self._seen = 0
         self._followed = 0
 
@@ -164,6 +168,11 @@ class ScriptedCapture:
         now = self.readings[min(self._read, len(self.readings) - 1)]
         self._read += 1
         return Reading({place: values for place, values in now.counts.items() if only in (None, place[0])}, now.unread)
+
+    def accounts(self, only: int | None = None) -> dict[int, Account]:
+        now = self.accounted[min(self._accounted, len(self.accounted) - 1)] if self.accounted else {}
+        self._accounted += 1
+        return {inum: one for inum, one in now.items() if only in (None, inum)}
 
     def dumps(self, only: int | None = None) -> dict[int, Dumped] | None:
         return None if self.dumped is None else {inum: rows for inum, rows in self.dumped.items() if only in (None, inum)}

@@ -12,6 +12,7 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths, Table
 from ctobserve.clock import Clock
 from ctobserve.event import Events
+from ctobserve.host.account import Account
 from ctobserve.host.counters import Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
@@ -142,6 +143,10 @@ class HostView(Protocol):
 
     def counters(self, only: int | None = None) -> Reading:
         """The kernel's own counters, of all namespaces or `only` of one."""
+        ...
+
+    def accounts(self, only: int | None = None) -> Mapping[int, Account]:
+        """What each namespace that can be entered says beside its entries, by inode number, or `only` one."""
         ...
 
     def dumps(self, only: int | None = None) -> Mapping[int, Dumped] | None:

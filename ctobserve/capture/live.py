@@ -26,7 +26,7 @@ from ctobserve.capture.table_reader import HashReader, Lister
 from ctobserve.clock import Clock
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
-from ctobserve.host import counters, dump, expectations, kernel, listing, netlink, netns, ruleset, slab
+from ctobserve.host import account, counters, dump, expectations, kernel, listing, netlink, netns, ruleset, slab
 from ctobserve.host.listener import Listener
 from ctobserve.host.listing import Listed
 from ctobserve.host.symbols import Symbols
@@ -97,6 +97,10 @@ class LiveView:
     def counters(self, only: int | None = None) -> counters.Reading:
         """The kernel's own counters, of all namespaces or `only` of one."""
         return self._aside(lambda: counters.read(only))
+
+    def accounts(self, only: int | None = None) -> dict[int, account.Account]:
+        """What each namespace that can be entered says beside its entries, or `only` one."""
+        return self._aside(lambda: account.read(only))
 
     def dumps(self, only: int | None = None) -> dict[int, dump.Dumped] | None:
         """A netlink dump of each namespace that can be entered; None where nf_conntrack_netlink is not loaded."""

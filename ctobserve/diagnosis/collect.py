@@ -16,17 +16,13 @@ from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence, loss_name,
 from ctobserve.diagnosis.rules.paste import way_into
 from ctobserve.event import NO_EVENTS, DestroyReason, Events, Kind, destroy_name
 from ctobserve.host.counters import delta, total
-from ctobserve.model import join, pick
+from ctobserve.host.sysctls import TIMEOUTS
+from ctobserve.model import Entries, join, pick
 
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
 ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and of fewer entries nobody cares
-SYSCTLS = (
-    "nf_conntrack_count",
-    "nf_conntrack_max",
-    "nf_conntrack_events",
-    "nf_conntrack_acct",
-    "nf_conntrack_tcp_timeout_established",
-)
+COUNT = "nf_conntrack_count"
+SYSCTLS = (COUNT, "nf_conntrack_max", "nf_conntrack_events", "nf_conntrack_acct", *TIMEOUTS)
 
 
 class Kept:
@@ -67,7 +63,9 @@ class Collector:
         # What happened until here is in the table, and none of the incident.
         self._counters = quiet_reading(capture, only.netns, lambda _: None)
         self._names = capture.names()
+        self._accounts = capture.accounts(only.netns)
         self._before = capture.table.entries()
+        self._started = by_namespace(self._before)
         self._began_ns = capture.now_ns()
 
     def add(self, events: Events) -> None:
@@ -88,17 +86,21 @@ class Collector:
         """Read the table once more, for the timeouts and states that moved, and the counters beside it."""
         capture = self._capture
         capture.follow()
+        then = by_namespace(capture.table.entries())
+        self._accounted = capture.accounts(self._only.netns)
         self._counted = quiet_reading(capture, self._only.netns, self.add)
         self._seconds = (capture.now_ns() - self._began_ns) / NS_PER_S
         self._whole = capture.table.entries()
+        # Counts were read in between: what comes or leaves meanwhile is not missing.
+        self._listed = by_namespace(self._whole) | then
         self._clock, self._fidelity = capture.clock(), capture.fidelity()
 
     def evidence(self) -> Evidence:
         """Ask the namespaces what they say of themselves. Rule sets need their time: what comes meanwhile is no part of this."""
         only, fidelity = self._only, self._fidelity
         entries = only.passing(self._whole)
-        inums, counts = np.unique(entries["netns"], return_counts=True)
-        around = self._namespaces(rules_of=inums[counts >= ASKED_FROM].tolist())
+        many = {inum for inum, count in by_namespace(entries).items() if count >= ASKED_FROM}
+        around = self._namespaces(rules_of=many | self._silent())
         self._name_the_ended(around)
         return Evidence(
             entries=entries,
@@ -123,7 +125,13 @@ class Collector:
             init=next((one for one in around.values() if one.init), None),
         )
 
-    def _namespaces(self, rules_of: list[int]) -> dict[int, NamespaceEvidence]:
+    def _silent(self) -> set[int]:
+        """The one that is looked at, else the one we are in, where nothing at all is tracked: its rules may say why."""
+        inum = self._capture.host.here if self._only.netns is None else self._only.netns
+        busy = (self._listed, self._started, self._inserts, self._destroys, self._drops)
+        return set() if any(inum in known for known in busy) else {inum}
+
+    def _namespaces(self, rules_of: set[int]) -> dict[int, NamespaceEvidence]:
         """Every namespace that can be entered, or only one and the first; what cannot be read of it is missing."""
         only = self._only.netns
         found = self._capture.namespaces(SYSCTLS, None if only is None else (only,), rules_of)
@@ -132,9 +140,26 @@ class Collector:
             gained[inum].append(values)
         here = self._capture.host.here
         return {
-            inum: _evidence_of(state, inum == here, total(gained[inum]) if inum in gained else None)
+            inum: self._told(_evidence_of(state, inum == here, total(gained[inum]) if inum in gained else None))
             for inum, state in found.items()
         }
+
+    def _told(self, namespace: NamespaceEvidence) -> NamespaceEvidence:
+        """With its account, which is of the same instant as the table."""
+        inum = namespace.inum
+        then, now = self._accounts.get(inum), self._accounted.get(inum)
+        if now is None:
+            return namespace
+        passed = now.packets.since(then.packets) if then and then.packets and now.packets else None
+        counted = {} if now.counted is None else {COUNT: now.counted}
+        return replace(
+            namespace,
+            sysctls={**namespace.sysctls, **counted},
+            account=now,
+            listed=self._listed[inum],
+            unlisted_before=max(then.counted - self._started[inum], 0) if then and then.counted is not None else None,
+            passed=passed,
+        )
 
     def _name_the_ended(self, around: dict[int, NamespaceEvidence]) -> None:
         """What a namespace was called that is no more; its number may be another's by now, which the cookie says."""
@@ -146,6 +171,12 @@ class Collector:
                 around[inum] = replace(around[inum], label=f"{self._names[inum]}, then {around[inum].label}")
             else:
                 around[inum] = NamespaceEvidence(inum, f"{self._names[inum]} (ended)")
+
+
+def by_namespace(entries: Entries) -> Counter[int]:
+    """How many each namespace has."""
+    inums, counts = np.unique(entries["netns"], return_counts=True)
+    return Counter(dict(zip(inums.tolist(), counts.tolist(), strict=True)))
 
 
 def _add(sums: dict[int, Counter[str]], more: dict[int, Counter[str]]) -> None:

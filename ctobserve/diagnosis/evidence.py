@@ -14,7 +14,10 @@ from ctobserve.analysis.drops import CLASH_RESOLVED
 from ctobserve.capture.table import Lengths
 from ctobserve.clock import Clock
 from ctobserve.event import DropReason, Events, drop_name
+from ctobserve.host.account import Account
+from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.ruleset import Ruleset
+from ctobserve.host.sysctls import known
 from ctobserve.model import Entries, Mask, NDArray, pick, printable
 
 RESOLVED = 0  # `reason` of an event of that kind: a clash that cost no packet
@@ -40,7 +43,9 @@ class NamespaceEvidence:
     """One network namespace: its name, its own sysctls (net.netfilter.*) and what its counters gained meanwhile.
 
     `prefix` are the words that a line to paste needs before its own to work there, None where no words help. `counters` is None
-    where they cannot be read, `ruleset` where nobody looked; a sysctl that this kernel lacks is missing.
+    where they cannot be read, `ruleset` where nobody looked; a sysctl that this kernel lacks is missing. `account` is of the end;
+    `listed` are the entries that were read from the hash then, whatever the filter, `unlisted_before` how many were counted and
+    not listed at the start, `passed` the IP packets that passed meanwhile: each None where unknown.
     """
 
     inum: int
@@ -50,6 +55,10 @@ class NamespaceEvidence:
     sysctls: Mapping[str, int] = field(default_factory=dict)
     counters: Mapping[str, int] | None = None
     ruleset: Ruleset | None = None
+    account: Account = field(default_factory=Account)
+    listed: int | None = None
+    unlisted_before: int | None = None
+    passed: IpPackets | None = None
 
     def __post_init__(self) -> None:
         """A label goes into every sentence: whoever makes a namespace, no rule can forget to make it printable."""
@@ -65,6 +74,21 @@ class NamespaceEvidence:
     def limit(self) -> int | None:
         """Entries that the namespace may have: nf_conntrack_max; None where unknown or, with 0, unlimited."""
         return self.sysctls.get("nf_conntrack_max") or None
+
+    @property
+    def unlisted(self) -> int | None:
+        """Entries that are counted and in no chain: unconfirmed or dying ones that packets hold. None where unknown."""
+        return None if self.account.counted is None or self.listed is None else max(self.account.counted - self.listed, 0)
+
+    @cached_property
+    def timeouts_raised(self) -> dict[str, tuple[int, int]]:
+        """By full name of the sysctl: its value and the kernel's default, in seconds, where the value is larger."""
+        defaults = {name: sysctl.default for name in self.sysctls if (sysctl := known(name)) and sysctl.unit == "s"}
+        return {
+            name: (self.sysctls[name], default)
+            for name, default in defaults.items()
+            if default is not None and self.sysctls[name] > default
+        }
 
 
 class Explained(NamedTuple):

@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctobserve.host import executables
 from ctobserve.host.kernel import has_module, read_text
+from ctobserve.model import printable
 
 TIMEOUT_S = 5
 # Of about 9,000 rules, as JSON; nft takes 25 times that to list them, and we ten times to read it.
 OUTPUT_BYTES = 4 << 20
 MEMORY_BYTES = 256 << 20
+NAMED = 20  # rules that are remembered by their place
 # Expressions and statements of libnftables-json(5) that work on entries; notrack is not one: it avoids them.
 NEEDING = {
     "ct",
@@ -56,10 +59,21 @@ OTHER_USERS = ("openvswitch", "act_ct", "ip_vs")
 LEGACY = (Path("/proc/thread-self/net/ip_tables_names"), Path("/proc/thread-self/net/ip6_tables_names"))
 
 
+class Notrack(NamedTuple):
+    """A rule that takes packets out of conntrack's sight: where it is, and whether it has no condition."""
+
+    family: str
+    table: str
+    chain: str
+    handle: int
+    every_packet: bool
+
+
 class Ruleset(NamedTuple):
     """`rules` and NAT `chains` there are, how many rules need conntrack; `unread` says why that is not known.
 
-    `built_in` are parts of this kernel that may use entries without any rule, whether anybody asks them to or not.
+    `built_in` are parts of this kernel that may use entries without any rule, whether anybody asks them to or not. Tracking is on
+    in these `families`, as a rule or a NAT chain needs it there (nf_ct_netns_get); `notracks` are the first rules that avoid it.
     """
 
     rules: int = 0
@@ -67,6 +81,8 @@ class Ruleset(NamedTuple):
     needing: int = 0
     unread: str | None = None
     built_in: tuple[str, ...] = ()
+    families: frozenset[str] = frozenset()
+    notracks: tuple[Notrack, ...] = ()
 
 
 def read(until: float | None = None) -> Ruleset:
@@ -131,9 +147,22 @@ def _counted(items: list[Any]) -> Ruleset:
     chains = [item["chain"] for item in items if item.get("chain", {}).get("type") == "nat"]
     objects = [item for item in items if NEEDING & item.keys() or "flowtable" in item]
     # A set may have statements that each of its elements is made with.
-    parts = [rule.get("expr", []) for rule in rules] + [item["set"].get("stmt", []) for item in items if "set" in item]
-    needing = sum(any(map(_needs, _words(_list(part)))) for part in parts)
-    return Ruleset(len(rules), len(chains), needing + len(objects))
+    sets = [item["set"] for item in items if "set" in item]
+    parts = [(rule, rule.get("expr", [])) for rule in rules] + [(one, one.get("stmt", [])) for one in sets]
+    needing = [owner for owner, part in parts if any(map(_needs, _words(_list(part))))]
+    users = chains + needing + [one for item in objects for one in item.values()]
+    families = frozenset(str(one["family"]) for one in users if "family" in one)
+    return Ruleset(
+        len(rules), len(chains), len(needing) + len(objects), families=families, notracks=tuple(islice(_notracks(rules), NAMED))
+    )
+
+
+def _notracks(rules: list[Any]) -> Iterator[Notrack]:
+    for rule in rules:
+        words = [name for statement in rule.get("expr", []) for name in statement]
+        if "notrack" in words:
+            family, table, chain = (printable(str(rule.get(name, ""))) for name in ("family", "table", "chain"))
+            yield Notrack(family, table, chain, int(rule.get("handle", 0)), not set(words) - {"notrack", "counter"})
 
 
 def _list(node: Any) -> list[Any]:

@@ -76,6 +76,10 @@ SYSCTLS = {
 }
 
 
+# Full names of those that say how long an entry stays.
+TIMEOUTS = tuple(PREFIX + name for name in SYSCTLS if "_timeout" in name and not name.startswith("frag6"))
+
+
 def known(name: str) -> Sysctl | None:
     """By full name (nf_conntrack_...); None for names this table does not have."""
     return SYSCTLS.get(name.removeprefix(PREFIX))

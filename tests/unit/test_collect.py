@@ -15,7 +15,10 @@ from ctobserve.capture.filters import Filter
 from ctobserve.diagnosis.collect import KEPT, SYSCTLS, Collector, Kept
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.event import NO_EVENTS, DestroyReason, DropReason, Events, Kind
+from ctobserve.host.account import Account
 from ctobserve.host.counters import Reading
+from ctobserve.host.ip_packets import IpPackets
+from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.model import join
 from tests.scripted import ScriptedCapture, events, reading
@@ -175,6 +178,48 @@ def test_rules_are_asked_for_only_where_there_are_many_entries():
     assert made.namespaces[NETNS].ruleset is None and made.namespaces[OTHER].ruleset == Ruleset(2)
     none_pass = collected(entries=rows, rulesets={OTHER: Ruleset(2)}, only=Filter(dst=ip_network("10.7.0.0/16")))
     assert none_pass.namespaces[OTHER].ruleset is None
+
+
+def test_what_is_counted_beside_what_is_listed_and_what_passed_meanwhile():
+    def accounts(count: int | None, v4: int) -> dict[int, Account]:
+        return {NETNS: Account(count, IpPackets(v4, 1)), OTHER: Account(queues=(Queue(0, 7, 3),))}
+
+    made = collected(
+        *BEFORE,
+        events(Kind.INSERT, entries(4, ct=np.arange(4) + 9000)),
+        entries=entries(3),
+        accounted=[accounts(5, 10), accounts(97, 17)],
+        states={NETNS: BOTH[NETNS]._replace(sysctls={"nf_conntrack_count": 96}), OTHER: BOTH[OTHER], 9: NamespaceState(9, "red")},
+        only=Filter(dst=ip_network("10.7.0.0/16")),
+    )
+    blue, green, red = made.namespaces.values()
+    assert (blue.count, blue.listed, blue.unlisted, blue.unlisted_before) == (97, 7, 90, 2), "whatever the filter"
+    assert blue.passed == IpPackets(7, 0)
+    assert (green.listed, green.unlisted, green.unlisted_before, green.passed) == (0, None, None, None)
+    assert green.account.queues == (Queue(0, 7, 3),)
+    assert (red.account, red.listed, red.unlisted) == (Account(), None, None)
+
+
+def test_what_comes_or_leaves_while_namespaces_count_is_not_missing():
+    """The count is read after the first of these, and the table is read before and behind it."""
+    made = collected(entries=entries(9), kernel=entries(20), accounted=[{NETNS: Account(9)}, {NETNS: Account(12)}])
+    assert (made.namespaces[NETNS].listed, made.namespaces[NETNS].unlisted) == (20, 0)
+
+
+@pytest.mark.parametrize(
+    ("scripted", "only", "asked"),
+    [
+        ({}, Filter(netns=OTHER), {OTHER}),
+        ({}, Filter(), {NETNS}),
+        ({"entries": entries(1, netns=OTHER)}, Filter(netns=OTHER), set()),
+        ({"entries": entries(1, netns=OTHER)}, Filter(), {NETNS}),
+        ({"batches": MIXED}, Filter(), set()),
+    ],
+)
+def test_where_nothing_is_tracked_rules_may_say_why(scripted, only, asked):
+    happened = [*BEFORE, scripted.pop("batches")] if "batches" in scripted else []
+    made = collected(*happened, only=only, rulesets={NETNS: Ruleset(1), OTHER: Ruleset(2)}, **scripted)
+    assert {inum for inum, one in made.namespaces.items() if one.ruleset} == asked
 
 
 def readings(*cookies: dict[int, int]) -> list[Reading]:

@@ -15,7 +15,7 @@ import pytest
 
 from ctobserve.host import executables, ruleset
 from ctobserve.host.netns import CLONE_NEWNET
-from ctobserve.host.ruleset import Ruleset, listed, parse, read
+from ctobserve.host.ruleset import Notrack, Ruleset, listed, parse, read
 
 RULE = {"rule": {"comment": "\udcff\x1b", "expr": [{"ct count": {"val": 3}}]}}
 
@@ -96,7 +96,18 @@ def own_rules() -> Iterator[Callable[[str], None]]:
 
 def test_the_rules_of_a_namespace_are_read_also_where_nf_tables_is_built_in(own_rules):
     own_rules("add table inet t\nadd chain inet t c\nadd rule inet t c ct state new drop\nadd rule inet t c drop")
-    assert read() == Ruleset(2, 0, 1)
+    assert read() == Ruleset(2, 0, 1, families=frozenset({"inet"}))
+
+
+def test_what_switches_tracking_on_and_which_rules_avoid_it(own_rules):
+    own_rules(
+        "add table ip nat\nadd chain ip nat post { type nat hook postrouting priority 100; }\nadd table ip6 t\nadd chain ip6 t c"
+    )
+    own_rules("add rule ip6 t c counter notrack\nadd rule ip6 t c udp dport 53 notrack\nadd rule ip6 t c accept")
+    found = read()
+    assert found[:3] == (3, 1, 0) and found.families == {"ip"}
+    assert [(*one[:3], one.every_packet) for one in found.notracks] == [("ip6", "t", "c", True), ("ip6", "t", "c", False)]
+    assert 0 < found.notracks[0].handle < found.notracks[1].handle
 
 
 def test_a_set_of_many_elements_costs_no_more_than_its_rules(own_rules, monkeypatch):
@@ -147,7 +158,8 @@ def test_which_rules_need_conntrack():
 
     match = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}}
     assert listed({"accept": None}, type="nat") == Ruleset(1, 1, 0)
-    assert listed({"notrack": None}) == Ruleset(1, 0, 0)
+    assert listed({"notrack": None}) == Ruleset(1, 0, 0, notracks=(Notrack("", "", "", 0, True),))
+    assert listed({"match": {}}, {"notrack": None}).notracks == (Notrack("", "", "", 0, False),)
     assert listed(match).needing == listed({"masquerade": None}).needing == 1
     assert listed({"xt": {"type": "match", "name": "conntrack"}}).needing == listed({"xt": None}).needing == 1
     assert listed({"xt": {"type": "match", "name": "comment"}}).needing == 0

@@ -35,7 +35,8 @@ ABOVE = {"analysis", "diagnosis", "documents", "render", "commands"}
 DATA = {
     # Differences of counters, and sums of them.
     *(f"host.counters.{name}" for name in ("Moved", "Place", "delta", "total")),
-    *("host.listing.Listed", "host.ruleset.Ruleset", "host.slab.Slab"),  # types of what a Capture gives
+    # Types of what a Capture gives.
+    *("host.account.Account", "host.ip_packets.IpPackets", "host.listing.Listed", "host.ruleset.Ruleset", "host.slab.Slab"),
     "host.slab.PAGE_BYTES",
     "host.sysctls.*",  # names, units and bounds
     "programs.hooks.Purpose",  # what a command wants to know
