@@ -35,9 +35,11 @@ enum drop_reason {
 	DROP_CONFIRMED = 6, /* another copy of the packet was confirmed first: no counter moves */
 	DROP_INVALID = 7,   /* marked INVALID and let pass; a rule may drop it */
 	DROP_ERROR = 8,	    /* ICMP error checker refused it; let pass like an invalid packet */
+	DROP_HELPER = 9,    /* its helper could not do its work, such as to expect one more: no counter moves */
 };
 
 #define CTINFO_MASK   7ULL
+#define IP_CT_IS_REPLY 3 /* from here on a packet goes in reply direction */
 #define NF_DROP	      0
 #define CHAIN_LIMIT   1024 /* nodes; a longer chain is reported as unknown */
 #define FLAG_KILLED   1	   /* destroy: by nf_ct_kill_acct, which is no frame on the stack */

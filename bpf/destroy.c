@@ -5,13 +5,16 @@
  * Hooks:     nf_ct_delete, or nf_ct_delete.part.0 where the compiler split it: a kprobe in every case, because the return
  *            address on the stack is the reason and a trampoline would hide it; nf_conntrack_free, nf_ct_iterate_cleanup,
  *            nf_ct_kill_acct and nf_ct_resolve_clash entry
- * Emits:     KIND_DESTROY once per entry; KIND_FREE once per entry that never entered the table
+ * Emits:     KIND_DESTROY once per entry; KIND_FREE once per entry that never entered the table, or, for who is content with
+ *            some of these, SOME of each second and CPU
  * Kernels:   5.10 - 7.2. .part.0 (5.10, 7.2) runs once per removed entry, with IPS_DYING set; without it (6.1, 6.12) the
  *            function is also called for entries that are dying already: those are skipped (SPLIT_DELETE=0)
  * Cost:      one record per entry that leaves
  * Blind to:  a removal in a softirq that interrupts another kprobe program on that CPU
  * Tested by: tests/kernel/test_entries.py, tests/kernel/test_departures.py, tests/kernel/test_starts.py
  */
+
+#define SOME 1000 /* entries that die before the table */
 
 BPF_TABLE("lru_hash", u64, u64, iterators, 64);	     /* pid_tgid in nf_ct_iterate_cleanup -> iterator function */
 BPF_TABLE("lru_hash", u64, u64, clash_begins, 1024); /* unconfirmed entry in nf_ct_resolve_clash -> ts */
@@ -129,7 +132,45 @@ static __always_inline int on_free(u64 ct)
 	return 0;
 }
 
+struct second {
+	u64 began;
+	u64 told;
+};
+
+BPF_TABLE("percpu_array", u32, struct second, seconds, 1);
+
+/* Whether one more may be told: a flood that a rule drops fills no ring. */
+static __always_inline bool few_so_far(void)
+{
+	u64 now = bpf_ktime_get_ns();
+	u32 slot = 0;
+	struct second *second = seconds.lookup(&slot);
+
+	if (!second)
+		return false;
+	if (now - second->began >= 1000000000ULL) {
+		second->began = now;
+		second->told = 0;
+	}
+	return second->told++ < SOME;
+}
+
+static __always_inline int on_death(u64 ct)
+{
+	struct record *record;
+
+	if (read_u32(ct + CT_STATUS) & IPS_CONFIRMED || unwanted_entry(ct) || !few_so_far())
+		return 0;
+	record = reserve(KIND_FREE);
+	if (!record)
+		return 0;
+	copy_entry(record, ct);
+	submit(record);
+	return 0;
+}
+
 ENTRY(free_entry, on_free(args[0]))
+ENTRY(some_free, on_death(args[0]))
 ENTRY(clash_begin, on_clash_begin(args[0]))
 KPROBE_ENTRY(iterate, on_iterate(args[0]))
 ENTRY(kill, on_kill(args[0]))

@@ -4,7 +4,8 @@
  *
  * Hooks:     __nf_conntrack_alloc return (table full, no memory, and who was let in after an eviction);
  *            nf_conntrack_double_lock entry (the buckets that confirm is about to check); __nf_conntrack_confirm return
- *            (clash, chaintoolong, dying), which needs insert.c's mark for clashes
+ *            (clash, chaintoolong, dying), which needs insert.c's mark for clashes; nf_ct_helper_log entry: helpers call it
+ *            for each packet that they have dropped, whether or not anybody has it logged
  * Emits:     KIND_DROP once per lost packet; KIND_EVICTOR once per allocation that early_drop made room for; with CONFIRMS
  *            also KIND_CONFIRM once per accepted new entry
  * Kernels:   5.10 - 7.2; 5.10 has no chaintoolong. The compiler drops double_lock's unused first argument except on 7.2
@@ -146,6 +147,29 @@ static __always_inline int on_confirm(u64 skb, u32 verdict)
 	return 0;
 }
 
+/* A packet of an entry's, whose helper drops it and says why; the format holds no argument. */
+static __always_inline int on_helper_log(u64 skb, u64 ct, u64 format)
+{
+	struct record *record;
+
+	if (unwanted_entry(ct))
+		return 0;
+	record = reserve(KIND_DROP);
+	if (!record)
+		return 0;
+	copy_entry(record, ct);
+	record->reason = DROP_HELPER;
+	record->flags = FLAG_TEXT | FLAG_ENTRY;
+	if ((read_u64(skb + SKB_NFCT) & CTINFO_MASK) >= IP_CT_IS_REPLY)
+		record->flags |= FLAG_REPLY;
+	copy_process(record);
+	copy_device(record, read_u64(skb + SKB_DEV));
+	bpf_probe_read_kernel_str(record->extra, TEXT_BYTES, (void *)format);
+	submit(record);
+	return 0;
+}
+
+KPROBE_ENTRY(helper_log, on_helper_log(args[0], args[1], args[2]))
 KPROBE_ENTRY(lock, on_lock(LOCK_ARG ? args[1] : args[0], LOCK_ARG ? args[2] : args[1]))
 RETURN(alloc, 6, on_alloc(args[0], args[1], args[2], args[5], result))
 RETURN(confirm, 1, on_confirm(args[0], result))

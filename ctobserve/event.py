@@ -34,6 +34,7 @@ class DropReason(IntEnum):
     CONFIRMED = 6
     INVALID = 7
     ERROR = 8
+    HELPER = 9
 
 
 class DestroyReason(IntEnum):

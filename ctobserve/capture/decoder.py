@@ -124,8 +124,10 @@ def _drops(events: Events, at: Rows, records: Records) -> None:
     reasons, flags = records["reason"], records["flags"]
     bad = (reasons == DropReason.INVALID) | (reasons == DropReason.ERROR)
     events["reason"][at] = reasons
+    # Whoever is lost on the way into the table is an entry's first packet, and goes in its original direction.
+    first = ~bad & (reasons != DropReason.HELPER)
     events["direction"][at] = np.where(
-        ~bad, ORIGINAL, np.where(flags & FLAG_ENTRY == 0, NO_DIRECTION, np.where(flags & FLAG_REPLY != 0, REPLY, ORIGINAL))
+        first, ORIGINAL, np.where(flags & FLAG_ENTRY == 0, NO_DIRECTION, np.where(flags & FLAG_REPLY != 0, REPLY, ORIGINAL))
     )
     events["hook"][at] = np.where(bad, records["hook"], 0)
     seen = (reasons == DropReason.INVALID) & (records["protonum0"] == TCP)

@@ -50,6 +50,7 @@ class PacketEvidence(TypedDict, total=False):
     chaintoolong: Annotated[int, "packets lost as a hash chain was too long"]
     dying: Annotated[int, "packets lost as their entry was removed before it was confirmed"]
     confirmed: Annotated[int, "packets lost as their entry was confirmed already"]
+    helper: Annotated[int, "packets of known entries that a helper dropped"]
     invalid: Annotated[int, "INVALID packets"]
     error: Annotated[int, "packets in which a tracker found an error"]
     kinds: Annotated[int, "how many kinds of packets there are: reason, protocol, flags, hook and the kernel's words together"]

@@ -18,6 +18,7 @@ class Purpose(Flag):
     REASONS = auto()
     UPDATES = auto()
     DROPS = auto()
+    UNCONFIRMED = auto()
     CONFIRMS = auto()
     INVALID = auto()
     PACKETS = auto()
@@ -72,6 +73,9 @@ PER_PACKET = Purpose.INVALID | Purpose.PACKETS
 # leaves it, and a destroy is seen of every entry whose insert was: no order of events leaves a row, a mark or a depth behind.
 HOOKS = (
     Hook("free_entry", ("nf_conntrack_free",), False, Purpose.REASONS, "freed entry", "entries that die before the table"),
+    Hook(
+        "some_free", ("nf_conntrack_free",), False, Purpose.UNCONFIRMED, "freed entry", "some entries that die before the table"
+    ),
     Hook("destroy", DELETE, False, REMOVALS, "leaving entry", "entries leaving, and by whom", True, required=True),
     Hook("iterate", ("nf_ct_iterate_cleanup",), False, REASON_HOOKS, "flush", "flush or end of a namespace", True),
     Hook("kill", ("nf_ct_kill_acct",), False, REASON_HOOKS, "killed entry", "entries killed by a packet"),
@@ -85,6 +89,7 @@ HOOKS = (
     Hook("resize", ("nf_conntrack_hash_resize",), True, Purpose.TABLE, "resize", "changes of the number of buckets"),
     Hook("insert", ("__nf_conntrack_hash_insert",), False, INSERTS, "new entry", "entries entering the table", required=True),
     Hook("update", ("ctnetlink_conntrack_event",), False, Purpose.UPDATES, "change", "status, TCP state, mark, helper"),
+    Hook("helper_log", ("nf_ct_helper_log",), False, Purpose.DROPS, "packet dropped", "packets that helpers drop", True),
     Hook("packet", ("nf_conntrack_in",), True, PER_PACKET, "packet", "invalid packets; packets by state"),
     Hook("icmp_error", ("nf_conntrack_icmpv4_error",), True, PER_PACKET, "ICMP packet", "ICMP errors refused"),
     Hook("icmp_error", ("nf_conntrack_icmpv6_error",), True, PER_PACKET, "ICMPv6 packet", "ICMPv6 errors refused"),

@@ -157,7 +157,7 @@ HOOK = Field(
 )  # fmt: skip
 TEXT: Field[EventView] = Field(
     "text", "the kernel's own words", foreign(TEXT_CHARACTERS), lambda view: np.char.strip(view.events["text"]),
-    Rule("it is INVALID and the kernel said why", lambda view: view.events["has"] & HAS_TEXT != 0),
+    Rule("it is INVALID, or its helper dropped it, and the kernel said why", lambda view: view.events["has"] & HAS_TEXT != 0),
 )  # fmt: skip
 LIKE: Field[EventView] = Field(
     "like",

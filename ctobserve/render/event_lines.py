@@ -143,7 +143,8 @@ def _tuple(field: Object[EventView], word: str) -> Clause:
 
 def _direction(view: EventView) -> list[Part]:
     """A packet that is lost on its way into the table is its entry's first: nobody asks for its direction."""
-    return _where(known(DIRECTION, view) & known(HOOK, view), lambda: [f"{CLAUSE}direction=", DIRECTION.texts(view)])
+    told = known(HOOK, view) | known(TEXT, view)
+    return _where(known(DIRECTION, view) & told, lambda: [f"{CLAUSE}direction=", DIRECTION.texts(view)])
 
 
 def _process(view: EventView) -> list[Part]:

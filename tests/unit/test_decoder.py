@@ -149,6 +149,22 @@ def test_an_invalid_packet_has_the_kernels_words_its_hook_and_its_direction():
     assert (silent["text"], silent["has"]) == (b"", 0)
 
 
+def test_a_packet_that_a_helper_drops_has_the_helpers_words_and_its_direction():
+    words = np.frombuffer(b"cannot add expectation\0and more".ljust(TEXT_BYTES, b"!"), np.uint8)
+    fields = {
+        "reason": DropReason.HELPER,
+        "extra": words,
+        "ifindex": 2,
+        "device": np.frombuffer(b"eth0".ljust(16, b"\0"), "S16")[0],
+    }
+    asked, answered = decode(
+        record(RecordKind.DROP, 1, flags=FLAG_TEXT | FLAG_ENTRY, **fields),
+        record(RecordKind.DROP, 1, flags=FLAG_TEXT | FLAG_ENTRY | FLAG_REPLY, **fields),
+    )
+    assert (asked["text"], asked["has"], asked["device"]) == (b"cannot add expectation", HAS_TEXT, b"eth0")
+    assert (asked["direction"], answered["direction"], asked["entry"]["has_ct"], asked["hook"]) == (ORIGINAL, REPLY, 1, 0)
+
+
 def test_a_refused_icmp_error_has_the_tuple_of_the_packet_that_it_is_about():
     """Where an entry has its reply tuple; ports are those of protocols that have some."""
     error = {"has_ct": 0, "reason": DropReason.ERROR, "proto": ICMP, "src": "fd00::1", "dst": "fd00::2"}

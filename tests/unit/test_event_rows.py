@@ -155,6 +155,16 @@ CASES = {
         },
         f"22:13:20.000 drop    {WHERE} reason=invalid like=unexpected hook=output direction=reply cpu=0 (invalid new)",
     ),
+    "packet that its helper drops": (
+        events(
+            Kind.DROP, entry(1, has_ct=2), reason=DropReason.HELPER, direction=REPLY, ifindex=2, device=b"eth0",
+            has=HAS_TEXT, text=b"cannot add expectation",
+        ),
+        BARE | {"zone": 0} | LOST | {
+            "reason": "helper", "direction": "reply", "interface": "eth0", "text": "cannot add expectation"
+        },
+        f"22:13:20.000 drop    {WHERE} reason=helper direction=reply cpu=0 on eth0 (cannot add expectation)",
+    ),
     "packet that comes late": (
         events(
             Kind.DROP, entry(0, has_ct=0, proto=6), at_s=1.5, reason=DropReason.INVALID, hook=0, direction=NO_DIRECTION,
@@ -263,7 +273,7 @@ def test_reasons_of_entries_that_left():
 def test_reasons_of_lost_packets():
     made = events(Kind.DROP, join([entry(ct) for ct in range(len(DropReason))]), reason=list(DropReason))
     assert [row["reason"] for row in rows(made)] == [
-        *("table_full", "no_memory", "clash", "chaintoolong", "dying", "confirmed", "invalid", "error"),
+        *("table_full", "no_memory", "clash", "chaintoolong", "dying", "confirmed", "invalid", "error", "helper"),
     ]
 
 

@@ -71,6 +71,10 @@ HAPPENED = EventFilter(TOLD, Filter()).select(
                 has=HAS_TEXT, text=b"invalid state ",
             ),
             events(
+                Kind.DROP, entry(11, proto=6, **LATER), at_s=1.5, reason=DropReason.HELPER, direction=REPLY, ifindex=2,
+                device=b"eth0", has=HAS_TEXT, text=b"cannot add expectation",
+            ),
+            events(
                 Kind.DROP, entry(0, has_ct=0, proto=1, sport=5, dport=0x0301, **LATER), at_s=1.5, reason=DropReason.ERROR,
                 direction=NO_DIRECTION, hook=1, inner=tuple_of(entry(0, **SIX)),
             ),
@@ -133,7 +137,7 @@ SAID = {
     "process": lambda row: f" by {row['process']['comm']}[{row['process']['pid']}]",
     "made_room_for": lambda row: tuple_words(row["made_room_for"]),
     "cpu": lambda row: f" cpu={row['cpu']}",
-    "direction": lambda row: f" direction={row['direction']}" if row["hook"] else row["direction"] == "original",
+    "direction": lambda row: f" direction={row['direction']}" if row["hook"] or row["text"] else row["direction"] == "original",
     "interface": lambda row: f" on {row['interface']}",
     "hook": lambda row: f" hook={row['hook']}",
     "text": lambda row: f" ({row['text']})",
