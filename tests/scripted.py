@@ -49,7 +49,7 @@ def reading(netns: int = NETNS, cpu: int = 0, cookie: int = 1, **values: int) ->
 
 @dataclass
 class ScriptedCapture:
-    """`batches` come one per step; `entries` are the kernel's table at the start. `readings` and `accounted` are told in turn, the
+    """`batches` come one per step; `entries` are the table at the start. `readings` and `accounted` are told in turn, the
     last for ever.
 
     `held` comes after the batches, when it is drained. The clock moves when somebody waits. The first
@@ -70,6 +70,7 @@ class ScriptedCapture:
     with_helper: Mapping[int, Dumped] | None = None
     expected: Expectations = field(default_factory=lambda: np.empty(0, EXPECTATION))
     expected_via: ReadVia = ReadVia.NETLINK
+    helpers: frozenset[str] = frozenset()
     listings: Mapping[ReadVia, Iterable[Listed] | Exception] = field(default_factory=dict)
     counted: Sequence[PacketCount] = ()
     told: Fidelity = FIDELITY
@@ -184,7 +185,7 @@ class ScriptedCapture:
 
     def expectations(self, only: int | None = None) -> Expected:
         rows = self.expected
-        return Expected(rows if only is None else rows[rows["netns"] == only], self.expected_via)
+        return Expected(rows if only is None else rows[rows["netns"] == only], self.expected_via, self.helpers)
 
     def listing(self, inum: int, via: ReadVia) -> Iterator[Listed]:
         found = self.listings[via]

@@ -72,10 +72,14 @@ class PacketCount(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """The expectations of namespaces that can be entered, read by NETLINK, or by PROC, which does not say whose they are."""
+    """The expectations of namespaces that can be entered, read by NETLINK, or by PROC, which does not say whose they are.
+
+    `helpers` are the kernel's own names of those (host/helpers.py) that are in this kernel, whether or not an entry has one.
+    """
 
     rows: Expectations
     via: ReadVia
+    helpers: frozenset[str]
 
 
 class Snapshot(NamedTuple):

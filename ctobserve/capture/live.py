@@ -26,7 +26,7 @@ from ctobserve.capture.table_reader import HashReader, Lister
 from ctobserve.clock import Clock
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
-from ctobserve.host import account, counters, dump, expectations, kernel, listing, netlink, netns, ruleset, slab
+from ctobserve.host import account, counters, dump, expectations, helpers, kernel, listing, netlink, netns, ruleset, slab
 from ctobserve.host.listener import Listener
 from ctobserve.host.listing import Listed
 from ctobserve.host.symbols import Symbols
@@ -188,13 +188,13 @@ def _expected(only: int | None) -> Expected:
         by_netns = _dumps(expectations.of_netlink, only)
         for inum, rows in by_netns.items():
             rows["netns"] = inum
-        return Expected(join([none, *by_netns.values()]), ReadVia.NETLINK)
+        return Expected(join([none, *by_netns.values()]), ReadVia.NETLINK, helpers.loaded())
     # Older kernels list everybody's everywhere: alike but for the time between two readings.
     listed = join([none, *_dumps(expectations.of_proc, only).values()])
     alike = listed.copy()
     alike["left_s"] = 0
     _, first = np.unique(alike.view(np.dtype((np.void, EXPECTATION.itemsize))), return_index=True)
-    return Expected(listed[np.sort(first)], ReadVia.PROC)
+    return Expected(listed[np.sort(first)], ReadVia.PROC, helpers.loaded())
 
 
 class LiveCapture(LiveView):

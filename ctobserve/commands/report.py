@@ -47,7 +47,7 @@ def report(request: Request, no_invalid: bool, form: str | None) -> None:
     form = chosen_form(request, form, "text")
     if request.duration is None:
         request = request._replace(duration=DEFAULT_S)
-    purpose = Purpose.TABLE | Purpose.DROPS | (Purpose(0) if no_invalid else Purpose.INVALID)
+    purpose = Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED | (Purpose(0) if no_invalid else Purpose.INVALID)
     with opened(request, purpose) as (capture, stretch):
         found = collect(capture, request, stretch, invalid=not no_invalid)
         out(FORMS[form](found))

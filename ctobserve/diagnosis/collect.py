@@ -22,11 +22,12 @@ from ctobserve.model import Entries, join, pick
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
 ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and of fewer entries nobody cares
 COUNT = "nf_conntrack_count"
-SYSCTLS = (COUNT, "nf_conntrack_max", "nf_conntrack_events", "nf_conntrack_acct", *TIMEOUTS)
+OTHERS = ("nf_conntrack_max", "nf_conntrack_events", "nf_conntrack_acct", "nf_conntrack_expect_max", "nf_conntrack_helper")
+SYSCTLS = (COUNT, *OTHERS, *TIMEOUTS)
 
 
 class Kept:
-    """Rows of losses, so many of each reason: enough to see who, bounded whatever comes."""
+    """Rows of events, so many of each reason: enough to see who, bounded whatever comes."""
 
     def __init__(self) -> None:
         self._parts = [NO_EVENTS]
@@ -59,7 +60,7 @@ class Collector:
         self._inserts: Counter[int] = Counter()
         self._destroys: dict[int, Counter[str]] = defaultdict(Counter)
         self._drops: dict[int, Counter[str]] = defaultdict(Counter)
-        self._kept = Kept()
+        self._kept, self._unconfirmed = Kept(), Kept()
         # What happened until here is in the table, and none of the incident.
         self._counters = quiet_reading(capture, only.netns, lambda _: None)
         self._names = capture.names()
@@ -77,6 +78,8 @@ class Collector:
         # An entry that never entered the table did not leave it either.
         gone = mine & (kinds == Kind.DESTROY) & (reasons != DestroyReason.UNCONFIRMED)
         _add(self._destroys, tally(netns[gone], reasons[gone], destroy_name))
+        died = pick(events, mine & (kinds == Kind.DESTROY) & (reasons == DestroyReason.UNCONFIRMED))
+        self._unconfirmed.add(pick(died, self._only.mask(died["entry"])))
         lost = pick(events, mine & ((kinds == Kind.DROP) | (kinds == Kind.RESOLVED)))
         lost = pick(lost, self._only.mask(lost["entry"]))
         _add(self._drops, tally(lost["entry"]["netns"], lost["reason"], loss_name))
@@ -123,6 +126,8 @@ class Collector:
             # Of a packet without an entry mark and state are not known, of an INVALID one its zone is not either.
             blind_to_losses=any((only.mark is not None, only.state, self._invalid and only.zone is not None)),
             init=next((one for one in around.values() if one.init), None),
+            unconfirmed=self._unconfirmed.rows(),
+            expected=self._capture.expectations(only.netns),
         )
 
     def _silent(self) -> set[int]:

@@ -11,17 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ctobserve.analysis.drops import CLASH_RESOLVED
+from ctobserve.capture.capture import Expected
+from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths
 from ctobserve.clock import Clock
-from ctobserve.event import DropReason, Events, drop_name
+from ctobserve.event import NO_EVENTS, DropReason, Events, drop_name
 from ctobserve.host.account import Account
 from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.host.sysctls import known
-from ctobserve.model import Entries, Mask, NDArray, pick, printable
+from ctobserve.model import EXPECTATION, Entries, Mask, NDArray, pick, printable
 
 RESOLVED = 0  # `reason` of an event of that kind: a clash that cost no packet
 Numbers = NDArray[np.integer[Any]]
+NONE_EXPECTED = Expected(np.empty(0, EXPECTATION), ReadVia.NETLINK, frozenset())
 
 
 def loss_name(reason: int) -> str:
@@ -106,8 +109,9 @@ class Evidence:
     from a clash: so many of each reason. `drops` and `destroys` count by namespace and reason, also what found no room in
     `losses`. `invalid` says whether invalid packets were looked for, `narrowed` whether only one namespace was, `filtered`
     whether a filter hides more than that (never of `destroys` and `inserts`), `blind_to_losses` whether it asks for what is not
-    known of a packet that has no entry; `init` is the first namespace, where the global sysctls are set, even then. Times in
-    seconds of the observation.
+    known of a packet that has no entry; `init` is the first namespace, where the global sysctls are set, even then. `unconfirmed`
+    are events of entries that died before the table, as of packets that a rule dropped: so many, and some of a flood. `expected`
+    are the expectations at the end. Times in seconds of the observation.
     """
 
     entries: Entries
@@ -129,6 +133,8 @@ class Evidence:
     filtered: bool = False
     blind_to_losses: bool = False
     init: NamespaceEvidence | None = None
+    unconfirmed: Events = field(default_factory=lambda: NO_EVENTS)
+    expected: Expected = NONE_EXPECTED
 
     @cached_property
     def counts(self) -> dict[int, int]:

@@ -124,6 +124,25 @@ class HashEvidence(TypedDict, total=False):
     nodes_per_miss: Annotated[float, "nodes that the lookup of a new connection visits"]
 
 
+class HelperEvidence(TypedDict, total=False):
+    """Helpers and what they expect."""
+
+    helper_name: Annotated[str, "the helper, as the kernel calls it"]
+    expectations: Annotated[int, "expectations that there are"]
+    expectations_limit: Annotated[
+        int, "as many as there may be: nf_conntrack_expect_max, or of one master what its helper allows"
+    ]
+    expectations_of_master: Annotated[int, "those of the master that has most"]
+    masters: Annotated[int, "connections whose helper expects others"]
+    expect_create: Annotated[int | None, "expectations made meanwhile, by the kernel's counter; null: not readable"]
+    entries_elsewhere: Annotated[int, "entries of the same kind of other helpers and in other namespaces"]
+    data_connections: Annotated[int, "new connections between the same hosts that saw no answer, or died before the table"]
+    data_src: Annotated[str, "source address of the first of these"]
+    data_sport: Annotated[int, "its source port"]
+    data_dst: Annotated[str, "its destination address"]
+    data_dport: Annotated[int, "its destination port"]
+
+
 class CounterEvidence(TypedDict, total=False):
     """The kernel's counters."""
 
@@ -165,6 +184,7 @@ class VerdictEvidence(
     EntryEvidence,
     SourceEvidence,
     HashEvidence,
+    HelperEvidence,
     CounterEvidence,
     SettingEvidence,
     ReportEvidence,
@@ -184,6 +204,7 @@ EVIDENCE_GROUPS: tuple[type, ...] = (
     EntryEvidence,
     SourceEvidence,
     HashEvidence,
+    HelperEvidence,
     CounterEvidence,
     SettingEvidence,
     ReportEvidence,

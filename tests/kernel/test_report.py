@@ -26,7 +26,7 @@ GRAVE = (Severity.CRITICAL, Severity.WARNING)
 @pytest.fixture(scope="module")
 def capture() -> Iterator[LiveCapture]:
     """One observation for all incidents: attaching costs more than any of them."""
-    with LiveCapture(Options(Purpose.TABLE | Purpose.DROPS | Purpose.INVALID)) as made:
+    with LiveCapture(Options(Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED | Purpose.INVALID)) as made:
         made.follow()
         yield made
 

@@ -6,16 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 
+from ctobserve.capture.capture import Expected
+from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.verdict import Severity
-from ctobserve.event import ORIGINAL, DropReason
+from ctobserve.event import ORIGINAL, DropReason, Kind
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, NF_HOOKS
+from ctobserve.model import EXPECTATION, IPS_DST_NAT, IPS_HELPER, IPS_SRC_NAT, NF_HOOKS, TCP
+from tests.scripted import events
+from tests.unit.samples import packed
 from tests.unit.tables import NETNS, REPLIED, UNREPLIED, entries, evidence, lengths, losses, many, namespace, tcp
 
 RULES = {rule.id: rule.judge for rule in rules.RULES}
 BLUE = ("ip", "netns", "exec", "blue")
+HELPED = frozenset({"ftp", "sip", "tftp", "pptp", "irc", "snmp"})
 QUIET = {"drop": 0, "insert_failed": 0, "early_drop": 0, "chaintoolong": 0, "invalid": 0, "error": 0}
 OUTSIDE = b"SEQ is over upper bound (over the window of the receiver)"
 
@@ -107,11 +112,53 @@ def with_rules(ruleset: Ruleset):
     return evidence(entries(200), namespaces={NETNS: replace(namespace(nf_conntrack_count=200), ruleset=ruleset)})
 
 
+def expectations(count: int, masters: int = 1, helper: bytes = b"ftp", **given):
+    """That many, of as many masters 10.0.0.1:5000... > 10.0.0.2:21, each for a TCP connection back."""
+    made = np.zeros(count, EXPECTATION)
+    made["netns"], made["l3num"], made["protonum"], made["master_protonum"], made["has_master"] = NETNS, 2, TCP, TCP, True
+    for place, address in enumerate(("10.0.0.2", "10.0.0.1", "255.255.255.255", "255.255.255.255", "10.0.0.1", "10.0.0.2")):
+        made["addr"][:, place] = packed(address)
+    made["port"][:, 1], made["port"][:, 3], made["port"][:, 5] = np.arange(count) + 7000, 65535, 21
+    made["port"][:, 4], made["helper"], made["left_s"] = np.arange(count) % masters + 5000, helper, 299
+    for name, value in given.items():
+        made[name] = value
+    return Expected(made, ReadVia.NETLINK, HELPED)
+
+
+def expecting(rows, limit: int = 3, refused: int = 0, **given):
+    """A namespace with these expectations, and so many packets dropped for want of room."""
+    lost = losses(tcp(refused, sport=np.arange(refused) + 6000, dport=21), DropReason.HELPER, text=b"cannot add expectation")
+    around = {NETNS: namespace(nf_conntrack_count=9, nf_conntrack_expect_max=limit)}
+    return evidence(tcp(9, dport=21, status=REPLIED | IPS_HELPER), losses=lost, drops={"helper": refused}, namespaces=around,
+                    expected=rows, **given)  # fmt: skip
+
+
+def unhelped(control=None, died=None, **given):
+    """FTP without a helper: who logs in, and the data connection that a rule drops."""
+    rows = tcp(1, sport=5000, dport=21) if control is None else control
+    dropped = tcp(1, "NONE", src="10.0.0.2", dst="10.0.0.1", sport=20, dport=7000, status=0) if died is None else died
+    return evidence(rows, unconfirmed=events(Kind.DESTROY, dropped, reason=8), expected=expectations(0), **given)
+
+
 def unknown_buckets():
     return evidence(entries(9), lengths=Lengths(np.zeros(512, np.uint16), 0, 0))
 
 
 CASES = {
+    "expect_full": (
+        expecting(expectations(3, masters=3), refused=5),
+        Severity.CRITICAL,
+        "the expectation table of blue is full, 3 of 3 (nf_conntrack_expect_max): 5 packets of 5 connections dropped in 5.0 s "
+        "(1.0 per s), as the connection that they announce could not be expected, the first on 10.0.0.1:6000 > 10.0.0.2:21/tcp; "
+        "3 masters, most of 10.0.0.1:5000 > 10.0.0.2:21/tcp",
+    ),
+    "helper_missing": (
+        unhelped(),
+        Severity.WARNING,
+        "1 connection to port 21/tcp in blue without the helper ftp, which no rule assigns: 10.0.0.1:5000 > 10.0.0.2:21/tcp; "
+        "connections that they agree upon are NEW, not RELATED, and 1 new one between the same hosts got no answer or was "
+        "dropped on the way, the first 10.0.0.2:20 > 10.0.0.1:7000/tcp",
+    ),
     "table_full": (
         full(drops={"table_full": 23}),
         Severity.CRITICAL,

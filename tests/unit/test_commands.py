@@ -43,7 +43,7 @@ from tests.unit.typed import run
 
 NOTHING = Purpose(0)
 TABLE, REASONS, UPDATES, DROPS = Purpose.TABLE, Purpose.REASONS, Purpose.UPDATES, Purpose.DROPS
-CONFIRMS, INVALID, PACKETS = Purpose.CONFIRMS, Purpose.INVALID, Purpose.PACKETS
+CONFIRMS, INVALID, PACKETS, UNCONFIRMED = Purpose.CONFIRMS, Purpose.INVALID, Purpose.PACKETS, Purpose.UNCONFIRMED
 WHOLE_TABLE = {"follows": True, "reads": True, "chains": False, "tells": True}
 UNREAD = WHOLE_TABLE | {"follows": False, "reads": False}
 STREAM = UNREAD | {"chains": True}
@@ -54,9 +54,9 @@ READ_ONCE = SILENT | {"follows": False}
 @pytest.mark.parametrize(
     ("typed", "purpose", "how", "duration"),
     [
-        ("report", TABLE | DROPS | INVALID, WHOLE_TABLE, 5),
-        ("report --no-invalid --duration 2", TABLE | DROPS, WHOLE_TABLE, 2),
-        ("report --format html", TABLE | DROPS | INVALID, WHOLE_TABLE, 5),
+        ("report", TABLE | DROPS | UNCONFIRMED | INVALID, WHOLE_TABLE, 5),
+        ("report --no-invalid --duration 2", TABLE | DROPS | UNCONFIRMED, WHOLE_TABLE, 2),
+        ("report --format html", TABLE | DROPS | UNCONFIRMED | INVALID, WHOLE_TABLE, 5),
         ("drops --duration 2", DROPS, UNREAD, 2),
         ("drops --duration 2 --invalid --json", DROPS | INVALID, UNREAD, 2),
         ("events --duration 2", TABLE | REASONS | DROPS | UPDATES, STREAM, 2),

@@ -37,6 +37,7 @@ DATA = {
     *(f"host.counters.{name}" for name in ("Moved", "Place", "delta", "total")),
     # Types of what a Capture gives.
     *("host.account.Account", "host.ip_packets.IpPackets", "host.listing.Listed", "host.ruleset.Ruleset", "host.slab.Slab"),
+    *("host.helpers.HELPERS", "host.helpers.Helper"),  # ports and limits of helpers
     "host.slab.PAGE_BYTES",
     "host.sysctls.*",  # names, units and bounds
     "programs.hooks.Purpose",  # what a command wants to know

@@ -35,6 +35,11 @@ def add_rule(namespace: NamespaceEvidence, chain: Chain, *words: str | int) -> s
     return inside(namespace, "nft", "add", "rule", "inet", chain.table, chain.name, *words)
 
 
+def add_helper(namespace: NamespaceEvidence, table: str, name: str, kind: str, proto: str) -> str:
+    """An object of this name by which rules of its table give the helper that the kernel calls `kind`."""
+    return inside(namespace, "nft", f'add ct helper inet {table} {name} {{ type "{kind}" protocol {proto}; }}')
+
+
 def for_source(namespace: NamespaceEvidence, chain: Chain, source: str, *words: str | int) -> tuple[str, ...]:
     """All lines that are needed to treat packets from this address so."""
     family = "ip6" if ":" in source else "ip"

@@ -6,7 +6,9 @@ import numpy as np
 
 from ctobserve.analysis.groups import PORTS, key
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.model import protocol_name
+from ctobserve.model import WITH_PORTS, protocol_name
+
+CONNECTION = ("netns", "src", "sport", "dst", "dport", "proto")  # what is alike in packets of one connection
 
 
 def address(entry: np.void, column: str) -> str:
@@ -32,6 +34,12 @@ def original(entry: np.void) -> VerdictEvidence:
         "dst": address(entry, "dst"),
         "dport": port(entry, "dport"),
     }
+
+
+def connection(entry: np.void) -> str:
+    """Its original tuple in words: source > destination/protocol."""
+    ports = [port(entry, side) if entry["protonum"] in WITH_PORTS else None for side in ("sport", "dport")]
+    return f"{end(address(entry, 'src'), ports[0])} > {service(address(entry, 'dst'), ports[1], protocol(entry))}"
 
 
 def end(host: str | None, number: int | None) -> str:
