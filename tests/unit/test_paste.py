@@ -78,12 +78,12 @@ MEANT: dict[str, list[tuple[str, list[str]]]] = {
     ],
     "helper_missing": [
         (HERE, ["ctobserve", "list", "--proto", "tcp", "--dport", "21", "--netns", "7", "--limit", "20"]),
-        (IN, nft("table", "inet", "helpers")),
-        (IN, ["nft", 'add ct helper inet helpers ftp { type "ftp" protocol tcp; }']),
-        (IN, chain("helpers", "pre", "prerouting", "filter")),
-        (IN, nft("rule", "inet", "helpers", "pre", "tcp", "dport", "21", "ct", "helper", "set", '"ftp"')),
-        (IN, chain("helpers", "out", "output", "filter")),
-        (IN, nft("rule", "inet", "helpers", "out", "tcp", "dport", "21", "ct", "helper", "set", '"ftp"')),
+        (IN, nft("table", "inet", "assigned")),
+        (IN, ["nft", 'add ct helper inet assigned ftp { type "ftp" protocol tcp; }']),
+        (IN, chain("assigned", "pre", "prerouting", "filter")),
+        (IN, nft("rule", "inet", "assigned", "pre", "tcp", "dport", "21", "ct", "helper", "set", '"ftp"')),
+        (IN, chain("assigned", "out", "output", "filter")),
+        (IN, nft("rule", "inet", "assigned", "out", "tcp", "dport", "21", "ct", "helper", "set", '"ftp"')),
         (HERE, []),
     ],
     "chain_too_long": [(HERE, ["ctobserve", "buckets", "--limit", "10"])],
@@ -113,8 +113,8 @@ MEANT: dict[str, list[tuple[str, list[str]]]] = {
     "source_share": [
         (HERE, ["ctobserve", "list", "--src", "10.0.0.1", "--limit", "20"]),
         (IN, nft("table", "inet", "calm")),
-        (IN, chain("calm", "fwd", "forward", "0")),
-        (IN, nft("rule", "inet", "calm", "fwd", "ip", "saddr", "10.0.0.1", "ct", "count", "over", "1000", "drop")),
+        (IN, chain("calm", "forwarded", "forward", "0")),
+        (IN, nft("rule", "inet", "calm", "forwarded", "ip", "saddr", "10.0.0.1", "ct", "count", "over", "1000", "drop")),
     ],
     "netns_share": [(HERE, ["ctobserve", "report", "--netns", "7"])],
     "idle_established": [(IN, sysctl("net.netfilter.nf_conntrack_tcp_timeout_established=86400")), (HERE, [])],
@@ -278,6 +278,20 @@ def test_a_line_by_a_process_runs_in_the_namespace_meant_or_not_at_all(living, s
 def test_a_word_that_cannot_be_shown_is_no_word_of_a_line(name):
     with pytest.raises(ValueError, match="cannot show"):
         paste("nft", name)
+
+
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.id)
+def test_lines_for_nft_are_what_nft_reads(rule):
+    """In a namespace of their own, one after the other, as they are pasted: a name that is a word of nft's own is none."""
+    made = CASES[rule.id][0]
+    here = {inum: replace(one, prefix=()) for inum, one in made.namespaces.items()}
+    found = rule.judge(replace(made, namespaces=here))
+    assert isinstance(found, Verdict)
+    lines = [line for line in found.do if line.startswith("nft ")]
+    assert len(lines) == sum(meant[:1] == ["nft"] for _, meant in MEANT[rule.id])
+    script = "\n".join(["ip link set lo up", *lines])
+    said = subprocess.run(["unshare", "--net", "sh", "-e", "-c", script], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, ""), script
 
 
 def test_lines_of_size_are_names_of_the_kernels_and_numbers():

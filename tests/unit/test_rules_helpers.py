@@ -220,4 +220,4 @@ def test_the_object_of_every_helper_has_a_name_that_nft_takes(helper):
     only = Expected(expectations(0).rows, ReadVia.NETLINK, frozenset({helper.name}))
     lines = said(MISSING(replace(unhelped(control, entries(0)), expected=only))).do
     (made,) = [line for line in lines if "add ct helper" in line]
-    assert made.split("helpers ")[1].split(" {")[0].replace("_", "").isalnum() and f'type "{helper.name}"' in made
+    assert made.split("assigned ")[1].split(" {")[0].replace("_", "").isalnum() and f'type "{helper.name}"' in made

@@ -30,7 +30,7 @@ from ctobserve.model import (
     protocol_name,
 )
 
-TABLE = "helpers"
+TABLE = "assigned"  # `helpers` is a word of nft's own
 # A helper is given with a connection's first packet, once conntrack knows it: behind priority -200.
 CHAINS = (Chain(TABLE, "pre", "prerouting", "filter"), Chain(TABLE, "out", "output", "filter"))
 NEW_ONES = remark("connections that are open now get none: they must be opened again")

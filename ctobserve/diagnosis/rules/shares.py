@@ -17,7 +17,7 @@ MOST = 0.5  # of the entries
 QUARTER = 0.25  # of the limit: four such sources fill the table
 CONSIDERABLE = 100  # entries: of fewer, any share is small
 CROWDED = 1.0  # nodes per bucket: from there on others' lookups walk over the big one's entries
-FORWARD = Chain("calm", "fwd", "forward", "0")
+FORWARD = Chain("calm", "forwarded", "forward", "0")  # `fwd` is a word of nft's own
 
 
 def judge_source(evidence: Evidence) -> RuleResult:
