@@ -31,17 +31,30 @@ TimeLeft = Mapping[Held, Seconds]  # of each entry
 def of_walk(entries: Entries, extensions: Extensions, clock: Clock) -> TimeLeft:
     """Of entries that a walk read, with their extensions; expired ones are left out."""
     left = clock.remaining_s(entries["timeout"], entries["seen_ns"])
-    state = np.where(entries["protonum"] == TCP, entries["tcp_state"], extensions["state"])
+    alive = clock.remaining_ticks(entries["timeout"], entries["seen_ns"]) > 0
+    kinds, labels = kinds_of(entries, extensions["state"])
+    known = {held: left[alive & (labels == at)] for at, held in enumerate(kinds)}
+    return {held: seconds for held, seconds in known.items() if len(seconds)}
+
+
+def kinds_of(entries: Entries, states: NDArray[np.uint8] | None = None) -> tuple[list[Held], NDArray[np.int64]]:
+    """What holds these entries, and of each entry the place in that list; `states` of those that are not TCP, where known."""
+    no_state = np.uint8(255)
+    state = np.where(entries["protonum"] == TCP, entries["tcp_state"], no_state if states is None else states)
     bits = entries["status"] & (IPS_SEEN_REPLY | IPS_ASSURED | IPS_OFFLOAD)
     both = entries["protonum"].astype(np.uint64) << 40 | state.astype(np.uint64) << 32 | bits
-    alive = clock.remaining_ticks(entries["timeout"], entries["seen_ns"]) > 0
-    found: dict[Held, list[Seconds]] = defaultdict(list)
-    for kind in np.unique(both[alive]).tolist():
-        protonum, number = kind >> 40, kind >> 32 & 255
-        names = STATES[protonum][1] if protonum in STATES else ()
-        name = names[number] if number < len(names) else None
-        found[_held(protonum, name, kind & 0xFFFFFFFF)].append(left[alive & (both == kind)])
-    return {held: np.concatenate(parts) for held, parts in found.items()}
+    numbers = np.unique(both)
+    places: dict[Held, int] = {}
+    for number in numbers.tolist():
+        places.setdefault(_kind(number), len(places))
+    place = np.array([places[_kind(number)] for number in numbers.tolist()], np.int64)
+    return list(places), place[np.searchsorted(numbers, both)]
+
+
+def _kind(number: int) -> Held:
+    protonum, state = number >> 40, number >> 32 & 255
+    names = STATES[protonum][1] if protonum in STATES else ()
+    return _held(protonum, names[state] if state < len(names) else None, number & 0xFFFFFFFF)
 
 
 def of_listing(listed: Iterable[Listed]) -> TimeLeft:

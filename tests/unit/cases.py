@@ -12,7 +12,11 @@ from ctobserve.capture.table import Lengths
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.event import ORIGINAL, DropReason, Kind
-from ctobserve.host.ruleset import Ruleset
+from ctobserve.host.account import Account
+from ctobserve.host.bridges import Bridge
+from ctobserve.host.ip_packets import IpPackets
+from ctobserve.host.queues import Queue
+from ctobserve.host.ruleset import Notrack, Ruleset
 from ctobserve.model import EXPECTATION, IPS_DST_NAT, IPS_HELPER, IPS_SRC_NAT, NF_HOOKS, TCP
 from tests.scripted import events
 from tests.unit.samples import packed
@@ -22,6 +26,7 @@ RULES = {rule.id: rule.judge for rule in rules.RULES}
 BLUE = ("ip", "netns", "exec", "blue")
 HELPED = frozenset({"ftp", "sip", "tftp", "pptp", "irc", "snmp"})
 QUIET = {"drop": 0, "insert_failed": 0, "early_drop": 0, "chaintoolong": 0, "invalid": 0, "error": 0}
+HELD = Queue(0, 815, 97, 815, "hold_queue")
 OUTSIDE = b"SEQ is over upper bound (over the window of the receiver)"
 
 
@@ -140,6 +145,41 @@ def unhelped(control=None, died=None, **given):
     return evidence(rows, unconfirmed=events(Kind.DESTROY, dropped, reason=8), expected=expectations(0), **given)
 
 
+def held_back(count: int = 97, listed: int = 0, queues: tuple[Queue, ...] = (HELD,), limit: int = 97, **given):
+    """A namespace that counts more entries than are in the hash."""
+    blue = replace(namespace(nf_conntrack_count=count, nf_conntrack_max=limit), account=Account(count, None, queues))
+    return evidence(
+        entries(listed), namespaces={NETNS: replace(blue, listed=listed, unlisted_before=given.pop("before", 5))}, **given
+    )
+
+
+def piled(state: str = "CLOSE_WAIT", count: int = 170, timeout_s: int = 3600, left_s: int = 1800, limit: int = 500):
+    """So many TCP entries in this state, beside 30 that are established, under a timeout of so many seconds."""
+    sysctls = {f"nf_conntrack_tcp_timeout_{state.lower()}": timeout_s, "nf_conntrack_max": limit}
+    rows = np.concatenate([tcp(count, state, left_s=left_s), tcp(30, src="10.0.0.9")])
+    return evidence(rows, namespaces={NETNS: namespace(nf_conntrack_count=len(rows), **sysctls)})
+
+
+NAT_AND_NOTRACK = Ruleset(5, 1, 2, families=frozenset({"ip"}), notracks=(Notrack("inet", "untracked", "pre", 4, True),))
+
+
+def silent(ruleset: Ruleset = NAT_AND_NOTRACK, v4: int = 22, v6: int = 0):
+    """No entry and no event, while so many packets pass."""
+    blue = replace(namespace(nf_conntrack_count=0), account=Account(0), listed=0, passed=IpPackets(v4, v6), ruleset=ruleset)
+    return evidence(namespaces={NETNS: blue})
+
+
+BRIDGE = Bridge("br0", 2, ("10.0.0.254/24", "fd00::1/64"), by_sysctl=frozenset({2}))
+
+
+def bridged(rows=None, bridge: Bridge = BRIDGE):
+    """Entries in the network of a bridge whose packets pass through IP hooks; NAT changes one of them."""
+    if rows is None:
+        rows = np.concatenate([entries(12), entries(1, sport=7, nat=("10.0.0.254", 7), status=REPLIED | IPS_SRC_NAT)])
+    blue = replace(namespace(nf_conntrack_count=len(rows)), account=Account(len(rows), bridges=(bridge,)), listed=len(rows))
+    return evidence(rows, namespaces={NETNS: blue})
+
+
 def unknown_buckets():
     return evidence(entries(9), lengths=Lengths(np.zeros(512, np.uint16), 0, 0))
 
@@ -158,6 +198,22 @@ CASES = {
         "1 connection to port 21/tcp in blue without the helper ftp, which no rule assigns: 10.0.0.1:5000 > 10.0.0.2:21/tcp; "
         "connections that they agree upon are NEW, not RELATED, and 1 new one between the same hosts got no answer or was "
         "dropped on the way, the first 10.0.0.2:20 > 10.0.0.1:7000/tcp",
+    ),
+    "entries_unlisted": (
+        held_back(),
+        Severity.WARNING,
+        "97 of the 97 entries that blue counts are in no hash chain, 5 of them before this observation",
+    ),
+    "state_piles_up": (
+        piled(),
+        Severity.WARNING,
+        "170 of the 200 TCP entries of blue (85 %) are in CLOSE_WAIT, 34 % of its limit of 500, 170 of them from 10.0.0.1",
+    ),
+    "nothing_tracked": (silent(), Severity.WARNING, "nothing is tracked in blue, where 22 IP packets passed in 5.0 s"),
+    "tracked_twice": (
+        bridged(),
+        Severity.WARNING,
+        "bridged packets are tracked in blue, as net.bridge.bridge-nf-call-iptables is 1: 13 of its 13 entries (100 %)",
     ),
     "table_full": (
         full(drops={"table_full": 23}),

@@ -68,7 +68,28 @@ def sysctl(value: str) -> list[str]:
 # What each rule's case is to say: words of ours alone, and whether they are for the namespace the case speaks of, for the first
 # one, or for whoever pastes.
 IN, FIRST, HERE = "in", "first", "here"  # HERE with no words: a remark
+FROM_ONE = ("ip", "saddr", "10.0.0.1", "ct", "state", "new")
 MEANT: dict[str, list[tuple[str, list[str]]]] = {
+    "entries_unlisted": [
+        (IN, ["cat", "/proc/net/netfilter/nfnetlink_queue"]),
+        (IN, RULESET),
+        (HERE, ["cat", "/proc/815/status"]),
+        (HERE, []),
+        (HERE, ["kill", "815"]),
+    ],
+    "state_piles_up": [
+        (HERE, ["ctobserve", "list", "--state", "CLOSE_WAIT", "--limit", "20"]),
+        (IN, ["ss", "-tnp", "state", "close-wait"]),
+        (IN, sysctl("net.netfilter.nf_conntrack_tcp_timeout_close_wait=60")),
+        (HERE, []),
+        (HERE, []),
+        (IN, ["conntrack", "-D", "-p", "tcp", "--state", "CLOSE_WAIT"]),
+    ],
+    "nothing_tracked": [
+        (IN, ["nft", "-a", "list", "ruleset"]),
+        (IN, ["nft", "delete", "rule", "inet", "untracked", "pre", "handle", "4"]),
+    ],
+    "tracked_twice": [(IN, RULESET), (HERE, []), (IN, sysctl("net.bridge.bridge-nf-call-iptables=0"))],
     "table_full": [(FIRST, sysctl(f"{LIMIT}=32"))],
     "table_filling": [(FIRST, sysctl(f"{LIMIT}=32768")), (FIRST, sysctl(f"{BUCKETS}=32768"))],
     "early_drop": [(FIRST, sysctl(f"{LIMIT}=28"))],
@@ -113,8 +134,14 @@ MEANT: dict[str, list[tuple[str, list[str]]]] = {
     "source_share": [
         (HERE, ["ctobserve", "list", "--src", "10.0.0.1", "--limit", "20"]),
         (IN, nft("table", "inet", "calm")),
-        (IN, chain("calm", "forwarded", "forward", "0")),
-        (IN, nft("rule", "inet", "calm", "forwarded", "ip", "saddr", "10.0.0.1", "ct", "count", "over", "1000", "drop")),
+        *(
+            line
+            for hook in ("prerouting", "output")
+            for line in (
+                (IN, chain("calm", f"{hook}_new", hook, "mangle")),
+                (IN, nft("rule", "inet", "calm", f"{hook}_new", *FROM_ONE, "ct", "count", "over", "1000", "drop")),
+            )
+        ),
     ],
     "netns_share": [(HERE, ["ctobserve", "report", "--netns", "7"])],
     "idle_established": [(IN, sysctl("net.netfilter.nf_conntrack_tcp_timeout_established=86400")), (HERE, [])],
@@ -164,6 +191,9 @@ SHOW = (
     ["ctobserve"],
     ["grep"],
     ["nft", "list"],
+    ["nft", "-a", "list"],
+    ["cat", "/proc/"],
+    ["ss", "-tnp"],
     ["ip", "route", "get"],
     ["sysctl", "net."],
 )
@@ -280,6 +310,16 @@ def test_a_word_that_cannot_be_shown_is_no_word_of_a_line(name):
         paste("nft", name)
 
 
+# What a line deletes is there: handles count from the chain's, which is 1.
+THERE = {
+    "nothing_tracked": (
+        "nft add table inet untracked",
+        "nft 'add chain inet untracked pre { type filter hook prerouting priority raw; }'",
+        *(f"nft add rule inet untracked pre {words}" for words in ("udp dport 53 notrack", "accept", "notrack")),
+    ),
+}
+
+
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.id)
 def test_lines_for_nft_are_what_nft_reads(rule):
     """In a namespace of their own, one after the other, as they are pasted: a name that is a word of nft's own is none."""
@@ -289,7 +329,7 @@ def test_lines_for_nft_are_what_nft_reads(rule):
     assert isinstance(found, Verdict)
     lines = [line for line in found.do if line.startswith("nft ")]
     assert len(lines) == sum(meant[:1] == ["nft"] for _, meant in MEANT[rule.id])
-    script = "\n".join(["ip link set lo up", *lines])
+    script = "\n".join(["ip link set lo up", *THERE.get(rule.id, ()), *lines])
     said = subprocess.run(["unshare", "--net", "sh", "-e", "-c", script], capture_output=True, text=True, check=False)
     assert (said.returncode, said.stderr) == (0, ""), script
 

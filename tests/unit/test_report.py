@@ -205,6 +205,8 @@ NOTICE    clash_race: packets of one new connection raced each other in 5.0 s (0
             packets=0  packets_per_s=0  packets_not_kept=0  clash_resolved=2
             kernel_insert_failed=0  dst=10.0.0.2  dport=53  proto=udp
 
+not judged: state_piles_up: nf_conntrack_tcp_timeout_time_wait could not be read in green, where
+            it holds 120 entries
 not judged: idle_established: nf_conntrack_tcp_timeout_established could not be read in any
             namespace
 """
@@ -331,7 +333,13 @@ INCIDENT_JSON = {
         },
     ],
     "verdicts_not_shown": 0,
-    "not_judged": [{"id": "idle_established", "why": "nf_conntrack_tcp_timeout_established could not be read in any namespace"}],
+    "not_judged": [
+        {
+            "id": "state_piles_up",
+            "why": "nf_conntrack_tcp_timeout_time_wait could not be read in green, where it holds 120 entries",
+        },
+        {"id": "idle_established", "why": "nf_conntrack_tcp_timeout_established could not be read in any namespace"},
+    ],
 }
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.rules import (
+    bridged,
     chains,
     clash,
     eviction,
@@ -19,10 +20,13 @@ from ctobserve.diagnosis.rules import (
     invalid,
     limits,
     loss,
+    piles,
     settings,
     shares,
+    silent,
     stale,
     unexplained,
+    unlisted,
     unneeded,
     unseen,
     untracked,
@@ -31,22 +35,27 @@ from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Ve
 
 RULES: tuple[Rule, ...] = (
     *full.RULES,
+    *unlisted.RULES,
     *eviction.RULES,
     *chains.RULES,
     *clash.RULES,
     *invalid.RULES,
     *floods.RULES,
     *shares.RULES,
+    *piles.RULES,
     *idle.RULES,
     *stale.RULES,
     *expectations.RULES,
     *helpers.RULES,
     *limits.RULES,
     *loss.RULES,
+    *silent.RULES,
+    *bridged.RULES,
     *untracked.RULES,
-    *settings.RULES,
     *unneeded.RULES,
     *unseen.RULES,
+    # What is off explains nothing that happened: it comes behind all that does.
+    *settings.RULES,
     unexplained.RULE,
 )
 ORDER = list(Severity)

@@ -51,7 +51,7 @@ def judge_scan(evidence: Evidence) -> RuleResult:
         "share_of_entries": share(entries, whole),
         "sources_like_it": int((targets >= TARGETS).sum()) - 1,
     }
-    do = (see_entries("--state", "UNREPLIED", "--src", source), *for_source(namespace, PREROUTING, source, "drop"))
+    do = (see_entries("--state", "UNREPLIED", "--src", source), *for_source(namespace, (PREROUTING,), source, "drop"))
     return Verdict(Severity.WARNING, sentence, numbers, do)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import set_global, set_sysctl
+from ctobserve.diagnosis.rules.unlisted import counted_and_listed, let_go, missing
 from ctobserve.diagnosis.rules.words import during, hidden, percent, plural, share, span, unreadable
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.event import DropReason, drop_name
@@ -29,10 +30,15 @@ def judge_full(evidence: Evidence) -> RuleResult:
     assured = int(((here["status"] & IPS_ASSURED) != 0).sum())
     others = sum(lost.values()) - packets
     limit = f" of {namespace.limit}" if namespace.limit else ""
+    holds = (
+        f"it holds {namespace.count if namespace.count is not None else len(here)}{limit} entries, "
+        f"{assured} of them assured, which early drop never takes"
+    )
+    if unlisted := missing(namespace):
+        holds = counted_and_listed(namespace, unlisted)
     sentence = (
         f"the table of {namespace.label} is full: {plural(packets, 'packet')} of new connections refused "
-        f"{during(evidence, packets)}; it holds {namespace.count if namespace.count is not None else len(here)}{limit} entries, "
-        f"{assured} of them assured, which early drop never takes"
+        f"{during(evidence, packets)}; {holds}"
     )
     if others:
         sentence += f"; {plural(others, 'packet')} more in other namespaces"
@@ -47,7 +53,7 @@ def judge_full(evidence: Evidence) -> RuleResult:
         "kernel_drop": None if namespace.counters is None else namespace.counters.get("drop"),
     }
     explains = Explained((drop_name(DropReason.TABLE_FULL),))
-    return Verdict(Severity.CRITICAL, sentence, numbers, _larger(evidence, namespace), explains)
+    return Verdict(Severity.CRITICAL, sentence, numbers, _room(evidence, namespace), explains)
 
 
 def judge_filling(evidence: Evidence) -> RuleResult:
@@ -76,7 +82,7 @@ def judge_filling(evidence: Evidence) -> RuleResult:
         "inserts_per_s": evidence.rate(evidence.inserts.get(namespace.inum, 0)),
         "time_to_full_s": None if left_s is None else round(left_s, 1),
     }
-    return Verdict(Severity.WARNING, sentence, numbers, _larger(evidence, namespace))
+    return Verdict(Severity.WARNING, sentence, numbers, _room(evidence, namespace))
 
 
 def _growth(evidence: Evidence, namespace: NamespaceEvidence) -> int | None:
@@ -87,6 +93,14 @@ def _growth(evidence: Evidence, namespace: NamespaceEvidence) -> int | None:
     growth = evidence.inserts.get(namespace.inum, 0) - sum(evidence.destroys.get(namespace.inum, {}).values())
     rising = growth >= GROWING and count >= HALF * limit and (limit - count) * evidence.duration_s <= SOON_S * growth
     return growth if rising or count >= NEARLY * limit else None
+
+
+def _room(evidence: Evidence, namespace: NamespaceEvidence) -> tuple[str, ...]:
+    """A larger table; where entries in no chain fill it, first of all their end, and nothing else where they are the most."""
+    if not (unlisted := missing(namespace)):
+        return _larger(evidence, namespace)
+    most = 2 * unlisted >= (namespace.count or 0)
+    return let_go(namespace) if most else (*let_go(namespace), *_larger(evidence, namespace))
 
 
 def _larger(evidence: Evidence, namespace: NamespaceEvidence) -> tuple[str, ...]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ctobserve.diagnosis.evidence import NamespaceEvidence
-from ctobserve.diagnosis.rules.paste import inside
+from ctobserve.diagnosis.rules.paste import inside, remark
 
 RAW = "raw"  # priority: before conntrack sees the packet
+MANGLE = "mangle"  # priority: behind it
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # what nft reads as one word, whatever else it may be part of
 
 
 class Chain(NamedTuple):
-    """A base chain of family inet, and where it hooks in."""
+    """A base chain of family inet, and where it hooks in; neither name may be a word of nft's own (`fwd` is one)."""
 
     table: str
     name: str
@@ -40,11 +44,21 @@ def add_helper(namespace: NamespaceEvidence, table: str, name: str, kind: str, p
     return inside(namespace, "nft", f'add ct helper inet {table} {name} {{ type "{kind}" protocol {proto}; }}')
 
 
-def for_source(namespace: NamespaceEvidence, chain: Chain, source: str, *words: str | int) -> tuple[str, ...]:
-    """All lines that are needed to treat packets from this address so."""
+def for_source(namespace: NamespaceEvidence, chains: Sequence[Chain], source: str, *words: str | int) -> tuple[str, ...]:
+    """All lines that are needed to treat packets from this address so, in chains of one table.
+
+    Prerouting sees all that arrive, whether forwarded or for the host, and output what the host itself sends: with a chain in
+    each it does not matter whose address it is.
+    """
     family = "ip6" if ":" in source else "ip"
-    return (
-        add_table(namespace, chain.table),
-        add_chain(namespace, chain),
-        add_rule(namespace, chain, family, "saddr", source, *words),
-    )
+    lines = [add_table(namespace, chains[0].table)]
+    for chain in chains:
+        lines += [add_chain(namespace, chain), add_rule(namespace, chain, family, "saddr", source, *words)]
+    return tuple(lines)
+
+
+def delete_rule(namespace: NamespaceEvidence, family: str, table: str, chain: str, handle: int) -> str:
+    """A rule that is there. A name that is no plain word nft would read as more than a name: then only a remark comes."""
+    if not all(map(_PLAIN.fullmatch, (family, table, chain))):
+        return remark(f"delete rule {handle} of that chain, whose name is no plain word")
+    return inside(namespace, "nft", "delete", "rule", family, table, chain, "handle", handle)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ctobserve.analysis.groups import divide
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.diagnosis.rules.nft import Chain, for_source
+from ctobserve.diagnosis.rules.nft import MANGLE, Chain, for_source
 from ctobserve.diagnosis.rules.paste import look, netns_option, see_entries
 from ctobserve.diagnosis.rules.tuples import address
 from ctobserve.diagnosis.rules.words import percent, share
@@ -17,7 +17,7 @@ MOST = 0.5  # of the entries
 QUARTER = 0.25  # of the limit: four such sources fill the table
 CONSIDERABLE = 100  # entries: of fewer, any share is small
 CROWDED = 1.0  # nodes per bucket: from there on others' lookups walk over the big one's entries
-FORWARD = Chain("calm", "forwarded", "forward", "0")  # `fwd` is a word of nft's own
+CHAINS = tuple(Chain("calm", f"{hook}_new", hook, MANGLE) for hook in ("prerouting", "output"))
 
 
 def judge_source(evidence: Evidence) -> RuleResult:
@@ -57,7 +57,7 @@ def _verdict(evidence: Evidence, namespace: NamespaceEvidence, source: str, entr
         "share_of_limit": share(entries, limit),
         "limit": limit,
     }
-    fewer = for_source(namespace, FORWARD, source, "ct", "count", "over", max(limit // 10, 1), "drop")
+    fewer = for_source(namespace, CHAINS, source, "ct", "state", "new", "ct", "count", "over", max(limit // 10, 1), "drop")
     return Verdict(Severity.WARNING, sentence, numbers, (see_entries("--src", source), *fewer))
 
 
