@@ -160,6 +160,7 @@ class ScriptedCapture:
             inum: state._replace(
                 sysctls={name: value for name, value in state.sysctls.items() if sysctls is None or name in sysctls},
                 ruleset=self.rulesets.get(inum) if inum in rules_of else None,
+                addresses=state.addresses if inum in rules_of else None,
             )
             for inum, state in self.states.items()
             if among is None or inum in among or state.init

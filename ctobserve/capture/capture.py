@@ -13,6 +13,7 @@ from ctobserve.capture.table import Lengths, Table
 from ctobserve.clock import Clock
 from ctobserve.event import Events
 from ctobserve.host.account import Account
+from ctobserve.host.addresses import Address
 from ctobserve.host.counters import Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
@@ -47,8 +48,9 @@ class NamespaceState(NamedTuple):
     """One network namespace that can be entered. `names` are those of `ip netns`, `pid` is its first process.
 
     `sysctls` are those asked for, by full name (nf_conntrack_...), None where there is no number to be read; one that this kernel
-    lacks is missing. `writable` are those that may be set in it. `ruleset` is None where nobody asked. `not_entered` is the
-    complaint of a namespace that could not be entered, of which nothing is known then; nobody needs to enter the one we are in.
+    lacks is missing. `writable` are those that may be set in it. `ruleset` is None where nobody asked; `addresses` are asked for
+    with it, and None also where the kernel does not tell. `not_entered` is the complaint of a namespace that could not be
+    entered, of which nothing is known then; nobody needs to enter the one we are in.
     """
 
     inum: int
@@ -59,6 +61,7 @@ class NamespaceState(NamedTuple):
     sysctls: Mapping[str, int | None] = MappingProxyType({})
     writable: frozenset[str] = frozenset()
     ruleset: Ruleset | None = None
+    addresses: tuple[Address, ...] | None = None
     not_entered: str | None = None
 
 
@@ -140,8 +143,8 @@ class HostView(Protocol):
     ) -> Mapping[int, NamespaceState]:
         """Those that can be entered, by inode number: all, or the first one and those `among` these.
 
-        Each with these sysctls (None: with all nf_conntrack_*), those in `rules_of` with their rule sets, for which a bounded
-        time is spent in all.
+        Each with these sysctls (None: with all nf_conntrack_*), those in `rules_of` with their addresses and their rule sets, for
+        which a bounded time is spent in all.
         """
         ...
 

@@ -26,7 +26,20 @@ from ctobserve.capture.table_reader import HashReader, Lister
 from ctobserve.clock import Clock
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
-from ctobserve.host import account, counters, dump, expectations, helpers, kernel, listing, netlink, netns, ruleset, slab
+from ctobserve.host import (
+    account,
+    addresses,
+    counters,
+    dump,
+    expectations,
+    helpers,
+    kernel,
+    listing,
+    netlink,
+    netns,
+    ruleset,
+    slab,
+)
 from ctobserve.host.listener import Listener
 from ctobserve.host.listing import Listed
 from ctobserve.host.symbols import Symbols
@@ -145,12 +158,14 @@ def _state(space: netns.Namespace, sysctls: Collection[str] | None, rules_until:
 
     def ask() -> NamespaceState:
         rules = None if rules_until is None else ruleset.read(rules_until)
+        own = None if rules_until is None else addresses.read()
+        asked = state._replace(ruleset=rules, addresses=own)
         if sysctls is not None:
             values = {name: value for name in sysctls if (value := kernel.sysctl(name)) is not None}
-            return state._replace(sysctls=values, ruleset=rules)
+            return asked._replace(sysctls=values)
         every = kernel.sysctls()
         writable = frozenset(name for name, (_, may) in every.items() if may)
-        return state._replace(sysctls={name: value for name, (value, _) in every.items()}, writable=writable, ruleset=rules)
+        return asked._replace(sysctls={name: value for name, (value, _) in every.items()}, writable=writable)
 
     if sysctls is not None and not sysctls and rules_until is None:
         return state

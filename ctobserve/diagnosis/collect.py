@@ -13,6 +13,7 @@ from ctobserve.capture.quiet import quiet_reading
 from ctobserve.capture.table import lengths_of
 from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence, loss_name, tally
+from ctobserve.diagnosis.mappings import unanswered
 from ctobserve.diagnosis.rules.paste import way_into
 from ctobserve.event import NO_EVENTS, DestroyReason, Events, Kind, destroy_name
 from ctobserve.host.counters import delta, total
@@ -20,7 +21,7 @@ from ctobserve.host.sysctls import TIMEOUTS
 from ctobserve.model import Entries, join, pick
 
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
-ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and of fewer entries nobody cares
+ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and who tracks fewer hardly pays for it
 COUNT = "nf_conntrack_count"
 OTHERS = ("nf_conntrack_max", "nf_conntrack_events", "nf_conntrack_acct", "nf_conntrack_expect_max", "nf_conntrack_helper")
 SYSCTLS = (COUNT, *OTHERS, *TIMEOUTS)
@@ -103,7 +104,9 @@ class Collector:
         only, fidelity = self._only, self._fidelity
         entries = only.passing(self._whole)
         many = {inum for inum, count in by_namespace(entries).items() if count >= ASKED_FROM}
-        around = self._namespaces(rules_of=many | self._silent())
+        # The rules say whether an entry that is not answered sends its packets to where new ones would go.
+        astray = set(np.unique(entries["netns"][unanswered(entries)]).tolist())
+        around = self._namespaces(rules_of=many | astray | self._silent())
         self._name_the_ended(around)
         return Evidence(
             entries=entries,
@@ -199,4 +202,5 @@ def _evidence_of(state: NamespaceState, here: bool, gained: Counter[str] | None)
         sysctls={name: value for name, value in state.sysctls.items() if value is not None},
         counters=gained,
         ruleset=state.ruleset,
+        addresses=state.addresses,
     )

@@ -11,12 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ctobserve.analysis.drops import CLASH_RESOLVED
+from ctobserve.analysis.translation import Surroundings
 from ctobserve.capture.capture import Expected
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths
 from ctobserve.clock import Clock
+from ctobserve.diagnosis.hairpins import Hairpins, hairpins, past_us
+from ctobserve.diagnosis.mappings import Mappings, Place, mappings
 from ctobserve.event import NO_EVENTS, DropReason, Events, drop_name
 from ctobserve.host.account import Account
+from ctobserve.host.addresses import Address
 from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.host.sysctls import known
@@ -46,9 +50,9 @@ class NamespaceEvidence:
     """One network namespace: its name, its own sysctls (net.netfilter.*) and what its counters gained meanwhile.
 
     `prefix` are the words that a line to paste needs before its own to work there, None where no words help. `counters` is None
-    where they cannot be read, `ruleset` where nobody looked; a sysctl that this kernel lacks is missing. `account` is of the end;
-    `listed` are the entries that were read from the hash then, whatever the filter, `unlisted_before` how many were counted and
-    not listed at the start, `passed` the IP packets that passed meanwhile: each None where unknown.
+    where they cannot be read, `ruleset` and `addresses` where nobody looked; a sysctl that this kernel lacks is missing.
+    `account` is of the end; `listed` are the entries that were read from the hash then, whatever the filter, `unlisted_before`
+    how many were counted and not listed at the start, `passed` the IP packets that passed meanwhile: each None where unknown.
     """
 
     inum: int
@@ -62,11 +66,17 @@ class NamespaceEvidence:
     listed: int | None = None
     unlisted_before: int | None = None
     passed: IpPackets | None = None
+    addresses: tuple[Address, ...] | None = None
 
     def __post_init__(self) -> None:
         """A label goes into every sentence: whoever makes a namespace, no rule can forget to make it printable."""
         if not self.label.isprintable():
             object.__setattr__(self, "label", printable(self.label))
+
+    @cached_property
+    def place(self) -> Place:
+        """Its rules and its surroundings, to be held against entries."""
+        return Place(self.ruleset, None if self.addresses is None else Surroundings(self.addresses))
 
     @property
     def count(self) -> int | None:
@@ -147,6 +157,21 @@ class Evidence:
         """Seconds until each entry expires, at the end of the observation."""
         now = np.full(len(self.entries), self.clock.monotonic_ns, np.uint64)
         return self.clock.remaining_s(self.entries["timeout"], now)
+
+    @cached_property
+    def mappings(self) -> Mappings:
+        """Where unanswered entries send packets, and where new packets would go instead."""
+        return mappings(self.entries, self.before, lambda inum: self.namespace(inum).place)
+
+    @cached_property
+    def hairpins(self) -> Hairpins:
+        """Which of them DNAT sends back into the client's own network."""
+        return hairpins(self.mappings, lambda inum: self.namespace(inum).place)
+
+    @cached_property
+    def past_us(self) -> Mask:
+        """Which of `losses` are packets that the two ends of such an entry sent each other directly."""
+        return past_us(self.mappings, self.hairpins, self.losses)
 
     def namespace(self, inum: int) -> NamespaceEvidence:
         """One that nobody can enter any more has an inode number and nothing else."""

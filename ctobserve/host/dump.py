@@ -153,7 +153,7 @@ def ends(data: bytes) -> bool:
     """Whether the dump ends with these messages; raises OSError with what an error, or its last message, says went wrong."""
     if not (_says_end(data, 0) or _says_end(data, len(data) - HEADERS)):
         return False
-    for at, length, kind in _headers(data):
+    for at, length, kind in headers(data):
         if kind not in (ERROR, DONE):
             continue
         # struct nlmsgerr.error; netlink_dump_done() puts the dump's result there too.
@@ -192,12 +192,12 @@ def decode(data: bytes, rows_of: Rows = ENTRIES) -> Dumped:
 
 def _messages(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where each begins, and its length; the end of the dump, which may come with the last ones, is none."""
-    found = [(at, length) for at, length, kind in _headers(data) if kind not in (ERROR, DONE)]
+    found = [(at, length) for at, length, kind in headers(data) if kind not in (ERROR, DONE)]
     starts, lengths = ([pair[which] for pair in found] for which in (0, 1))
     return np.array(starts, np.int64), np.array(lengths, np.int64)
 
 
-def _headers(data: bytes) -> Iterator[tuple[int, int, int]]:
+def headers(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Place, length and type of each message (struct nlmsghdr)."""
     at = 0
     while at < len(data):

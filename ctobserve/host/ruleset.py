@@ -1,4 +1,4 @@
-"""Does any firewall rule of this namespace need conntrack? Asked of `nft -j -t list ruleset`, which only reads.
+"""Which firewall rules of this namespace need conntrack, which translate? Asked of `nft -j -t list ruleset`, which only reads.
 
 A request for rules would make the kernel load nf_tables where it is not loaded, which an observer must not cause: then nobody
 asks, and no rule of nftables can exist. Elements of sets are left out (-t): there may be a million of them, and rules that make
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ctobserve.host import executables
 from ctobserve.host.kernel import has_module, read_text
+from ctobserve.host.nat_rules import NatChain, chains_of
 from ctobserve.model import printable
 
 TIMEOUT_S = 5
@@ -73,7 +74,8 @@ class Ruleset(NamedTuple):
     """`rules` and NAT `chains` there are, how many rules need conntrack; `unread` says why that is not known.
 
     `built_in` are parts of this kernel that may use entries without any rule, whether anybody asks them to or not. Tracking is on
-    in these `families`, as a rule or a NAT chain needs it there (nf_ct_netns_get); `notracks` are the first rules that avoid it.
+    in these `families`, as a rule or a NAT chain needs it there (nf_ct_netns_get); `notracks` are the first rules that avoid it,
+    `nat` the NAT chains with their rules, by priority.
     """
 
     rules: int = 0
@@ -83,6 +85,7 @@ class Ruleset(NamedTuple):
     built_in: tuple[str, ...] = ()
     families: frozenset[str] = frozenset()
     notracks: tuple[Notrack, ...] = ()
+    nat: tuple[NatChain, ...] = ()
 
 
 def read(until: float | None = None) -> Ruleset:
@@ -152,8 +155,9 @@ def _counted(items: list[Any]) -> Ruleset:
     needing = [owner for owner, part in parts if any(map(_needs, _words(_list(part))))]
     users = chains + needing + [one for item in objects for one in item.values()]
     families = frozenset(str(one["family"]) for one in users if "family" in one)
+    notracks = tuple(islice(_notracks(rules), NAMED))
     return Ruleset(
-        len(rules), len(chains), len(needing) + len(objects), families=families, notracks=tuple(islice(_notracks(rules), NAMED))
+        len(rules), len(chains), len(needing) + len(objects), families=families, notracks=notracks, nat=chains_of(items)
     )
 
 

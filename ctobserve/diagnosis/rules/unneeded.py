@@ -9,13 +9,15 @@ from ctobserve.diagnosis.rules.words import plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.host.ruleset import Ruleset
 
+CONSIDERABLE = 100  # entries of a namespace: fewer cost next to nothing
+
 
 def judge(evidence: Evidence) -> RuleResult:
     """Entries in a namespace none of whose rules uses them; a NAT chain alone, even an empty one, switches tracking on."""
     asked = [
         (namespace, namespace.ruleset)
         for namespace in evidence.namespaces.values()
-        if namespace.ruleset and evidence.counts.get(namespace.inum)
+        if namespace.ruleset and evidence.counts.get(namespace.inum, 0) >= CONSIDERABLE
     ]
     read = [(namespace, rules) for namespace, rules in asked if not rules.unread]
     if not asked:
