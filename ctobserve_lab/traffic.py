@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 
 from ctobserve_lab.errors import LabError
@@ -39,6 +40,24 @@ def bound(address: str, port: int) -> socket.socket:
     one.settimeout(10)
     one.bind((address, port))
     return one
+
+
+def after_a_jiffy() -> None:
+    """A timeout that a packet gives is counted in jiffies, and a report tells by it which packets keep entries alive."""
+    time.sleep(1)
+
+
+def count_datagrams(one: socket.socket, most: int, wait_s: float = 2.0) -> dict[int, int]:
+    """Datagrams that come to this socket, by source port: `most` of them, or until none comes for that long."""
+    got: dict[int, int] = {}
+    one.settimeout(wait_s)
+    while sum(got.values()) < most:
+        try:
+            port = one.recvfrom(99)[1][1]
+        except TimeoutError:
+            break
+        got[port] = got.get(port, 0) + 1
+    return got
 
 
 def open_tcp(server: Space, client: Space, address: str, port: int, count: int = 1) -> list[socket.socket]:

@@ -28,22 +28,22 @@ def play(stage: Stage) -> Play:
     back.nft("insert rule inet track forward ct state invalid drop")
     server.sockets.append(server.inside(lambda: socket.create_server((target, 443), backlog=2 * COUNT)))
     yield back
-    stage.say(f"{client.inside(lambda: connected(client, target))} of {COUNT} connections came about in {WAIT_S:.0f} s")
+    stage.say(f"{client.inside(lambda: connected(client, (target, 443)))} of {COUNT} connections came about in {WAIT_S:.0f} s")
     yield back
-    stage.say(f"{client.inside(lambda: connected(client, target))} of {COUNT} connections came about")
+    stage.say(f"{client.inside(lambda: connected(client, (target, 443)))} of {COUNT} connections came about")
 
 
-def connected(client: Space, target: str) -> int:
+def connected(client: Space, target: tuple[str, int]) -> int:
     """How many of the connections are established before the time is up."""
     opening = [socket.socket() for _ in range(COUNT)]
     client.sockets += opening
     for one in opening:
         one.setblocking(False)
-        one.connect_ex((target, 443))
+        one.connect_ex(target)
     end = time.monotonic() + WAIT_S
     done = 0
     while done < COUNT and time.monotonic() < end:
-        done = sum(one.connect_ex((target, 443)) == errno.EISCONN for one in opening)
+        done = sum(one.connect_ex(target) == errno.EISCONN for one in opening)
     return done
 
 

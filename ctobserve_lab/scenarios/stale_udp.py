@@ -1,11 +1,10 @@
 """A stale UDP entry: the service's backend changed, and whoever goes on sending is still sent to the old one."""
 
 import socket
-import time
 
 from ctobserve_lab.scenario import Play, Scenario
 from ctobserve_lab.stage import Stage
-from ctobserve_lab.traffic import bound
+from ctobserve_lab.traffic import after_a_jiffy, bound
 from ctobserve_lab.world import Space
 
 SERVICE = ("10.96.0.1", 53)
@@ -27,8 +26,7 @@ def play(stage: Stage) -> Play:
     client.nft("delete table ip nat")
     client.nft(DNAT.format(target))
     yield client
-    # The timeout that a packet gives is counted in jiffies: the next one must come later than the first.
-    time.sleep(1)
+    after_a_jiffy()
     send_past_errors(old)
     fresh = held(client, source, 5354)
     fresh.sendto(b"?", SERVICE)

@@ -19,6 +19,7 @@ from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Notrack, Ruleset
 from ctobserve.model import EXPECTATION, IPS_DST_NAT, IPS_HELPER, IPS_SRC_NAT, NF_HOOKS, TCP
 from tests.scripted import events
+from tests.unit.mapped import hairpinned, old_syslog
 from tests.unit.samples import packed
 from tests.unit.tables import NETNS, REPLIED, UNREPLIED, entries, evidence, lengths, losses, many, namespace, tcp
 
@@ -270,6 +271,19 @@ CASES = {
         "3000 ESTABLISHED entries (97 % of its table) that saw no packet for a day, half of them for 3.0 days",
     ),
     "stale_udp": (stale(), Severity.WARNING, "3 old UDP entries in blue kept alive by unanswered packets"),
+    "entry_older_than_rule": (
+        old_syslog(),
+        Severity.WARNING,
+        "2 entries for 10.1.0.1:514/udp in blue are older than the rules: what 10.1.0.9:1024, 10.1.0.9:1025 sends still goes "
+        "there without NAT, and nobody answers, while new packets go to 172.17.0.2:514 by its dnat rule (table nat, chain pre, "
+        "handle 2); each was there before these 5.0 s, in which packets kept 2 of 2 alive",
+    ),
+    "hairpin": (
+        hairpinned(),
+        Severity.WARNING,
+        "6 entries for 10.1.0.1:443/tcp in blue have no answer: DNAT sends them to 172.17.0.2:443, which is in the network of "
+        "the client 172.17.0.9 itself (172.17.0.0/16) and answers it directly",
+    ),
     "netns_limit": (lower_limit(), Severity.WARNING, "blue may have 100 entries, fewer than the 10000 of the first"),
     "records_lost": (evidence(events_lost=17, events_seen=83), Severity.WARNING, "17 records of 100 found the ring full"),
     "lost_otherwise": (evidence(drops={"no_memory": 3, "dying": 1}), Severity.CRITICAL, "4 packets lost"),

@@ -47,6 +47,11 @@ BUCKETS = "net.netfilter.nf_conntrack_buckets"
 SEE = ["ctobserve", "drops", "--invalid", "--netns", "7", "--limit", "20"]
 WHY = "which no process and no plain name holds"
 RULESET = ["nft", "list", "ruleset"]
+DELETE = ["conntrack", "-D", "-p"]
+SENT = ["--orig-src", "10.1.0.9", "--sport"]
+TO = ["--orig-dst", "10.1.0.1", "--dport", "514", "--reply-src", "10.1.0.1"]
+HAIRPIN = ["ip", "saddr", "172.17.0.0/16", "ip", "daddr", "172.17.0.2", "tcp", "dport", "443"]
+ASKED = ["--orig-dst", "10.1.0.1", "--dport", "443", "--orig-src", "172.17.0.9"]
 
 
 def nft(*rest: str) -> list[str]:
@@ -147,6 +152,13 @@ MEANT: dict[str, list[tuple[str, list[str]]]] = {
     "idle_established": [(IN, sysctl("net.netfilter.nf_conntrack_tcp_timeout_established=86400")), (HERE, [])],
     "stale_udp": [
         (IN, ["conntrack", "-D", "-p", "udp", "-d", "10.96.0.1", "--dport", "53", "--reply-src", "10.9.0.1"]),
+    ],
+    "entry_older_than_rule": [(IN, [*DELETE, "udp", *SENT, port, *TO]) for port in ("1024", "1025")],
+    "hairpin": [
+        (IN, nft("table", "inet", "hairpin")),
+        (IN, ["nft", "add chain inet hairpin post { type nat hook postrouting priority srcnat; }"]),
+        (IN, nft("rule", "inet", "hairpin", "post", *HAIRPIN, "ct", "status", "dnat", "masquerade")),
+        (IN, [*DELETE, "tcp", *ASKED, "--reply-src", "172.17.0.2", "--reply-dst", "172.17.0.9"]),
     ],
     "netns_limit": [(IN, sysctl(f"{LIMIT}=10000"))],
     "records_lost": [(HERE, ["ctobserve", "report", "--ring-mib", "256"])],

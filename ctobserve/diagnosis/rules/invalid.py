@@ -64,7 +64,7 @@ def judge_asymmetric(evidence: Evidence) -> RuleResult:
     if not evidence.invalid:
         return Unjudged(NOT_WATCHED)
     losses = evidence.losses
-    stray = _stray(losses) & (losses["hook"] != OUTPUT)
+    stray = _stray(losses) & (losses["hook"] != OUTPUT) & ~evidence.past_us
     answers, middle = stray & _flagged(losses, SYN | ACK), stray & _flagged(losses, ACK)
     opening = _tcp(losses) & (losses["direction"] != NO_DIRECTION) & _flagged(losses, ACK)
     opening &= np.isin(losses["entry"]["ct"], _half(evidence.entries, SYN_SENT)["ct"])

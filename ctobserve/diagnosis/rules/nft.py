@@ -15,12 +15,13 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # what nft reads as one word, wh
 
 
 class Chain(NamedTuple):
-    """A base chain of family inet, and where it hooks in; neither name may be a word of nft's own (`fwd` is one)."""
+    """A base chain of family inet, its type, and where it hooks in; neither name may be a word of nft's own (`fwd` is one)."""
 
     table: str
     name: str
     hook: str
     priority: str = RAW
+    type: str = "filter"
 
 
 def add_table(namespace: NamespaceEvidence, table: str) -> str:
@@ -30,7 +31,7 @@ def add_table(namespace: NamespaceEvidence, table: str) -> str:
 
 def add_chain(namespace: NamespaceEvidence, chain: Chain) -> str:
     """To its table, which is there."""
-    kind = f"type filter hook {chain.hook} priority {chain.priority};"
+    kind = f"type {chain.type} hook {chain.hook} priority {chain.priority};"
     return inside(namespace, "nft", f"add chain inet {chain.table} {chain.name} {{ {kind} }}")
 
 
