@@ -22,6 +22,7 @@ class Stage:
         self.net = Net(suffixes=False)
         self.said: list[str] = []
         self._sysctls: dict[Path, bytes] = {}
+        self._modules: list[str] = []
 
     def __enter__(self) -> Stage:
         writable = (path for path in sorted(SYSCTLS.iterdir()) if path.stat().st_mode & stat.S_IWUSR)
@@ -35,6 +36,8 @@ class Stage:
             for path, value in self._sysctls.items():
                 if path.read_bytes() != value:
                     path.write_bytes(value)
+            for module in self._modules:
+                run("rmmod", module, check=False)
 
     def space(self, role: str) -> Space:
         """A new namespace."""
@@ -43,6 +46,12 @@ class Stage:
     def sysctl(self, name: str, value: int) -> None:
         """Set a net.netfilter sysctl of the initial namespace: a limit of all."""
         (SYSCTLS / name).write_text(str(value))
+
+    def module(self, name: str, shows: Path) -> None:
+        """Load a module that changes what happens in all namespaces, unless what it `shows` is there already."""
+        if not shows.exists():
+            self._modules.append(name)
+            run("modprobe", name)
 
     def say(self, what: str) -> None:
         """What the ones in the world notice: the symptom."""

@@ -135,11 +135,12 @@ def load(
     left_s: int = 900,
     sources: int = 250,
     target: str = "10.60.0.1",
+    tcp_state: str = "ESTABLISHED",
 ) -> None:
     """`count` entries by netlink, as conntrackd puts them into a standby's table."""
     first = int(ipaddress.ip_address("10.50.0.1"))
     before = space.count()
-    state = " --state ESTABLISHED" if proto == "tcp" else ""
+    state = f" --state {tcp_state}" if proto == "tcp" else ""
     lines = [
         f"-A -t {left_s} -u {status} -s {ipaddress.ip_address(first + at % sources)} -d {target} -p {proto} "
         f"--sport {1024 + at} --dport {2000 + at % 17}{state}"

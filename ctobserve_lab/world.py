@@ -44,6 +44,7 @@ class Space:
         self.inum = 0
         # They stay open as long as the world stands: a closed one would change entries behind the scenario's back.
         self.sockets: list[socket.socket] = []
+        self.programs: list[subprocess.Popen[str]] = []
 
     def set_up(self) -> None:
         """Make it, with loopback and tracking; nothing may expire while someone looks at it: emulated CPUs are slow."""
@@ -65,6 +66,16 @@ class Space:
     def sysctl(self, name: str, value: int) -> None:
         """Set a net.netfilter sysctl of this namespace."""
         self.run("sh", "-c", f"echo {value} > /proc/sys/net/netfilter/{name}")
+
+    def keep(self, *command: str) -> str:
+        """Start a program in this namespace that runs as long as the world stands; its first line says that it is ready."""
+        # `ip netns exec` becomes the program: they are one process.
+        line = ("ip", "netns", "exec", self.name, *command)
+        self.programs.append(subprocess.Popen(line, stdout=subprocess.PIPE, encoding="utf-8", errors="backslashreplace"))
+        said = self.programs[-1].stdout
+        if said is None or not (first := said.readline()):
+            raise LabError(f"{' '.join(command)} in {self.name} ended before it was ready")
+        return first.strip()
 
     def inside(self, function: Callable[[], T]) -> T:
         """Call in a thread that lives in this namespace."""
@@ -104,6 +115,9 @@ class Net:
         for space in self._spaces:
             for one in space.sockets:
                 one.close()
+            for program in space.programs:
+                with program:
+                    program.kill()
             run("ip", "netns", "del", space.name, check=False)
 
     @property

@@ -3,6 +3,8 @@
 from ctobserve_lab.scenario import Scenario
 from ctobserve_lab.scenarios import (
     asymmetric_routing,
+    bridged,
+    close_wait,
     early_drop,
     few_buckets,
     flush,
@@ -10,8 +12,10 @@ from ctobserve_lab.scenarios import (
     greedy_source,
     hairpin,
     healthy,
+    held_entries,
     idle_established,
     long_chains,
+    nothing_tracked,
     old_tcp_mapping,
     old_udp_mapping,
     one_side_speaks,
@@ -33,6 +37,7 @@ SCENARIOS: dict[str, Scenario] = {
     for module in (
         healthy,
         table_full,
+        held_entries,
         table_filling,
         early_drop,
         long_chains,
@@ -52,7 +57,10 @@ SCENARIOS: dict[str, Scenario] = {
         greedy_source,
         greedy_namespace,
         idle_established,
+        close_wait,
         unneeded,
+        nothing_tracked,
+        bridged,
         resize,
         flush,
     )
