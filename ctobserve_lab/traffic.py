@@ -88,6 +88,18 @@ def open_tcp(server: Space, client: Space, address: str, port: int, count: int =
     return opened
 
 
+def ends_of(client: Space, listener: socket.socket, count: int) -> tuple[list[socket.socket], list[socket.socket]]:
+    """`count` established connections to this listener, open as long as the world: the client's ends, the server's."""
+
+    def connect() -> list[socket.socket]:
+        return [socket.create_connection(listener.getsockname()[:2], timeout=30) for _ in range(count)]
+
+    asking = client.inside(connect)
+    answering = [listener.accept()[0] for _ in range(count)]
+    client.sockets += [*asking, *answering]
+    return asking, answering
+
+
 def checksum(data: bytes) -> int:
     """The Internet checksum of an even number of bytes."""
     total: int = sum(struct.unpack(f">{len(data) // 2}H", data))

@@ -15,12 +15,13 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence, loss_name, tally
 from ctobserve.diagnosis.mappings import unanswered
 from ctobserve.diagnosis.rules.paste import way_into
-from ctobserve.event import NO_EVENTS, DestroyReason, Events, Kind, destroy_name
+from ctobserve.event import FOUND_BAD, NO_EVENTS, DestroyReason, Events, Kind, destroy_name, drop_name
 from ctobserve.host.counters import delta, total
 from ctobserve.host.sysctls import TIMEOUTS
 from ctobserve.model import Entries, join, pick
 
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
+BAD = 3  # INVALID packets of a namespace: its rules say whether these are dropped
 ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and who tracks fewer hardly pays for it
 COUNT = "nf_conntrack_count"
 OTHERS = ("nf_conntrack_max", "nf_conntrack_events", "nf_conntrack_acct", "nf_conntrack_expect_max", "nf_conntrack_helper")
@@ -104,9 +105,11 @@ class Collector:
         only, fidelity = self._only, self._fidelity
         entries = only.passing(self._whole)
         many = {inum for inum, count in by_namespace(entries).items() if count >= ASKED_FROM}
-        # The rules say whether an entry that is not answered sends its packets to where new ones would go.
+        # The rules say whether an entry that is not answered sends its packets to where new ones would go, and whether INVALID
+        # packets are dropped.
         astray = set(np.unique(entries["netns"][unanswered(entries)]).tolist())
-        around = self._namespaces(rules_of=many | astray | self._silent())
+        bad = {inum for inum, reasons in self._drops.items() if sum(reasons[drop_name(one)] for one in FOUND_BAD) >= BAD}
+        around = self._namespaces(rules_of=many | astray | bad | self._silent())
         self._name_the_ended(around)
         return Evidence(
             entries=entries,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctobserve.host import executables
+from ctobserve.host.invalid_rules import Refusing, refusing
 from ctobserve.host.kernel import has_module, read_text
 from ctobserve.host.nat_rules import NatChain, chains_of
 from ctobserve.model import printable
@@ -75,7 +76,7 @@ class Ruleset(NamedTuple):
 
     `built_in` are parts of this kernel that may use entries without any rule, whether anybody asks them to or not. Tracking is on
     in these `families`, as a rule or a NAT chain needs it there (nf_ct_netns_get); `notracks` are the first rules that avoid it,
-    `nat` the NAT chains with their rules, by priority.
+    `nat` the NAT chains with their rules, by priority, `refusing` the first rules that drop INVALID packets.
     """
 
     rules: int = 0
@@ -86,6 +87,7 @@ class Ruleset(NamedTuple):
     families: frozenset[str] = frozenset()
     notracks: tuple[Notrack, ...] = ()
     nat: tuple[NatChain, ...] = ()
+    refusing: tuple[Refusing, ...] = ()
 
 
 def read(until: float | None = None) -> Ruleset:
@@ -157,7 +159,13 @@ def _counted(items: list[Any]) -> Ruleset:
     families = frozenset(str(one["family"]) for one in users if "family" in one)
     notracks = tuple(islice(_notracks(rules), NAMED))
     return Ruleset(
-        len(rules), len(chains), len(needing) + len(objects), families=families, notracks=notracks, nat=chains_of(items)
+        len(rules),
+        len(chains),
+        len(needing) + len(objects),
+        families=families,
+        notracks=notracks,
+        nat=chains_of(items),
+        refusing=tuple(islice(refusing(items), NAMED)),
     )
 
 

@@ -3,6 +3,7 @@
 from ctobserve_lab.scenario import Scenario
 from ctobserve_lab.scenarios import (
     asymmetric_routing,
+    bad_checksum,
     bridged,
     close_wait,
     early_drop,
@@ -11,10 +12,13 @@ from ctobserve_lab.scenarios import (
     greedy_namespace,
     greedy_source,
     hairpin,
+    half_closed,
     healthy,
     held_entries,
     idle_established,
     long_chains,
+    mtu_hole,
+    nat_leak,
     nothing_tracked,
     old_tcp_mapping,
     old_udp_mapping,
@@ -30,6 +34,7 @@ from ctobserve_lab.scenarios import (
     table_full,
     udp_race,
     unneeded,
+    vxlan_oneway,
 )
 
 SCENARIOS: dict[str, Scenario] = {
@@ -52,10 +57,15 @@ SCENARIOS: dict[str, Scenario] = {
         outside_window,
         asymmetric_routing,
         one_side_speaks,
+        half_closed,
+        nat_leak,
+        mtu_hole,
+        bad_checksum,
         syn_flood,
         scan,
         greedy_source,
         greedy_namespace,
+        vxlan_oneway,
         idle_established,
         close_wait,
         unneeded,

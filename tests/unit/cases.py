@@ -9,18 +9,20 @@ import numpy as np
 from ctobserve.capture.capture import Expected
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths
+from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.verdict import Severity
-from ctobserve.event import ORIGINAL, DropReason, Kind
+from ctobserve.event import ORIGINAL, DestroyReason, DropReason, Kind
 from ctobserve.host.account import Account
 from ctobserve.host.bridges import Bridge
+from ctobserve.host.invalid_rules import Refusing
 from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Notrack, Ruleset
-from ctobserve.model import EXPECTATION, IPS_DST_NAT, IPS_HELPER, IPS_SRC_NAT, NF_HOOKS, TCP
-from tests.scripted import events
+from ctobserve.model import EXPECTATION, ICMP, ICMPV6, IPS_DST_NAT, IPS_HELPER, IPS_SRC_NAT, NF_HOOKS, TCP
+from tests.scripted import CLOCK, events
 from tests.unit.mapped import hairpinned, old_syslog
-from tests.unit.samples import packed
+from tests.unit.samples import departed, packed, tuple_of
 from tests.unit.tables import NETNS, REPLIED, UNREPLIED, entries, evidence, lengths, losses, many, namespace, tcp
 
 RULES = {rule.id: rule.judge for rule in rules.RULES}
@@ -28,6 +30,7 @@ BLUE = ("ip", "netns", "exec", "blue")
 HELPED = frozenset({"ftp", "sip", "tftp", "pptp", "irc", "snmp"})
 QUIET = {"drop": 0, "insert_failed": 0, "early_drop": 0, "chaintoolong": 0, "invalid": 0, "error": 0}
 HELD = Queue(0, 815, 97, 815, "hold_queue")
+REFUSING = Refusing("inet", "filter", "input", 4, "input", True)
 OUTSIDE = b"SEQ is over upper bound (over the window of the receiver)"
 
 
@@ -73,11 +76,51 @@ def outside(count: int):
     return losses(tcp(count, sport=5), DropReason.INVALID, direction=ORIGINAL, tcp_flags=0x10, text=OUTSIDE)
 
 
-def bad(count: int, tcp_flags: int = 0x10, reason: DropReason = DropReason.INVALID, text: bytes = b"bad checksum", **given):
-    """Packets that no rule but the last one knows: 30 with a bad checksum, refused ICMP errors, stray RST, copies."""
+def bad(
+    count: int,
+    tcp_flags: int = 0x10,
+    reason: DropReason = DropReason.INVALID,
+    text: bytes = b"invalid tcp flag combination",
+    device: bytes = b"",
+    **given,
+):
+    """Packets that no rule but the last one knows: 30 with impossible flags, refused ICMP messages, stray RST, copies."""
     rows = tcp(count) if reason is DropReason.INVALID else entries(count)
-    lost = losses(rows, reason, tcp_flags=tcp_flags, text=text)
+    lost = losses(rows, reason, tcp_flags=tcp_flags, text=text, device=device)
     return evidence(losses=lost, drops={reason.name.lower(): count}, **given)
+
+
+def late(count: int = 7, state: str = "CLOSE_WAIT", tcp_flags: int = 0x11, nat: int = 0, left=None, ruleset=None, **columns):
+    """Packets of a client whose connections had entries that left; by default by timeout, an hour below the default."""
+    gone = tcp(count, state, status=REPLIED | nat)
+    given = {"reason": DestroyReason.TIMEOUT, "at_ns": CLOCK.monotonic_ns - 2 * NS_PER_S} | (left or {})
+    lost = losses(
+        gone, DropReason.INVALID, tcp_flags=tcp_flags, left=departed(gone, tcp_state=gone["tcp_state"], **given), **columns
+    )
+    settings = {"nf_conntrack_tcp_timeout_close_wait": 1, "nf_conntrack_tcp_timeout_established": 3}
+    where = replace(namespace(**settings), ruleset=ruleset or Ruleset(2, 1, 1))
+    return evidence(losses=lost, drops={"invalid": count}, namespaces={NETNS: where})
+
+
+def icmp_errors(count: int = 9, kind: int = 3, code: int = 4, about=None, ruleset=None, left=None, six: bool = False, **columns):
+    """Refused, each about the same connection unless `about` says other entries; by default fragmentation needed."""
+    ends = {"src": "fd00::9", "dst": "fd00::1"} if six else {"src": "10.0.0.9", "dst": "10.0.0.1"}
+    rows = entries(count, proto=ICMPV6 if six else ICMP, sport=0, dport=kind << 8 | code, l3num=10 if six else 2, **ends)
+    inner = (
+        np.repeat(tcp(1, **({"src": "fd00::1", "dst": "fd00::2", "l3num": 10} if six else {})), count) if about is None else about
+    )
+    lost = losses(rows, DropReason.ERROR, inner=tuple_of(inner), **columns)
+    if left is not None:
+        lost["left"] = left
+    where = replace(namespace(), ruleset=ruleset or Ruleset(2, 0, 1))
+    return evidence(losses=lost, drops={"error": count}, namespaces={NETNS: where})
+
+
+def tunnelled(count: int = 3000, others: int = 0, **columns):
+    """Flows of a VXLAN tunnel from three peers, in a table with room for 10,000."""
+    peers = [f"10.0.0.{1 + at % 3}" for at in range(count)]
+    rows = entries(count, **{"src": peers, "dport": 4789, "status": UNREPLIED} | columns)
+    return evidence(np.concatenate([rows, tcp(others, src=many(others), ct=np.arange(others) + 1)]))
 
 
 def counting(evidence_=None, **gained: int):
@@ -246,6 +289,35 @@ CASES = {
         "11 packets of 1 connection were INVALID",
     ),
     "asymmetric_routing": (stray(0x12), Severity.WARNING, "11 SYN+ACK without a SYN before"),
+    "untranslated": (
+        late(13, "ESTABLISHED", tcp_flags=0x04, nat=IPS_SRC_NAT),
+        Severity.WARNING,
+        "13 INVALID packets passed the NAT of blue untranslated in 5.0 s (2.6 per s), with the source 10.0.0.1: no rule drops",
+    ),
+    "late_packets": (
+        late(),
+        Severity.WARNING,
+        "7 packets of 7 connections came by in blue after their entries had left in 5.0 s (1.4 per s): 7 timeout in CLOSE_WAIT "
+        "(nf_conntrack_tcp_timeout_close_wait is 1 s, 60 by default)",
+    ),
+    "icmp_refused": (
+        icmp_errors(ruleset=Ruleset(2, 0, 1, refusing=(REFUSING,))),
+        Severity.WARNING,
+        "9 ICMP errors refused in blue in 5.0 s: 9 fragmentation needed, about packets of 1 connection without an entry, 9 of "
+        "them about 10.0.0.1:1024 > 10.0.0.2:53/tcp",
+    ),
+    "bad_checksum": (
+        bad(30, 0x02, text=b"bad checksum", device=b"eth0"),
+        Severity.WARNING,
+        "30 packets INVALID in blue for their checksum in 5.0 s (6.0 per s), 30 on eth0: 30 tcp, the first "
+        "10.0.0.1:1024 > 10.0.0.2:53/tcp (bad checksum)",
+    ),
+    "tunnel_oneway": (
+        tunnelled(),
+        Severity.WARNING,
+        "VXLAN has 3000 of the 3000 entries of blue (100 %, 30 % of its limit of 10000), UDP to port 4789 from "
+        "3000 source ports of 3 sources",
+    ),
     "entry_gone": (stray(0x10, hook="output"), Severity.WARNING, "11 packets that blue itself sent"),
     "unexplained": (bad(30), Severity.WARNING, "30 packets lost or INVALID in 5.0 s (6.0 per s) that no other verdict explains"),
     "unseen": (counting(drop=3), Severity.WARNING, "counted losses in blue that were not seen, at least 3: drop 3"),

@@ -122,6 +122,30 @@ MEANT: dict[str, list[tuple[str, list[str]]]] = {
         (IN, ["ip", "route", "get", "10.0.0.2"]),
         (IN, ["sysctl", "net.ipv4.conf.all.rp_filter"]),
     ],
+    "untranslated": [
+        (HERE, SEE),
+        (IN, RULESET),
+        (IN, nft("table", "inet", "invalid_out")),
+        (IN, chain("invalid_out", "forwarded", "forward", "filter")),
+        (IN, nft("rule", "inet", "invalid_out", "forwarded", "ct", "state", "invalid", "drop")),
+        (IN, sysctl("net.netfilter.nf_conntrack_tcp_timeout_established=432000")),
+    ],
+    "late_packets": [
+        (HERE, SEE),
+        (HERE, ["ctobserve", "events", "--events", "destroy", "--netns", "7"]),
+        (IN, sysctl("net.netfilter.nf_conntrack_tcp_timeout_close_wait=3600")),
+    ],
+    "icmp_refused": [(HERE, SEE), (IN, ["nft", "insert rule inet filter input icmp type { destination-unreachable } accept"])],
+    "bad_checksum": [(HERE, SEE), (IN, sysctl("net.netfilter.nf_conntrack_checksum=0"))],
+    "tunnel_oneway": [
+        (HERE, ["ctobserve", "list", "--state", "UNREPLIED", "--proto", "udp", "--dport", "4789", "--limit", "20"]),
+        (IN, nft("table", "inet", "tunnels")),
+        (IN, chain("tunnels", "coming", "prerouting", "raw")),
+        (IN, nft("rule", "inet", "tunnels", "coming", "udp", "dport", "4789", "notrack")),
+        (IN, chain("tunnels", "going", "output", "raw")),
+        (IN, nft("rule", "inet", "tunnels", "going", "udp", "dport", "4789", "notrack")),
+        (IN, ["conntrack", "-D", "-p", "udp", "--dport", "4789"]),
+    ],
     "entry_gone": [(HERE, SEE)],
     "unexplained": [(HERE, SEE)],
     "unseen": [(HERE, SEE)],
@@ -195,6 +219,8 @@ def spoiled(made: Evidence, name: str, prefix: tuple[str, ...] | None) -> Eviden
     init = made.init and replace(made.init, label=name, prefix=prefix)
     lost = made.losses.copy()
     lost["text"] = np.array([one + raw if one else b"" for one in lost["text"].tolist()], "S84")
+    for named in (lost["device"], lost["comm"], lost["left"]["comm"]):
+        named[:] = raw[:16]
     return replace(made, namespaces=namespaces, init=init, losses=lost)
 
 
@@ -322,8 +348,9 @@ def test_a_word_that_cannot_be_shown_is_no_word_of_a_line(name):
         paste("nft", name)
 
 
-# What a line deletes is there: handles count from the chain's, which is 1.
+# What a line deletes, or comes before, is there: handles count from the chain's, which is 1.
 THERE = {
+    "icmp_refused": ("nft add table inet filter", "nft add chain inet filter input"),
     "nothing_tracked": (
         "nft add table inet untracked",
         "nft 'add chain inet untracked pre { type filter hook prerouting priority raw; }'",

@@ -49,6 +49,10 @@ NOTICE    acct_off: nf_conntrack_acct is 0 in blue, with 14 entries: packets and
 not judged: invalid_window: invalid packets were not looked for
 not judged: asymmetric_routing: invalid packets were not looked for
 not judged: entry_gone: invalid packets were not looked for
+not judged: untranslated: invalid packets were not looked for
+not judged: late_packets: invalid packets were not looked for
+not judged: icmp_refused: invalid packets were not looked for
+not judged: bad_checksum: invalid packets were not looked for
 not judged: tracking_unneeded: no namespace has entries enough to ask for its rules
 not judged: unseen: the kernel's counters could not be read in any namespace
 """

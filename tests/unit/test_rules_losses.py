@@ -78,7 +78,11 @@ def test_where_all_were_kept_the_rate_is_that_of_all():
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (bad(30), "30 invalid; 30 invalid tcp ACK at prerouting (bad checksum); 30 come from 10.0.0.1, 30 go to 10.0.0.2;"),
+        (
+            bad(30),
+            "30 invalid; 30 invalid tcp ACK at prerouting (invalid tcp flag combination); "
+            "30 come from 10.0.0.1, 30 go to 10.0.0.2;",
+        ),
         (bad(12, 0x04, text=b""), "12 invalid tcp RST at prerouting; 12 come"),
         (bad(1, 0x04, text=b""), "1 packet lost or INVALID"),
         (bad(9, 0, DropReason.ERROR, b"icmp type, code"), "9 error; 9 error udp at prerouting (icmp type, code); 9 come"),
@@ -123,7 +127,7 @@ def test_the_unexplained_are_what_the_others_leave():
     }
     assert found["unexplained"].sentence.endswith("; of 1 packet more only the reason was kept: 1 invalid")
     assert (numbers["reason"], numbers["kernel_says"], numbers["tcp_flags"], numbers["hook"]) == (
-        *("invalid", "bad checksum"),
+        *("invalid", "invalid tcp flag combination"),
         *("ACK", "prerouting"),
     )
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.analysis.groups import divide
+from ctobserve.analysis.invalid import NEW, OUTSIDE, begins_with
 from ctobserve.diagnosis.evidence import Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
+from ctobserve.diagnosis.rules.past import left_before, listed, numbers_of, ways
 from ctobserve.diagnosis.rules.paste import look_inside, see_losses, set_sysctl
 from ctobserve.diagnosis.rules.tuples import address, original
-from ctobserve.diagnosis.rules.words import among, counted, during, hidden, plural
+from ctobserve.diagnosis.rules.untranslated import leaking
+from ctobserve.diagnosis.rules.words import NOT_WATCHED, among, counted, during, hidden, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.event import NO_DIRECTION, DropReason, Events
-from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, Mask, NDArray, printable
+from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, Mask, pick, printable
 
 MANY = 10  # packets: a few late retransmissions, or answers after an entry's end, are normal on any network
 SEVERAL = 5  # packets: a lost SYN leaves at most a few stray SYN+ACKs, of one connection
 ONE_WAY = 10  # entries: a moment after a flush, or a connection about to end, makes some
-OUTSIDE = (b"SEQ is", b"ACK is")  # how tcp_in_window's complaints begin
-NEW = (b"", b"invalid new")  # of a packet that begins no connection: nothing, or tcp_new's word (6.7); others say what is broken
 SYN, RST, ACK = 0x02, 0x04, 0x10
 OUTPUT = NF_HOOKS.index("output")
-NOT_WATCHED = "invalid packets were not looked for"
 SYN_SENT, ESTABLISHED = TCP_STATES.index("SYN_SENT"), TCP_STATES.index("ESTABLISHED")
 
 
@@ -30,7 +30,7 @@ def judge_window(evidence: Evidence) -> RuleResult:
     if not evidence.invalid:
         return Unjudged(NOT_WATCHED)
     losses = evidence.losses
-    rows: Mask = (losses["reason"] == DropReason.INVALID) & _begins(losses["text"], OUTSIDE)
+    rows: Mask = (losses["reason"] == DropReason.INVALID) & begins_with(losses["text"], OUTSIDE)
     outside = losses["entry"][rows]
     packets = len(outside)
     if not packets:
@@ -64,7 +64,8 @@ def judge_asymmetric(evidence: Evidence) -> RuleResult:
     if not evidence.invalid:
         return Unjudged(NOT_WATCHED)
     losses = evidence.losses
-    stray = _stray(losses) & (losses["hook"] != OUTPUT) & ~evidence.past_us
+    # Of one whose entry was seen to leave, or that others' NAT shows to be on its way out, both directions pass here.
+    stray = _stray(losses) & (losses["hook"] != OUTPUT) & ~evidence.past_us & ~left_before(losses) & ~leaking(evidence)
     answers, middle = stray & _flagged(losses, SYN | ACK), stray & _flagged(losses, ACK)
     opening = _tcp(losses) & (losses["direction"] != NO_DIRECTION) & _flagged(losses, ACK)
     opening &= np.isin(losses["entry"]["ct"], _half(evidence.entries, SYN_SENT)["ct"])
@@ -114,9 +115,8 @@ def judge_gone(evidence: Evidence) -> RuleResult:
     if not evidence.invalid:
         return Unjudged(NOT_WATCHED)
     losses = evidence.losses
-    sent: Mask = _stray(losses) & (losses["hook"] == OUTPUT)
-    answers, others = sent & _flagged(losses, SYN | ACK), sent & _flagged(losses, ACK)
-    rows: Mask = answers | others
+    rows = of_the_host(losses)
+    answers, others = rows & _flagged(losses, SYN | ACK), rows & _flagged(losses, ACK)
     own = losses["entry"][rows]
     packets = len(own)
     if not packets:
@@ -124,26 +124,30 @@ def judge_gone(evidence: Evidence) -> RuleResult:
     namespaces = divide(own, ("netns",))
     first = own[namespaces.first[namespaces.largest(1)[0]]]
     namespace = evidence.namespace(int(first["netns"]))
+    there = pick(losses, rows & (losses["entry"]["netns"] == namespace.inum))
+    found = ways(namespace, there)
+    how = listed(found) if found else "as after conntrack -D or a flush"
     sentence = (
         f"{plural(packets, 'packet')} that {namespace.label} itself sent on TCP connections were INVALID "
-        f"{among(evidence, DropReason.INVALID) or during(evidence, packets)}: their entries are gone, as after conntrack -D or a "
-        f"flush; {int(answers.sum())} of them answer a SYN, and end when the half-open connection does"
+        f"{among(evidence, DropReason.INVALID) or during(evidence, packets)}: their entries are gone, {how}; "
+        f"{int(answers.sum())} of them answer a SYN, and end when the half-open connection does"
     )
     numbers: VerdictEvidence = {
         "netns": namespace.inum,
         **counted(evidence, packets, DropReason.INVALID),
         "syn_ack": int(answers.sum()),
+        **numbers_of(there, found),
         **original(first),
     }
     severity = Severity.NOTICE if others.sum() < MANY else Severity.WARNING
     return Verdict(severity, sentence, numbers, (see_losses(namespace),), Explained(rows=rows))
 
 
-def _begins(texts: NDArray[np.bytes_], words: tuple[bytes, ...]) -> Mask:
-    found = np.zeros(len(texts), np.bool_)
-    for word in words:
-        found |= np.char.startswith(texts, word)
-    return found
+def of_the_host(losses: Events) -> Mask:
+    """What a host itself sends, and is no reset: SYN+ACK, ACK and data of connections that it knows."""
+    sent: Mask = _stray(losses) & (losses["hook"] == OUTPUT)
+    sent &= _flagged(losses, SYN | ACK) | _flagged(losses, ACK)
+    return sent
 
 
 def _tcp(losses: Events) -> Mask:

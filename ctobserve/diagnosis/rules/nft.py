@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ctobserve.diagnosis.evidence import NamespaceEvidence
 from ctobserve.diagnosis.rules.paste import inside, remark
+from ctobserve.host.invalid_rules import Refusing
 
 RAW = "raw"  # priority: before conntrack sees the packet
 MANGLE = "mangle"  # priority: behind it
@@ -63,3 +64,11 @@ def delete_rule(namespace: NamespaceEvidence, family: str, table: str, chain: st
     if not all(map(_PLAIN.fullmatch, (family, table, chain))):
         return remark(f"delete rule {handle} of that chain, whose name is no plain word")
     return inside(namespace, "nft", "delete", "rule", family, table, chain, "handle", handle)
+
+
+def insert_rule(namespace: NamespaceEvidence, before: Refusing, words: str) -> str:
+    """At the beginning of the chain that has this rule; a remark where a name is no plain word."""
+    names = (before.family, before.table, before.chain)
+    if not all(map(_PLAIN.fullmatch, names)):
+        return remark(f"insert rule: {words}; before rule {before.handle} of a chain whose name is no plain word")
+    return inside(namespace, "nft", f"insert rule {' '.join(names)} {words}")

@@ -6,6 +6,7 @@ from ctobserve.diagnosis.evidence import Evidence, loss_name
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.verdict import Unjudged
 
+NOT_WATCHED = "invalid packets were not looked for"
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
 

@@ -1,0 +1,157 @@
+"""Which ICMP errors were refused, about which packets, and why did those have no entry?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+from ctobserve.analysis.groups import Groups, divide
+from ctobserve.analysis.invalid import Like, likeness
+from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
+from ctobserve.diagnosis.rules.nft import insert_rule
+from ctobserve.diagnosis.rules.past import Gone, left_before, listed, numbers_of, ways, where
+from ctobserve.diagnosis.rules.paste import see_losses
+from ctobserve.diagnosis.rules.tuples import address, connection, port
+from ctobserve.diagnosis.rules.words import NOT_WATCHED, hidden, plural
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
+from ctobserve.event import Events
+from ctobserve.host.ruleset import Ruleset
+from ctobserve.model import ENTRY, ICMP, WITH_PORTS, Entries, pick, protocol_name
+
+MANY = 10  # errors: below it a few that came after the end of what they are about, as on any network
+AGAIN = 2  # the same packet's sender did not heed the first
+ON_THE_WAY = ("prerouting", "input", "forward", None)
+# Types by number, as nft calls them: icmp_is_err and icmpv6_is_err.
+NAMES4 = {3: "destination-unreachable", 4: "source-quench", 5: "redirect", 11: "time-exceeded", 12: "parameter-problem"}
+NAMES6 = {1: "destination-unreachable", 2: "packet-too-big", 3: "time-exceeded", 4: "parameter-problem"}
+TUNNELS = {4: "IPIP", 41: "IPv6 in IP", 47: "GRE", 50: "ESP"}
+
+
+class Error(NamedTuple):
+    """Its protocol, type and code."""
+
+    protonum: int
+    kind: int
+    code: int
+
+    @property
+    def too_big(self) -> bool:
+        """It tells the sender a smaller MTU of the path."""
+        return (self.kind, self.code) == (3, 4) if self.protonum == ICMP else self.kind == 2
+
+    @property
+    def words(self) -> str:
+        """As people call it."""
+        if self.too_big:
+            return "fragmentation needed" if self.protonum == ICMP else "packet too big"
+        names = NAMES4 if self.protonum == ICMP else NAMES6
+        return f"{names.get(self.kind, f'type {self.kind}').replace('-', ' ')} (code {self.code})"
+
+
+def judge(evidence: Evidence) -> RuleResult:
+    """Errors about packets of no known connection; what tells a smaller MTU is not heeded when it comes again for one of them."""
+    if not evidence.invalid:
+        return Unjudged(NOT_WATCHED)
+    losses = evidence.losses
+    rows = likeness(losses) == Like.ICMP_ERROR
+    if not rows.any():
+        return hidden(evidence)
+    namespace, mine, elsewhere = where(evidence, rows)
+    packets = pick(losses, mine)
+    errors = Counter(map(_error, packets["entry"]))
+    inner = _inner(packets)
+    flows = divide(inner, ("proto", "src", "sport", "dst", "dport"))
+    most = inner[flows.first[flows.largest(1)[0]]]
+    found = ways(namespace, packets)
+    known = int(left_before(packets).sum())
+    kinds = ", ".join(f"{count} {error.words}" for error, count in errors.most_common(3))
+    again = _again(packets, flows)
+    sentence = (
+        f"{plural(len(packets), 'ICMP error')} refused in {namespace.label} in {evidence.duration_s:.1f} s: {kinds}, about "
+        f"packets of {plural(len(flows.counts), 'connection')} without an entry, {int(flows.counts.max())} of them about "
+        f"{connection(most)}: {_why(namespace, inner, known, found)}"
+    )
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
+        "packets": len(packets),
+        "packets_per_s": evidence.rate(len(packets)),
+        "packets_elsewhere": elsewhere,
+        "too_big": sum(count for error, count in errors.items() if error.too_big),
+        "too_big_again": again,
+        "inner_connections": len(flows.counts),
+        "inner_proto": protocol_name(int(most["protonum"])),
+        "inner_src": address(most, "src"),
+        "inner_dst": address(most, "dst"),
+        "inner_sport": port(most, "sport") if most["protonum"] in WITH_PORTS else None,
+        "inner_dport": port(most, "dport") if most["protonum"] in WITH_PORTS else None,
+        "src": address(packets[0]["entry"], "src"),
+        **numbers_of(packets, found),
+    }
+    explains, looks = Explained(rows=rows), (see_losses(namespace),)
+    if again < AGAIN and len(packets) < MANY:
+        sentence += "; so few are normal"
+        return Verdict(Severity.NOTICE, sentence, numbers, looks, explains)
+    if again >= AGAIN:
+        sentence += "; its sender goes on sending too much: a black hole, if a rule drops what is INVALID"
+    return Verdict(Severity.WARNING, sentence, numbers, looks + _accepting(namespace, set(errors)), explains)
+
+
+def _error(packet: np.void) -> Error:
+    number = port(packet, "dport")
+    return Error(int(packet["protonum"]), number >> 8, number & 0xFF)
+
+
+def _inner(packets: Events) -> Entries:
+    """What they are about, as rows of entries of which only the tuple is known."""
+    made = np.zeros(len(packets), ENTRY)
+    tuples = packets["inner"]
+    made["addr"][:, :2], made["port"][:, :2] = tuples["addr"], tuples["port"]
+    made["l3num"], made["protonum"], made["netns"] = tuples["l3num"], tuples["protonum"], packets["entry"]["netns"]
+    return made
+
+
+def _again(packets: Events, flows: Groups) -> int:
+    """Most errors about one connection that tell a smaller MTU."""
+    too_big = np.array([_error(packet).too_big for packet in packets["entry"]])
+    return int(flows.sums(too_big).max())
+
+
+def _why(namespace: NamespaceEvidence, inner: Entries, known: int, found: list[tuple[Gone, int]]) -> str:
+    """Of those that had one, how it left; of the others, what is seen of the reason."""
+    parts = [f"{known} had one that left: {listed(found)}"] if known else []
+    if known < len(inner):
+        parts.append(f"{len(inner) - known if known else 'they'} had none while this was watched{_hint(namespace, inner)}")
+    return "; ".join(parts)
+
+
+def _hint(namespace: NamespaceEvidence, inner: Entries) -> str:
+    """What may keep their packets out of the table."""
+    tunnels = [TUNNELS[number] for number in np.unique(inner["protonum"]).tolist() if number in TUNNELS]
+    if tunnels:
+        return f" (they are {' and '.join(tunnels)}, and who sent them may be tracked inside alone)"
+    rules = namespace.ruleset
+    if rules and rules.notracks:
+        first = rules.notracks[0]
+        return f" (a notrack rule in {first.family} {first.table} {first.chain} may keep them out of the table)"
+    return " (notrack, another way out, or older than this observation)"
+
+
+def _accepting(namespace: NamespaceEvidence, errors: set[Error]) -> tuple[str, ...]:
+    """Lines that let these errors pass before the rules that drop them, where those are known."""
+    rules = namespace.ruleset or Ruleset()
+    lines = []
+    for rule in rules.refusing:
+        if rule.hook not in ON_THE_WAY or not rule.handle:
+            continue
+        for words, family, names in (("icmp type", "ip", NAMES4), ("icmpv6 type", "ip6", NAMES6)):
+            kinds = sorted({error.kind for error in errors if (error.protonum == ICMP) == (family == "ip")} & names.keys())
+            if kinds and rule.family in ("inet", family):
+                which = ", ".join(names[kind] for kind in kinds)
+                lines.append(insert_rule(namespace, rule, f"{words} {{ {which} }} accept"))
+    return tuple(dict.fromkeys(line for line in lines if line))
+
+
+RULES = (Rule("icmp_refused", judge),)

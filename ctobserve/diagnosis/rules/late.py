@@ -1,0 +1,65 @@
+"""Which INVALID packets came after their connection's entry had left, and why did it leave?"""
+
+from __future__ import annotations
+
+from ctobserve.analysis.invalid import Like, likeness
+from ctobserve.diagnosis.evidence import Evidence, Explained
+from ctobserve.diagnosis.evidence_keys import VerdictEvidence
+from ctobserve.diagnosis.rules.invalid import of_the_host
+from ctobserve.diagnosis.rules.past import connections, listed, longer, numbers_of, unfinished, ways, where
+from ctobserve.diagnosis.rules.paste import look, netns_option, see_losses
+from ctobserve.diagnosis.rules.tuples import connection, original
+from ctobserve.diagnosis.rules.untranslated import leaking
+from ctobserve.diagnosis.rules.words import NOT_WATCHED, among, counted, during, hidden, plural
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
+from ctobserve.event import DropReason
+from ctobserve.model import NF_HOOKS, TCP, Mask, pick
+
+SEVERAL = 5  # connections: below it one that was slow to end, as everywhere
+MANY = 10  # packets
+RST = 0x04
+
+
+def judge(evidence: Evidence) -> RuleResult:
+    """Packets of connections whose entry left in this stretch of time, other than those that a rule of their own speaks of.
+
+    A reset ends what is over anyway; and of a connection that had ended, a few stragglers are normal.
+    """
+    if not evidence.invalid:
+        return Unjudged(NOT_WATCHED)
+    losses = evidence.losses
+    rows: Mask = (losses["reason"] == DropReason.INVALID) & (likeness(losses) == Like.LATE)
+    rows &= ~leaking(evidence) & ~of_the_host(losses)
+    if not rows.any():
+        return hidden(evidence)
+    namespace, mine, elsewhere = where(evidence, rows)
+    packets, open_ = pick(losses, mine), mine & unfinished(losses) & (losses["tcp_flags"] & RST == 0)
+    cut_off = pick(losses, open_)
+    found = ways(namespace, packets)
+    first = packets[0]
+    also = f", and {plural(elsewhere, 'more', 'more')} in other namespaces" if elsewhere else ""
+    sentence = (
+        f"{plural(len(packets), 'packet')} of {plural(connections(packets), 'connection')} came by in {namespace.label} "
+        f"after their entries had left{also} {among(evidence, DropReason.INVALID) or during(evidence, len(packets))}: "
+        f"{listed(found)}; the first is {connection(first['entry'])} at {NF_HOOKS[int(first['hook'])]}"
+    )
+    numbers: VerdictEvidence = {
+        "netns": namespace.inum,
+        **counted(evidence, len(packets), DropReason.INVALID),
+        "packets_elsewhere": elsewhere,
+        "connections": connections(packets),
+        "connections_cut_off": connections(cut_off),
+        "rst": int(((packets["entry"]["protonum"] == TCP) & (packets["tcp_flags"] & RST != 0)).sum()),
+        **numbers_of(packets, found),
+        **original(first["entry"]),
+    }
+    explains = Explained(rows=rows)
+    if connections(cut_off) < SEVERAL and len(cut_off) < MANY:
+        sentence += "; few such packets, or resets and the last of connections that are over, are normal"
+        return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(namespace),), explains)
+    sentence += "; INVALID passes no NAT and no rule for what is established, so these connections hang or break"
+    looks = (see_losses(namespace), look("ctobserve", "events", "--events", "destroy", *netns_option(namespace)))
+    return Verdict(Severity.WARNING, sentence, numbers, looks + longer(namespace, ways(namespace, cut_off)), explains)
+
+
+RULES = (Rule("late_packets", judge),)
