@@ -29,7 +29,7 @@ def judge(evidence: Evidence) -> RuleResult:
         return Unjudged(NOT_WATCHED)
     losses = evidence.losses
     rows: Mask = (losses["reason"] == DropReason.INVALID) & (likeness(losses) == Like.LATE)
-    rows &= ~leaking(evidence) & ~of_the_host(losses)
+    rows &= ~leaking(evidence) & ~of_the_host(losses) & ~evidence.past_us
     if not rows.any():
         return hidden(evidence)
     namespace, mine, elsewhere = where(evidence, rows)

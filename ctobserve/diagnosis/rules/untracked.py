@@ -8,6 +8,7 @@ from ctobserve.analysis.groups import divide
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.nft import Chain, add_chain, add_rule, add_table
+from ctobserve.diagnosis.rules.tunnels import one_way
 from ctobserve.diagnosis.rules.tuples import port
 from ctobserve.diagnosis.rules.words import percent, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
@@ -49,7 +50,8 @@ def judge_loopback(evidence: Evidence) -> RuleResult:
 def judge_service(evidence: Evidence) -> RuleResult:
     """One UDP port with a good part of the entries, none of which NAT needs."""
     rows = evidence.entries
-    plain = rows[(rows["protonum"] == UDP) & ((rows["status"] & (IPS_SRC_NAT | IPS_DST_NAT)) == 0)]
+    # Of tunnels speaks a rule of their own.
+    plain = rows[(rows["protonum"] == UDP) & ((rows["status"] & (IPS_SRC_NAT | IPS_DST_NAT)) == 0) & ~one_way(rows)]
     if len(plain) < CONSIDERABLE:
         return None
     ports = divide(plain, ("netns", "dport"))
