@@ -104,7 +104,8 @@ class Fidelity(NamedTuple):
     """How much was seen, and what makes it doubtful.
 
     `attach`: the form of the programs (fentry, kprobe), or walk where none hangs on a function. `read_via`: how the table
-    is read, None where it is not. `lost` counts records by their kind, `unpaired` evictions whose begin or end stayed unseen.
+    is read, None where it is not. `seen` counts records, `seen_of` those of the one namespace that was asked for, `lost` those
+    that did not come, by their kind, `unpaired` evictions whose begin or end stayed unseen.
     `read_ns` is when the table was read last, 0 = never; it was wrong for `uncertain_ns` in all.
     """
 
@@ -112,6 +113,7 @@ class Fidelity(NamedTuple):
     not_attached: tuple[str, ...] = ()
     read_via: str | None = None
     seen: int = 0
+    seen_of: int | None = None
     lost: Mapping[str, int] = MappingProxyType({})
     unpaired: int = 0
     read_ns: int = 0

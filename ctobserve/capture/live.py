@@ -61,7 +61,7 @@ class Options(NamedTuple):
 
     Without `reads` the kernel's table is neither read nor followed, and nothing is needed for that. Without `tells` only the
     table takes events, straight from the ring, and `step` tells none. With `netns` (inode number) events of other namespaces
-    never leave the kernel: there is then no whole table.
+    never leave the kernel: there is then no whole table. `counts` is the namespace whose records are counted apart.
     """
 
     purpose: Purpose
@@ -72,6 +72,7 @@ class Options(NamedTuple):
     reads: bool = True
     tells: bool = True
     netns: int | None = None
+    counts: int | None = None
 
 
 class LiveView:
@@ -252,7 +253,7 @@ class LiveCapture(LiveView):
             # Whoever follows the table alone counts what happened, and asks no story of it.
             lives = Purpose.REASONS in self._purpose or Purpose.TABLE not in self._purpose
             self._correlator = Correlator(lives, late=Purpose.INVALID in self._purpose)
-            self._consumer = RingConsumer(ring, record, self.table if options.reads else None, decoder)
+            self._consumer = RingConsumer(ring, record, self.table if options.reads else None, decoder, options.counts)
             reader = self._reader(record)
             self._follower = Follower(
                 self.table, self._consumer, reader, extensions_dtype(layout), lambda: sum(attachment.missed().values())
@@ -348,6 +349,7 @@ class LiveCapture(LiveView):
             not_attached=attachment.not_attached,
             read_via=self._via and self._via.value,
             seen=self._consumer.seen,
+            seen_of=None if self._options.counts is None else self._consumer.seen_of,
             lost=attachment.missed(),
             unpaired=attachment.unpaired(),
             read_ns=follower.read_ns,

@@ -16,13 +16,18 @@ NONE = np.empty(0, np.uint64)
 
 
 class RingConsumer:
-    """`seen` counts records, `resized` is set when one says that the hash has another size.
+    """`seen` counts records, `seen_of` those of namespace `only` where one is given; `resized` is set when one says that the hash
+    has another size.
 
     Without a table none is followed; its rows are those of `record` (row_dtype). Without a decoder there are no events.
     """
 
-    def __init__(self, ring: Ring, record: np.dtype[np.void], table: Table | None, decoder: Decoder | None) -> None:
+    def __init__(
+        self, ring: Ring, record: np.dtype[np.void], table: Table | None, decoder: Decoder | None, only: int | None = None
+    ) -> None:
         self.seen = 0
+        self.seen_of = 0
+        self._only = only
         self.resized = False
         self._ring = ring
         self._record = record
@@ -34,7 +39,7 @@ class RingConsumer:
         """Everything is attached: what came before is neither told nor counted."""
         self.take()
         self._pending.clear()
-        self.seen = 0
+        self.seen = self.seen_of = 0
 
     def cease(self) -> None:
         """From now on what comes is the table's alone."""
@@ -60,6 +65,8 @@ class RingConsumer:
                 listed.add(pick(records, of_listing))
             records, kinds = pick(records, ~of_listing), kinds[~of_listing]
         self.seen += len(records)
+        if self._only is not None:
+            self.seen_of += int(np.count_nonzero(records["netns"] == self._only))
         self.resized |= bool((kinds == RecordKind.RESIZE).any())
         touched = self._told(records, kinds) if len(records) else NONE
         self._ring.release()

@@ -76,6 +76,7 @@ def opened(
         reads=reads,
         tells=tells,
         netns=None if follows else request.filter.netns,
+        counts=request.filter.netns,
     )
     with LiveCapture(options) as capture:
         if follows:

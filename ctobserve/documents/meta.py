@@ -55,6 +55,7 @@ class Meta(Timed):
     table_age_s: float | None = doc("seconds since the kernel's table was read last; null: never")
     table_uncertain_s: float = doc("how long the table was wrong because records were lost, until it was read again")
     buckets_unread: int = doc("chains that a walk could not read to their end; entries that a listing could not send")
+    events_seen_in_netns: int | None = doc("records of `netns` among those that came; null: of all")
 
     @property
     def labels(self) -> Labels:
@@ -85,4 +86,5 @@ def meta_of(command: str, capture: Capture, request: Request) -> Meta:
         table_age_s=round((now_ns - told.read_ns) / NS_PER_S, 3) if told.read_ns else None,
         table_uncertain_s=round(told.uncertain_ns / NS_PER_S, 3),
         buckets_unread=told.unread,
+        events_seen_in_netns=told.seen_of,
     )

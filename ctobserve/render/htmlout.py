@@ -9,7 +9,7 @@ from operator import itemgetter
 
 from ctobserve.documents.report import ReportDocument
 from ctobserve.render.jsonout import plain
-from ctobserve.render.report import not_shown, shown
+from ctobserve.render.report import as_read, not_shown, shown
 
 STYLE = """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff }
@@ -29,7 +29,7 @@ def page(report: ReportDocument) -> Iterable[str]:
     yield f"<title>ctobserve report, {_text(report.meta.ended)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>"
     yield "<h1>Connection tracking: incident report</h1>"
     yield from _table(plain(report.meta).items())
-    for row in report.verdicts:
+    for row in as_read(report):
         severity = row.severity.value
         yield f'<section class="{severity}">\n<h2>{severity.upper()}: {_text(row.id)}</h2>\n<p>{_text(row.sentence)}</p>'
         yield from _table(row.evidence.items())

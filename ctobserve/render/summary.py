@@ -9,7 +9,8 @@ def summary_line(meta: Meta) -> str:
     """How much was seen and lost, how old the table is, and whatever makes it doubtful."""
     kinds = ", ".join(f"{kind} {count}" for kind, count in meta.lost_by_kind.items())
     lost = f"{meta.events_lost} lost ({kinds})" if meta.events_lost else "none lost"
-    words = [f"{meta.events_seen} events seen, {lost}, in {meta.duration_s:.1f} s ({meta.attach})"]
+    seen = meta.events_seen if meta.events_seen_in_netns is None else meta.events_seen_in_netns
+    words = [f"{seen} events seen, {lost}, in {meta.duration_s:.1f} s ({meta.attach})"]
     if meta.table_age_s is not None:
         by = "" if meta.table_source == "walk" else f" by {meta.table_source}"
         words.append(f"table read{by} {meta.table_age_s:.1f} s ago")

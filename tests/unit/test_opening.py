@@ -86,7 +86,7 @@ def test_what_was_asked_for_is_what_the_capture_is_told(host):
         assert capture is host.capture and stretch.seconds == 2.5
     assert host.options == [
         Options(Purpose.DROPS, "auto", False, 32, "auto", True, True, None),
-        Options(Purpose.TABLE, "kprobe", True, 4, "proc", False, False, NETNS),
+        Options(Purpose.TABLE, "kprobe", True, 4, "proc", False, False, NETNS, NETNS),
     ]
 
 

@@ -27,6 +27,15 @@ VERDICT = VerdictRow(
 REPORT = ReportDocument(META, (VERDICT,), 0, (NotJudged("scan", "no table was read"),))
 
 
+def test_health_is_said_before_what_is_merely_worth_knowing():
+    names = {"early_drop": Severity.WARNING, "acct_off": Severity.NOTICE, "healthy": Severity.HEALTHY}
+    rows = tuple(replace(VERDICT, id=name, severity=severity) for name, severity in names.items())
+    found = ReportDocument(META, rows, 0, ())
+    said = ["early_drop", "healthy", "acct_off"]
+    assert re.findall(r"^[A-Z]+ +(\w+):", "\n".join(report_lines(found)), re.M) == said
+    assert re.findall(r"<h2>[A-Z]+: (\w+)<", "\n".join(page(found))) == said
+
+
 def leaves(value):
     if isinstance(value, dict):
         return [leaf for part in value.values() for leaf in leaves(part)]

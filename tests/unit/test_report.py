@@ -235,6 +235,7 @@ INCIDENT_JSON = {
         "table_age_s": 0.0,
         "table_uncertain_s": 0.0,
         "buckets_unread": 0,
+        "events_seen_in_netns": None,
     },
     "verdicts": [
         {

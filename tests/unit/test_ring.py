@@ -8,9 +8,12 @@ import struct
 
 import pytest
 
+from ctobserve.capture.records import RecordKind
+from ctobserve.capture.ring_consumer import RingConsumer
 from ctobserve.errors import KernelLacks
 from ctobserve.programs.ring import BUSY, DISCARD, PAGE, RINGBUF_HDR_BYTES, Ring
 from tests.unit.csource import compiled
+from tests.unit.samples import DTYPE, record
 
 SIZE = 8 * PAGE
 PAYLOAD = 24
@@ -20,7 +23,8 @@ STRIDE = RINGBUF_HDR_BYTES + PAYLOAD
 class Producer:
     """Writes records into the file the way the kernel does; the data pages are written twice instead of mapped twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, payload_bytes: int = PAYLOAD) -> None:
+        self.stride = RINGBUF_HDR_BYTES + (payload_bytes + 7 & ~7)
         self.fd = os.memfd_create("ring")
         os.ftruncate(self.fd, 2 * PAGE + 2 * SIZE)
         self.map = mmap.mmap(self.fd, 2 * PAGE + 2 * SIZE)
@@ -31,7 +35,7 @@ class Producer:
         for i, byte in enumerate(data):
             at = (self.position + i) % SIZE
             self.map[2 * PAGE + at] = self.map[2 * PAGE + SIZE + at] = byte
-        self.position += STRIDE
+        self.position += self.stride
         self.map[PAGE : PAGE + 8] = struct.pack("<Q", self.position)
 
     def free_busy(self, index: int) -> None:
@@ -55,6 +59,22 @@ def firsts(ring: Ring) -> list[int]:
     found = ring.peek()[:, 0].tolist()
     ring.release()
     return found
+
+
+@pytest.mark.parametrize(("only", "counted"), [(None, 0), (7, 2), (8, 1), (9, 0)])
+def test_records_of_the_one_namespace_that_is_asked_for_are_counted_apart(only, counted):
+    made = Producer(DTYPE.itemsize)
+    ring = Ring(made.fd, SIZE, DTYPE.itemsize)
+    consumer = RingConsumer(ring, DTYPE, None, None, only)
+    for kind, netns in ((RecordKind.INSERT, 7), (RecordKind.WALK, 7), (RecordKind.DESTROY, 8), (RecordKind.DROP, 7)):
+        made.put(record(kind, 1, netns=netns).tobytes())
+    consumer.take()
+    assert (consumer.seen, consumer.seen_of) == (3, counted), "what is read of the table is no event"
+    consumer.begin()
+    assert (consumer.seen, consumer.seen_of) == (0, 0)
+    ring.close()
+    made.map.close()
+    os.close(made.fd)
 
 
 def test_empty_then_some(producer):

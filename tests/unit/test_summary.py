@@ -27,6 +27,7 @@ META = Meta(
     table_age_s=1.5,
     table_uncertain_s=0.375,
     buckets_unread=19,
+    events_seen_in_netns=None,
 )
 CALM = replace(
     META, events_lost=0, lost_by_kind={}, evictions_unpaired=0, table_uncertain_s=0.0, buckets_unread=0, not_attached=()
@@ -40,6 +41,10 @@ def test_the_closing_line_says_what_makes_a_report_doubtful():
         "not attached, so not seen: ctnetlink_conntrack_event; 11 evictions of which it is not known for whom"
     )
     assert "19 buckets could not be read" in summary_line(replace(META, table_source="walk"))
+
+
+def test_the_closing_line_of_one_namespace_counts_its_events_alone():
+    assert summary_line(replace(CALM, netns=77, events_seen_in_netns=0)).startswith("0 events seen, none lost, in 5.1 s")
 
 
 def test_the_closing_line_of_a_calm_observation_is_short():

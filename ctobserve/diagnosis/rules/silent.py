@@ -73,7 +73,8 @@ def _why(rules: Ruleset, seen: int, avoiding: Notrack | None, v4: int, v6: int) 
     if seen:
         return (
             f"of what cannot be known: {plural(rules.needing, 'rule')} and {plural(rules.chains, 'NAT chain')} ask for it, and "
-            "no notrack rule is there; packets may be dropped before an entry is confirmed"
+            "no notrack rule of nft is there; one of iptables (CT --notrack) cannot be told from others, and packets may be "
+            "dropped before an entry is confirmed"
         )
     return "nothing that could be tracked passed"
 
