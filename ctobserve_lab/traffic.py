@@ -100,6 +100,13 @@ def ends_of(client: Space, listener: socket.socket, count: int) -> tuple[list[so
     return asking, answering
 
 
+def paired(opened: list[socket.socket]) -> list[tuple[socket.socket, socket.socket]]:
+    """The ends of each connection: the client's, the accepted one. They are accepted in the order in which handshakes end."""
+    half = len(opened) // 2
+    accepted = {one.getpeername(): one for one in opened[half:]}
+    return [(one, accepted[one.getsockname()]) for one in opened[:half]]
+
+
 def checksum(data: bytes) -> int:
     """The Internet checksum of an even number of bytes."""
     total: int = sum(struct.unpack(f">{len(data) // 2}H", data))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, Entries, NDArray, protocol_name, tcp_state_name
+from ctobserve.model import IPS_ASSURED, IPS_OFFLOAD, IPS_SEEN_REPLY, TCP, Entries, NDArray, protocol_name, tcp_state_name
 
 Labels = NDArray[np.int64]
 Key = str | int | bool | None
@@ -74,9 +74,21 @@ def key(entry: np.void, by: str) -> Key:
 
 
 BITS = {"replied": IPS_SEEN_REPLY, "assured": IPS_ASSURED}
+OFFLOAD = "OFFLOAD"  # in place of a state: the tracker sees no packets of an entry that is in a flow table
+
+
+def _state_numbers(entries: Entries) -> NDArray[Any]:
+    states = np.where(entries["protonum"] == TCP, entries["tcp_state"].astype(np.int64), -1)
+    return np.where(entries["status"] & IPS_OFFLOAD != 0, -2, states)
+
+
+def _state(entry: np.void) -> Key:
+    return OFFLOAD if entry["status"] & IPS_OFFLOAD else tcp_state_name(int(entry["protonum"]), int(entry["tcp_state"]))
+
+
 _NUMBERS: dict[str, Callable[[Entries], NDArray[Any]]] = {
     "proto": lambda entries: entries["protonum"],
-    "state": lambda entries: np.where(entries["protonum"] == TCP, entries["tcp_state"].astype(np.int64), -1),
+    "state": _state_numbers,
 }
 
 
@@ -126,6 +138,6 @@ def _subnet(entry: np.void) -> str:
 
 _WORDS: dict[str, Callable[[np.void], Key]] = {
     "proto": lambda entry: protocol_name(int(entry["protonum"])),
-    "state": lambda entry: tcp_state_name(int(entry["protonum"]), int(entry["tcp_state"])),
+    "state": _state,
     "subnet": _subnet,
 }

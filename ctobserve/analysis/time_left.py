@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ctobserve.analysis.groups import OFFLOAD
 from ctobserve.capture.extensions import Extensions
 from ctobserve.clock import Clock
 from ctobserve.host.listing import Listed
@@ -68,6 +69,6 @@ def of_listing(listed: Iterable[Listed]) -> TimeLeft:
 def _held(protonum: int, state: str | None, bits: int) -> Held:
     """An offloaded entry is kept alive by the flow table, not by its timeout."""
     if bits & IPS_OFFLOAD:
-        return Held(protocol_name(protonum), "OFFLOAD", None)
+        return Held(protocol_name(protonum), OFFLOAD, None)
     name = timeout_of(protonum, state, bool(bits & IPS_SEEN_REPLY), bool(bits & IPS_ASSURED))
     return Held(protocol_name(protonum), state if state in TCP_STATES or protonum in STATES else None, name)

@@ -100,6 +100,7 @@ class EntryEvidence(TypedDict, total=False):
     entries_kept: Annotated[int, "those of them that packets gave a later timeout meanwhile"]
     entries_new_backend: Annotated[int, "entries to `dst` that are mapped to `new_backend`"]
     older_than_s: Annotated[float, "they were there before this observation of so many seconds"]
+    entries_in_hardware: Annotated[int, "entries that the network device itself passes on"]
     entries_all: Annotated[int, "entries of all namespaces"]
     entries_assured: Annotated[int, "entries that are ASSURED, which early_drop never evicts"]
     entries_unreplied: Annotated[int, "entries that saw no reply"]

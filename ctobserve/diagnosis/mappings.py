@@ -15,7 +15,19 @@ from ctobserve.analysis.groups import ADDRESSES, PORTS, Groups, divide, key
 from ctobserve.analysis.translation import NewPacket, Possible, Surroundings, gives, possible, shown, target
 from ctobserve.host.nat_rules import NatRule
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.model import IPS_DST_NAT, IPS_EXPECTED, IPS_SEEN_REPLY, TCP, TCP_STATES, UDP, Entries, Mask, NDArray, pick
+from ctobserve.model import (
+    IPS_DST_NAT,
+    IPS_EXPECTED,
+    IPS_OFFLOAD,
+    IPS_SEEN_REPLY,
+    TCP,
+    TCP_STATES,
+    UDP,
+    Entries,
+    Mask,
+    NDArray,
+    pick,
+)
 
 SERVICE = ("netns", "zone", "proto", "dst", "dport")
 BACKEND = (*SERVICE, "reply_src", "reply_sport")
@@ -79,9 +91,12 @@ class Place(NamedTuple):
 
 
 def unanswered(entries: Entries) -> Mask:
-    """Entries whose first packets had no answer yet, as far as a rule may have sent them astray."""
+    """Entries whose first packets had no answer yet, as far as a rule may have sent them astray.
+
+    Not those in a flow table, which the gc worker keeps alive without a packet.
+    """
     opening = (entries["protonum"] == UDP) | ((entries["protonum"] == TCP) & (entries["tcp_state"] == SYN_SENT))
-    found: Mask = opening & ((entries["status"] & (IPS_SEEN_REPLY | IPS_EXPECTED)) == 0)
+    found: Mask = opening & ((entries["status"] & (IPS_SEEN_REPLY | IPS_EXPECTED | IPS_OFFLOAD)) == 0)
     return found
 
 

@@ -18,6 +18,7 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.documents.base import doc
 from ctobserve.documents.request import Request
 from ctobserve.event import DestroyReason, Events, Kind, drop_name, entries_in
+from ctobserve.model import IPS_OFFLOAD
 
 LINES = 10
 MAX = "nf_conntrack_max"
@@ -53,6 +54,7 @@ class Frame:
     by: tuple[str, ...] = doc("columns that entries are grouped by")
     groups: tuple[GroupRow, ...] = doc("those with the most of what --order names first: 10 at most, or --limit")
     events_lost: int = doc("records lost since the start")
+    entries_offloaded: int = doc("those of `entries` that are in a flow table: conntrack sees no packets of theirs")
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def _frame(capture: Capture, request: Request, view: View, interval: _Interval) 
         by=view.by,
         groups=tuple(_row(line, seconds) for line in lines),
         events_lost=sum(capture.fidelity().lost.values()),
+        entries_offloaded=int(np.count_nonzero(shown["status"] & IPS_OFFLOAD)),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ctobserve.clock import Clock
 from ctobserve.documents.base import NO_ENTRIES, Labels
-from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, PROTOCOLS, STATUS, ZONE_BOTH, Entries, Mask, tcp_state_name
+from ctobserve.model import IPS_ASSURED, IPS_OFFLOAD, IPS_SEEN_REPLY, PROTOCOLS, STATUS, ZONE_BOTH, Entries, Mask, tcp_state_name
 from ctobserve.render.columns import Numbers, Part, Texts, aligned, glued, joined, texts, where, written
 from ctobserve.render.entry_fields import (
     BUCKET,
@@ -37,8 +37,9 @@ from ctobserve.render.tuples import replies, sides
 BATCH = 1 << 16
 LABEL = 24  # characters for which columns wait: a longer label moves what stands behind it
 # Bits that have no word of their own: said in capitals, true of every entry in the table, or of NAT's own bookkeeping.
+SAID = {"offload": "OFFLOAD", "hw_offload": "HW_OFFLOAD"}  # as conntrack has them, in place of a state
 UNSAID = ("seen_reply", "assured", "confirmed", "src_nat_done", "dst_nat_done")
-WORDS = tuple((1 << bit, name) for bit, name in enumerate(STATUS) if name not in UNSAID)
+WORDS = tuple((1 << bit, SAID.get(name, name)) for bit, name in enumerate(STATUS) if name not in UNSAID)
 SHOWN = IPS_SEEN_REPLY | IPS_ASSURED | sum(bit for bit, _ in WORDS)
 
 
@@ -112,7 +113,7 @@ def _flag_words(key: int) -> str:
     status = key & 0xFFFFFF
     if not key >> 40:
         return ""
-    words = [tcp_state_name(key >> 32 & 255, key >> 24 & 255) or ""]
+    words = ["" if status & IPS_OFFLOAD else tcp_state_name(key >> 32 & 255, key >> 24 & 255) or ""]
     words.append("" if status & IPS_SEEN_REPLY else "UNREPLIED")
     words.append("ASSURED" if status & IPS_ASSURED else "")
     words += [word for bit, word in WORDS if status & bit]

@@ -12,8 +12,9 @@ GAUGE, GAUGES = 30, 3
 
 def frame_lines(frame: Frame, labels: Labels) -> Iterable[str]:
     """Rates, fill level of the fullest namespaces, losses, then the groups."""
+    offloaded = f" ({frame.entries_offloaded} offloaded)" if frame.entries_offloaded else ""
     yield (
-        f"{frame.ts[11:19]}  {frame.entries} entries, new {frame.new_per_s}/s, gone {frame.gone_per_s}/s, "
+        f"{frame.ts[11:19]}  {frame.entries} entries{offloaded}, new {frame.new_per_s}/s, gone {frame.gone_per_s}/s, "
         f"lost {frame.lost_per_s}/s; longest chain {frame.max_chain} in {frame.buckets} buckets"
     )
     counts, limits = frame.entries_by_netns, frame.max_by_netns

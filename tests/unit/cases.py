@@ -19,7 +19,18 @@ from ctobserve.host.invalid_rules import Refusing
 from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Notrack, Ruleset
-from ctobserve.model import EXPECTATION, ICMP, ICMPV6, IPS_DST_NAT, IPS_HELPER, IPS_SRC_NAT, NF_HOOKS, TCP
+from ctobserve.model import (
+    EXPECTATION,
+    ICMP,
+    ICMPV6,
+    IPS_DST_NAT,
+    IPS_HELPER,
+    IPS_HW_OFFLOAD,
+    IPS_OFFLOAD,
+    IPS_SRC_NAT,
+    NF_HOOKS,
+    TCP,
+)
 from tests.scripted import CLOCK, events
 from tests.unit.mapped import hairpinned, old_syslog
 from tests.unit.samples import departed, packed, tuple_of
@@ -229,6 +240,13 @@ def unknown_buckets():
 
 
 CASES = {
+    "offloaded": (
+        evidence(
+            np.concatenate([tcp(3, status=REPLIED | IPS_OFFLOAD), tcp(1, status=REPLIED | IPS_OFFLOAD | IPS_HW_OFFLOAD), tcp(12)])
+        ),
+        Severity.NOTICE,
+        "4 entries of blue (25 % of its table) in a flow table, 1 of them in hardware: neither rules nor counters see their",
+    ),
     "expect_full": (
         expecting(expectations(3, masters=3), refused=5),
         Severity.CRITICAL,

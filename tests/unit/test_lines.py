@@ -230,3 +230,6 @@ def test_an_offloaded_entry_has_no_timeout_in_any_format():
     (row,) = entry_rows(entry, CLOCK)
     _, line = entry_lines(entry, CLOCK, {})
     assert (read["timeout_s"], row["timeout_s"], line.split()[2]) == ("", None, "-")
+    assert line.endswith(" ASSURED,OFFLOAD") and "ESTABLISHED" not in line, "nor a state, in text"
+    hard = entries_of(made(proto=6, tcp_state=3, status=SURE | IPS_OFFLOAD | IPS_HW_OFFLOAD))
+    assert list(entry_lines(hard, CLOCK, {}))[1].endswith(" ASSURED,OFFLOAD,HW_OFFLOAD")

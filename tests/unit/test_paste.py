@@ -112,6 +112,7 @@ MEANT: dict[str, list[tuple[str, list[str]]]] = {
         (IN, nft("rule", "inet", "assigned", "out", "tcp", "dport", "21", "ct", "helper", "set", '"ftp"')),
         (HERE, []),
     ],
+    "offloaded": [(IN, ["nft", "list", "flowtables"])],
     "chain_too_long": [(HERE, ["ctobserve", "buckets", "--limit", "10"])],
     "chain_skew": [(HERE, ["ctobserve", "buckets", "--limit", "10"])],
     "few_buckets": [(FIRST, sysctl(f"{BUCKETS}=4096"))],

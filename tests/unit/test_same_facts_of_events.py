@@ -151,7 +151,7 @@ SAID = {
     # Of a lost packet text says nothing that its entry would have had.
     "status": lambda row: row["event"] == "drop" or ("UNREPLIED" in row["line"]) == ("seen_reply" not in row["status"]),
     "timeout_s": lambda row: row["event"] == "drop" or f" left={row['timeout_s']}s",
-    "tcp_state": lambda row: row["event"] == "drop" or row["tcp_state"],
+    "tcp_state": lambda row: row["event"] == "drop" or ("OFFLOAD" if "offload" in row["status"] else row["tcp_state"]),
 }
 
 

@@ -39,6 +39,7 @@ FRAME = Frame(
     by=("netns", "dport", "replied", "state"),
     groups=(GroupRow((8, 53, False, None), 750, 40.5, 4),),
     events_lost=0,
+    entries_offloaded=0,
 )
 
 
@@ -80,6 +81,7 @@ def test_a_frame_names_the_fullest_namespace_first_and_what_is_lost():
     ]
     assert "records lost so far" in "\n".join(frame_lines(replace(FRAME, events_lost=3), {}))
     assert "% of -: 10 in 7" in "\n".join(frame_lines(replace(FRAME, max_by_netns={"7": None, "8": None}), {}))
+    assert "  760 entries (7 offloaded), new" in "\n".join(frame_lines(replace(FRAME, entries_offloaded=7), {}))
     own = replace(FRAME, max_by_netns={"7": 10, "8": 1000})
     assert list(frame_lines(own, {}))[1].endswith("100.0 % of 10: 10 in 7"), "by its own limit it is the fullest"
     assert "5 new or lost are in no group" in "\n".join(frame_lines(replace(FRAME, not_grouped=5), {}))
@@ -184,6 +186,7 @@ def test_the_whole_document_as_json():
             {"values": ["10.0.0.3"], "entries": 5, "new_per_s": 10.0, "lost": 3},
         ],
         "events_lost": 2,
+        "entries_offloaded": 0,
     }
     quiet = {"new_per_s": 0.0, "gone_per_s": 0.0, "lost_per_s": 0.0, "lost_by_reason": {}}
     assert second == first | quiet | {

@@ -24,6 +24,7 @@ from ctobserve.diagnosis.rules import (
     late,
     limits,
     loss,
+    offload,
     piles,
     settings,
     shares,
@@ -64,6 +65,7 @@ RULES: tuple[Rule, ...] = (
     *silent.RULES,
     *bridged.RULES,
     *untracked.RULES,
+    *offload.RULES,
     *unneeded.RULES,
     *unseen.RULES,
     # What is off explains nothing that happened: it comes behind all that does.
