@@ -35,19 +35,20 @@ class Surroundings:
 
     def within(self, family: int, *addresses: int) -> Interface | None:
         """The address by which we are in the smallest network that has all these in it."""
-        found = self._around(family, addresses)
-        return max(found, key=lambda one: one.interface.network.prefixlen).interface if found else None
+        return next((one.interface for one in self._around(family, addresses)), None)
 
     def devices(self, family: int, address: int) -> frozenset[str]:
-        """Devices that are in a network with this address."""
+        """Devices that are in the smallest network with this address, several where each has such a network (fe80::/64)."""
         return frozenset(one.device for one in self._around(family, (address,)))
 
     def _around(self, family: int, addresses: Sequence[int]) -> list[Address]:
-        return [
+        found = [
             one
             for which, first, last, one in self._networks
             if which == family and all(first <= address <= last for address in addresses)
         ]
+        longest = max((one.interface.network.prefixlen for one in found), default=0)
+        return [one for one in found if one.interface.network.prefixlen == longest]
 
 
 class NewPacket(NamedTuple):

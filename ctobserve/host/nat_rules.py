@@ -94,7 +94,7 @@ class NatChain(NamedTuple):
 def chains_of(items: list[Any]) -> tuple[NatChain, ...]:
     """NAT chains and those in their tables that they may lead to, by priority.
 
-    Raises TypeError, AttributeError or LookupError where an item has another form than libnftables-json(5) says.
+    Raises TypeError, ValueError, AttributeError or LookupError where an item has another form than libnftables-json(5) says.
     """
     chains = [item["chain"] for item in items if "chain" in item]
     tables = {_table(chain) for chain in chains if chain.get("type") == "nat" and chain.get("hook")}
@@ -127,7 +127,7 @@ def _rule(rule: dict[str, Any]) -> NatRule:
     matches: list[Match] = []
     made = NatRule(rule["table"], rule["chain"], int(rule["handle"]), (), Does.CONTINUE)
     for part in rule.get("expr", []):
-        name, inner = next(iter(part.items()))
+        ((name, inner),) = part.items()
         if name == "match":
             matches += _matches(inner)
         elif name in VERDICTS or name in ("jump", "goto"):

@@ -143,7 +143,7 @@ def parse(document: Any) -> Ruleset:
     """The output of `nft -j -t list ruleset`; `unread` where it has another form than libnftables-json(5) says."""
     try:
         return _counted(_list(document["nftables"]))
-    except (TypeError, AttributeError, LookupError, RecursionError):
+    except (TypeError, ValueError, AttributeError, LookupError, RecursionError):
         return Ruleset(unread="nft listed the rules in an unknown form")
 
 

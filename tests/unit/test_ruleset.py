@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import re
-import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ctobserve.host import executables, ruleset
-from ctobserve.host.netns import CLONE_NEWNET
 from ctobserve.host.ruleset import Notrack, Ruleset, listed, parse, read
 
 RULE = {"rule": {"comment": "\udcff\x1b", "expr": [{"ct count": {"val": 3}}]}}
@@ -80,18 +75,6 @@ def test_an_nft_that_lists_without_end_or_takes_too_much_memory_is_unread(tmp_pa
     # The shell reads its stdin to the end first: the bound is set by then.
     wants_more = ("cat", "exec /usr/bin/python3 -c 'import sys; bytearray(1 << 29); sys.stdout.write(\"{}\")'")
     assert listed(nft(tmp_path, *wants_more)).unread == "nft could not list the rules"
-
-
-@pytest.fixture
-def own_rules() -> Iterator[Callable[[str], None]]:
-    """Runs nft with these lines on its stdin, in a network namespace of this thread's own."""
-    assert os.geteuid() == 0, "only root can make network namespaces: run the tests as root"
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.unshare(CLONE_NEWNET) == 0
-    yield lambda lines: subprocess.run(["nft", "-f", "-"], input=lines, text=True, check=True)
-    assert libc.setns(before, CLONE_NEWNET) == 0
-    os.close(before)
 
 
 def test_the_rules_of_a_namespace_are_read_also_where_nf_tables_is_built_in(own_rules):
