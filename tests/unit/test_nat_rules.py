@@ -89,9 +89,8 @@ def test_source_rules_are_read_too(own_rules):
 def test_only_tables_with_nat_are_kept_and_their_base_chains_come_by_priority(own_rules):
     own_rules("add table ip f\nadd chain ip f in { type filter hook input priority 0; }\nadd rule ip f in accept")
     own_rules("add table ip t\nadd chain ip t late { type nat hook prerouting priority 50; }")
-    own_rules(
-        "add chain ip t early { type nat hook prerouting priority -150; }\nadd chain ip t f { type filter hook input priority 0; }"
-    )
+    own_rules("add chain ip t early { type nat hook prerouting priority -150; }")
+    own_rules("add chain ip t f { type filter hook input priority 0; }")
     assert [(chain.table, chain.name) for chain in read().nat] == [("t", "early"), ("t", "late")]
 
 

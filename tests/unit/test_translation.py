@@ -70,9 +70,8 @@ def test_another_hook_or_family_is_not_asked():
     assert outcome(ruleset([TO], hook="output"), packet(), "output") == SURE
     six = packet("fd00:1::9", "fd00:1::1")
     assert outcome(ruleset([TO]), six) == NEVER
-    assert (
-        outcome(ruleset([dnat("fd00::2")], family="inet"), six) == outcome(ruleset([dnat("fd00::2")], family="ip6"), six) == SURE
-    )
+    for family in ("inet", "ip6"):
+        assert outcome(ruleset([dnat("fd00::2")], family=family), six) == SURE
 
 
 @pytest.mark.parametrize(
@@ -86,7 +85,7 @@ def test_another_hook_or_family_is_not_asked():
         ([[TO], [dnat("10.0.0.9")]], {}, SURE),
         ([[MARKED, TO], [dnat("10.0.0.9")]], {}, ([2, 3], False, False)),
         ([[{"jump": {"target": "x"}}]], {"x": [[WEB, TO]]}, ([3], False, False)),
-        ([[{"jump": {"target": "x"}}], [TO]], {"x": [[meta("iifname", "eth0"), RETURN], [dnat("10.0.0.9")]]}, ([3], False, False)),
+        ([[{"jump": {"target": "x"}}], [TO]], {"x": [[WEB, RETURN], [dnat("10.0.0.9")]]}, ([3], False, False)),
         ([[{"goto": {"target": "x"}}], [TO]], {"x": [[RETURN]]}, NEVER),
         ([[{"jump": {"target": "x"}}], [TO]], {"x": [[ACCEPT]]}, NEVER),
         ([[MARKED, {"jump": {"target": "x"}}], [TO]], {"x": [[ACCEPT]]}, ([3], True, False)),
