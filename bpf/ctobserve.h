@@ -203,11 +203,12 @@ static __always_inline struct record *reserve_insert(u32 kind)
 
 	if (record) {
 		record->ts = bpf_ktime_get_ns();
+		record->cpu = bpf_get_smp_processor_id();
 		record->chain[0] = CHAIN_UNKNOWN;
 		record->chain[1] = CHAIN_UNKNOWN;
-		record->cpu = bpf_get_smp_processor_id();
 		record->kind = kind;
 		record->reply_only = 0;
+		record->has_ct = 0;
 		record->tcp_state = 0;
 		return record;
 	}
@@ -233,7 +234,6 @@ static __always_inline struct record *reserve(u32 kind)
 		record->pid = 0;
 		record->ifindex = 0;
 		record->reason = 0;
-		record->has_ct = 0;
 		record->flags = 0;
 		record->hook = 0;
 	}

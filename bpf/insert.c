@@ -42,17 +42,25 @@ static __always_inline void copy_inserted(struct record *record, u64 ct)
 
 static __always_inline int on_insert(u64 ct, u32 bucket, u32 reply_bucket)
 {
-	u64 master = ARG_U64(ct + CT_MASTER);
 	struct record *record;
+	u64 master;
 
 	if (unwanted_entry(ct))
 		return 0;
-	if (master)
-		send_master(master);
 	record = reserve_insert(KIND_INSERT);
 	if (!record)
 		return 0;
 	copy_inserted(record, ct);
+	master = *(u64 *)(record->raw + CT_MASTER);
+	if (master) {
+		/* Few have one, and its record comes first: this one is given up for another behind it. */
+		ring.ringbuf_discard(record, 1 /* BPF_RB_NO_WAKEUP */);
+		send_master(master);
+		record = reserve_insert(KIND_INSERT);
+		if (!record)
+			return 0;
+		copy_inserted(record, ct);
+	}
 	record->bucket[0] = bucket;
 	record->bucket[1] = reply_bucket;
 	if (CHAINS)
