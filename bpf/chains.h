@@ -7,6 +7,12 @@
 
 struct pass {
 	u32 generation;
+	/* Where a run of walk.c or lengths.c is, between two programs of it; the last two are of lengths.c. */
+	u32 bucket;
+	u64 table;
+	u64 node;
+	u32 length;
+	u32 originals;
 };
 
 /* A node, and what lies behind it as far as the status of the entry whose reply node it is: as much as its reader asks for. */
@@ -16,6 +22,12 @@ union node {
 };
 
 BPF_TABLE("array", u32, struct pass, pass, 1); /* the reading under way */
+
+/*
+ * A run goes over STEPS nodes and buckets at most: RUN_STEPS by a program, which is then called again in its own place. The verifier
+ * follows a loop step by step, so that one of STEPS would cost more to load than the reading does.
+ */
+BPF_PROG_ARRAY(again, 2);
 
 /*
  * Whether this is still the table of which bucket 0 was read: nf_conntrack_hash_resize raises the generation when it begins and
@@ -31,6 +43,21 @@ static __always_inline bool same_table(struct config *boot, u32 bucket, u32 size
 	if (!bucket)
 		now->generation = generation;
 	return now->generation == generation;
+}
+
+/* A run from this bucket on; NULL when this is not the table that the reading began with. */
+static __always_inline struct pass *begin_run(u32 bucket, u32 size)
+{
+	u32 slot = 0;
+	struct config *boot = config.lookup(&slot);
+	struct pass *now = pass.lookup(&slot);
+
+	if (!boot || !now || !same_table(boot, bucket, size))
+		return NULL;
+	now->bucket = bucket;
+	now->table = read_u64(boot->hash);
+	now->node = read_u64(now->table + 8ULL * bucket);
+	return now;
 }
 
 /* Nodes in this bucket's chain now. */

@@ -6,14 +6,12 @@
  *            until that is the end bucket, at most WINDOW buckets further
  * Emits:     nothing: lengths and the number of original nodes stand in the map `window`, which the front end has mapped
  * Kernels:   5.10 - 7.2
- * Cost:      one step per node and per bucket, LENGTH_STEPS a call; no entry is copied; traffic is not touched
- * Blind to:  a chain of more than LENGTH_STEPS nodes
+ * Cost:      one step per node and per bucket, up to STEPS a call; no entry is copied; traffic is not touched
+ * Blind to:  a chain of more than STEPS nodes
  * Tested by: tests/kernel/test_reading.py
  *
  * An entry has two nodes, or one in reply direction only; so there are as many entries as nodes less original nodes.
  */
-
-#define LENGTH_STEPS 2048
 
 struct window {
 	u64 originals;
@@ -24,16 +22,30 @@ BPF_F_TABLE("array", u32, struct window, window, 1, 1024 /* BPF_F_MMAPABLE */);
 
 int lengths(u64 *args)
 {
-	u32 slot = 0, steps = 0, bucket = args[0], end = args[1], length = 0, originals = 0;
-	struct config *boot = config.lookup(&slot);
-	struct window *out = window.lookup(&slot);
-	union node read;
-	u64 table, node;
+	struct pass *now = begin_run(args[0], args[2]);
 
-	if (!boot || !out || !same_table(boot, bucket, args[2]))
+	if (now) {
+		now->length = 0;
+		now->originals = 0;
+		again.call(args, LENGTHS_AGAIN);
+	}
+	return RESIZED;
+}
+
+int lengths_on(u64 *args)
+{
+	u32 slot = 0, steps = 0, end = args[1], bucket, length, originals;
+	struct window *out = window.lookup(&slot);
+	struct pass *now = pass.lookup(&slot);
+	union node read;
+	u64 node;
+
+	if (!now || !out)
 		return RESIZED;
-	table = read_u64(boot->hash);
-	node = read_u64(table + 8ULL * bucket);
+	bucket = now->bucket;
+	node = now->node;
+	length = now->length;
+	originals = now->originals;
 #pragma clang loop unroll(disable)
 	do {
 		if (node & 1) {
@@ -43,18 +55,23 @@ int lengths(u64 *args)
 				bucket++;
 			}
 			if (bucket >= end)
-				break;
+				return bucket;
 			length = 0;
 			originals = 0;
-			node = read_u64(table + 8ULL * bucket);
+			node = read_u64(now->table + 8ULL * bucket);
 		} else {
 			bpf_probe_read_kernel(&read, NODE_DIR + 1, (void *)node);
 			length++;
 			originals += 1 - (read.bytes[NODE_DIR] & 1);
 			node = read.next;
 			if (!node)
-				break;
+				return bucket;
 		}
-	} while (++steps < LENGTH_STEPS);
+	} while (++steps < RUN_STEPS);
+	now->bucket = bucket;
+	now->node = node;
+	now->length = length;
+	now->originals = originals;
+	again.call(args, LENGTHS_AGAIN);
 	return bucket;
 }

@@ -9,7 +9,8 @@
  *            of both. With WALK_EVERY, a record for each node in full. The front end has both maps mapped, empties them and zeroes the
  *            numbers before STEPS more might not fit
  * Kernels:   5.10 - 7.2
- * Cost:      one step per node and per bucket, STEPS a call; traffic is not touched. With extensions, up to five reads more an entry
+ * Cost:      one step per node and per bucket, up to STEPS a call; traffic is not touched. With extensions, up to five reads more an
+ *            entry
  * Blind to:  a chain of more than STEPS nodes (none can be that long where the kernel has a chain limit)
  * Tested by: tests/kernel/test_entries.py, tests/kernel/test_lines.py
  *
@@ -104,29 +105,39 @@ static __always_inline u64 keep_node(struct gathered *to, u64 at, u32 bucket, u3
 
 int walk(u64 *args)
 {
-	u32 slot = 0, steps = 0, bucket = args[0], end = args[1], wants = args[3];
-	struct config *boot = config.lookup(&slot);
-	struct gathered *to = gathered.lookup(&slot);
-	u64 table, node;
+	if (begin_run(args[0], args[2]))
+		again.call(args, WALK_AGAIN);
+	return RESIZED;
+}
 
-	if (!boot || !to || !same_table(boot, bucket, args[2]))
+int walk_on(u64 *args)
+{
+	u32 slot = 0, steps = 0, end = args[1], wants = args[3], bucket;
+	struct gathered *to = gathered.lookup(&slot);
+	struct pass *now = pass.lookup(&slot);
+	u64 node;
+
+	if (!now || !to)
 		return RESIZED;
-	table = read_u64(boot->hash);
-	node = read_u64(table + 8ULL * bucket);
+	bucket = now->bucket;
+	node = now->node;
 #pragma clang loop unroll(disable)
 	do {
 		if (node & 1) {
 			if (node >> 1 == bucket)
 				bucket++;
 			if (bucket >= end)
-				break;
-			node = read_u64(table + 8ULL * bucket);
+				return bucket;
+			node = read_u64(now->table + 8ULL * bucket);
 		} else {
 			node = keep_node(to, node, bucket, wants);
 			if (!node)
-				break;
+				return bucket;
 		}
-	} while (++steps < STEPS);
+	} while (++steps < RUN_STEPS);
+	now->bucket = bucket;
+	now->node = node;
+	again.call(args, WALK_AGAIN);
 	return bucket;
 }
 

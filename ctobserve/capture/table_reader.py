@@ -22,7 +22,16 @@ from ctobserve.host.layout import Layout
 from ctobserve.host.threads import elsewhere
 from ctobserve.model import NDArray
 from ctobserve.programs import syscalls
-from ctobserve.programs.constants import RESIZED, SLOTS, STEPS, WALK_EVERY, WALK_EXTENSIONS, WINDOW
+from ctobserve.programs.constants import (
+    LENGTHS_AGAIN,
+    RESIZED,
+    SLOTS,
+    STEPS,
+    WALK_AGAIN,
+    WALK_EVERY,
+    WALK_EXTENSIONS,
+    WINDOW,
+)
 from ctobserve.programs.loader import Programs
 
 GATHERED = np.dtype([("records", "<u8"), ("replies", "<u8"), ("reply", REPLY, (SLOTS,))])
@@ -58,14 +67,14 @@ class HashReader:
                 batch.take()
                 drain()
 
-        unread = self._pass("walk", 0, step, wants=WALK_EXTENSIONS if extensions else 0)
+        unread = self._pass(self._walk(), 0, step, wants=WALK_EXTENSIONS if extensions else 0)
         batch.take()
         drain()
         return unread
 
     def chain(self, bucket: int, found: SnapshotBuilder) -> None:
         """Every node of one bucket as an entry; quietly none when the hash was resized."""
-        fd = self._programs.load_runnable("walk")
+        fd = self._walk()
         batch = _Batch(self._programs, self._record, found)
         for _ in range(BUCKET_TRIES):
             if syscalls.test_run(fd, struct.pack("<4Q", bucket, bucket + 1, self.buckets, WALK_EVERY)) != bucket:
@@ -87,12 +96,15 @@ class HashReader:
         def keep(first: int, end: int) -> None:
             counted.append(window["length"][: end - first].copy())
 
-        unread = self._pass("lengths", WINDOW, lambda: None, keep)
+        unread = self._pass(self._programs.load_run("lengths", LENGTHS_AGAIN), WINDOW, lambda: None, keep)
         return None if unread is None else Lengths(np.concatenate(counted), int(window["originals"]) - before, unread)
+
+    def _walk(self) -> int:
+        return self._programs.load_run("walk", WALK_AGAIN)
 
     def _pass(
         self,
-        program: str,
+        program: int,
         window: int,
         step: Callable[[], object],
         full: Callable[[int, int], None] = lambda *_: None,
@@ -102,14 +114,13 @@ class HashReader:
 
         `step` is called after each run, `full` after each window.
         """
-        fd = self._programs.load_runnable(program)
         self.buckets = kernel.htable_size()
         unread = 0
         for first in range(0, self.buckets, window or self.buckets):
             end = min(first + (window or self.buckets), self.buckets)
             bucket, tries = first, 0
             while bucket < end:
-                following = syscalls.test_run(fd, struct.pack("<4Q", bucket, end, self.buckets, wants))
+                following = syscalls.test_run(program, struct.pack("<4Q", bucket, end, self.buckets, wants))
                 if following == RESIZED:
                     return None
                 step()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ctobserve.event import TEXT_BYTES
 from ctobserve.model import ICMP, ICMPV6, IPS_ASSURED, IPS_CONFIRMED, IPS_DYING, IPS_NAT_CLASH, TCP, UNKNOWN_BUCKET, UNKNOWN_CHAIN
 
-STEPS = 1024  # of one run of walk.c: nodes and buckets
+RUN_STEPS = 32  # nodes and buckets of one program of walk.c or lengths.c
+STEPS = 33 * RUN_STEPS  # of a run of it, at most: the kernel lets a program be followed by 32 or 33 others (MAX_TAIL_CALL_CNT)
+WALK_AGAIN, LENGTHS_AGAIN = 0, 1  # slots of the map `again`: which program goes on
 SLOTS = 4096  # in its maps: records, and reply nodes
 WINDOW = 65536  # buckets in the map of lengths.c
 RESIZED = 0xFFFFFFFF  # result of either when the hash is not the one that its reading began with
@@ -17,7 +19,9 @@ EXTRA_LEN = EXTRA_START + 8  # and the length of all extensions
 NODE_ROOM = 96  # on the stack of those who read a node and what lies behind it: 60 bytes on every kernel known
 
 CONSTANTS = {
-    "STEPS": STEPS,
+    "RUN_STEPS": RUN_STEPS,
+    "WALK_AGAIN": WALK_AGAIN,
+    "LENGTHS_AGAIN": LENGTHS_AGAIN,
     "SLOTS": SLOTS,
     "WINDOW": WINDOW,
     "RESIZED": RESIZED,

@@ -69,6 +69,12 @@ class Programs:
         """Descriptor of a program without hook (walk, clock), for syscalls.test_run."""
         return self._load(name, syscalls.PROG_TYPE_RAW_TRACEPOINT)
 
+    def load_run(self, name: str, slot: int) -> int:
+        """The same of one that is followed by `NAME_on`, which the map `again` has in this slot."""
+        first = self.load_runnable(name)
+        syscalls.map_update(self.map("again"), struct.pack("<I", slot), struct.pack("<I", self.load_runnable(f"{name}_on")))
+        return first
+
     def attach(self, planned: list[Planned]) -> None:
         """Attach every hook of the plan whose function exists; raises CtobserveError naming the function that failed."""
         for item in planned:
