@@ -50,9 +50,10 @@ int lengths_on(u64 *args)
 	do {
 		if (node & 1) {
 			if (node >> 1 == bucket) {
-				out->length[bucket & (WINDOW - 1)] = length;
+				/* Read again: of a number that has a history the verifier keeps every variant apart. */
+				out->length[*(volatile u32 *)&now->bucket & (WINDOW - 1)] = length;
 				out->originals += originals;
-				bucket++;
+				now->bucket = ++bucket;
 			}
 			if (bucket >= end)
 				return bucket;
@@ -68,7 +69,6 @@ int lengths_on(u64 *args)
 				return bucket;
 		}
 	} while (++steps < RUN_STEPS);
-	now->bucket = bucket;
 	now->node = node;
 	now->length = length;
 	now->originals = originals;
