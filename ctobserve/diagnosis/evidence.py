@@ -23,7 +23,7 @@ from ctobserve.host.account import Account
 from ctobserve.host.addresses import Address
 from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.host.sysctls import known
+from ctobserve.host.sysctls import TIMEOUTS, known
 from ctobserve.model import EXPECTATION, Entries, Mask, NDArray, pick, printable
 
 RESOLVED = 0  # `reason` of an event of that kind: a clash that cost no packet
@@ -43,6 +43,13 @@ def tally(netns: Numbers, reasons: Numbers, name: Callable[[int], str]) -> defau
     for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
         found[key >> 8][name(key & 0xFF)] += count
     return found
+
+
+class Timeout(NamedTuple):
+    """What an entry is given in a namespace, and what the kernel's default would give it, in seconds."""
+
+    value_s: int
+    default_s: int
 
 
 @dataclass(frozen=True)
@@ -94,13 +101,13 @@ class NamespaceEvidence:
         return None if self.account.counted is None or self.listed is None else max(self.account.counted - self.listed, 0)
 
     @cached_property
-    def timeouts_raised(self) -> dict[str, tuple[int, int]]:
-        """By full name of the sysctl: its value and the kernel's default, in seconds, where the value is larger."""
-        defaults = {name: sysctl.default for name in self.sysctls if (sysctl := known(name)) and sysctl.unit == "s"}
+    def timeouts(self) -> dict[str, Timeout]:
+        """Those that could be read, by full name of the sysctl."""
+        defaults = ((name, sysctl.default) for name in TIMEOUTS if (sysctl := known(name)))
         return {
-            name: (self.sysctls[name], default)
-            for name, default in defaults.items()
-            if default is not None and self.sysctls[name] > default
+            name: Timeout(self.sysctls[name], default)
+            for name, default in defaults
+            if default is not None and name in self.sysctls
         }
 
 

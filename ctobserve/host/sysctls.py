@@ -23,7 +23,8 @@ def _timeouts(of: str, seconds: dict[str, int], where: str) -> dict[str, Sysctl]
 
 
 # Names without the prefix. Documentation/networking/nf_conntrack-sysctl.rst; defaults where it is silent or wrong
-# (frag6, DCCP, expect_max) from the code.
+# (frag6, DCCP, expect_max) from the code: timeouts are in net/netfilter/nf_conntrack_proto_tcp.c (tcp_timeouts), _udp.c
+# (udp_timeouts), _sctp.c, _dccp.c, _gre.c, _icmp.c, _icmpv6.c and _generic.c, each as it is when a namespace comes to be.
 SYSCTLS = {
     "acct": Sysctl(0, "bool", "count packets and bytes of new entries"),
     "buckets": Sysctl(None, "buckets", "size of the hash, which all namespaces share"),

@@ -17,7 +17,6 @@ from ctobserve.diagnosis.rules.paste import inside, look_inside, remark, see_ent
 from ctobserve.diagnosis.rules.tuples import address, port, protocol, service
 from ctobserve.diagnosis.rules.words import percent, share, span
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
-from ctobserve.host.sysctls import known
 from ctobserve.model import TCP, WITH_PORTS, Entries, Mask, NDArray, protocol_name
 
 CONSIDERABLE = 100  # entries
@@ -81,12 +80,9 @@ def _piles(evidence: Evidence) -> Iterator[Pile]:
 
 def _verdict(pile: Pile) -> RuleResult:
     namespace, timeout = pile.namespace, pile.held.timeout or ""
-    sysctl = known(timeout)
-    if sysctl is None or sysctl.default is None:
-        return None
-    if timeout not in namespace.sysctls:
+    if timeout not in namespace.timeouts:
         return Unjudged(f"{timeout} could not be read in {namespace.label}, where it holds {len(pile.rows)} entries")
-    value, default = namespace.sysctls[timeout], sysctl.default
+    value, default = namespace.timeouts[timeout]
     freed = int((value - pile.remaining_s > default).sum()) if value > default else 0
     ending = pile.held.state in (*CLOSING, DONE)
     if value > default and (ending or freed >= HALF * len(pile.rows)):
@@ -105,7 +101,7 @@ def _verdict(pile: Pile) -> RuleResult:
 def _what(pile: Pile) -> str:
     """How many, in which state, whose."""
     entries, namespace, numbers = len(pile.rows), pile.namespace, _whose(pile.rows)
-    which = f"are in {pile.held.state}" if pile.held.state else f"have no more than {pile.held.timeout}"
+    which = f"are in {pile.held.state}" if pile.held.state else f"are held by {pile.held.timeout}"
     limit = f", {percent(entries, namespace.limit)} of its limit of {namespace.limit}" if namespace.limit else ""
     to = numbers["dst"] if numbers["dport"] is None else service(numbers["dst"], numbers["dport"], numbers["proto"])
     return (
