@@ -21,7 +21,7 @@ endef
 IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
-.PHONY: help setup tool lab lab-doc json-doc image run test lint unit kernel-test test-matrix bench format clean
+.PHONY: help setup tool lab lab-doc json-doc image wheel run test lint unit kernel-test test-matrix bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -54,6 +54,10 @@ json-doc: setup ## make docs/schema.json, the tables of docs/json.md and the ind
 image: ## compile the programs for this machine into bpf/images, which the wheel carries: then none that runs it compiles
 	$(IMAGE)
 
+wheel: setup image ## the package with its compiled programs, into .lab/wheel
+	rm -rf .lab/wheel
+	$(PIP) wheel --quiet --no-build-isolation --no-index --no-deps --wheel-dir .lab/wheel .
+
 run: setup ## report on a real kernel: its table, bucket distribution and drops
 	$(PYTHON) tests/vm/demo.py
 
@@ -74,14 +78,14 @@ PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider --durations=15
 # What does not depend on the kernel's version is tested on one; kprobes in each form on 6.1, on 6.12 where a test takes both.
 ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py lab.py lab_doc.py) -k 'not kprobe and not between and not every_loss'
 
-kernel-test: setup image ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
+kernel-test: wheel ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm
 	$(PYTHON) tests/vm/lab.py --timeout 3300 -- $(IN_GUEST) $(PYTEST) tests/kernel
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3000 -- $(IN_GUEST) $(PYTEST) tests/kernel $(ON_ONE)
 
 # What takes long: starts under load, random work with proofs, on both kernels.
 LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) tests/kernel/test_starts.py tests/kernel/test_property.py
-test-matrix: setup image ## the long runs, on every kernel: about an hour
+test-matrix: wheel ## the long runs, on every kernel: about an hour
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3000 -- $(LONG)
 

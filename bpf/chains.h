@@ -60,8 +60,11 @@ static __always_inline struct pass *begin_run(u32 bucket, u32 size)
 	return now;
 }
 
-/* Nodes in this bucket's chain now. */
-static __always_inline u32 chain_length(u64 table, u32 bucket)
+/*
+ * Nodes in this bucket's chain now, unknown beyond the limit. The verifier follows every step up to it: what is not asked for is dear to
+ * load all the same.
+ */
+static __always_inline u32 chain_length(u64 table, u32 bucket, u32 limit)
 {
 	u64 node = read_u64(table + 8ULL * bucket);
 	u32 length = 0;
@@ -71,12 +74,12 @@ static __always_inline u32 chain_length(u64 table, u32 bucket)
 		if (!node || node & 1)
 			return length;
 		node = read_u64(node);
-	} while (++length < CHAIN_LIMIT);
+	} while (++length < limit);
 	return CHAIN_UNKNOWN;
 }
 
 /* Bucket at the end of the chain below this node. */
-static __always_inline u32 bucket_below(u64 node)
+static __always_inline u32 bucket_below(u64 node, u32 limit)
 {
 	u32 steps = 0;
 
@@ -85,12 +88,12 @@ static __always_inline u32 bucket_below(u64 node)
 		node = read_u64(node);
 		if (!node || node & 1)
 			break;
-	} while (++steps < CHAIN_LIMIT);
+	} while (++steps < limit);
 	return node & 1 ? node >> 1 : BUCKET_UNKNOWN;
 }
 
 /* Fill in both lengths; `coming` = nodes of this entry that are not linked yet, 1 or, when both land in one bucket, 2. */
-static __always_inline void count_chains(struct record *record, u32 coming)
+static __always_inline void count_chains(struct record *record, u32 coming, u32 limit)
 {
 	u32 slot = 0, length;
 	struct config *boot = config.lookup(&slot);
@@ -99,10 +102,10 @@ static __always_inline void count_chains(struct record *record, u32 coming)
 	if (!boot)
 		return;
 	table = read_u64(boot->hash);
-	length = chain_length(table, record->bucket[0]);
+	length = chain_length(table, record->bucket[0], limit);
 	if (length != CHAIN_UNKNOWN)
 		record->chain[0] = length + coming;
-	length = chain_length(table, record->bucket[1]);
+	length = chain_length(table, record->bucket[1], limit);
 	if (length != CHAIN_UNKNOWN)
 		record->chain[1] = length + coming;
 }

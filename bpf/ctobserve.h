@@ -38,18 +38,19 @@ enum drop_reason {
 	DROP_HELPER = 9,    /* its helper could not do its work, such as to expect one more: no counter moves */
 };
 
-#define CTINFO_MASK   7ULL
+#define CTINFO_MASK    7ULL
 #define IP_CT_IS_REPLY 3 /* from here on a packet goes in reply direction */
-#define NF_DROP	      0
-#define CHAIN_LIMIT   1024 /* nodes; a longer chain is reported as unknown */
-#define FLAG_KILLED   1	   /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
-#define FLAG_COUNTERS 2	   /* extra holds packets and bytes of both directions */
-#define FLAG_TEXT     4	   /* extra holds the kernel's own words */
-#define FLAG_CLASHED  8	   /* free: its tuple was taken when it came to confirm */
-#define FLAG_ENTRY    16   /* invalid: the packet belongs to a known entry */
-#define FLAG_REPLY    32   /* and goes in its reply direction */
-#define FLAG_START    64   /* walk: extra has the start time, after the counters' place */
-#define FLAG_EXT      128  /* walk: the entry has extensions; extra has their length after that */
+#define NF_DROP	       0
+#define CHAIN_LIMIT    1024 /* nodes; a longer chain is reported as unknown */
+#define CHAIN_REFUSED  256  /* the same of a chain whose length the kernel limits (MIN_CHAINLEN, MAX_CHAINLEN) */
+#define FLAG_KILLED    1    /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
+#define FLAG_COUNTERS  2    /* extra holds packets and bytes of both directions */
+#define FLAG_TEXT      4    /* extra holds the kernel's own words */
+#define FLAG_CLASHED   8    /* free: its tuple was taken when it came to confirm */
+#define FLAG_ENTRY     16   /* invalid: the packet belongs to a known entry */
+#define FLAG_REPLY     32   /* and goes in its reply direction */
+#define FLAG_START     64   /* walk: extra has the start time, after the counters' place */
+#define FLAG_EXT       128  /* walk: the entry has extensions; extra has their length after that */
 
 /* What a call left for its own end, and is older than this, was of a call whose end we did not see: ns. */
 #define STALE_NS 1000000000ULL

@@ -104,7 +104,7 @@ static __always_inline void copy_long_chains(struct record *record)
 		return;
 	record->bucket[0] = bucket;
 	record->bucket[1] = last->bucket[1];
-	count_chains(record, 0);
+	count_chains(record, 0, CHAIN_REFUSED);
 }
 
 /* When a packet's new entry was allocated; 0 when we do not watch that, or were not there. */

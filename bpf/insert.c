@@ -64,7 +64,7 @@ static __always_inline int on_insert(u64 ct, u32 bucket, u32 reply_bucket)
 	record->bucket[0] = bucket;
 	record->bucket[1] = reply_bucket;
 	if (CHAINS)
-		count_chains(record, bucket == reply_bucket ? 2 : 1);
+		count_chains(record, bucket == reply_bucket ? 2 : 1, CHAIN_LIMIT);
 	submit(record);
 	return 0;
 }
@@ -79,7 +79,7 @@ static __always_inline int on_reply_only_insert(u64 ct)
 	copy_entry(record, ct);
 	*(u32 *)(record->raw + CT_STATUS) |= IPS_CONFIRMED;
 	record->reply_only = 1;
-	record->bucket[1] = bucket_below(ct + CT_REPLY);
+	record->bucket[1] = bucket_below(ct + CT_REPLY, CHAIN_REFUSED);
 	submit(record);
 	return 0;
 }

@@ -46,8 +46,8 @@ static __always_inline int send_listed(u64 ct)
 	if (status & IPS_NAT_CLASH)
 		record->reply_only = 1;
 	else
-		record->bucket[0] = bucket_below(ct + CT_TUPLEHASH);
-	record->bucket[1] = bucket_below(ct + CT_REPLY);
+		record->bucket[0] = bucket_below(ct + CT_TUPLEHASH, CHAIN_LIMIT);
+	record->bucket[1] = bucket_below(ct + CT_REPLY, CHAIN_LIMIT);
 	submit(record);
 	return 0;
 }

@@ -144,5 +144,5 @@ int walk_on(u64 *args)
 /* Where a node hangs: the bucket at the end of its chain. */
 int locate(u64 *args)
 {
-	return bucket_below(args[0]);
+	return bucket_below(args[0], CHAIN_LIMIT);
 }

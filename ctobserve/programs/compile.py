@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ctobserve.errors import CtobserveError, KernelLacks
 from ctobserve.host import cache, executables
-from ctobserve.host.kernel import digest, machine, read_text
+from ctobserve.host.kernel import digest, machine, read_text, release
 from ctobserve.model import printable
 from ctobserve.programs import compiler
 from ctobserve.programs.constants import CONSTANTS
@@ -128,7 +128,7 @@ def bcc_version() -> str | None:
 
 
 def compiled(source: Source) -> dict[str, Any]:
-    """As it is kept: plain values, the digest and the version of the compiler among them; raises as `build`."""
+    """As it is kept: plain values, among them the digest, the compiler's version and the kernel it ran on; raises as `build`."""
     result = executables.run(
         Path(sys.executable),
         "-I",
@@ -142,7 +142,7 @@ def compiled(source: Source) -> dict[str, Any]:
         lines = [printable(line, SHOWN_CHARACTERS) for line in result.stderr.strip().splitlines()]
         errors = [line for line in lines if "error" in line.lower()] or lines or [f"it ended with {result.returncode}"]
         raise CtobserveError("bcc cannot compile the BPF programs: " + " | ".join(errors[:4]))
-    return {"digest": source.digest, "bcc": bcc_version(), **json.loads(result.stdout)}
+    return {"digest": source.digest, "bcc": bcc_version(), "release": release(), **json.loads(result.stdout)}
 
 
 def decoded(found: Any, bcc: str | None) -> Image:
