@@ -69,6 +69,74 @@ def test_icmp_of_unknown_type_is_an_error(net, start):
     assert {row["original"]["type"] for row in report["drops"]} == {42}
 
 
+def too_big4(target: str, about: bytes) -> None:
+    """Fragmentation needed, from a raw socket."""
+    head = struct.pack(">BBHHH", 3, 4, 0, 0, 1300)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+        raw.sendto(head[:2] + struct.pack(">H", checksum(head + about)) + head[4:] + about, (target, 0))
+
+
+def too_big6(target: str, about: bytes) -> None:
+    """Packet too big; the kernel makes the checksum."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
+        raw.sendto(struct.pack(">BBHI", 2, 0, 0, 1300) + about, (target, 0))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_refused_icmp_error_says_what_it_is_about(net, start, form):
+    client, server = net.space("client"), net.space("server")
+    _, target = net.link(client, server)
+    ends4 = socket.inet_aton(target) + socket.inet_aton("192.0.2.9")
+    ends6 = socket.inet_pton(socket.AF_INET6, "fd00:1::2") + socket.inet_pton(socket.AF_INET6, "2001:db8::9")
+    udp, tcp = struct.pack(">HHHH", 5353, 53, 8, 0), struct.pack(">HHI", 40_000, 443, 1)
+    options = struct.pack(">BBHHHBBH", 0x46, 0, 1400, 1, 0x4000, 63, socket.IPPROTO_TCP, 0) + ends4 + bytes(4)
+    plain = struct.pack(">BBHHHBBH", 0x45, 0, 1400, 1, 0x4000, 63, socket.IPPROTO_UDP, 0) + ends4
+    six = struct.pack(">IHBB", 6 << 28, 1400, socket.IPPROTO_TCP, 63) + ends6
+    # Neighbours first: the first packet must not wait for them.
+    for address in (target, "fd00:1::2"):
+        client.run("ping", "-c1", address)
+    running = start("drops", "--json", "--invalid", "--attach", form, "--netns", server.name)
+    before = server.counters()["error"]
+    for _ in range(3):
+        client.inside(lambda: too_big4(target, plain + udp))
+    for _ in range(5):
+        client.inside(lambda: too_big4(target, options + tcp))
+    for _ in range(7):
+        client.inside(lambda: too_big6("fd00:1::2", six + tcp))
+    # Of this one the kernel itself finds no ports.
+    client.inside(lambda: too_big4(target, plain + udp[:4]))
+    assert server.counters()["error"] - before == 16
+    report = json.loads(running.end())
+    assert report["by_reason"] == {"error": 16} and report["unaccounted"] == {}
+    found = [json.dumps(row["inner"], sort_keys=True) for row in report["drops"]]
+    of_udp = {"proto": "udp", "src": target, "dst": "192.0.2.9", "sport": 5353, "dport": 53}
+    of_tcp = {"proto": "tcp", "src": target, "dst": "192.0.2.9", "sport": 40_000, "dport": 443}
+    of_six = {"proto": "tcp", "src": "fd00:1::2", "dst": "2001:db8::9", "sport": 40_000, "dport": 443}
+    assert [found.count(json.dumps(one, sort_keys=True)) for one in (of_udp, of_tcp, of_six, None)] == [3, 5, 7, 1]
+    assert {row["like"] for row in report["drops"] if row["inner"]} == {"icmp_error"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_late_packet_says_which_entry_it_had_and_who_deleted_it(net, start, form):
+    client, server = net.space("client"), net.space("server")
+    source, target = net.link(client, server)
+    sockets = open_tcp(server, client, target, 4040)
+    port = sockets[0].getsockname()[1]
+    running = start("drops", "--json", "--invalid", "--attach", form, "--netns", server.name)
+    server.run("conntrack", "-D", "-p", "tcp")
+    # A FIN begins no connection. The sequence number is far off: the server's own socket answers with an ACK, which does.
+    send_segments(client, 5, (source, port), (target, 4040), 0x11, next_sequence(sockets[0]) + (1 << 29) & 0xFFFFFFFF)
+    send_segments(client, 3, (source, 6000), (target, 4040), 0x11, 1)
+    rows = json.loads(running.end())["drops"]
+    first = next(row for row in rows if row["original"]["sport"] == port)
+    assert (first["like"], first["tcp_flags"], first["hook"]) == ("late", ["FIN", "ACK"], "prerouting")
+    left = first["left"]
+    assert (left["reason"], left["tcp_state"], left["process"]["comm"]) == ("deleted", "ESTABLISHED", "conntrack")
+    assert left["original"] == {"src": source, "dst": target, "sport": port, "dport": 4040} and 0 <= left["before_s"] < 600
+    others = [row for row in rows if row["original"]["sport"] == 6000]
+    assert len(others) == 3 and {(row["like"], row["left"]) for row in others} == {("no_start", None)}
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_packets_by_state(net, start, form):
     client, server = net.space("client"), net.space("server")

@@ -1,0 +1,114 @@
+"""Checksums and tunnels: of every protocol, and what looks like one and is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ctobserve.diagnosis import rules
+from ctobserve.diagnosis.rules.tunnels import PORTS
+from ctobserve.diagnosis.verdict import Severity
+from ctobserve.event import DropReason
+from ctobserve.model import GRE, ICMPV6, IPS_DST_NAT, SCTP, TCP, UDP
+from tests.unit.cases import RULES, bad, tunnelled
+from tests.unit.tables import NETNS, REPLIED, UNREPLIED, entries, evidence, losses, many, namespace
+
+CHECKSUM, TUNNEL, SERVICE = (RULES[name] for name in ("bad_checksum", "tunnel_oneway", "notrack_service"))
+
+
+def spoilt(count: int, proto: int = TCP, text: bytes = b"bad checksum", **columns):
+    lost = losses(entries(count, proto=proto), DropReason.INVALID, text=text, **columns)
+    return evidence(losses=lost, drops={"invalid": count})
+
+
+@pytest.mark.parametrize(
+    ("proto", "text", "name"),
+    [
+        (TCP, b"bad checksum", "tcp"),
+        (UDP, b"bad checksum", "udp"),
+        (ICMPV6, b"ICMPv6 checksum failed", "icmpv6"),
+        (SCTP, b"nf_ct_sctp: bad CRC ", "sctp"),
+    ],
+)
+def test_a_bad_checksum_of_any_protocol(proto, text, name):
+    made = spoilt(7, proto, text)
+    found = CHECKSUM(made)
+    assert found.severity is Severity.WARNING and f"7 {name}, the first" in found.sentence
+    assert found.evidence["proto"] == name and found.evidence["kernel_says"] == [text.decode().strip()]
+    assert rules.judge(made).verdicts.keys() == {"bad_checksum"}
+
+
+def test_devices_are_counted_and_may_be_unknown():
+    devices = [b"vx0"] * 4 + [b"eth0"] * 2 + [b""]
+    found = CHECKSUM(spoilt(7, device=devices))
+    assert "4 on vx0, 2 on eth0" in found.sentence
+    assert (found.evidence["device"], found.evidence["devices"]) == ("vx0", 2)
+    unknown = CHECKSUM(spoilt(7))
+    assert ", at prerouting: " in unknown.sentence and unknown.evidence["device"] is None
+
+
+def test_one_spoilt_packet_now_and_then_is_no_alarm():
+    assert CHECKSUM(spoilt(4)).severity is Severity.NOTICE and CHECKSUM(spoilt(5)).severity is Severity.WARNING
+    assert CHECKSUM(bad(30)) is None
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_a_tunnel_is_known_by_its_port(port):
+    found = TUNNEL(tunnelled(dport=port))
+    assert found.evidence["tunnel"] == PORTS[port] and found.evidence["dport"] == port
+    assert f"udp dport {port} notrack" in found.do[3] and found.do[-1].endswith(f"conntrack -D -p udp --dport {port}")
+
+
+def test_numbers_of_a_tunnel():
+    numbers = TUNNEL(tunnelled()).evidence
+    assert (numbers["sources"], numbers["ports"], numbers["entries"], numbers["limit"]) == (3, 3000, 3000, 10_000)
+    assert (numbers["share_of_entries"], numbers["share_of_limit"]) == (1.0, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("made", "severity"),
+    [
+        (tunnelled(2500), Severity.WARNING),
+        (tunnelled(2499), Severity.NOTICE),
+        (tunnelled(100), Severity.NOTICE),
+        (replace(tunnelled(), namespaces={}), Severity.NOTICE),
+    ],
+)
+def test_a_quarter_of_the_limit_is_a_warning(made, severity):
+    assert TUNNEL(made).severity is severity
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        tunnelled(99),
+        tunnelled(100, others=301),
+        tunnelled(status=REPLIED),
+        tunnelled(status=UNREPLIED | IPS_DST_NAT),
+        tunnelled(dport=514),
+        tunnelled(proto=TCP),
+        evidence(),
+    ],
+    ids=["few", "a small share", "answered", "with NAT", "another port", "TCP", "nothing"],
+)
+def test_what_is_no_tunnel_or_fills_nothing_is_silent(made):
+    assert TUNNEL(made) is None
+
+
+@pytest.mark.parametrize(("proto", "name"), [(GRE, "GRE"), (4, "IPIP"), (41, "IPv6 in IPv4")])
+def test_tunnels_without_ports_fill_it_by_many_peers(proto, name):
+    rows = entries(3000, proto=proto, src=many(3000), sport=0, dport=0, status=UNREPLIED)
+    found = TUNNEL(evidence(rows))
+    assert found.evidence["tunnel"] == name and found.evidence["dport"] is None
+    assert f"meta l4proto {proto} notrack" in found.do[3] and "conntrack -D" not in " ".join(found.do)
+
+
+def test_the_fullest_namespace_is_told_and_a_tunnel_is_no_service_that_needs_no_tracking():
+    one, other = tunnelled(300), tunnelled(200, netns=8)
+    made = evidence(
+        np.concatenate([one.entries, other.entries]), namespaces={NETNS: namespace(), 8: namespace(8, "green", False)}
+    )
+    assert TUNNEL(made).evidence["netns"] == NETNS
+    assert SERVICE(tunnelled(300)) is None and SERVICE(tunnelled(300, dport=53)) is not None
