@@ -15,7 +15,7 @@ from tests import lab_index
 SCHEMA, PAGE = (Path(__file__).parents[1] / "docs" / name for name in ("schema.json", "json.md"))
 MARKED = re.compile(r"(<!-- keys of (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # Objects with tables of their own on the page.
-APART = ("entry", "event", "tuple", "evidence", "meta")
+APART = ("entry", "event", "expectation", "tuple", "evidence", "meta")
 FLAT = 24  # rows: of a longer table each object gets one of its own
 Row = tuple[str, str, str]
 
@@ -102,7 +102,7 @@ def _shape(value: Schema, many: bool = False) -> Shape:
             return Shape(f"{_word(words, many)} of {inner.words}", inner.object, f"{step}{inner.path}")
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
-        return Shape(_word(name if name in ("entry", "event", "tuple") else "object", many), name)
+        return Shape(_word(name if name in ("entry", "event", "expectation", "tuple") else "object", many), name)
     kinds = value.get("type", "string")  # of an enum no other
     return Shape(_either([_word(kind, many) for kind in ([kinds] if isinstance(kinds, str) else kinds)], many))
 

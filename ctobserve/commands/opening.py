@@ -11,8 +11,8 @@ from types import FrameType
 
 import click
 
-from ctobserve.capture.capture import Capture
-from ctobserve.capture.live import LiveCapture, Options
+from ctobserve.capture.capture import Capture, HostView
+from ctobserve.capture.live import LiveCapture, LiveView, Options
 from ctobserve.capture.watch import Stretch
 from ctobserve.commands import ready
 from ctobserve.documents.meta import Meta
@@ -44,6 +44,14 @@ class Stop:
         if self.requested or not self.armed:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def viewed() -> HostView:
+    """What this host says without a program in the kernel. Raises NotPermitted, or KernelLacks where there is no conntrack."""
+    kernel.require_root()
+    if not kernel.conntrack_loaded():
+        raise KernelLacks("nf_conntrack is not loaded, so nothing is tracked and nothing expected; try: modprobe nf_conntrack")
+    return LiveView()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 
 from ctobserve.clock import Clock
 from ctobserve.event import Events
-from ctobserve.model import ENTRY, Entries
+from ctobserve.model import ENTRY, Entries, Expectations
 
 Labels = Mapping[int, str]
 NO_ENTRIES: Entries = np.empty(0, ENTRY)
@@ -31,6 +31,16 @@ class EntryRows:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+
+@dataclass(frozen=True)
+class ExpectationRows:
+    """Expectations to be shown: in JSON a list of `expectation` objects."""
+
+    rows: Expectations
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from ctobserve.documents.base import EntryRows, EventRows
+from ctobserve.documents.base import EntryRows, EventRows, ExpectationRows
 from ctobserve.render.event_rows import event_rows
-from ctobserve.render.fields import Row
+from ctobserve.render.expectation_fields import EXPECTATION_FIELDS, ExpectationView
+from ctobserve.render.fields import Row, rows
 from ctobserve.render.rows import entry_rows
 
 
@@ -24,9 +25,9 @@ def line(row: object) -> str:
     return next(lines((row,)))
 
 
-def lines(rows: EventRows | Sequence[object]) -> Iterator[str]:
+def lines(shown: EventRows | Sequence[object]) -> Iterator[str]:
     """Each as such a line."""
-    return (json.dumps(row, separators=(",", ":")) for row in plain(rows))
+    return (json.dumps(row, separators=(",", ":")) for row in plain(shown))
 
 
 def plain(value: object) -> Any:
@@ -36,7 +37,7 @@ def plain(value: object) -> Any:
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if isinstance(value, EntryRows | EventRows):
+    if isinstance(value, EntryRows | EventRows | ExpectationRows):
         return _written_out(value)
     if isinstance(value, Enum):
         return value.value
@@ -49,7 +50,9 @@ def plain(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-def _written_out(shown: EntryRows | EventRows) -> list[Row]:
+def _written_out(shown: EntryRows | EventRows | ExpectationRows) -> list[Row]:
+    if isinstance(shown, ExpectationRows):
+        return rows(EXPECTATION_FIELDS, ExpectationView(shown.rows))
     if isinstance(shown, EventRows):
         return event_rows(shown.events, shown.clock)
     return entry_rows(shown.entries, shown.clock, shown.masters)

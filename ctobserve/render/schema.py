@@ -16,11 +16,12 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ctobserve.diagnosis.evidence_keys import EVIDENCE_KEYS, VerdictEvidence
-from ctobserve.documents.base import EntryRows, EventRows
+from ctobserve.documents.base import EntryRows, EventRows, ExpectationRows
 from ctobserve.documents.buckets import BucketsDocument
 from ctobserve.documents.check import CheckDocument
 from ctobserve.documents.drops import DropsDocument
 from ctobserve.documents.events import PacketsRow
+from ctobserve.documents.expectations import ExpectationsDocument
 from ctobserve.documents.list import ListDocument
 from ctobserve.documents.meta import SCHEMA
 from ctobserve.documents.report import ReportDocument
@@ -30,16 +31,18 @@ from ctobserve.documents.verify import VerifyDocument
 from ctobserve.event import Kind
 from ctobserve.render.entry_fields import ENTRY_FIELDS, TUPLE_FIELDS
 from ctobserve.render.event_fields import EVENT, OF_KIND, TS
+from ctobserve.render.expectation_fields import EXPECTATION_FIELDS
 from ctobserve.render.fields import Field, Member, Object
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# By command; `events` is a stream of events and packets.
+# By command; `events` is a stream of events and packets, `list --expect` prints `expectations`.
 DOCUMENTS: Mapping[str, type] = {
     "report": ReportDocument,
     "drops": DropsDocument,
     "list": ListDocument,
+    "expectations": ExpectationsDocument,
     "buckets": BucketsDocument,
     "top": Frame,
     "verify": VerifyDocument,
@@ -47,7 +50,7 @@ DOCUMENTS: Mapping[str, type] = {
     "check": CheckDocument,
 }
 SCALARS: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean", NoneType: "null"}
-ROWS: Mapping[Any, str] = {EntryRows: "entry", EventRows: "event"}
+ROWS: Mapping[Any, str] = {EntryRows: "entry", EventRows: "event", ExpectationRows: "expectation"}
 
 
 def schema() -> Schema:
@@ -55,6 +58,7 @@ def schema() -> Schema:
     made = _Definitions()
     made.add("entry", ENTRY_FIELDS, lambda: made.members("An entry of the table.", ENTRY_FIELDS))
     made.add("event", EVENT, made.event)
+    made.add("expectation", EXPECTATION_FIELDS, lambda: made.members("A connection that is expected.", EXPECTATION_FIELDS))
     made.add("packets", PacketsRow, lambda: made.object(PacketsRow))
     made.add("events", EventRows, lambda: {"description": "One line of the stream.", "anyOf": [_ref("event"), _ref("packets")]})
     for name, kind in DOCUMENTS.items():

@@ -27,7 +27,7 @@ OFFERED = {
     "report": STREAMS | {"--source", "--no-invalid", "--format"},
     "drops": STREAMS | {"--invalid"},
     "top": STREAMS | {"--source", "--by", "--order", "--interval"},
-    "list": STREAMS | {"--source", "--format"},
+    "list": STREAMS | {"--source", "--format", "--expect"},
     "events": STREAMS | {"--events", "--invalid", "--packets"},
     "buckets": STREAMS | {"--source"},
     "size": {"--json", "--max", "--buckets", "--timeout", "--rate", "--headroom", "--duration", "--netns", "--source"},

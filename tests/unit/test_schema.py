@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from ctobserve.capture.read_via import ReadVia
 from ctobserve.diagnosis.evidence_keys import EVIDENCE_GROUPS, EVIDENCE_KEYS
 from ctobserve.documents.base import EntryRows, doc
 from ctobserve.documents.list import ListDocument
@@ -26,6 +27,7 @@ from tests.unit import (
     test_check,
     test_drops,
     test_events,
+    test_list_expect,
     test_report,
     test_size,
     test_summary,
@@ -47,6 +49,7 @@ PRINTED: dict[str, list[Any]] = {
     "report": [plain(test_report.reported())],
     "drops": [plain(test_drops.collected())],
     "list": [plain(ListDocument(test_summary.META, EntryRows(SORTS, CLOCK, KNOWN)))],
+    "expectations": [plain(test_list_expect.found(via)) for via in (ReadVia.NETLINK, ReadVia.PROC)],
     "buckets": [plain(test_buckets.small())],
     "top": plain(test_top.frames(test_top.happening())),
     "verify": [plain(test_verify.verified(ScriptedCapture(**test_verify.WRONG)))],
