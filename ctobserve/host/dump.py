@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctobserve.model import IPS_EXPECTED, IPS_HELPER, NDArray
+from ctobserve.model import IPS_EXPECTED, IPS_HELPER, NDArray, join, pick
 
 NETLINK_NETFILTER = 12
 CONNTRACK_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
@@ -115,9 +115,8 @@ def dump_helped() -> Dumped:
     Kernels before 5.18 list all entries, whatever their status, and those without a helper are left out here.
     """
     parts = [dumped(CONNTRACK_GET, WITH_HELPER, _having(bit)) for bit in (IPS_HELPER, IPS_EXPECTED)]
-    found = np.concatenate(parts)
-    helped: Dumped = found[found["helper"] != b""]
-    return helped
+    found = join(parts)
+    return pick(found, found["helper"] != b"")
 
 
 def _having(bit: int) -> bytes:
@@ -128,7 +127,7 @@ def _having(bit: int) -> bytes:
 def dumped(kind: int, rows: Rows, asked: bytes = b"") -> Dumped:
     """What the kernel answers to a request for a dump of this kind, with these attributes; raises as `dump`."""
     parts = [decode(batch, rows) for batch in _batches(kind, asked)]
-    return np.concatenate(parts) if parts else np.empty(0, rows.dtype)
+    return join(parts) if parts else np.empty(0, rows.dtype)
 
 
 def _batches(kind: int, attributes: bytes) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ BUILT_IN = {
     "openvswitch": "ovs_ct_execute",
     "act_ct": "tcf_ct_act",
     "ip_vs": "ip_vs_conn_new",
+    "nf_conntrack_pptp": "conntrack_pptp_help",
 }
 UNLABELED = Path("/sys/fs/selinux/initial_contexts/unlabeled")
 
