@@ -14,8 +14,9 @@ from typing import NamedTuple
 from ctobserve.host.kernel import read_text
 from ctobserve.model import printable
 
-QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
-SOCKETS = Path("/proc/thread-self/net/netlink")
+PROC = Path("/proc")
+QUEUES = PROC / "thread-self/net/netfilter/nfnetlink_queue"
+SOCKETS = PROC / "thread-self/net/netlink"
 NETLINK_NETFILTER = "12"  # include/uapi/linux/netlink.h
 
 
@@ -48,15 +49,26 @@ def parse(text: str) -> tuple[Queue, ...]:
 
 
 def _with_reader(queue: Queue) -> Queue:
-    """netlink_autobind() gives a process's first socket the process id as port id: believed only if that process holds it."""
+    """With the process that holds the socket of that port id, where one is found."""
     try:
         sockets = {f"socket:[{inode}]" for inode in _inodes(read_text(SOCKETS), queue.portid)}
-        if not sockets.intersection(_open_files(Path("/proc", str(queue.portid), "fd"))):
-            return queue
-        comm = printable(Path("/proc", str(queue.portid), "comm").read_bytes().removesuffix(b"\n"))
     except OSError:
         return queue
-    return queue._replace(pid=queue.portid, comm=comm)
+    for pid in _candidates(queue.portid) if sockets else ():
+        with suppress(OSError):
+            if sockets.intersection(_open_files(PROC / str(pid) / "fd")):
+                return queue._replace(pid=pid, comm=printable((PROC / str(pid) / "comm").read_bytes().removesuffix(b"\n")))
+    return queue
+
+
+def _candidates(portid: int) -> Iterator[int]:
+    """netlink_autobind() gives a process's first socket the process id as port id; then all that live in this namespace."""
+    yield portid
+    here = os.stat(PROC / "thread-self/ns/net").st_ino
+    for name in filter(str.isdecimal, os.listdir(PROC)):
+        with suppress(OSError):
+            if os.stat(PROC / name / "ns/net").st_ino == here:
+                yield int(name)
 
 
 def _open_files(fds: Path) -> Iterator[str]:

@@ -76,14 +76,14 @@ def test_queues_with_what_waits_in_them():
 
 def test_the_reader_of_a_queue_is_told_where_it_holds_the_socket(tmp_path, monkeypatch):
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as reader:
-        reader.bind((0, 0))
+        # Not the process id: a process may have many such sockets.
+        reader.bind((4_294_000_000, 0))
         portid = reader.getsockname()[0]
         (tmp_path / "queue").write_text(f"5 {portid} 3 1 0 0 0 0 1\n6 {portid} 0 1 0 0 0 0 1\n8 {NOBODY} 2 1 0 0 0 0 1\n")
         monkeypatch.setattr(queues, "QUEUES", tmp_path / "queue")
         found = queues.read()
     comm = Path(f"/proc/{os.getpid()}/comm").read_text().strip()
-    told = (os.getpid(), comm) if portid == os.getpid() else (None, "")
-    assert found == (Queue(5, portid, 3, *told), Queue(6, portid, 0), Queue(8, NOBODY, 2))
+    assert found == (Queue(5, portid, 3, os.getpid(), comm), Queue(6, portid, 0), Queue(8, NOBODY, 2))
     assert queues.read()[0].pid is None, "it holds the socket no more"
 
 

@@ -35,11 +35,12 @@ def judge(evidence: Evidence, noticed: Sequence[str]) -> Verdict | Unjudged:
     closed = evidence.unreadable("nf_conntrack_max")
     unread = f" ({closed} of them could not be read)" if closed else ""
     passing = " that pass the filter" if evidence.filtered else ""
+    hash_of_all = " of the hash, which all namespaces share," if evidence.narrowed else ""
     sentence = (
         f"{plural(len(evidence.entries), 'entry', 'entries')}{passing} in {plural(len(evidence.counts), 'namespace')}{unread}, "
         f"{limits}; "
         f"{_losses(evidence, packets)} and no entry evicted in {evidence.duration_s:.1f} s, "
-        f"with {evidence.rate(inserts):.1f} new entries per s; longest chain {longest}"
+        f"with {evidence.rate(inserts):.1f} new entries per s; longest chain{hash_of_all} {longest}"
     )
     if noticed:
         sentence += f"; worth knowing: {plural(len(noticed), 'notice')}"
