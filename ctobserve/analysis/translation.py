@@ -52,7 +52,10 @@ class Surroundings:
 
 
 class NewPacket(NamedTuple):
-    """The first packet of a connection, addresses as numbers; `iif` are devices by which it can have come, empty: not known."""
+    """The first packet of a connection, addresses as numbers; `iif` and `oif` are devices by which it may come and go.
+
+    Empty: not known.
+    """
 
     family: int
     proto: int
@@ -61,6 +64,7 @@ class NewPacket(NamedTuple):
     dport: int
     iif: frozenset[str] = frozenset()
     dst_local: bool | None = None
+    oif: frozenset[str] = frozenset()
 
 
 class Possible(NamedTuple):
@@ -132,10 +136,9 @@ def _applies(matches: Iterable[Match], packet: NewPacket) -> bool | None:
 
 
 def _met(match: Match, packet: NewPacket) -> bool | None:
-    if match.field is Field.IIF:
-        if not packet.iif:
-            return None
-        of_each = {any(_named(device, name) for name in match.names) for device in packet.iif}
+    if match.field in (Field.IIF, Field.OIF):
+        devices = packet.iif if match.field is Field.IIF else packet.oif
+        of_each = {any(_named(device, name) for name in match.names) for device in devices}
         found = of_each.pop() if len(of_each) == 1 else None
     else:
         value = {

@@ -16,8 +16,9 @@ from ctobserve.capture.capture import Expected
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths
 from ctobserve.clock import Clock
+from ctobserve.diagnosis.by_rules import Place
 from ctobserve.diagnosis.hairpins import Hairpins, hairpins, past_us
-from ctobserve.diagnosis.mappings import Mappings, Place, mappings
+from ctobserve.diagnosis.mappings import Mappings, mappings
 from ctobserve.event import NO_EVENTS, DropReason, Events, drop_name
 from ctobserve.host.account import Account
 from ctobserve.host.addresses import Address

@@ -28,6 +28,8 @@ class WhoseEvidence(TypedDict, total=False):
     address: Annotated[str, "the NAT address that has no free port"]
     backend: Annotated[str, "address to which an entry sends packets"]
     backend_port: Annotated[int, "its port"]
+    source: Annotated[str, "address with which the packets of an old entry leave"]
+    new_source: Annotated[str | None, "that with which new packets leave; null: one of this host, not one alone, or not known"]
     network: Annotated[str, "network that client and backend are both in"]
     network_guessed: Annotated[bool, "whether its mask was guessed from their addresses"]
     senders: Annotated[list[str], "address:port of who sends by way of `backend`, 5 at most"]

@@ -10,7 +10,8 @@ import numpy as np
 
 from ctobserve.analysis.groups import key
 from ctobserve.analysis.translation import Surroundings
-from ctobserve.diagnosis.mappings import MOST, Judged, Mappings, Place, number
+from ctobserve.diagnosis.by_rules import Judged, Place, number
+from ctobserve.diagnosis.mappings import MOST, Mappings
 from ctobserve.event import DropReason, Events
 from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, TCP, Mask, NDArray, pick
 
@@ -35,7 +36,7 @@ class Hairpins(NamedTuple):
 def hairpins(found: Mappings, place: Callable[[int], Place]) -> Hairpins:
     """Among unanswered entries with DNAT and without SNAT, which would be mapped so again."""
     mapped = (found.rows["status"] & (IPS_DST_NAT | IPS_SRC_NAT)) == IPS_DST_NAT
-    mapped &= ~found.judged(Judged.OTHER)
+    mapped &= ~found.judged(Judged.OTHER) & ~found.leaves_otherwise
     of_group: dict[int, Hairpin] = {}
     for at in np.unique(found.groups.labels[mapped])[:MOST].tolist():
         entry = found.rows[found.groups.first[at]]

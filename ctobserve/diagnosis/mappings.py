@@ -6,15 +6,13 @@ An entry keeps the mapping that its first packet got, whatever rules come later,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 
-from ctobserve.analysis.groups import ADDRESSES, PORTS, Groups, divide, key
-from ctobserve.analysis.translation import NewPacket, Possible, Surroundings, gives, possible, shown, target
-from ctobserve.host.nat_rules import NatRule
-from ctobserve.host.ruleset import Ruleset
+from ctobserve.analysis.groups import PORTS, Groups, divide, key
+from ctobserve.diagnosis import by_rules
+from ctobserve.diagnosis.by_rules import Judged, NewMapping, Place
 from ctobserve.model import (
     IPS_DST_NAT,
     IPS_EXPECTED,
@@ -32,62 +30,43 @@ from ctobserve.model import (
 SERVICE = ("netns", "zone", "proto", "dst", "dport")
 BACKEND = (*SERVICE, "reply_src", "reply_sport")
 NEARBY = (*SERVICE, "subnet")  # senders that came by the same device, as far as addresses say
-ALIKE = (*BACKEND, "src")
+LEAVING = (*SERVICE, "src", "reply_dst")
+ALIKE = (*BACKEND, "src", "reply_dst")
 MOST = 2_000  # groups that are held against the rules, those that packets keep alive first: each costs a walk through them
+MISREAD = "new entries are mapped as the old ones, whatever its rules seem to say"
 SYN_SENT = TCP_STATES.index("SYN_SENT")
-LOCAL = frozenset(("",))  # the name of the device by which a packet of our own came
 Indices = NDArray[np.intp]
-
-
-class Judged(IntEnum):
-    """Whether new packets would be mapped as this entry is."""
-
-    UNKNOWN = 0
-    SAME = 1
-    OTHER = 2
-
-
-class NewMapping(NamedTuple):
-    """What a new packet from the same source to the same destination gets.
-
-    `rule` is the one that says so, None without NAT or where other entries say it; `address` and `port` are None where they are
-    not known; `others` are entries to the same destination that are mapped there; `why` says what is not known.
-    """
-
-    judged: Judged
-    rule: NatRule | None = None
-    address: str | None = None
-    port: int | None = None
-    others: int = 0
-    why: str = ""
 
 
 class Mappings(NamedTuple):
     """Unanswered entries (UDP, and TCP in SYN_SENT) that no helper expected: `rows`, in `groups` that differ in sport alone.
 
-    `expected[group]` is what new packets get instead. Of each row, `old`: it was there when the observation began, `kept`:
-    packets gave it a later timeout since, `answered`: the same service answers others, at other backends, and this one nobody.
+    `expected[group]` is where new packets are sent instead, `leaving[group]` the address with which they leave. Of each row,
+    `old`: it was there when the observation began, `kept`: packets gave it a later timeout since, `answered`: the same service
+    answers others, at other backends, and this backend nobody, `backend_answers`: this one does answer others.
     """
 
     rows: Entries
     groups: Groups
     expected: Sequence[NewMapping]
+    leaving: Sequence[NewMapping]
     old: Mask
     kept: Mask
     answered: Mask
+    backend_answers: Mask
 
     def judged(self, as_: Judged) -> Mask:
-        """Rows of groups that are judged so."""
-        of_group = np.array([one.judged for one in self.expected], np.int64)
-        found: Mask = of_group[self.groups.labels] == as_
+        """Rows of groups of which the destination is judged so."""
+        return self._judged(self.expected, as_)
+
+    @property
+    def leaves_otherwise(self) -> Mask:
+        """Rows of groups from whose source new packets would leave with another address."""
+        return self._judged(self.leaving, Judged.OTHER)
+
+    def _judged(self, of_groups: Sequence[NewMapping], as_: Judged) -> Mask:
+        found: Mask = np.array([one.judged for one in of_groups], np.int64)[self.groups.labels] == as_
         return found
-
-
-class Place(NamedTuple):
-    """What a namespace says of itself: its rules and its surroundings, None where they are not known."""
-
-    rules: Ruleset | None = None
-    around: Surroundings | None = None
 
 
 def unanswered(entries: Entries) -> Mask:
@@ -111,10 +90,13 @@ def mappings(entries: Entries, before: Entries, place: Callable[[int], Place]) -
     around = _Beside(rows, beside, before)
     alive = groups.sums(kept)
     expected = [NewMapping(Judged.UNKNOWN, why=f"of such groups only {MOST} were compared")] * len(groups.counts)
+    leaving = expected.copy()
     for at in np.argsort(-alive, kind="stable")[:MOST].tolist():
         first = int(groups.first[at])
-        expected[at] = _expected(rows[first], place(int(rows["netns"][first])), around, first, bool(alive[at]))
-    return Mappings(rows, groups, expected, old, kept, around.answered)
+        here = place(int(rows["netns"][first]))
+        expected[at] = _expected(rows[first], here, around, first, bool(alive[at]))
+        leaving[at] = _leaving(rows[first], here, around, first)
+    return Mappings(rows, groups, expected, leaving, old, kept, around.answered, around.backend_answers)
 
 
 class _Beside:
@@ -128,11 +110,12 @@ class _Beside:
         new[:count] = replied[:count] = False  # they come again among the others
         mapped = (both["status"] & IPS_DST_NAT) != 0
         mapped[:count] = False
-        services, backends, nearby = (divide(both, by) for by in (SERVICE, BACKEND, NEARBY))
+        services, backends, nearby, leaving = (divide(both, by) for by in (SERVICE, BACKEND, NEARBY, LEAVING))
         self.services, self.backends = services.labels, backends.labels
-        silent = (backends.sums(replied) == 0)[backends.labels[:count]]
-        self.answered: Mask = silent & (services.sums(replied) > 0)[services.labels[:count]]
+        self.backend_answers: Mask = (backends.sums(replied) > 0)[backends.labels[:count]]
+        self.answered: Mask = ~self.backend_answers & (services.sums(replied) > 0)[services.labels[:count]]
         self.still: Mask = (backends.sums(new) > 0)[backends.labels[:count]]
+        self.still_leaving: Mask = (leaving.sums(new) > 0)[leaving.labels[:count]]
         self.mapped: Mask = (nearby.sums(mapped) > 0)[nearby.labels[:count]]
         self.newly_mapped: Mask = (nearby.sums(mapped & new) > 0)[nearby.labels[:count]]
         self._better, self._count = new[count:] | replied[count:], count
@@ -159,73 +142,33 @@ class _Beside:
 
 def _expected(entry: np.void, place: Place, beside: _Beside, at: int, kept: bool) -> NewMapping:
     """By the rules, where they decide; else by the entries of others."""
-    by_rules, mapped_by_rule = _by_rules(entry, place)
-    if by_rules.judged is Judged.SAME:
-        return by_rules
-    if by_rules.judged is Judged.OTHER and beside.still[at]:
-        return NewMapping(Judged.UNKNOWN, why="new entries are mapped as the old ones, whatever its rules seem to say")
-    if by_rules.judged is Judged.OTHER:
+    ruled, mapped_by_rule = by_rules.destination(entry, place)
+    if ruled.judged is Judged.SAME:
+        return ruled
+    if ruled.judged is Judged.OTHER and beside.still[at]:
+        return NewMapping(Judged.UNKNOWN, why=MISREAD)
+    if ruled.judged is Judged.OTHER:
         address, port, others = beside.elsewhere(at)
-        if by_rules.address is None or (by_rules.address, by_rules.port) == (address, port):
-            return by_rules._replace(address=by_rules.address or address, port=by_rules.port or port, others=others)
-        return by_rules
+        if ruled.address is None or (ruled.address, ruled.port) == (address, port):
+            return ruled._replace(address=ruled.address or address, port=ruled.port or port, others=others)
+        return ruled
     # Others are answered elsewhere, or are mapped while this one is not; and no new one is mapped as it is.
     answered = kept and beside.answered[at]
     came_before = not _is_mapped(entry) and (beside.mapped[at] if mapped_by_rule else beside.newly_mapped[at])
     if beside.still[at] or not (answered or came_before):
-        return by_rules
-    return NewMapping(Judged.OTHER, None, *beside.elsewhere(at), by_rules.why)
+        return ruled
+    return NewMapping(Judged.OTHER, None, *beside.elsewhere(at), ruled.why)
 
 
-def _by_rules(entry: np.void, place: Place) -> tuple[NewMapping, bool]:
-    """And whether there is a rule that may translate such packets."""
-    rules = place.rules
-    if rules is None or rules.unread:
-        return NewMapping(Judged.UNKNOWN, why=(rules and rules.unread) or "its rules were not read"), False
-    if place.around is None:
-        return NewMapping(Judged.UNKNOWN, why="its addresses were not read"), False
-    family, kept = int(entry["l3num"]), (number(entry, "dst"), int(entry["port"][PORTS["dport"]]))
-    chosen = number(entry, "reply_src"), int(entry["port"][PORTS["reply_sport"]])
-    source, own = number(entry, "src"), place.around
-    local = own.is_local(family, source)
-    packet = NewPacket(
-        family,
-        int(entry["protonum"]),
-        source,
-        *kept,
-        LOCAL if local else own.devices(family, source),
-        own.is_local(family, kept[0]),
-    )
-    found = possible(rules.nat, "output" if local else "prerouting", packet)
-    return _compared(found, family, kept, chosen, own, rules), bool(found.rules)
-
-
-def _compared(
-    found: Possible, family: int, kept: tuple[int, int], chosen: tuple[int, int], own: Surroundings, rules: Ruleset
-) -> NewMapping:
-    """What is possible, and the mapping that there is."""
-    fits = [gives(rule, family, kept, chosen, own) for rule in found.rules]
-    if found.untouched:
-        # What is built in may translate without a rule.
-        fits.append(chosen == kept or (None if rules.built_in else False))
-    rule = found.rules[0] if len(fits) == len(found.rules) == 1 else None
-    address, port = target(rule, family, kept) if rule else (None, None)
-    if not found.rules and fits:
-        address, port = shown(family, kept[0]), kept[1]
-    if fits and all(fits) and not found.unread:
-        return NewMapping(Judged.SAME, rule, address, port)
-    if not fits or found.unread or any(fit is not False for fit in fits):
-        return NewMapping(Judged.UNKNOWN, why="its rules have conditions that are not known of an entry")
-    return NewMapping(Judged.OTHER, rule, address, port)
+def _leaving(entry: np.void, place: Place, beside: _Beside, at: int) -> NewMapping:
+    """By the rules alone: other connections may leave from any address."""
+    ruled = by_rules.source(entry, place)
+    misread = ruled.judged is Judged.OTHER and beside.still_leaving[at]
+    return NewMapping(Judged.UNKNOWN, why=MISREAD) if misread else ruled
 
 
 def _is_mapped(entry: np.void) -> bool:
     return bool(entry["status"] & IPS_DST_NAT)
-
-
-def number(entry: np.void, column: str) -> int:
-    """One of its four addresses."""
-    return int.from_bytes(entry["addr"][ADDRESSES[column]].tobytes()[: 4 if entry["l3num"] == 2 else 16], "big")
 
 
 def _since(rows: Entries, before: Entries) -> tuple[Mask, Mask]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ctobserve.diagnosis import mappings as module
+from ctobserve.diagnosis.by_rules import Judged, NewMapping
 from ctobserve.diagnosis.evidence import Evidence
-from ctobserve.diagnosis.mappings import Judged, NewMapping
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.model import IPS_DST_NAT, IPS_EXPECTED, Entries
 from tests.unit.mapped import MAPPED, SYSLOG, mapped_syslog, old_syslog, syslog, was

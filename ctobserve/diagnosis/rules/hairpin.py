@@ -9,13 +9,13 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.hairpins import Hairpin
-from ctobserve.diagnosis.mappings import BACKEND, MOST
+from ctobserve.diagnosis.mappings import BACKEND
 from ctobserve.diagnosis.rules.nft import Chain, add_chain, add_rule, add_table
 from ctobserve.diagnosis.rules.paste import inside
 from ctobserve.diagnosis.rules.tuples import address, end, original, port, protocol, service
 from ctobserve.diagnosis.rules.words import plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
-from ctobserve.model import IPS_SEEN_REPLY, TCP, Entries, pick
+from ctobserve.model import TCP, Entries, pick
 
 LATE_NS = NS_PER_S  # an answer within one network takes far less
 CLIENTS = 5  # lines that delete old entries
@@ -34,10 +34,9 @@ def judge(evidence: Evidence) -> RuleResult:
         return None
     rows = pick(found.rows, stuck)
     groups = divide(rows, BACKEND)
-    order = groups.largest(MOST).tolist()
-    sure = (one for one in order if _expects_answers(evidence.entries, rows[groups.first[one]]))
-    certain = next(sure, None)
-    at = order[0] if certain is None else certain
+    # TCP, or a server that answers others.
+    sure = groups.sums((rows["protonum"] == TCP) | found.backend_answers[stuck]) > 0
+    at = max(range(len(sure)), key=lambda one: (sure[one], groups.counts[one]))
     first, mine = rows[groups.first[at]], pick(rows, groups.labels == at)
     entries = len(mine)
     where = hairpins.of_group[int(found.groups.labels[stuck][groups.first[at]])]
@@ -64,21 +63,10 @@ def judge(evidence: Evidence) -> RuleResult:
         f"network of the client {client} itself ({where.network}{guessed}) and answers it directly, from an address that it did "
         "not ask (hairpin); such connections need SNAT as well"
     )
-    if certain is None:
+    if not sure[at]:
         sentence += ", unless this is traffic that nobody answers"
-    severity = Severity.NOTICE if certain is None else Severity.WARNING
+    severity = Severity.WARNING if sure[at] else Severity.NOTICE
     return Verdict(severity, sentence, numbers, _mending(namespace, mine, where), Explained(rows=answers))
-
-
-def _expects_answers(entries: Entries, one: np.void) -> bool:
-    """TCP, or a service that answers others at this backend."""
-    if one["protonum"] == TCP:
-        return True
-    alike = (entries["netns"] == one["netns"]) & (entries["protonum"] == one["protonum"])
-    alike &= (entries["status"] & IPS_SEEN_REPLY) != 0
-    alike &= (entries["port"][:, 1:3] == one["port"][1:3]).all(axis=1)
-    alike &= (entries["addr"][:, 1:3] == one["addr"][1:3]).all(axis=(1, 2))
-    return bool(alike.any())
 
 
 def _mending(namespace: NamespaceEvidence, rows: Entries, where: Hairpin) -> tuple[str, ...]:
