@@ -41,7 +41,7 @@ DATA = {
     *("host.ruleset.Notrack", "host.ruleset.Ruleset", "host.slab.Slab"),
     *("host.helpers.HELPERS", "host.helpers.Helper"),  # ports and limits of helpers
     *("host.addresses.Address", "host.addresses.Interface"),
-    *(f"host.nat_rules.{name}" for name in ("TRANSLATES", "Does", "Field", "Match", "NatChain", "NatRule")),
+    *(f"host.nat_rules.{name}" for name in ("ANY_PORT", "TRANSLATES", "Does", "Field", "Match", "NatChain", "NatRule")),
     "host.slab.PAGE_BYTES",
     "host.sysctls.*",  # names, units and bounds
     "programs.hooks.Purpose",  # what a command wants to know
