@@ -10,7 +10,7 @@ import numpy as np
 
 from ctobserve.clock import Clock
 from ctobserve.event import Events
-from ctobserve.model import ENTRY, Entries, Expectations
+from ctobserve.model import ENTRY, Entries, Expectations, NDArray
 
 Labels = Mapping[int, str]
 NO_ENTRIES: Entries = np.empty(0, ENTRY)
@@ -23,11 +23,15 @@ def doc(text: str) -> Any:
 
 @dataclass(frozen=True)
 class EntryRows:
-    """Entries to be shown: in JSON a list of `entry` objects. `masters`: those of their masters that are in the table."""
+    """Entries to be shown: in JSON a list of `entry` objects. `masters`: those of their masters that are in the table.
+
+    `helpers` has the name of each one's helper, empty where it has none; None where nobody asked.
+    """
 
     entries: Entries
     clock: Clock
     masters: Entries = field(default_factory=lambda: NO_ENTRIES)
+    helpers: NDArray[np.bytes_] | None = None
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ctobserve.analysis.chains import with_chains
+from ctobserve.analysis.helped import may_have_one, names_of
 from ctobserve.analysis.printed import printed
 from ctobserve.capture.capture import Capture, Host
 from ctobserve.capture.extensions import Extensions
@@ -52,7 +53,10 @@ def collect(capture: Capture, request: Request, stretch: Stretch) -> ListDocumen
     whole = capture.table.entries()
     shown = with_chains(request.filter.passing(whole)[: request.limit], lengths_of(whole, capture.buckets))
     masters = capture.table.find(shown["master"][shown["master"] != 0])
-    return ListDocument(meta_of("list", capture, request), EntryRows(shown, capture.clock(), masters))
+    clock = capture.clock()
+    helped = capture.helped(request.filter.netns) if may_have_one(shown) else None
+    helpers = None if helped is None else names_of(shown, helped)
+    return ListDocument(meta_of("list", capture, request), EntryRows(shown, clock, masters, helpers))
 
 
 def collect_listing(capture: Capture, request: Request, stretch: Stretch) -> Listing:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ctobserve.clock import Clock
-from ctobserve.model import Entries
+from ctobserve.model import Entries, NDArray
 from ctobserve.render.columns import joined
-from ctobserve.render.entry_fields import ENTRY_FIELDS, EntryView, masters_of
+from ctobserve.render.entry_fields import LISTED_FIELDS, EntryView, masters_of
 from ctobserve.render.fields import cells, flat_names
 
 BATCH = 1 << 16
-HEADER = tuple(flat_names(ENTRY_FIELDS))
+HEADER = tuple(flat_names(LISTED_FIELDS))
 
 
-def csv_lines(entries: Entries, masters: Entries, clock: Clock) -> Iterator[str]:
-    """The heading, then lines, many at a time. `masters`: those of these entries' masters that are in the table."""
+def csv_lines(entries: Entries, masters: Entries, clock: Clock, helpers: NDArray[np.bytes_] | None = None) -> Iterator[str]:
+    """The heading, then lines, many at a time. `masters`: those of these entries' masters that are in the table; `helpers`: of
+    each."""
     yield ",".join(HEADER)
     for start in range(0, len(entries), BATCH):
         part = entries[start : start + BATCH]
-        yield joined(list(cells(ENTRY_FIELDS, EntryView(part, clock, masters_of(part, masters)))), ",")
+        named = None if helpers is None else helpers[start : start + BATCH]
+        yield joined(list(cells(LISTED_FIELDS, EntryView(part, clock, masters_of(part, masters), named))), ",")

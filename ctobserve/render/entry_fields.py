@@ -28,12 +28,13 @@ from ctobserve.model import (
     WITH_PORTS,
     Entries,
     Mask,
+    NDArray,
     pick,
     protocol_name,
 )
 from ctobserve.render.addresses import addresses
 from ctobserve.render.columns import Bytes, Numbers, Texts
-from ctobserve.render.fields import NUMBER, WORDS, Field, Member, Object, Rule, bits_of, names_of
+from ctobserve.render.fields import NUMBER, WORDS, Field, Member, Object, Rule, bits_of, foreign, names_of
 
 HAS_PORTS, HAS_TYPE = (np.isin(np.arange(256), list(protocols)) for protocols in (WITH_PORTS, WITH_ICMP))  # by protocol number
 
@@ -96,21 +97,28 @@ class PairView:
 
 
 class EntryView:
-    """Entries on their way out. `master`: the original tuple of each one's master, where it is known.
+    """Entries on their way out. `master`: the original tuple of each one's master, where it is known; `helpers`: its helper.
 
     Without a clock nobody knows when they expire.
     """
 
-    def __init__(self, entries: Entries, clock: Clock | None = None, master: TupleView | None = None) -> None:
+    def __init__(
+        self,
+        entries: Entries,
+        clock: Clock | None = None,
+        master: TupleView | None = None,
+        helpers: NDArray[np.bytes_] | None = None,
+    ) -> None:
         self.entries, self.clock = entries, clock
-        self._master = master
+        self._master, self._helpers = master, helpers
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def only(self, which: Mask) -> EntryView:
         """Those rows alone."""
-        return EntryView(pick(self.entries, which), self.clock, self._master and self._master.only(which))
+        helpers = None if self._helpers is None else self._helpers[which]
+        return EntryView(pick(self.entries, which), self.clock, self._master and self._master.only(which), helpers)
 
     def tuples(self, direction: int) -> TupleView:
         """Of one direction."""
@@ -138,6 +146,11 @@ class EntryView:
     def master(self) -> TupleView:
         """Of what `expected` says."""
         return self.tuples(0) if self._master is None else self._master
+
+    @property
+    def helpers(self) -> NDArray[np.bytes_]:
+        """Name of each one's helper, empty where it has none or nobody asked."""
+        return np.zeros(len(self), "S1") if self._helpers is None else self._helpers
 
     @property
     def expected(self) -> Mask:
@@ -263,7 +276,13 @@ MASTER: Object[EntryView] = Object(
     "master", "original tuple of the entry whose helper expected this one", TUPLE_FIELDS, lambda view: view.master,
     Rule("it was expected, and that entry is known", lambda view: view.expected),
 )  # fmt: skip
+HELPER: Field[EntryView] = Field(
+    "helper", "name of its helper", foreign(), lambda view: view.helpers,
+    Rule("it has one: `list` asks nf_conntrack_netlink, where that is loaded", lambda view: view.helpers != b""),
+)  # fmt: skip
 ENTRY_FIELDS: tuple[Member[EntryView], ...] = (
     *(NETNS, FAMILY, PROTO, PROTONUM, ZONE, MARK, ORIGINAL, REPLY),
     *(STATUS_BITS, TIMEOUT_S, TCP_STATE, BUCKET, CHAIN, MASTER, ZONE_DIR),
 )
+# Of events nobody asks it.
+LISTED_FIELDS: tuple[Member[EntryView], ...] = (*ENTRY_FIELDS, HELPER)

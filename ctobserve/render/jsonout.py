@@ -55,4 +55,4 @@ def _written_out(shown: EntryRows | EventRows | ExpectationRows) -> list[Row]:
         return rows(EXPECTATION_FIELDS, ExpectationView(shown.rows))
     if isinstance(shown, EventRows):
         return event_rows(shown.events, shown.clock)
-    return entry_rows(shown.entries, shown.clock, shown.masters)
+    return entry_rows(shown.entries, shown.clock, shown.masters, shown.helpers)

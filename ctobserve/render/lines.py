@@ -12,11 +12,23 @@ import numpy as np
 
 from ctobserve.clock import Clock
 from ctobserve.documents.base import NO_ENTRIES, Labels
-from ctobserve.model import IPS_ASSURED, IPS_OFFLOAD, IPS_SEEN_REPLY, PROTOCOLS, STATUS, ZONE_BOTH, Entries, Mask, tcp_state_name
+from ctobserve.model import (
+    IPS_ASSURED,
+    IPS_OFFLOAD,
+    IPS_SEEN_REPLY,
+    PROTOCOLS,
+    STATUS,
+    ZONE_BOTH,
+    Entries,
+    Mask,
+    NDArray,
+    tcp_state_name,
+)
 from ctobserve.render.columns import Numbers, Part, Texts, aligned, glued, joined, texts, where, written
 from ctobserve.render.entry_fields import (
     BUCKET,
     CHAIN,
+    HELPER,
     MARK,
     MASTER,
     NETNS,
@@ -44,18 +56,25 @@ SHOWN = IPS_SEEN_REPLY | IPS_ASSURED | sum(bit for bit, _ in WORDS)
 
 
 def entry_lines(
-    entries: Entries, clock: Clock, labels: Labels, masters: Entries = NO_ENTRIES, columns: int | None = None
+    entries: Entries,
+    clock: Clock,
+    labels: Labels,
+    masters: Entries = NO_ENTRIES,
+    columns: int | None = None,
+    helpers: NDArray[np.bytes_] | None = None,
 ) -> Iterator[str]:
     """A heading, then rows, many at a time; the reply tuple only where it is not the mirror of the original.
 
-    `masters`: those of these entries' masters that are in the table. `columns`: of the terminal, None: each row is one line.
+    `masters`: those of these entries' masters that are in the table; `helpers`: the helper of each. `columns`: of the terminal,
+    None: each row is one line.
     """
     width = min(max([5, *(len(_label(inum, labels)) for inum in np.unique(entries["netns"]).tolist())]), LABEL)
     heading = f"{'NETNS':<{width}}{CLAUSE}{'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}{CLAUSE} TUPLE, STATE"
     yield fitted(heading, columns)
     for start in range(0, len(entries), BATCH):
         part = entries[start : start + BATCH]
-        view = EntryView(part, clock, masters_of(part, masters))
+        named = None if helpers is None else helpers[start : start + BATCH]
+        view = EntryView(part, clock, masters_of(part, masters), named)
         cells = (
             aligned(netns(view, labels), width),
             CLAUSE,
@@ -70,6 +89,7 @@ def entry_lines(
             *tuples(view),
             flags(view),
             *marks(view),
+            *_helper(view),
             *other_tuple(MASTER, view, "master"),
         )
         yield fitted(joined(cells), columns)
@@ -123,6 +143,11 @@ def _flag_words(key: int) -> str:
 def marks(view: EntryView) -> list[Part]:
     """Zone and mark, which are 0 nearly everywhere: then they say nothing."""
     return [*_unless_zero(ZONE, view), *_zone_dir(view), *_unless_zero(MARK, view)]
+
+
+def _helper(view: EntryView) -> list[Part]:
+    said = known(HELPER, view)
+    return [where(said, glued(f"{CLAUSE}helper=", HELPER.texts(view)))] if said.any() else []
 
 
 def _zone_dir(view: EntryView) -> list[Part]:

@@ -13,12 +13,12 @@ from ctobserve.render.lines import entry_lines
 def table_lines(found: ListDocument, columns: int | None = None) -> Iterator[str]:
     """For people. `columns`: of the terminal, None: each entry is one line."""
     shown = found.entries
-    return entry_lines(shown.entries, shown.clock, found.meta.labels, shown.masters, columns)
+    return entry_lines(shown.entries, shown.clock, found.meta.labels, shown.masters, columns, shown.helpers)
 
 
 def csv(found: ListDocument) -> Iterator[str]:
     """With every column."""
-    return csv_lines(found.entries.entries, found.entries.masters, found.entries.clock)
+    return csv_lines(found.entries.entries, found.entries.masters, found.entries.clock, found.entries.helpers)
 
 
 def listing_lines(found: Listing) -> Iterator[str]:

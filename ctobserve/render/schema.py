@@ -29,7 +29,7 @@ from ctobserve.documents.size import SizeDocument
 from ctobserve.documents.top import Frame
 from ctobserve.documents.verify import VerifyDocument
 from ctobserve.event import Kind
-from ctobserve.render.entry_fields import ENTRY_FIELDS, TUPLE_FIELDS
+from ctobserve.render.entry_fields import ENTRY_FIELDS, LISTED_FIELDS, TUPLE_FIELDS
 from ctobserve.render.event_fields import EVENT, OF_KIND, TS
 from ctobserve.render.expectation_fields import EXPECTATION_FIELDS
 from ctobserve.render.fields import Field, Member, Object
@@ -56,7 +56,7 @@ ROWS: Mapping[Any, str] = {EntryRows: "entry", EventRows: "event", ExpectationRo
 def schema() -> Schema:
     """Of `$defs` one for each command's document by the command's name, the others for what stands in these."""
     made = _Definitions()
-    made.add("entry", ENTRY_FIELDS, lambda: made.members("An entry of the table.", ENTRY_FIELDS))
+    made.add("entry", LISTED_FIELDS, lambda: made.members("An entry of the table.", LISTED_FIELDS))
     made.add("event", EVENT, made.event)
     made.add("expectation", EXPECTATION_FIELDS, lambda: made.members("A connection that is expected.", EXPECTATION_FIELDS))
     made.add("packets", PacketsRow, lambda: made.object(PacketsRow))

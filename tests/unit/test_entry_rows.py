@@ -49,11 +49,12 @@ def test_an_entry_is_the_contract():
         "chain": {"original": 1, "reply": 2},
         "master": None,
         "zone_dir": "both",
+        "helper": None,
     }
     assert [*row] == [
         *("netns", "l3", "proto", "protonum", "zone", "mark", "original", "reply"),
         *("status", "timeout_s", "tcp_state", "bucket", "chain", "master"),
-        "zone_dir",
+        *("zone_dir", "helper"),
     ], "in this order"
 
 

@@ -7,14 +7,14 @@ from typing import get_args, get_origin
 import pytest
 
 from ctobserve.event import Kind
-from ctobserve.render.entry_fields import ENTRY_FIELDS, TUPLE_FIELDS
+from ctobserve.render.entry_fields import ENTRY_FIELDS, LISTED_FIELDS, TUPLE_FIELDS
 from ctobserve.render.event_fields import EVENT, OF_KIND, TS
 from ctobserve.render.event_rows import event_rows
 from ctobserve.render.fields import Field, Object, flat_names
 from ctobserve.render.rows import entry_rows
 from tests.scripted import CLOCK as STREAM
 from tests.unit import test_event_rows, test_same_facts_of_events
-from tests.unit.test_same_facts import CLOCK, everything
+from tests.unit.test_same_facts import CLOCK, everything, helpers
 
 # Each once.
 EVENT_FIELDS = (EVENT, TS, *dict.fromkeys(member for members in OF_KIND.values() for member in members))
@@ -54,9 +54,9 @@ def happened():
 
 def test_entries_are_as_their_fields_say():
     entries = everything(1000)
-    for row in entry_rows(entries, CLOCK, entries):
-        check(ENTRY_FIELDS, row)
-        assert [*row] == [member.name for member in ENTRY_FIELDS]
+    for row in entry_rows(entries, CLOCK, entries, helpers(1000)):
+        check(LISTED_FIELDS, row)
+        assert [*row] == [member.name for member in LISTED_FIELDS]
 
 
 def test_events_are_as_their_fields_say():
@@ -66,7 +66,7 @@ def test_events_are_as_their_fields_say():
         assert [*row] == [member.name for member in members]
 
 
-@pytest.mark.parametrize("members", [ENTRY_FIELDS, EVENT_FIELDS], ids=["entry", "event"])
+@pytest.mark.parametrize("members", [LISTED_FIELDS, EVENT_FIELDS], ids=["entry", "event"])
 def test_each_field_is_there_once_and_says_what_it_is(members):
     names = [*flat_names(members)]
     assert len(names) == len(set(names))
@@ -76,19 +76,28 @@ def test_each_field_is_there_once_and_says_what_it_is(members):
 
 def test_every_field_that_may_be_null_is_null_somewhere_and_known_somewhere():
     entries = everything(1000)
-    rows = [*entry_rows(entries, CLOCK, entries), *happened()]
+    rows = [*entry_rows(entries, CLOCK, entries, helpers(1000)), *happened()]
     met = {
         (member.name, value is None)
         for row in rows
-        for member in (*EVENT_FIELDS, *ENTRY_FIELDS)
+        for member in (*EVENT_FIELDS, *LISTED_FIELDS)
         if member.name in row
         for value in (row[member.name],)
     }
-    for member in (*EVENT_FIELDS, *ENTRY_FIELDS):
+    for member in (*EVENT_FIELDS, *LISTED_FIELDS):
         assert (member.name, False) in met
         assert ((member.name, True) in met) == (member.known is not None), member.name
 
 
 def test_columns_of_csv_are_named_with_dots():
-    assert [*flat_names(ENTRY_FIELDS)][:8] == ["netns", "l3", "proto", "protonum", "zone", "mark", "original.src", "original.dst"]
+    assert [*flat_names(LISTED_FIELDS)][:8] == [
+        "netns",
+        "l3",
+        "proto",
+        "protonum",
+        "zone",
+        "mark",
+        "original.src",
+        "original.dst",
+    ]
     assert [*flat_names(TUPLE_FIELDS)] == ["src", "dst", "sport", "dport", "type", "code", "id", "srckey", "dstkey"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from ctobserve import __version__
 from ctobserve.capture.capture import Host
@@ -14,7 +15,8 @@ from ctobserve.capture.watch import Stretch
 from ctobserve.documents.list import collect, collect_listing
 from ctobserve.documents.request import Request
 from ctobserve.event import Kind
-from ctobserve.model import IPS_CONFIRMED, UNKNOWN_BUCKET, join
+from ctobserve.host.dump import HELPED
+from ctobserve.model import IPS_CONFIRMED, IPS_HELPER, UNKNOWN_BUCKET, join
 from ctobserve.render.jsonout import document
 from ctobserve.render.list import csv, listing_lines, listing_notes, table_lines
 from tests.scripted import CLOCK, HOST, ScriptedCapture, events
@@ -85,7 +87,7 @@ def test_the_whole_document_as_json():
             | {"bucket": {"original": 7, "reply": 7}, "chain": {"original": 2, "reply": 2}, "master": None},
         ],
     }
-    wanted["entries"] = [entry | {"zone_dir": None} for entry in wanted["entries"]]
+    wanted["entries"] = [entry | {"zone_dir": None, "helper": None} for entry in wanted["entries"]]
     found = document(collect(*started(ScriptedCapture(entries=TABLE))))
     assert found == json.dumps(wanted, indent=2), "to the byte: keys in this order"
 
@@ -103,12 +105,40 @@ def test_the_whole_document_as_text():
 def test_the_whole_document_as_csv():
     heading, *rows = "\n".join(csv(collect(*started(ScriptedCapture(entries=DATA))))).split("\n")
     assert heading.startswith("netns,l3,proto,protonum,zone,mark,original.src,") and heading.endswith(
-        ",master.srckey,master.dstkey,zone_dir"
+        ",master.srckey,master.dstkey,zone_dir,helper"
     )
     assert rows == [
         "7,ipv4,tcp,6,2,9,10.0.0.1,10.0.0.2,20,40000,,,,,,10.0.0.2,10.0.0.1,40000,20,,,,,,"
-        "seen_reply assured confirmed,431990,ESTABLISHED,3,6,1,1,,,,,,,,,,"
+        "seen_reply assured confirmed,431990,ESTABLISHED,3,6,1,1,,,,,,,,,,,"
     ], "its master is not in the table"
+
+
+def test_entries_that_have_a_helper_say_which():
+    control = CONTROL.copy()
+    control["status"] |= IPS_HELPER
+    told = np.zeros(1, HELPED)
+    for name in ("l3num", "protonum", "addr", "port"):
+        told[name] = control[name]
+    told["helper"] = b"ftp"
+    capture = ScriptedCapture(entries=join([control, DATA, QUESTION]), with_helper={7: told, 8: told[:0]})
+    found = collect(*started(capture))
+    assert [row["helper"] for row in json.loads(document(found))["entries"]] == ["ftp", None, None]
+    lines = "\n".join(table_lines(found)).split("\n")
+    assert lines[1].endswith(" > 10.0.0.2:21 ESTABLISHED,ASSURED,helper helper=ftp") and "helper=" not in lines[2] + lines[3]
+    rows = "\n".join(csv(found)).split("\n")
+    assert [row.rpartition(",")[2] for row in rows] == ["helper", "ftp", "", ""]
+    for told["zone"], told["port"][0, 0] in ((2, 1024), (0, 77)):
+        other = collect(*started(ScriptedCapture(entries=control, with_helper={7: told})))
+        assert json.loads(document(other))["entries"][0]["helper"] is None, "it is another entry's"
+
+
+def test_where_netlink_cannot_be_asked_or_need_not_no_helper_is_known():
+    control = CONTROL.copy()
+    control["status"] |= IPS_HELPER
+    assert json.loads(document(collect(*started(ScriptedCapture(entries=control)))))["entries"][0]["helper"] is None
+    unasked = ScriptedCapture(entries=TABLE)
+    unasked.helped = pytest.fail
+    assert len(collect(*started(unasked)).entries) == 3
 
 
 def test_filter_and_limit_choose_what_is_shown_and_not_what_chains_are_counted():

@@ -57,9 +57,14 @@ def everything(count=3000, seed=5):
     return made
 
 
+def helpers(count, seed=7):
+    """A helper's name for some of as many entries."""
+    return np.random.default_rng(seed).choice(np.array([b"", b"", b"ftp", b"sip-5061", b"\x1b[2J"], "S16"), count)
+
+
 def with_masters(entries):
     """Named one by one, beside which the columns are set."""
-    rows = entry_rows(entries, CLOCK)
+    rows = entry_rows(entries, CLOCK, helpers=helpers(len(entries)))
     tuples = {int(ct): row["original"] for ct, row in zip(entries["ct"], rows, strict=True)}
     for row, master in zip(rows, entries["master"].tolist(), strict=True):
         row["master"] = tuples.get(master)
@@ -68,8 +73,9 @@ def with_masters(entries):
 
 ROW = re.compile(
     r"(?P<netns>\S+) +(?P<proto>\S+) +(?P<left>\S+) +(?P<buckets>\S+) +(?P<chains>\S+)  (?P<original>\S+ > \S+(?: [a-z]+ \d+)*)"
-    r"(?: reply (?P<reply>\S+ > \S+(?: [a-z]+ \d+)*))?(?: (?P<flags>(?!zone=|mark=|master )\S+))?"
-    r"(?: zone=(?P<zone>\d+)(?: zone_dir=(?P<zone_dir>\w+))?)?(?: mark=(?P<mark>\d+))?(?: master (?P<master>.*))?"
+    r"(?: reply (?P<reply>\S+ > \S+(?: [a-z]+ \d+)*))?(?: (?P<flags>(?!zone=|mark=|helper=|master )\S+))?"
+    r"(?: zone=(?P<zone>\d+)(?: zone_dir=(?P<zone_dir>\w+))?)?(?: mark=(?P<mark>\d+))?"
+    r"(?: helper=(?P<helper>\S+))?(?: master (?P<master>.*))?"
 )
 
 
@@ -91,6 +97,7 @@ def check_row(text, row):
     assert int(read["zone"] or 0) == (row["zone"] or 0)
     assert (read["zone_dir"] or "both") == (row["zone_dir"] if row["zone"] and whole else "both")
     assert int(read["mark"] or 0) == (row["mark"] or 0)
+    assert read["helper"] == row["helper"]
     assert (as_read(read["master"]) if read["master"] else None) == row["master"]
     flags = set((read["flags"] or "").split(",")) - {"", "-"}
     flags = {flag.lower() if flag in ("OFFLOAD", "HW_OFFLOAD") else flag for flag in flags}
@@ -104,13 +111,13 @@ def check_row(text, row):
 
 def test_masters_in_json_are_those_of_the_entries():
     entries = everything()
-    assert entry_rows(entries, CLOCK, entries) == with_masters(entries)
+    assert entry_rows(entries, CLOCK, entries, helpers(len(entries))) == with_masters(entries)
     assert all(row["master"] is None for row in entry_rows(entries, CLOCK))
 
 
 def test_an_entry_as_text_is_the_entry_as_json():
     entries = everything()
-    _, *chunks = entry_lines(entries, CLOCK, LABELS, entries)
+    _, *chunks = entry_lines(entries, CLOCK, LABELS, entries, helpers=helpers(len(entries)))
     lines = "\n".join(chunks).split("\n")
     for line, row in zip(lines, with_masters(entries), strict=True):
         check_row(line, row)
@@ -118,7 +125,7 @@ def test_an_entry_as_text_is_the_entry_as_json():
 
 def test_an_entry_as_csv_is_the_entry_as_json():
     entries = everything()
-    read = csv.DictReader("\n".join(csv_lines(entries, entries, CLOCK)).split("\n"))
+    read = csv.DictReader("\n".join(csv_lines(entries, entries, CLOCK, helpers(len(entries)))).split("\n"))
     assert read.fieldnames == list(HEADER)
     for line, row in zip(read, with_masters(entries), strict=True):
         assert {name: value for name, value in line.items() if value} == {

@@ -137,6 +137,7 @@ def test_the_whole_document_as_json():
             "bucket": dict(zip(("original", "reply"), buckets, strict=True)), "chain": {"original": None, "reply": None},
             "master": None,
             "zone_dir": None,
+            "helper": None,
         }  # fmt: skip
 
     wanted = {
