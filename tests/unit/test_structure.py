@@ -42,7 +42,6 @@ DATA = {
     *("host.helpers.HELPERS", "host.helpers.Helper"),  # ports and limits of helpers
     *("host.addresses.Address", "host.addresses.Interface"),
     *(f"host.nat_rules.{name}" for name in ("ANY_PORT", "TRANSLATES", "Does", "Field", "Match", "NatChain", "NatRule")),
-    *(f"host.nat_rules.{name}" for name in ("TRANSLATES", "Does", "Field", "Match", "NatChain", "NatRule")),
     "host.dump.Dumped",  # rows of a dump
     "host.slab.PAGE_BYTES",
     "host.sysctls.*",  # names, units and bounds
