@@ -6,7 +6,7 @@ after which the next one of the hook is asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -131,26 +131,34 @@ def _through(chain: NatChain, packet: NewPacket, named: Mapping[tuple[str, str, 
 
 def _applies(matches: Iterable[Match], packet: NewPacket) -> bool | None:
     """Whether all of them are met; None where that depends on what is not known."""
-    found = [_met(match, packet) for match in matches]
-    return False if False in found else None if None in found else True
+    applies: bool | None = True
+    for match in matches:
+        met = _met(match, packet)
+        if met is False:
+            return False
+        applies = applies and met
+    return applies
 
 
 def _met(match: Match, packet: NewPacket) -> bool | None:
-    if match.field in (Field.IIF, Field.OIF):
-        devices = packet.iif if match.field is Field.IIF else packet.oif
+    if match.field in VALUES:
+        value = VALUES[match.field](packet)
+        found = None if value is None else any(first <= value <= last for first, last in match.ranges)
+    else:
+        devices = packet.iif if match.field is Field.IIF else packet.oif if match.field is Field.OIF else ()
         of_each = {any(_named(device, name) for name in match.names) for device in devices}
         found = of_each.pop() if len(of_each) == 1 else None
-    else:
-        value = {
-            Field.FAMILY: packet.family,
-            Field.PROTO: packet.proto,
-            Field.SRC: packet.src,
-            Field.DST: packet.dst,
-            Field.DPORT: packet.dport,
-            Field.DST_LOCAL: packet.dst_local,
-        }.get(match.field)
-        found = None if value is None else any(first <= value <= last for first, last in match.ranges)
     return None if found is None else found != match.negated
+
+
+VALUES: dict[Field, Callable[[NewPacket], int | None]] = {
+    Field.FAMILY: lambda packet: packet.family,
+    Field.PROTO: lambda packet: packet.proto,
+    Field.SRC: lambda packet: packet.src,
+    Field.DST: lambda packet: packet.dst,
+    Field.DPORT: lambda packet: packet.dport,
+    Field.DST_LOCAL: lambda packet: packet.dst_local,
+}
 
 
 def _named(device: str, pattern: str) -> bool:

@@ -44,6 +44,11 @@ class Place(NamedTuple):
     rules: Ruleset | None = None
     around: Surroundings | None = None
 
+    @property
+    def length(self) -> int:
+        """Rules that a packet may have to walk through."""
+        return sum(len(chain.rules) for chain in self.rules.nat) if self.rules else 0
+
 
 def destination(entry: np.void, place: Place) -> tuple[NewMapping, bool]:
     """Where they would send such a packet; and whether there is a rule that may translate it."""

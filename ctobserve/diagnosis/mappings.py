@@ -32,7 +32,8 @@ BACKEND = (*SERVICE, "reply_src", "reply_sport")
 NEARBY = (*SERVICE, "subnet")  # senders that came by the same device, as far as addresses say
 LEAVING = (*SERVICE, "src", "reply_dst")
 ALIKE = (*BACKEND, "src", "reply_dst")
-MOST = 2_000  # groups that are held against the rules, those that packets keep alive first: each costs a walk through them
+MOST = 2_000  # groups that are compared, those that packets keep alive first
+WALKED = 1_000_000  # rules that all of them may be held against
 MISREAD = "new entries are mapped as the old ones, whatever its rules seem to say"
 SYN_SENT = TCP_STATES.index("SYN_SENT")
 Indices = NDArray[np.intp]
@@ -89,11 +90,15 @@ def mappings(entries: Entries, before: Entries, place: Callable[[int], Place]) -
     beside = pick(entries, np.isin(entries["protonum"].astype(np.int64) << 16 | entries["port"][:, PORTS["dport"]], services))
     around = _Beside(rows, beside, before)
     alive = groups.sums(kept)
-    expected = [NewMapping(Judged.UNKNOWN, why=f"of such groups only {MOST} were compared")] * len(groups.counts)
+    expected = [NewMapping(Judged.UNKNOWN, why="there were too many of such groups to compare them all")] * len(groups.counts)
     leaving = expected.copy()
+    walked = 0
     for at in np.argsort(-alive, kind="stable")[:MOST].tolist():
         first = int(groups.first[at])
         here = place(int(rows["netns"][first]))
+        walked += here.length
+        if walked > WALKED:
+            break
         expected[at] = _expected(rows[first], here, around, first, bool(alive[at]))
         leaving[at] = _leaving(rows[first], here, around, first)
     return Mappings(rows, groups, expected, leaving, old, kept, around.answered, around.backend_answers)

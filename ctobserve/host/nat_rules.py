@@ -197,7 +197,8 @@ def _matches(inner: dict[str, Any]) -> Iterator[Match]:
     elif "meta" in left:
         yield _meta(left["meta"].get("key"), right, negated)
     elif "fib" in left:
-        of_target = left["fib"].get("result") == "type" and left["fib"].get("flags") == ["daddr"] and right == "local"
+        # One flag alone is no list since nft 1.1.2.
+        of_target = left["fib"].get("result") == "type" and left["fib"].get("flags") in ("daddr", ["daddr"]) and right == "local"
         yield Match(Field.DST_LOCAL, ((1, 1),), negated=negated) if of_target else Match(Field.UNKNOWN)
     elif left.get("ct", {}).get("key") == "state" and not negated and _holds_new(right):
         return  # a packet that meets a NAT chain is new

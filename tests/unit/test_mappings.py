@@ -151,11 +151,12 @@ def test_what_packets_kept_alive():
     assert kept(reused) == [False] * 3, "the address is another entry's now"
 
 
-def test_of_very_many_groups_those_that_packets_keep_alive_are_compared(monkeypatch):
-    monkeypatch.setattr(module, "MOST", 3)
+@pytest.mark.parametrize(("name", "bound"), [("MOST", 3), ("WALKED", 3)])
+def test_of_very_many_groups_those_that_packets_keep_alive_are_compared(monkeypatch, name, bound):
+    """By groups, and by the rules that each is held against, which is one here."""
+    monkeypatch.setattr(module, name, bound)
     rows = np.concatenate([syslog(7, src=[f"10.1.0.{at}" for at in range(20, 27)]), syslog(1, ct=[77_000], src="10.1.0.9")])
-    before = was(rows[7:])
-    found = evidence(rows, before=before, namespaces=translating(SYSLOG)).mappings
+    found = evidence(rows, before=was(rows[7:]), namespaces=translating(SYSLOG)).mappings
     kept = found.expected[int(found.groups.labels[7])]
     assert len(found.expected) == 8 and "new entries are mapped as the old ones" in kept.why
-    assert sum("only 3 were compared" in one.why for one in found.expected) == 5
+    assert sum("too many of such groups" in one.why for one in found.expected) == 5

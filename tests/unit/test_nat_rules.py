@@ -6,7 +6,7 @@ import pytest
 
 from ctobserve.host.nat_rules import ANY_PORT, Does, Field, Match
 from ctobserve.host.ruleset import parse, read
-from tests.unit.nat import dnat, payload, ruleset
+from tests.unit.nat import dnat, meets, payload, ruleset
 
 IPV4, IPV6, OF_TCP, OF_UDP = (
     Match(field, ((number, number),))
@@ -112,6 +112,12 @@ def test_another_extension_may_do_anything(extension):
 def test_a_match_of_an_extension_is_a_condition_that_is_not_known():
     (rule,) = ruleset([{"xt": {"type": "match", "name": "addrtype"}}, {"jump": {"target": "DOCKER"}}], DOCKER=[]).nat[0].rules
     assert (rule.does, rule.to, rule.matches) == (Does.JUMP, "DOCKER", (UNKNOWN,))
+
+
+@pytest.mark.parametrize("flags", ["daddr", ["daddr"]])
+def test_one_flag_of_a_route_lookup_may_be_a_list_or_not(flags):
+    (rule,) = ruleset([meets({"fib": {"result": "type", "flags": flags}}, "local"), dnat("10.0.0.1")]).nat[0].rules
+    assert rule.matches == (Match(Field.DST_LOCAL, ((1, 1),)),)
 
 
 @pytest.mark.parametrize(
