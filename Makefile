@@ -89,7 +89,7 @@ test-matrix: wheel ## the long runs, on every kernel: about an hour
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3000 -- $(LONG)
 
-bench: setup ## what observing costs, in instructions: one table of ratios; no test
+bench: setup image ## what observing costs, in instructions, with bars met and missed: docs/cost.md; no test
 	$(PYTHON) -m bench
 
 format: setup ## rewrite sources in the house format

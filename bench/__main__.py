@@ -1,7 +1,8 @@
-"""`make bench`: what observing costs, as one table of ratios; the same in .lab/bench.json.
+"""`make bench`: what observing costs, with ratios and bars: printed, as JSON in .lab/bench.json, as a page in docs/cost.md.
 
 Instructions are counted in a lab VM (bench/guest.py), events per second here, on the ring that the VM recorded. Ratios are to be
-quoted: they hold on any machine. Of numbers, only events/s is time, and only of this machine.
+quoted: they hold on any machine. Of numbers, only events/s is time, and only of this machine. The page is written when all parts
+were measured, which takes some twenty minutes; else it stays as it was.
 """
 
 from __future__ import annotations
@@ -10,31 +11,49 @@ import argparse
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import replay
+from bench import record, replay
 from bench.image import Image
-from bench.rows import lines, rows
+from bench.rows import as_json, sections
+from bench.text import lines
 
 ROOT = Path(__file__).resolve().parents[1]
-LAB = ROOT / ".lab"
+LAB, PAGE = ROOT / ".lab", ROOT / "docs/cost.md"
 RING, RESULT = LAB / "ring.json", LAB / "bench.json"
-NATIVE_REPEATS = 15
+IN_GUEST, HERE = ("image", "new", "start", "idle", "read"), "ring"
+STARTS, NATIVE_REPEATS = 3, 15
 
 
-def in_guest(parts: str, options: argparse.Namespace) -> dict[str, Any]:
+class Clock:
+    """Says on stderr how long each part took here."""
+
+    def __init__(self) -> None:
+        self._part, self._since = "boot", time.monotonic()
+
+    def next(self, part: str) -> None:
+        """The one before has ended."""
+        now = time.monotonic()
+        print(f"bench: {self._part} took {now - self._since:.0f} s", file=sys.stderr, flush=True)
+        self._part, self._since = part, now
+
+
+def in_guest(parts: list[str], options: argparse.Namespace, clock: Clock) -> dict[str, Any]:
     """Boot, measure; the guest's result. The ring it records is kept."""
     command = [sys.executable, str(ROOT / "tests/vm/lab.py"), "--icount", "--timeout", str(options.timeout)]
-    command += ["--memory", options.memory, "--", sys.executable, "-m", "bench.guest"]
-    command += [parts, str(options.new_entries), str(options.table_entries), str(options.repeats)]
+    command += ["--memory", options.memory, "--", sys.executable, "-m", "bench.guest", ",".join(parts)]
+    command += [",".join(map(str, options.new_entries)), str(options.table_entries), str(options.repeats), str(STARTS)]
     result: dict[str, Any] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout
         for line in process.stdout:
             kind, _, text = line.partition(":")
-            if kind == "ring":
+            if kind == "part":
+                clock.next(text.strip())
+            elif kind == "ring":
                 RING.write_text(text)
             elif kind == "result":
                 result = json.loads(text)
@@ -45,24 +64,59 @@ def in_guest(parts: str, options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def of_choice(text: str) -> list[str]:
+    """Parts, in their own order."""
+    wanted = set(text.split(","))
+    if wanted - {*IN_GUEST, HERE}:
+        raise argparse.ArgumentTypeError(f"{text}: parts are {', '.join((*IN_GUEST, HERE))}")
+    return [part for part in (*IN_GUEST, HERE) if part in wanted]
+
+
+def numbers(text: str) -> list[int]:
+    """Comma-separated."""
+    return [int(word) for word in text.split(",")]
+
+
+def made(guest: dict[str, Any], options: argparse.Namespace) -> record.Made:
+    """What the page says of how it was made."""
+    return record.Made(
+        f"{datetime.now(UTC):%Y-%m-%d}",
+        f"Linux {guest['kernel']}, Python {guest['python']}, NumPy {guest['numpy']}, {options.memory} of memory",
+        record.here(),
+        f"{options.repeats} floods, readings and stretches of idle time, {STARTS} starts, {NATIVE_REPEATS} readings of the ring",
+    )
+
+
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default="image,new,read", help="what to measure in the VM; empty: only what needs none")
-    parser.add_argument("--new-entries", type=int, default=10_000, help="datagrams of a flood")
+    every = ",".join((*IN_GUEST, HERE))
+    parser.add_argument(
+        "--parts", type=of_choice, default=every, help=f"what to measure; default: {every}; ring is measured here"
+    )
+    parser.add_argument("--new-entries", type=numbers, default="20000,200000", help="datagrams of a flood, of each size in turn")
     parser.add_argument("--table-entries", type=int, default=100_000, help="entries of the table that is read, up to 1,000,000")
-    parser.add_argument("--repeats", type=int, default=3, help="floods, or readings, of which the median counts")
+    parser.add_argument("--repeats", type=int, default=5, help="floods, or readings, of which the median counts")
     parser.add_argument("--memory", default="3G")
     parser.add_argument("--timeout", type=int, default=3000)
     options = parser.parse_args()
     LAB.mkdir(exist_ok=True)
-    guest = in_guest(options.parts, options) if options.parts else {}
-    if not RING.exists():
-        sys.exit("bench: no recorded ring yet; run it once with --parts image")
-    table = rows(guest, replay.measure(Image.loads(RING.read_text()), NATIVE_REPEATS))
-    RESULT.write_text(json.dumps({"guest": guest, "rows": [asdict(row) for row in table]}, indent=2))
+    parts = [part for part in options.parts if part != HERE]
+    if HERE in options.parts and "image" not in parts and not RING.exists():
+        sys.exit("bench: no recorded ring yet; run it once with --parts image,ring")
+    clock = Clock()
+    guest = in_guest(parts, options, clock) if parts else {}
+    native = {}
+    if HERE in options.parts:
+        clock.next(HERE)
+        native = replay.measure(Image.loads(RING.read_text()), NATIVE_REPEATS)
+    clock.next("end")
+    table = sections(guest, native)
+    RESULT.write_text(json.dumps({"guest": guest, "native": native, "rows": as_json(table)}, indent=2))
     for line in lines(table):
         print(line)
+    if options.parts == [*IN_GUEST, HERE]:
+        PAGE.write_text("".join(f"{line}\n" for line in record.page(table, made(guest, options))))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+from pathlib import Path
 
 import numpy as np
 
@@ -26,7 +27,16 @@ MMSGHDR = np.dtype(
         ("sent", "<u8"),
     ]
 )
+SYSCTL = Path("/proc/sys/net/netfilter")
+LEAST_BUCKETS = 65_536  # what the kernel takes by itself with a gigabyte of memory or more
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def make_room(entries: int) -> None:
+    """As many buckets as entries, as the kernel itself sizes a table that may be full; only in a guest, for it is everybody's."""
+    buckets = max(LEAST_BUCKETS, 1 << (entries - 1).bit_length())
+    SYSCTL.joinpath("nf_conntrack_buckets").write_text(str(buckets))
+    SYSCTL.joinpath("nf_conntrack_max").write_text(str(2 * buckets))
 
 
 class Flood:

@@ -1,40 +1,52 @@
-"""The part of the bench that runs in the lab VM: prints one line of JSON, and one with a recorded ring.
+"""What of the bench runs in the lab VM: prints a line as each part begins, one with a recorded ring, one of JSON.
 
-Usage: python -m bench.guest PARTS NEW_ENTRIES TABLE_ENTRIES REPEATS. PARTS is a comma-separated choice of new, read, image.
+Usage: python -m bench.guest PARTS NEW_ENTRIES TABLE_ENTRIES REPEATS STARTS. PARTS is a comma-separated choice of image, new,
+start, idle, read; NEW_ENTRIES has the sizes of floods, comma-separated.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import image, newentry, reading
+import numpy as np
+
+from bench import idle, image, newentry, reading, starts
 from ctobserve.capture.records import record_dtype
 from ctobserve.host import kernel_build
 from ctobserve.host.kernel import release
 from ctobserve.programs.hooks import FUNCTIONS
 
-# Programs compiled for one observer are not compiled again for the next one; gone with the guest.
+# Gone with the guest; what one observer found out serves the next.
 CACHE = Path("/dev/shm/ctobserve-bench")
+RECORDED = 10_000
 
 
 def main() -> None:
     """All parts, in one boot."""
-    parts, entries, table_entries, repeats = sys.argv[1].split(","), *map(int, sys.argv[2:5])
+    parts, sizes = sys.argv[1].split(","), [int(word) for word in sys.argv[2].split(",")]
+    table_entries, repeats, start_repeats = map(int, sys.argv[3:6])
     os.environ["CTOBSERVE_CACHE_DIR"] = str(CACHE)
-    layout = kernel_build.read(FUNCTIONS).layout
-    found: dict[str, Any] = {"kernel": release(), "new_entries": entries, "table_entries": table_entries, "repeats": repeats}
-    if "image" in parts:
-        print("ring:" + image.record(entries).dumps(), flush=True)
-    if "new" in parts:
-        alone, costs = newentry.measure(entries, repeats, record_dtype(layout).itemsize, layout.ct_bytes)
-        found["alone"], found["costs"] = alone, [asdict(cost) for cost in costs]
-    if "read" in parts:
-        found["reading"] = reading.measure(table_entries, repeats)
+    found: dict[str, Any] = {"kernel": release(), "python": platform.python_version(), "numpy": np.__version__}
+    for part in parts:
+        print(f"part:{part}", flush=True)
+        if part == "image":
+            print("ring:" + image.record(RECORDED).dumps(), flush=True)
+        elif part == "new":
+            layout = kernel_build.read(FUNCTIONS).layout
+            new = newentry.measure(sizes, repeats, record_dtype(layout).itemsize, layout.ct_bytes)
+            found["new"] = [asdict(flood) for flood in new]
+        elif part == "start":
+            found["starts"] = {command: start._asdict() for command, start in starts.measure(CACHE, start_repeats).items()}
+        elif part == "idle":
+            found["idle"], found["memory"] = idle.measure(repeats)
+        elif part == "read":
+            found["reading"], found["table_bytes"] = reading.measure(table_entries, repeats)
     print("result:" + json.dumps(found), flush=True)
 
 

@@ -12,6 +12,7 @@ spans that are compared.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 IDLE = re.compile(rb"\.idle_sleeptime *: (\d+) nsecs")
 QUIET_NS = 60_000_000
 SLEEP_S = 0.02
+_libc = ctypes.CDLL(None)
 
 
 def idle_ns() -> int:
@@ -48,6 +50,18 @@ def wait_quiet(quiet_ns: int = QUIET_NS) -> None:
     begun = idle_ns()
     while idle_ns() - begun < quiet_ns:
         time.sleep(SLEEP_S)
+
+
+def of_process(pid: int) -> int:
+    """Instructions of a process until now, user and system, all its threads: its clock, clock_getcpuclockid(3).
+
+    Raises OSError where there is no such process.
+    """
+    clock = ctypes.c_int()
+    error = _libc.clock_getcpuclockid(pid, ctypes.byref(clock))
+    if error:
+        raise OSError(error, os.strerror(error))
+    return time.clock_gettime_ns(clock.value)
 
 
 def of_child(pid: int) -> int:

@@ -1,22 +1,24 @@
 """What does a new entry cost the machine while somebody watches, over nobody watching?
 
-Per observer one warm-up and REPEATS floods; each is measured from its first datagram until the machine has nothing left to do, so
-the observer's own process is in the number, and so is whatever it makes others do. The median counts. Between floods the entries
-are deleted, unmeasured. For ctobserve the flood is also sent while its process is stopped: what it costs then is the kernel side.
+Per observer and size of flood: a cold flood, the first after it began to watch, then REPEATS warm ones. Each is measured from its
+first datagram until the machine has nothing left to do, so the observer's own process is in the number, and so is whatever it
+makes others do. What its process did, its clock says; the rest is the kernel's part: programs, copies, wake-ups. Between floods
+the entries are deleted, unmeasured. Other people's observers watch the smallest flood alone: larger ones would take them an hour.
 """
 
 from __future__ import annotations
 
 import re
-import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
-from bench.flood import Flood
-from bench.instructions import Meter, wait_quiet
-from bench.observers import Observer, Running, observers
+from bench.flood import Flood, make_room
+from bench.instructions import Meter, of_process, wait_quiet
+from bench.measured import Measured
+from bench.observers import Observer, Running, own, peers
 from ctobserve_lab.world import Net, Space
 
 
@@ -24,14 +26,32 @@ from ctobserve_lab.world import Net, Space
 class Cost:
     """Instructions per new entry beyond those without observer; None where the observer is not installed.
 
-    `kernel` is the part spent while the observer's process stands still, where that was measured. `seen` is the share of
-    inserts that the observer itself reported, None where it does not tell.
+    `warm` is the sum of `kernel` and `process`, flood by flood; `cold` is the sum in the first flood. `seen` is the share of
+    inserts and destroys that the observer itself reported, None where it does not tell.
     """
 
     name: str
-    total: float | None
-    kernel: float | None = None
+    warm: Measured | None = None
+    kernel: Measured | None = None
+    process: Measured | None = None
+    cold: float | None = None
     seen: float | None = None
+
+
+@dataclass(frozen=True)
+class NewEntries:
+    """Floods of one size: what a new entry costs in all while nobody watches, and every observer on top."""
+
+    entries: int
+    alone: Measured
+    costs: list[Cost]
+
+
+class Spent(NamedTuple):
+    """Instructions of one flood per entry: of the whole machine, and of the observer's process."""
+
+    total: float
+    process: float
 
 
 class Bench:
@@ -42,50 +62,47 @@ class Bench:
         self._flood = Flood(space, entries)
         self._repeats = repeats
         self._directory = TemporaryDirectory(dir="/dev/shm")
-        # Everything is compared with this one: one flood that the kernel's own work fell into must not move it.
-        self.alone = statistics.median([self._once() for _ in range(2 * repeats + 3)][2:])
+        # The first floods fill the kernel's caches for all that come after them.
+        self.alone = Measured.of([self._once().total for _ in range(2 + repeats)][2:])
 
-    def _once(self, stopped: Running | None = None) -> float:
+    def _once(self, running: Running | None = None) -> Spent:
         wait_quiet()
-        if stopped:
-            stopped.pause()
+        process = of_process(running.process.pid) if running else 0
         meter = Meter()
         self._flood.send()
         wait_quiet()
-        spent = meter.read()
-        if stopped:
-            stopped.resume()
-            wait_quiet()
+        total = meter.read()
+        process = of_process(running.process.pid) - process if running else 0
         if self._space.count() != self._flood.entries:
             raise RuntimeError(f"{self._space.count()} entries from {self._flood.entries} datagrams")
         self._space.run("conntrack", "-F")
         wait_quiet()
-        return spent / self._flood.entries
-
-    def _median(self, stopped: Running | None = None) -> float:
-        self._once(stopped)
-        return statistics.median(self._once(stopped) for _ in range(self._repeats))
+        return Spent(total / self._flood.entries, process / self._flood.entries)
 
     def beside(self, observer: Observer) -> Cost:
         """The cost of this one."""
         if not observer.installed:
-            return Cost(observer.name, None)
-        print(f"  {observer.name}", file=sys.stderr, flush=True)
-        in_process = observer.program == sys.executable and "buckets" in observer.name
+            return Cost(observer.name)
+        print(f"  {observer.name}, {self._flood.entries:,} entries", file=sys.stderr, flush=True)
         with Running(observer, Path(self._directory.name)) as running:
-            total = self._median() - self.alone
-            kernel = self._median(running) - self.alone if in_process else None
+            cold, *warm = [self._once(running) for _ in range(1 + self._repeats)]
             said = running.end()
-        inserted = (2 if in_process else 1) * (self._repeats + 1) * self._flood.entries
-        return Cost(observer.name, total, kernel, _seen(said, inserted, inserted))
+        return Cost(
+            observer.name,
+            Measured.of(flood.total - self.alone.value for flood in warm),
+            Measured.of(flood.total - flood.process - self.alone.value for flood in warm),
+            Measured.of(flood.process for flood in warm),
+            cold.total - self.alone.value,
+            _seen(said, (1 + self._repeats) * self._flood.entries),
+        )
 
 
-def _seen(said: str, inserted: int, deleted: int) -> float | None:
+def _seen(said: str, entries: int) -> float | None:
     """The share of what happened that an observer says it has seen; None when it does not say."""
     for words, happened in (
-        (r"(\d+) events seen", inserted + deleted),  # ctobserve
-        (r"(\d+) flow events", inserted + deleted),  # conntrack -E
-        (r"(\d+) records", inserted),  # bccring.py
+        (r"(\d+) events seen", 2 * entries),  # ctobserve
+        (r"(\d+) flow events", 2 * entries),  # conntrack -E
+        (r"(\d+) records", entries),  # bccring.py
     ):
         found = re.search(words, said)
         if found:
@@ -93,9 +110,14 @@ def _seen(said: str, inserted: int, deleted: int) -> float | None:
     return None
 
 
-def measure(entries: int, repeats: int, record_bytes: int, ct_bytes: int) -> tuple[float, list[Cost]]:
-    """Instructions of a datagram that makes an entry while nobody watches, and every observer's cost on top."""
-    with Net() as net:
-        space = net.space("flood")
-        bench = Bench(space, entries, repeats)
-        return bench.alone, [bench.beside(observer) for observer in observers(space, record_bytes, ct_bytes)]
+def measure(sizes: list[int], repeats: int, record_bytes: int, ct_bytes: int) -> list[NewEntries]:
+    """Floods of each size, the smallest first."""
+    found: list[NewEntries] = []
+    for entries in sorted(sizes):
+        make_room(entries)
+        with Net() as net:
+            space = net.space("flood")
+            bench = Bench(space, entries, repeats)
+            observers = own() if found else [*peers(space, record_bytes, ct_bytes), *own()]
+            found.append(NewEntries(entries, bench.alone, [bench.beside(observer) for observer in observers]))
+    return found

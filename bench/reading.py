@@ -3,24 +3,23 @@
 Instructions of the reading process, user and system, which are the scheduler's run time under icount. Start-up is left out:
 our own ways and pyroute2 are called inside this process, and a listing of an empty namespace is subtracted from conntrack's.
 Each of ours is done once to warm up and then REPEATS times, the slow ones of others, which the empty listing warms up, only
-REPEATS times; the median counts. Entries of both namespaces stand in one hash table.
+REPEATS times. Entries of both namespaces stand in one hash table.
 """
 
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
-from bench.flood import Flood
+from bench.flood import Flood, make_room
 from bench.instructions import of_child, wait_quiet
+from bench.measured import Measured
 from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.host.dump import dump
 from ctobserve.programs.hooks import Purpose
@@ -29,13 +28,12 @@ from ctobserve_lab.world import Net, Space
 FEW = 500  # for pyroute2, which takes half a million instructions for each
 PROC_MOST = 100_000  # every read() of /proc/net/nf_conntrack begins at the first entry: a million take more than half an hour
 CHUNK = 1 << 20
-SYSCTL = Path("/proc/sys/net/netfilter")
 
 
-def _median(repeats: int, measure: Callable[[], float], warm_up: bool = True) -> float:
+def _several(repeats: int, measure: Callable[[], float], warm_up: bool = True) -> Measured:
     if warm_up:
         measure()
-    return statistics.median(measure() for _ in range(repeats))
+    return Measured.of(measure() for _ in range(repeats))
 
 
 def _in_process(work: Callable[[], object]) -> float:
@@ -64,22 +62,15 @@ def _pyroute2() -> None:
             pass
 
 
-def _make_room(entries: int) -> None:
-    """As many buckets as entries, as the kernel itself sizes a table that may be full."""
-    buckets = 1 << (entries - 1).bit_length()
-    SYSCTL.joinpath("nf_conntrack_buckets").write_text(str(buckets))
-    SYSCTL.joinpath("nf_conntrack_max").write_text(str(2 * buckets))
-
-
-def measure(entries: int, repeats: int) -> dict[str, float | None]:
-    """Instructions per entry of each way, and bytes per entry of our table; None where there is no such way."""
-    _make_room(entries)
-    found: dict[str, float | None] = {}
+def measure(entries: int, repeats: int) -> tuple[dict[str, Measured | None], tuple[float, float]]:
+    """Instructions per entry of each way, None where it would take too long; bytes per entry of our table, kept and at most."""
+    make_room(entries)
+    found: dict[str, Measured | None] = {}
     with Net() as net:
         few, many, empty = net.space("few"), net.space("many"), net.space("empty")
         Flood(few, FEW).send()
         print("  pyroute2", file=sys.stderr, flush=True)
-        found["pyroute2 dump"] = _median(1, lambda: few.inside(lambda: _in_process(_pyroute2))) / FEW
+        found["pyroute2 dump"] = _several(1, lambda: few.inside(lambda: _in_process(_pyroute2))).over(FEW)
         flood = Flood(many, entries)
         flood.send()
         wait_quiet()
@@ -87,19 +78,20 @@ def measure(entries: int, repeats: int) -> dict[str, float | None]:
         if many.count() != entries:
             raise RuntimeError(f"{many.count()} entries from {entries} datagrams")
         print("  conntrack -L", file=sys.stderr, flush=True)
-        start_up = _median(repeats, lambda: _listing(empty))
-        found["conntrack -L"] = (_median(repeats, lambda: _listing(many), False) - start_up) / entries
+        start_up = _several(repeats, lambda: _listing(empty)).value
+        found["conntrack -L"] = _several(repeats, lambda: _listing(many) - start_up, False).over(entries)
         print("  /proc/net/nf_conntrack", file=sys.stderr, flush=True)
-        of_proc = _median(repeats, lambda: many.inside(lambda: _in_process(_read_proc)), False) if entries <= PROC_MOST else None
-        found["/proc/net/nf_conntrack"] = of_proc and of_proc / entries
+        few_enough = entries <= PROC_MOST
+        of_proc = _several(repeats, lambda: many.inside(lambda: _in_process(_read_proc)), False) if few_enough else None
+        found["/proc/net/nf_conntrack"] = of_proc and of_proc.over(entries)
         print("  ctobserve", file=sys.stderr, flush=True)
-        found["ctobserve netlink dump"] = _median(repeats, lambda: many.inside(lambda: _in_process(dump))) / entries
+        found["ctobserve netlink dump"] = _several(repeats, lambda: many.inside(lambda: _in_process(dump))).over(entries)
         with LiveCapture(Options(Purpose(0))) as capture:
-            found["ctobserve walk"] = _median(repeats, lambda: _in_process(capture.snapshot)) / total
-            found["ctobserve table filled"] = _in_process(capture.follow) / total
-            found["ctobserve lengths"] = _median(repeats, lambda: _in_process(capture.lengths)) / total
-        found["bytes per entry"], found["bytes per entry, peak"] = (value / total for value in _memory())
-    return found
+            found["ctobserve walk"] = _several(repeats, lambda: _in_process(capture.snapshot)).over(total)
+            found["ctobserve table filled"] = _several(1, lambda: _in_process(capture.follow), False).over(total)
+            found["ctobserve lengths"] = _several(repeats, lambda: _in_process(capture.lengths)).over(total)
+        kept, peak = _memory()
+    return found, (kept / total, peak / total)
 
 
 def _memory() -> tuple[int, int]:

@@ -10,11 +10,11 @@ what we do with them: decode the record as bcc's `event()` would, a ctypes struc
 from __future__ import annotations
 
 import ctypes
-import statistics
 import time
 from collections.abc import Callable
 
 from bench.image import Image, Replay
+from bench.measured import Measured
 from ctobserve.capture.correlator import Correlator
 from ctobserve.capture.decoder import Decoder
 from ctobserve.capture.records import RecordKind, record_dtype, row_dtype
@@ -29,20 +29,23 @@ CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _libc = ctypes.CDLL(None)
 
 
-def measure(image: Image, repeats: int) -> dict[str, float]:
-    """Events per second of each way."""
+TABLE, EVENTS = "to table", "to events"
+COPIED, DECODED = "bcc callback, bytes kept", "bcc callback, decoding"
+
+
+def measure(image: Image, repeats: int) -> dict[str, Measured]:
+    """Events per second of each way. They take turns, so that a host that is slower for a while is so for all."""
     replay = Replay(image)
-    return {
-        "ctobserve": _rate(replay, repeats, lambda: _ours(image, replay, told=False)),
-        "ctobserve, ring to events": _rate(replay, repeats, lambda: _ours(image, replay, told=True)),
-        "bcc callback": _rate(replay, repeats, lambda: _called(replay, _copying(replay))),
-        "bcc callback, decoding": _rate(replay, repeats, lambda: _called(replay, _decoding(image))),
+    ways: dict[str, Callable[[], float]] = {
+        TABLE: lambda: _ours(image, replay, told=False),
+        EVENTS: lambda: _ours(image, replay, told=True),
+        COPIED: lambda: _called(replay, _copying(replay)),
+        DECODED: lambda: _called(replay, _decoding(image)),
     }
-
-
-def _rate(replay: Replay, repeats: int, work: Callable[[], float]) -> float:
-    work()
-    return replay.count / statistics.median(work() for _ in range(repeats))
+    for work in ways.values():
+        work()
+    rounds = [{way: replay.count / work() for way, work in ways.items()} for _ in range(repeats)]
+    return {way: Measured.of(found[way] for found in rounds) for way in ways}
 
 
 def _ours(image: Image, replay: Replay, told: bool) -> float:

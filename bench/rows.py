@@ -1,105 +1,207 @@
-"""The bench's result as rows of ratios with their bars, for people and as JSON."""
+"""The bench's result as sections of rows, each with its ratio and its bar. What has a bar, and which, is said here alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-LISTENER, LISTING = "conntrack -E", "conntrack -L"
+from bench.measured import Measured
+from bench.observers import LISTENER
+from bench.replay import COPIED, TABLE
+
+LISTING = "conntrack -L"
 NOT_INSTALLED, TOO_LONG = "not installed", "not measured: it takes the square of so many"
+MILLION = 1e6
+RESIDENT = {"RssAnon": "its own", "RssFile": "mapped from files, and the ring", "RssShmem": "shared"}
 
 
-@dataclass(frozen=True)
-class Row:
-    """`value` is what was measured, in `unit`; `ratio` sets it beside `against`; `bar` is wanted, `met` says if it was met."""
+class Bar(NamedTuple):
+    """What is wanted: at most, or at least, `limit`, of what was measured or of the row's ratio."""
+
+    limit: float
+    least: bool = False
+    of_ratio: bool = False
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.least else '≤'} {number(self.limit)}{' x' if self.of_ratio else ''}"
+
+
+# For a new entry: in all, and the kernel's part of it.
+BARS = {
+    **dict.fromkeys(("ctobserve buckets, kprobe", "ctobserve buckets, fentry"), (Bar(1_500), Bar(600))),
+    "ctobserve events": (Bar(6_000), None),
+}
+
+
+class Row(NamedTuple):
+    """`ratio` says how many times as `against` says; `part_of` which row it belongs under; `note` what the numbers hide."""
 
     what: str
-    value: float | None
-    unit: str
+    measured: Measured | None
     ratio: float | None = None
     against: str = ""
-    bar: str = ""
-    met: bool | None = None
+    bar: Bar | None = None
+    part_of: str = ""
     note: str = ""
 
+    @property
+    def name(self) -> str:
+        """What it is, said without the rows around it."""
+        return f"{self.part_of}, {self.what}" if self.part_of else self.what
 
-def rows(guest: dict[str, Any], native: dict[str, float]) -> list[Row]:
-    """All of them, in reading order."""
-    return [*_new_entries(guest), *_reading(guest), *_ring(native)]
+    @property
+    def part_of_bar(self) -> float | None:
+        """How many times the bar it is: above 1 means missed where the bar is a most, met where it is a least."""
+        found = self.ratio if self.bar and self.bar.of_ratio else self.measured and self.measured.value
+        return found / self.bar.limit if self.bar and found is not None else None
+
+    @property
+    def met(self) -> bool | None:
+        """None where there is no bar, or nothing was measured."""
+        part = self.part_of_bar
+        if self.bar is None or part is None:
+            return None
+        return part >= 1 if self.bar.least else part <= 1
 
 
-def _new_entries(guest: dict[str, Any]) -> Iterator[Row]:
-    costs = {cost["name"]: cost for cost in guest.get("costs", ())}
-    if not costs:
-        return
-    yield Row("new UDP entry, nobody watching", guest["alone"], "instructions")
-    listener = costs[LISTENER]["total"]
-    for name, cost in costs.items():
-        total = cost["total"]
-        if total is None:
-            yield Row(f"  + {name}", None, "instructions", note=NOT_INSTALLED)
+class Section(NamedTuple):
+    """Rows of one unit; `says` is how they were measured."""
+
+    title: str
+    unit: str
+    says: str
+    rows: tuple[Row, ...]
+
+
+def number(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:.3g}"
+
+
+def sections(guest: dict[str, Any], native: dict[str, Measured]) -> list[Section]:
+    """All that was measured, in reading order: `guest` as bench/guest.py prints it, `native` as bench/replay.py gives it."""
+    found = [_new_entries(flood) for flood in guest.get("new", ())]
+    if "idle" in guest:
+        found += [_idle(guest["idle"]), _memory(guest["memory"])]
+    if "starts" in guest:
+        found.append(_starts(guest["starts"]))
+    if "reading" in guest:
+        found += [_reading(guest["reading"]), _table_bytes(*guest["table_bytes"])]
+    if native:
+        found.append(_ring(native))
+    return found
+
+
+def as_json(table: list[Section]) -> list[dict[str, object]]:
+    """A flat object for each row."""
+    return [
+        {
+            "section": section.title,
+            "what": row.name,
+            "value": row.measured and row.measured.value,
+            "low": row.measured and row.measured.low,
+            "high": row.measured and row.measured.high,
+            "unit": section.unit,
+            "ratio": row.ratio,
+            "against": row.against,
+            "bar": row.bar and str(row.bar),
+            "met": row.met,
+            "part_of_bar": row.part_of_bar,
+            "note": row.note,
+        }
+        for section in table
+        for row in section.rows
+    ]
+
+
+def _measured(found: list[float] | None) -> Measured | None:
+    """As JSON has it."""
+    return Measured(*found) if found else None
+
+
+def _over(one: Measured | None, other: Measured | None) -> float | None:
+    return one.value / other.value if one and other and other.value else None
+
+
+def _new_entries(flood: dict[str, Any]) -> Section:
+    alone, listener = _measured(flood["alone"]), None
+    rows = [Row("nobody watches: the entry itself", alone)]
+    for cost in flood["costs"]:
+        name, warm = cost["name"], _measured(cost["warm"])
+        if warm is None:
+            rows.append(Row(name, None, note=NOT_INSTALLED))
             continue
-        bar, met = "", None
-        if name.startswith("ctobserve buckets"):
-            bar, met = "<= 1,500", total <= 1500
-        elif name == "ctobserve events":
-            bar, met = f"< {LISTENER}", total < listener
+        listener = warm if name == LISTENER else listener
+        of_all, of_kernel = BARS.get(name, (None, None))
         seen = cost["seen"]
         note = "" if seen is None or seen == 1 else f"saw {seen:.0%} of the events"
-        yield Row(f"  + {name}", total, "instructions", _over(listener, total), f"of {LISTENER}", bar, met, note)
-        if cost["kernel"] is not None:
-            yield Row("      of which in the kernel", cost["kernel"], "instructions")
+        ratio, against = _over(listener, warm), f"x as cheap as {LISTENER}"
+        if name == LISTENER or listener is None:
+            ratio, against = _over(warm, alone), "x the entry itself"
+        rows += [
+            Row(name, warm, ratio, against, of_all, note=note),
+            Row("the kernel's part", _measured(cost["kernel"]), bar=of_kernel, part_of=name),
+            Row("its own part", _measured(cost["process"]), part_of=name),
+            Row("the first flood, cold", Measured.of([cost["cold"]]), part_of=name),
+        ]
+    says = (
+        "Of the whole machine; beside an observer, what it adds to the entry itself, a UDP datagram without reply. Floods are"
+        " warm: the first after the observer began to watch has a row of its own. The kernel's part is what its process did not"
+        " spend."
+    )
+    return Section(f"New entries, floods of {flood['entries']:,}", "instructions per entry", says, tuple(rows))
 
 
-def _reading(guest: dict[str, Any]) -> Iterator[Row]:
-    reading = dict(guest.get("reading", {}))
-    if not reading:
-        return
-    kept, peak = reading.pop("bytes per entry"), reading.pop("bytes per entry, peak")
-    listing = reading[LISTING]
-    bars = {"ctobserve walk": 5, "ctobserve lengths": 20}
-    for name, value in reading.items():
-        least = bars.get(name)
-        ratio = _over(listing, value)
-        met = None if least is None or ratio is None else ratio >= least
-        bar = f">= {least} x" if least else ""
-        note = TOO_LONG if value is None else ""
-        yield Row(f"{name}, per entry", value, "instructions", ratio, f"of {LISTING}", bar, met, note)
-    yield Row("ctobserve table, per entry", kept, "bytes", bar="<= 300", met=kept <= 300)
-    yield Row("  while it is filled, at most", peak, "bytes")
+def _idle(rates: dict[str, list[float]]) -> Section:
+    rows = tuple(Row(name, Measured(*rate).over(MILLION), bar=Bar(2)) for name, rate in rates.items())
+    return Section("While nothing happens", "million instructions a second", "Whole machine, over nobody watching.", rows)
 
 
-def _ring(native: dict[str, float]) -> Iterator[Row]:
-    if not native:
-        return
-    ours = native["ctobserve"]
-    yield Row("ring to table: ctobserve", ours, "events/s", bar=">= 1,000,000", met=ours >= 1e6)
-    for name, rate in native.items():
-        if name != "ctobserve":
-            strict = name == "bcc callback"
-            ratio = ours / rate
-            yield Row(
-                f"ring to table: {name}",
-                rate,
-                "events/s",
-                ratio,
-                "times ours",
-                ">= 10 x" if strict else "",
-                ratio >= 10 if strict else None,
-            )
+def _memory(memory: dict[str, dict[str, int]]) -> Section:
+    rows = []
+    for name, found in memory.items():
+        for what, size in found.items():
+            measured = Measured.of([size / MILLION])
+            if what == "VmRSS":
+                rows.append(Row(name, measured, bar=Bar(60) if name == "ctobserve drops" else None))
+            else:
+                rows.append(Row(RESIDENT[what], measured, part_of=name))
+    says = "Resident after five seconds, as /proc counts it: the mapped ring of 32 MiB too, once for each time it is mapped."
+    return Section("Memory", "MB", says, tuple(rows))
 
 
-def _over(one: float, other: float | None) -> float | None:
-    return one / other if other else None
+def _starts(starts: dict[str, dict[str, list[float]]]) -> Section:
+    rows = []
+    for command, start in starts.items():
+        cold, warm = Measured(*start["cold"]).over(MILLION), Measured(*start["warm"]).over(MILLION)
+        rows.append(Row(f"{command}, warm", warm))
+        rows.append(Row(f"{command}, cold: the cache is empty", cold, _over(cold, warm), "x warm", Bar(1.5, of_ratio=True)))
+    says = "Whole machine, from exec until the ready file is there. The programs come compiled."
+    return Section("Starts", "million instructions", says, tuple(rows))
 
 
-def lines(table: list[Row]) -> Iterator[str]:
-    """For people. A ratio above 1 says how many times cheaper the row is than what it is set beside."""
-    yield f"{'':42}{'measured':>12}  {'':13}{'cheaper by':>10}  {'bar':15}met"
-    for row in table:
-        value = row.note if row.value is None else f"{row.value:,.0f}"
-        ratio = "" if row.ratio is None else f"{row.ratio:.1f} x"
-        met = {None: "", True: "yes", False: "no"}[row.met]
-        note = row.note if row.value is not None else ""
-        yield f"{row.what:42}{value:>12}  {row.unit:13}{ratio:>10}  {row.bar:15}{met:4}{note}".rstrip()
+def _reading(reading: dict[str, list[float] | None]) -> Section:
+    listing = _measured(reading[LISTING])
+    bars = {"ctobserve walk": Bar(5, least=True, of_ratio=True), "ctobserve lengths": Bar(20, least=True, of_ratio=True)}
+    rows = []
+    for name, found in reading.items():
+        measured = _measured(found)
+        ratio = None if name == LISTING else _over(listing, measured)
+        rows.append(Row(name, measured, ratio, f"x as cheap as {LISTING}", bars.get(name), note="" if measured else TOO_LONG))
+    says = "Of the reading process, user and system, without its start."
+    return Section("Reading a table", "instructions per entry", says, tuple(rows))
+
+
+def _table_bytes(kept: float, most: float) -> Section:
+    rows = (Row("kept", Measured.of([kept]), bar=Bar(300)), Row("while it is filled, at most", Measured.of([most])))
+    return Section("The followed table", "bytes per entry", "Allocated by Python and NumPy.", rows)
+
+
+def _ring(native: dict[str, Measured]) -> Section:
+    ours = native[TABLE]
+    rows = [Row(TABLE, ours, bar=Bar(5e6, least=True))]
+    for way, rate in native.items():
+        if way != TABLE:
+            bar = Bar(10, least=True, of_ratio=True) if way == COPIED else None
+            rows.append(Row(way, rate, _over(ours, rate), f"x slower than {TABLE}", bar))
+    says = "Of one core, of CPU time, from a ring that was recorded: no kernel and no VM is in it."
+    return Section("From the ring", "events/s of this machine", says, tuple(rows))
