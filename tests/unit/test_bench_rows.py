@@ -1,0 +1,221 @@
+"""What the bench makes of a result: rows with ratios and bars, lines for people, the page. And what it reads natively too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import pytest
+
+from bench.idle import resident
+from bench.instructions import of_process
+from bench.measured import Measured
+from bench.record import Made, here, page
+from bench.replay import COPIED, DECODED, EVENTS, TABLE
+from bench.rows import Bar, Row, as_json, number, sections
+from bench.text import lines
+
+FORMS = ("ctobserve buckets, kprobe", "ctobserve buckets, fentry")
+
+
+def cost(name: str, total: float, kernel: float, seen: float | None = 1) -> dict[str, object]:
+    of_process = total - kernel
+    return {
+        "name": name,
+        "warm": [total, total - 10, total + 20],
+        "kernel": [kernel, kernel - 1, kernel + 1],
+        "process": [of_process, of_process - 9, of_process + 19],
+        "cold": 3 * total,
+        "seen": seen,
+    }
+
+
+MISSING = {"name": "bpftrace, counting confirms", "warm": None, "kernel": None, "process": None, "cold": None, "seen": None}
+GUEST = {
+    "kernel": "6.1.0-0-amd64",
+    "python": "3.11.2",
+    "numpy": "1.24.2",
+    "new": [
+        {
+            "entries": 20_000,
+            "alone": [9_000, 8_990, 9_100],
+            "costs": [
+                cost("conntrack -E", 21_000, 9_000, 0.33),
+                MISSING,
+                cost(FORMS[0], 1_905, 690),
+                cost(FORMS[1], 1_500, 600),
+                cost("ctobserve events", 5_000, 700),
+            ],
+        },
+        {"entries": 200_000, "alone": [9_000, 9_000, 9_000], "costs": [cost(FORMS[1], 1_800, 300)]},
+    ],
+    "idle": {"ctobserve drops": [1_500_000, 1_400_000, 2_100_000]},
+    "memory": {"ctobserve drops": {"VmRSS": 66_000_000, "RssAnon": 20_000_000, "RssFile": 46_000_000, "RssShmem": 0}},
+    "starts": {"list": {"cold": [3.2e9, 3.1e9, 3.3e9], "warm": [2e9, 1.9e9, 2.1e9]}},
+    "reading": {
+        "conntrack -L": [10_000, 9_900, 10_100],
+        "/proc/net/nf_conntrack": None,
+        "ctobserve walk": [2_500, 2_400, 2_600],
+        "ctobserve lengths": [80, 79, 81],
+    },
+    "table_bytes": [210, 400],
+}
+NATIVE = {
+    TABLE: Measured(6e6, 5e6, 7e6),
+    EVENTS: Measured(2e6, 1.9e6, 2.1e6),
+    COPIED: Measured(5e5, 4e5, 6e5),
+    DECODED: Measured(2e5, 1e5, 3e5),
+}
+ROWS = {(section.title, row.name): row for section in sections(GUEST, NATIVE) for row in section.rows}
+FEW, MANY = "New entries, floods of 20,000", "New entries, floods of 200,000"
+
+
+def test_every_bar_and_how_it_was_met():
+    found = {name: (str(row.bar), row.met, round(row.part_of_bar or 0, 2)) for name, row in ROWS.items() if row.bar}
+    assert found == {
+        (FEW, FORMS[0]): ("≤ 1,500", False, 1.27),
+        (FEW, f"{FORMS[0]}, the kernel's part"): ("≤ 600", False, 1.15),
+        (FEW, FORMS[1]): ("≤ 1,500", True, 1),
+        (FEW, f"{FORMS[1]}, the kernel's part"): ("≤ 600", True, 1),
+        (FEW, "ctobserve events"): ("≤ 6,000", True, 0.83),
+        (MANY, FORMS[1]): ("≤ 1,500", False, 1.2),
+        (MANY, f"{FORMS[1]}, the kernel's part"): ("≤ 600", True, 0.5),
+        ("While nothing happens", "ctobserve drops"): ("≤ 2", True, 0.75),
+        ("Memory", "ctobserve drops"): ("≤ 60", False, 1.1),
+        ("Starts", "list, cold: the cache is empty"): ("≤ 1.5 x", False, 1.07),
+        ("Reading a table", "ctobserve walk"): ("≥ 5 x", False, 0.8),
+        ("Reading a table", "ctobserve lengths"): ("≥ 20 x", True, 6.25),
+        ("The followed table", "kept"): ("≤ 300", True, 0.7),
+        ("From the ring", TABLE): ("≥ 5,000,000", True, 1.2),
+        ("From the ring", COPIED): ("≥ 10 x", True, 1.2),
+    }
+
+
+def test_ratios_are_of_what_they_say():
+    said = {name: (round(row.ratio, 2), row.against) for name, row in ROWS.items() if row.ratio}
+    assert said == {
+        (FEW, "conntrack -E"): (2.33, "x the entry itself"),
+        (FEW, FORMS[0]): (11.02, "x as cheap as conntrack -E"),
+        (FEW, FORMS[1]): (14, "x as cheap as conntrack -E"),
+        (FEW, "ctobserve events"): (4.2, "x as cheap as conntrack -E"),
+        # Others watch the smallest flood alone.
+        (MANY, FORMS[1]): (0.2, "x the entry itself"),
+        ("Starts", "list, cold: the cache is empty"): (1.6, "x warm"),
+        ("Reading a table", "ctobserve walk"): (4, "x as cheap as conntrack -L"),
+        ("Reading a table", "ctobserve lengths"): (125, "x as cheap as conntrack -L"),
+        ("From the ring", EVENTS): (3, "x slower than to table"),
+        ("From the ring", COPIED): (12, "x slower than to table"),
+        ("From the ring", DECODED): (30, "x slower than to table"),
+    }
+
+
+def test_what_hides_behind_a_number_is_said():
+    notes = {name: row.note for name, row in ROWS.items() if row.note}
+    assert notes == {
+        (FEW, "conntrack -E"): "saw 33% of the events",
+        (FEW, "bpftrace, counting confirms"): "not installed",
+        ("Reading a table", "/proc/net/nf_conntrack"): "not measured: it takes the square of so many",
+    }
+
+
+def test_a_bar_of_what_was_not_measured_is_neither_met_nor_missed():
+    row = Row("nothing", None, bar=Bar(1))
+    assert (row.met, row.part_of_bar) == (None, None)
+
+
+def test_lines_fit_a_page_and_say_every_bar():
+    printed = list(lines(sections(GUEST, NATIVE)))
+    assert max(map(len, printed)) <= 130
+    kprobe = next(line for line in printed if FORMS[0] in line)
+    assert kprobe.split("  ")[1] == FORMS[0]
+    assert "1,905          1,895 to 1,925  11.0 x as cheap as conntrack -E" in kprobe
+    assert kprobe.endswith("≤ 1,500     missed 1.27 x")
+    assert next(line for line in printed if "6,000,000" in line).endswith("≥ 5,000,000 met 1.20 x")
+    assert "      saw 33% of the events" in printed
+    assert "Starts: million instructions" in printed
+    assert printed[-1] == "15 bars: 9 met, 6 missed"
+
+
+def test_rows_as_json_have_their_bar_and_by_how_much():
+    rows = {(row["section"], row["what"]): row for row in json.loads(json.dumps(as_json(sections(GUEST, NATIVE))))}
+    assert rows.keys() == ROWS.keys()
+    assert rows[FEW, FORMS[0]] == {
+        "section": FEW,
+        "what": FORMS[0],
+        "value": 1905,
+        "low": 1895,
+        "high": 1925,
+        "unit": "instructions per entry",
+        "ratio": pytest.approx(21_000 / 1_905),
+        "against": "x as cheap as conntrack -E",
+        "bar": "≤ 1,500",
+        "met": False,
+        "part_of_bar": pytest.approx(1.27),
+        "note": "",
+    }
+    assert rows[FEW, MISSING["name"]]["value"] is None
+
+
+def test_a_result_of_some_parts_has_their_sections_alone():
+    assert not sections({"kernel": "6.1"}, {})
+    assert [section.title for section in sections({"starts": GUEST["starts"]}, NATIVE)] == ["Starts", "From the ring"]
+
+
+def test_the_page():
+    table = sections(GUEST, NATIVE)
+    written = list(page(table, Made("2026-11-26", "Linux 6.1.0-0-amd64", "a CPU", "5 floods")))
+    assert written[:3] == ["# What observing costs", "", written[2]] and "`make bench`" in written[2]
+    for line in (
+        "| instructions | QEMU icount, one CPU; Linux 6.1.0-0-amd64 |",
+        "| events/s | a CPU |",
+        "| repeats | 5 floods |",
+        "15 bars: 9 met, 6 missed; beside each verdict, how many times the bar was measured.",
+        f"| {FEW}: {FORMS[0]}, the kernel's part | 690 instructions per entry | ≤ 600 | missed 1.15 x |",
+        "| Starts: list, cold: the cache is empty | 1.60 x warm | ≤ 1.5 x | missed 1.07 x |",
+        f"| {FORMS[0]} | 1,905 | 1,895 to 1,925 | 11.0 x as cheap as conntrack -E | ≤ 1,500 | missed 1.27 x |",
+        "| - the first flood, cold | 5,715 |  |  |  |  |",
+        "| conntrack -E | 21,000 | 20,990 to 21,020 | 2.33 x the entry itself |  | saw 33% of the events |",
+    ):
+        assert line in written
+    assert [line for line in written if line.startswith("## ")] == ["## Bars", *(f"## {section.title}" for section in table)]
+    # A table's rows all have the cells of its head.
+    cells = [line.count("|") if line.startswith("|") else 0 for line in written]
+    assert all(one == other or 0 in (one, other) for one, other in pairwise(cells))
+
+
+def test_the_page_says_on_which_machine():
+    cpu, said = here().split("; ")
+    assert cpu and said.startswith(f"Linux {os.uname().release}, Python {sys.version.split()[0]}, NumPy ")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(21_000.4, "21,000"), (2, "2"), (1.5, "1.5"), (98.76, "98.8"), (0, "0"), (-3.21, "-3.21")]
+)
+def test_numbers_have_three_digits_or_all_before_the_point(value, said):
+    assert number(value) == said
+
+
+def test_the_median_counts():
+    assert Measured.of([3, 1, 2, 900]) == Measured(2.5, 1, 900)
+    assert Measured(4, 2, 8).over(2) == Measured(2, 1, 4)
+
+
+def test_the_clock_of_a_process_is_its_own():
+    before, mine = of_process(os.getpid()), time.process_time_ns()
+    while time.process_time_ns() - mine < 20_000_000:
+        pass
+    assert 20_000_000 <= of_process(os.getpid()) - before < 1_000_000_000
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        assert 0 < of_process(sleeper.pid) < 1_000_000_000
+        sleeper.kill()
+    with pytest.raises(OSError, match="No such process"):
+        of_process(sleeper.pid)
+
+
+def test_memory_of_a_process_by_its_kinds():
+    found = resident(os.getpid())
+    assert found["VmRSS"] == found["RssAnon"] + found["RssFile"] + found["RssShmem"] > 1 << 20
