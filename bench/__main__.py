@@ -29,15 +29,16 @@ STARTS, NATIVE_REPEATS = 3, 15
 
 
 class Clock:
-    """Says on stderr how long each part took here."""
+    """Says on stderr how long each part took here, the boot of the VM among them."""
 
     def __init__(self) -> None:
-        self._part, self._since = "boot", time.monotonic()
+        self._part, self._since = "", time.monotonic()
 
     def next(self, part: str) -> None:
-        """The one before has ended."""
+        """It begins; the one before, if there was one, has ended."""
         now = time.monotonic()
-        print(f"bench: {self._part} took {now - self._since:.0f} s", file=sys.stderr, flush=True)
+        if self._part:
+            print(f"bench: {self._part} took {now - self._since:.0f} s", file=sys.stderr, flush=True)
         self._part, self._since = part, now
 
 
@@ -47,6 +48,7 @@ def in_guest(parts: list[str], options: argparse.Namespace, clock: Clock) -> dic
     command += ["--memory", options.memory, "--", sys.executable, "-m", "bench.guest", ",".join(parts)]
     command += [",".join(map(str, options.new_entries)), str(options.table_entries), str(options.repeats), str(STARTS)]
     result: dict[str, Any] = {}
+    clock.next("boot")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout
         for line in process.stdout:
@@ -75,6 +77,14 @@ def of_choice(text: str) -> list[str]:
 def numbers(text: str) -> list[int]:
     """Comma-separated."""
     return [int(word) for word in text.split(",")]
+
+
+def recorded() -> Image:
+    """The ring that a VM recorded last; ends the bench where records have changed since."""
+    try:
+        return Image.loads(RING.read_text())
+    except (LookupError, TypeError, ValueError):
+        sys.exit(f"bench: {RING.name} is of other records than these sources'; record it anew with --parts image,ring")
 
 
 def made(guest: dict[str, Any], options: argparse.Namespace) -> record.Made:
@@ -109,7 +119,7 @@ def main() -> None:
     native = {}
     if HERE in options.parts:
         clock.next(HERE)
-        native = replay.measure(Image.loads(RING.read_text()), NATIVE_REPEATS)
+        native = replay.measure(recorded(), NATIVE_REPEATS)
     clock.next("end")
     table = sections(guest, native)
     RESULT.write_text(json.dumps({"guest": guest, "native": native, "rows": as_json(table)}, indent=2))
