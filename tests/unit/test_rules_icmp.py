@@ -76,6 +76,15 @@ def test_why_what_it_is_about_has_no_entry():
     assert tunnel.evidence["inner_dport"] is None
 
 
+def test_an_error_that_is_sent_to_neither_end_of_its_entry_says_so():
+    found = JUDGE(icmp_errors(text=b"outer daddr %pI4 != inner %pI4"))
+    assert (
+        found.sentence.partition(": ")[2].count("9 have one, of which neither end has the address that the error was sent to")
+        == 1
+    )
+    assert "none while" not in found.sentence
+
+
 @pytest.mark.parametrize(
     ("made", "lines"),
     [
@@ -98,6 +107,20 @@ def test_why_what_it_is_about_has_no_entry():
 )
 def test_errors_are_let_pass_before_the_rule_that_drops_them(made, lines):
     assert changing(JUDGE(made)) == [f"nft 'insert rule {line}'" for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("ruleset", "words"),
+    [
+        (Ruleset(refusing=(REFUSING,)), "a path MTU black hole: inet filter input drops what is INVALID"),
+        (Ruleset(refusing=(REFUSING._replace(every_invalid=False),)), "inet filter input may drop what is INVALID"),
+        (Ruleset(refusing=(REFUSING._replace(hook="output"),)), "no rule here drops what is INVALID"),
+        (Ruleset(3, 1, 1), "no rule here drops what is INVALID"),
+        (Ruleset(unread="no nft"), "if a rule drops what is INVALID"),
+    ],
+)
+def test_why_nobody_hears_it_say_the_rules(ruleset, words):
+    assert words in JUDGE(icmp_errors(ruleset=ruleset)).sentence
 
 
 def test_two_rules_of_one_chain_take_one_line():

@@ -135,7 +135,7 @@ def test_packets_of_another_namespace_are_counted_beside_the_most():
     made.losses["entry"]["netns"][5:] = 8
     found = LATE(replace(made, drops={NETNS: {"invalid": 5}, 8: {"invalid": 2}}))
     assert (found.evidence["packets"], found.evidence["packets_elsewhere"]) == (5, 2)
-    assert "after their entries had left, and 2 more in other namespaces" in found.sentence
+    assert "2.0 s after their entries had left, and 2 more in other namespaces" in found.sentence
     assert found.explains.rows.all()
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ctobserve.analysis.groups import Groups, divide
-from ctobserve.analysis.invalid import Like, likeness
+from ctobserve.analysis.invalid import Like, begins_with, likeness
 from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.nft import insert_rule
@@ -27,6 +27,7 @@ ON_THE_WAY = ("prerouting", "input", "forward", None)
 # Types by number, as nft calls them: icmp_is_err and icmpv6_is_err.
 NAMES4 = {3: "destination-unreachable", 4: "source-quench", 5: "redirect", 11: "time-exceeded", 12: "parameter-problem"}
 NAMES6 = {1: "destination-unreachable", 2: "packet-too-big", 3: "time-exceeded", 4: "parameter-problem"}
+OTHER_END = b"outer daddr"  # how nf_conntrack_inet_error begins its complaint of an error that is sent to somebody else
 TUNNELS = {4: "IPIP", 41: "IPv6 in IP", 47: "GRE", 50: "ESP"}
 
 
@@ -66,13 +67,12 @@ def judge(evidence: Evidence) -> RuleResult:
     flows = divide(inner, ("proto", "src", "sport", "dst", "dport"))
     most = inner[flows.first[flows.largest(1)[0]]]
     found = ways(namespace, packets)
-    known = int(left_before(packets).sum())
     kinds = ", ".join(f"{count} {error.words}" for error, count in errors.most_common(3))
     again = _again(packets, flows)
     sentence = (
         f"{plural(len(packets), 'ICMP error')} refused in {namespace.label} in {evidence.duration_s:.1f} s: {kinds}, about "
         f"packets of {plural(len(flows.counts), 'connection')} without an entry, {int(flows.counts.max())} of them about "
-        f"{connection(most)}: {_why(namespace, inner, known, found)}"
+        f"{connection(most)}: {_why(namespace, packets, found)}"
     )
     numbers: VerdictEvidence = {
         "netns": namespace.inum,
@@ -95,7 +95,7 @@ def judge(evidence: Evidence) -> RuleResult:
         sentence += "; so few are normal"
         return Verdict(Severity.NOTICE, sentence, numbers, looks, explains)
     if again >= AGAIN:
-        sentence += "; its sender goes on sending too much: a black hole, if a rule drops what is INVALID"
+        sentence += f"; its sender goes on sending too much, a path MTU black hole: {_dropped(namespace)}"
     return Verdict(Severity.WARNING, sentence, numbers, looks + _accepting(namespace, set(errors)), explains)
 
 
@@ -119,17 +119,25 @@ def _again(packets: Events, flows: Groups) -> int:
     return int(flows.sums(too_big).max())
 
 
-def _why(namespace: NamespaceEvidence, inner: Entries, known: int, found: list[tuple[Gone, int]]) -> str:
+def _why(namespace: NamespaceEvidence, packets: Events, found: list[tuple[Gone, int]]) -> str:
     """Of those that had one, how it left; of the others, what is seen of the reason."""
-    parts = [f"{known} had one that left: {listed(found)}"] if known else []
-    if known < len(inner):
-        parts.append(f"{len(inner) - known if known else 'they'} had none while this was watched{_hint(namespace, inner)}")
+    elsewhere = begins_with(packets["text"], (OTHER_END,))
+    before = left_before(packets) & ~elsewhere
+    rest = ~before & ~elsewhere
+    parts = []
+    if before.any():
+        parts.append(f"{int(before.sum())} had one that left: {listed(found)}")
+    if elsewhere.any():
+        parts.append(f"{int(elsewhere.sum())} have one, of which neither end has the address that the error was sent to")
+    if rest.any():
+        which = "they" if rest.all() else str(int(rest.sum()))
+        parts.append(f"{which} had none while this was watched{_hint(namespace, packets[rest])}")
     return "; ".join(parts)
 
 
-def _hint(namespace: NamespaceEvidence, inner: Entries) -> str:
-    """What may keep their packets out of the table."""
-    tunnels = [TUNNELS[number] for number in np.unique(inner["protonum"]).tolist() if number in TUNNELS]
+def _hint(namespace: NamespaceEvidence, packets: Events) -> str:
+    """What may keep what they are about out of the table."""
+    tunnels = [TUNNELS[number] for number in np.unique(packets["inner"]["protonum"]).tolist() if number in TUNNELS]
     if tunnels:
         return f" (they are {' and '.join(tunnels)}, and who sent them may be tracked inside alone)"
     rules = namespace.ruleset
@@ -137,6 +145,18 @@ def _hint(namespace: NamespaceEvidence, inner: Entries) -> str:
         first = rules.notracks[0]
         return f" (a notrack rule in {first.family} {first.table} {first.chain} may keep them out of the table)"
     return " (notrack, another way out, or older than this observation)"
+
+
+def _dropped(namespace: NamespaceEvidence) -> str:
+    """Why the errors are not heard, as far as the rules say."""
+    rules = namespace.ruleset
+    if rules is None or rules.unread:
+        return "if a rule drops what is INVALID, the errors are lost here"
+    found = [rule for rule in rules.refusing if rule.hook in ON_THE_WAY]
+    if not found:
+        return "no rule here drops what is INVALID, so they are lost behind this host, or not heeded"
+    first = found[0]
+    return f"{first.family} {first.table} {first.chain} {'drops' if first.every_invalid else 'may drop'} what is INVALID"
 
 
 def _accepting(namespace: NamespaceEvidence, errors: set[Error]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from ctobserve.analysis.invalid import Like, likeness
 from ctobserve.diagnosis.evidence import Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.invalid import of_the_host
-from ctobserve.diagnosis.rules.past import connections, listed, longer, numbers_of, unfinished, ways, where
+from ctobserve.diagnosis.rules.past import connections, listed, longer, numbers_of, oldest_s, unfinished, ways, where
 from ctobserve.diagnosis.rules.paste import look, netns_option, see_losses
 from ctobserve.diagnosis.rules.tuples import connection, original
 from ctobserve.diagnosis.rules.untranslated import leaking
@@ -40,8 +40,9 @@ def judge(evidence: Evidence) -> RuleResult:
     also = f", and {plural(elsewhere, 'more', 'more')} in other namespaces" if elsewhere else ""
     sentence = (
         f"{plural(len(packets), 'packet')} of {plural(connections(packets), 'connection')} came by in {namespace.label} "
-        f"after their entries had left{also} {among(evidence, DropReason.INVALID) or during(evidence, len(packets))}: "
-        f"{listed(found)}; the first is {connection(first['entry'])} at {NF_HOOKS[int(first['hook'])]}"
+        f"up to {oldest_s(packets):.1f} s after their entries had left{also} "
+        f"{among(evidence, DropReason.INVALID) or during(evidence, len(packets))}: {listed(found)}; the first is "
+        f"{connection(first['entry'])} at {NF_HOOKS[int(first['hook'])]}"
     )
     numbers: VerdictEvidence = {
         "netns": namespace.inum,

@@ -115,6 +115,13 @@ def listed(found: list[tuple[Gone, int]]) -> str:
     return f"{named}{others} ({timeout.sysctl} is {timeout.value} s{default})"
 
 
+def oldest_s(losses: Events) -> float:
+    """The longest time from an entry's end to its packet; of some one must be known."""
+    some = pick(losses, left_before(losses))
+    ages = some["entry"]["seen_ns"].astype(np.int64) - some["left"]["at_ns"].astype(np.int64)
+    return round(int(ages.max()) / NS_PER_S, 3)
+
+
 def numbers_of(losses: Events, found: list[tuple[Gone, int]]) -> VerdictEvidence:
     """The commonest way to leave, and how long before the packet at most."""
     if not found:
@@ -123,8 +130,6 @@ def numbers_of(losses: Events, found: list[tuple[Gone, int]]) -> VerdictEvidence
             **{"left_packets": 0, "left_before_s": None},
         }
     gone, packets = found[0]
-    some = pick(losses, left_before(losses))
-    ages = some["entry"]["seen_ns"].astype(np.int64) - some["left"]["at_ns"].astype(np.int64)
     return {
         "left_reason": gone.reason,
         "left_state": gone.tcp_state,
@@ -132,7 +137,7 @@ def numbers_of(losses: Events, found: list[tuple[Gone, int]]) -> VerdictEvidence
         "left_timeout": gone.timeout.sysctl if gone.timeout else None,
         "left_timeout_s": gone.timeout.value if gone.timeout else None,
         "left_packets": packets,
-        "left_before_s": round(int(ages.max()) / NS_PER_S, 3),
+        "left_before_s": oldest_s(losses),
     }
 
 
