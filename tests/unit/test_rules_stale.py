@@ -147,9 +147,9 @@ def test_one_way_traffic_through_nat_whose_rules_are_not_known_is_a_plain_fact()
     made = evidence(mapped_syslog(3), before=was(mapped_syslog(3)), namespaces=translating(None))
     found = RULES["stale_udp"](made)
     assert found.severity is Severity.NOTICE and found.do_only_looks == (True,), "nothing to delete"
-    assert found.sentence.endswith(
-        "most to 10.1.0.1:514/udp by way of 172.17.0.2:514/udp, as is normal where nobody answers (syslog, statsd); whether new "
-        "ones go there too is not known: its rules were not read"
+    assert found.sentence == (
+        "3 UDP entries in blue got packets and no answer, most to 10.1.0.1:514/udp by way of 172.17.0.2:514/udp, as is normal "
+        "where nobody answers (syslog, statsd); whether new packets go there too is not known: its rules were not read"
     )
     assert RULES["entry_older_than_rule"](made) is None
 

@@ -33,10 +33,7 @@ def judge_udp(evidence: Evidence) -> RuleResult:
     first, namespace, entries = rows[at], evidence.namespace(int(rows["netns"][at])), len(rows)
     dst, dport = address(first, "dst"), port(first, "dport")
     backend, backend_port = address(first, "reply_src"), port(first, "reply_sport")
-    sentence = (
-        f"{plural(entries, 'old UDP entry', 'old UDP entries')} in {namespace.label} kept alive by unanswered packets, most to "
-        f"{service(dst, dport, 'udp')} by way of {service(backend, backend_port, 'udp')}"
-    )
+    way = f"{service(dst, dport, 'udp')} by way of {service(backend, backend_port, 'udp')}"
     numbers: VerdictEvidence = {
         "netns": namespace.inum,
         "entries": entries,
@@ -48,9 +45,15 @@ def judge_udp(evidence: Evidence) -> RuleResult:
     }
     if not stale.any():
         why = found.expected[int(found.groups.labels[chosen][at])].why
-        sentence += f", as is normal where nobody answers (syslog, statsd); whether new ones go there too is not known: {why}"
+        sentence = (
+            f"{plural(entries, 'UDP entry', 'UDP entries')} in {namespace.label} got packets and no answer, most to {way}, as is "
+            f"normal where nobody answers (syslog, statsd); whether new packets go there too is not known: {why}"
+        )
         return Verdict(Severity.NOTICE, sentence, numbers, (look_inside(namespace, "nft", "list", "ruleset"),))
-    sentence += ", which answers nobody, while others get answers elsewhere: their rule changed, and the entry still holds"
+    sentence = (
+        f"{plural(entries, 'old UDP entry', 'old UDP entries')} in {namespace.label} kept alive by unanswered packets, most to "
+        f"{way}, which answers nobody, while others get answers elsewhere: their rule changed, and the entry still holds"
+    )
     delete = inside(namespace, "conntrack", "-D", "-p", "udp", "-d", dst, "--dport", dport, "--reply-src", backend)
     return Verdict(Severity.WARNING, sentence, numbers, (delete,))
 
