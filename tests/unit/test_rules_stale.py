@@ -111,6 +111,13 @@ def test_lines_name_the_zone_and_ipv6_as_they_are():
     )
 
 
+def test_where_there_are_zones_a_line_names_that_of_none():
+    """conntrack -D without --zone deletes equal tuples in every zone."""
+    elsewhere = syslog(1, dport=99, ct=[70_000], zone=7)
+    found = older(old_syslog(old=np.concatenate([syslog(1), elsewhere])))
+    assert found.do == (f"conntrack -D -p udp --orig-src 10.1.0.9 --sport 1024 {TO_SYSLOG} --zone 0",)
+
+
 def test_several_services_are_counted_and_the_largest_is_told():
     other = syslog(1, dport=515, ct=[80_000])
     rules_ = ruleset([payload("udp", "dport", {"range": [514, 515]}), dnat("172.17.0.2")])

@@ -6,12 +6,12 @@ import numpy as np
 
 from ctobserve.analysis.groups import divide, group
 from ctobserve.clock import NS_PER_S
-from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
+from ctobserve.diagnosis.evidence import Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.hairpins import Hairpin
 from ctobserve.diagnosis.mappings import BACKEND
 from ctobserve.diagnosis.rules.nft import Chain, add_chain, add_rule, add_table
-from ctobserve.diagnosis.rules.paste import inside
+from ctobserve.diagnosis.rules.paste import inside, zone_option
 from ctobserve.diagnosis.rules.tuples import address, end, original, port, protocol, service
 from ctobserve.diagnosis.rules.words import plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
@@ -66,23 +66,27 @@ def judge(evidence: Evidence) -> RuleResult:
     if not sure[at]:
         sentence += ", unless this is traffic that nobody answers"
     severity = Severity.WARNING if sure[at] else Severity.NOTICE
-    return Verdict(severity, sentence, numbers, _mending(namespace, mine, where), Explained(rows=answers))
+    return Verdict(severity, sentence, numbers, _mending(evidence, mine, where), Explained(rows=answers))
 
 
-def _mending(namespace: NamespaceEvidence, rows: Entries, where: Hairpin) -> tuple[str, ...]:
+def _mending(evidence: Evidence, rows: Entries, where: Hairpin) -> tuple[str, ...]:
     """The rule that makes the answers come back this way; then the entries go that were made before it."""
-    first = rows[0]
+    first, namespace = rows[0], evidence.namespace(int(rows["netns"][0]))
     family, proto = "ip" if where.network.version == 4 else "ip6", protocol(first)
     backend, backend_port = address(first, "reply_src"), port(first, "reply_sport")
     match = (family, "saddr", str(where.network), family, "daddr", backend, proto, "dport", backend_port, "ct", "status", "dnat")
     delete = ("conntrack", "-D", "-p", proto, "--orig-dst", address(first, "dst"), "--dport", port(first, "dport"))
+    zone = zone_option(evidence, int(first["zone"]))
     clients = [client for client, _ in group(rows, "src", CLIENTS)]
     return (
         add_table(namespace, CHAIN.table),
         add_chain(namespace, CHAIN),
         add_rule(namespace, CHAIN, *match, "masquerade"),
         # Those with SNAT have our address for the client's.
-        *(inside(namespace, *delete, "--orig-src", str(one), "--reply-src", backend, "--reply-dst", str(one)) for one in clients),
+        *(
+            inside(namespace, *delete, "--orig-src", str(one), "--reply-src", backend, "--reply-dst", str(one), *zone)
+            for one in clients
+        ),
     )
 
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from ctobserve.analysis.groups import divide
 from ctobserve.diagnosis.by_rules import Judged, NewMapping
-from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
+from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.mappings import BACKEND
-from ctobserve.diagnosis.rules.paste import inside, remark
+from ctobserve.diagnosis.rules.paste import inside, remark, zone_option
 from ctobserve.diagnosis.rules.stale import answered_elsewhere
 from ctobserve.diagnosis.rules.tuples import address, end, original, port, protocol, service
 from ctobserve.diagnosis.rules.words import plural
@@ -119,16 +119,15 @@ def _leaves(first: np.void, gets: NewMapping) -> tuple[VerdictEvidence, str]:
 def _deleting(evidence: Evidence, rows: Entries) -> Iterator[str]:
     """Lines that delete these entries and no other: one for each, or, of many, for each backend that has no other entries."""
     if len(rows) <= FEW:
-        yield from (_delete(evidence.namespace(int(row["netns"])), row, True) for row in rows)
+        yield from (_delete(evidence, row, True) for row in rows)
         return
     groups = divide(rows, BACKEND)
     for at in groups.largest(FEW).tolist():
         mine = pick(rows, groups.labels == at)
-        first, namespace = mine[0], evidence.namespace(int(mine["netns"][0]))
-        if not evidence.filtered and _like(evidence.entries, first) == len(mine):
-            yield _delete(namespace, first, False)
+        if not evidence.filtered and _like(evidence.entries, mine[0]) == len(mine):
+            yield _delete(evidence, mine[0], False)
         else:
-            yield from (_delete(namespace, row, True) for row in mine[:FEW])
+            yield from (_delete(evidence, row, True) for row in mine[:FEW])
             if len(mine) > FEW:
                 yield remark(f"and {len(mine) - FEW} more like these, among others of this service that are right")
 
@@ -140,14 +139,14 @@ def _like(entries: Entries, one: np.void) -> int:
     return int(alike.sum())
 
 
-def _delete(namespace: NamespaceEvidence, row: np.void, exact: bool) -> str:
+def _delete(evidence: Evidence, row: np.void, exact: bool) -> str:
     """The line that deletes this entry or, not `exact`, all of its service that are mapped to the same address."""
     words: list[str | int] = ["conntrack", "-D", "-p", protocol(row)]
     if exact:
         words += ["--orig-src", address(row, "src"), "--sport", port(row, "sport")]
     words += ["--orig-dst", address(row, "dst"), "--dport", port(row, "dport"), "--reply-src", address(row, "reply_src")]
-    words += ["--zone", int(row["zone"])] if row["zone"] else []
-    return inside(namespace, *words)
+    namespace = evidence.namespace(int(row["netns"]))
+    return inside(namespace, *words, *zone_option(evidence, int(row["zone"])))
 
 
 RULES = (Rule("entry_older_than_rule", judge),)

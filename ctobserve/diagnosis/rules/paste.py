@@ -73,6 +73,11 @@ def netns_option(namespace: NamespaceEvidence) -> tuple[str | int, ...]:
     return () if namespace.prefix is None else ("--netns", namespace.inum)
 
 
+def zone_option(evidence: Evidence, zone: int) -> tuple[str | int, ...]:
+    """The option that keeps conntrack -D from equal tuples in other zones; nothing where there are no zones."""
+    return ("--zone", zone) if evidence.filtered or evidence.entries["zone"].any() else ()
+
+
 def way_into(namespace: NamespaceState) -> tuple[str, ...] | None:
     """Words by which a command is run in this namespace: by its plain name, else by its first process while that is there.
 

@@ -7,7 +7,7 @@ from ctobserve.diagnosis.by_rules import Judged
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.mappings import BACKEND
-from ctobserve.diagnosis.rules.paste import inside, look_inside
+from ctobserve.diagnosis.rules.paste import inside, look_inside, zone_option
 from ctobserve.diagnosis.rules.tuples import address, port, service
 from ctobserve.diagnosis.rules.words import plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
@@ -54,8 +54,8 @@ def judge_udp(evidence: Evidence) -> RuleResult:
         f"{plural(entries, 'old UDP entry', 'old UDP entries')} in {namespace.label} kept alive by unanswered packets, most to "
         f"{way}, which answers nobody, while others get answers elsewhere: their rule changed, and the entry still holds"
     )
-    delete = inside(namespace, "conntrack", "-D", "-p", "udp", "-d", dst, "--dport", dport, "--reply-src", backend)
-    return Verdict(Severity.WARNING, sentence, numbers, (delete,))
+    which = ("-p", "udp", "-d", dst, "--dport", dport, "--reply-src", backend, *zone_option(evidence, int(first["zone"])))
+    return Verdict(Severity.WARNING, sentence, numbers, (inside(namespace, "conntrack", "-D", *which),))
 
 
 def answered_elsewhere(evidence: Evidence) -> Mask:
