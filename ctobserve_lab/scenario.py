@@ -19,7 +19,7 @@ class Scenario:
 
     `expected` and `notices` are ids of the report's verdicts: all those of severity warning and above (none after the fix), and
     lesser ones that must be there besides. `symptom` is what people see before anybody knows why, in one line; no two are alike.
-    `look` and `fix` are lines to type while its world stands.
+    `look` and `fix` are lines to type while its world stands. `lines_mend`: the lines that those verdicts offer are enough, too.
     """
 
     title: str
@@ -31,4 +31,5 @@ class Scenario:
     notices: frozenset[str] = field(default_factory=frozenset)
     look: tuple[str, ...] = ()
     fix: tuple[str, ...] = ()
+    lines_mend: bool = False
     observe: str = "report"

@@ -31,4 +31,5 @@ SCENARIO = Scenario(
     expected=frozenset({"bad_checksum"}),
     look=("ip netns exec server conntrack -S | grep -o ' invalid=[1-9][0-9]*'",),
     fix=("ip netns exec server sysctl -w net.netfilter.nf_conntrack_checksum=0",),
+    lines_mend=True,
 )

@@ -58,4 +58,5 @@ SCENARIO = Scenario(
         "ip netns exec host conntrack -L -p udp --dport 53 | head -1",
     ),
     fix=("ip netns exec host sysctl -w net.bridge.bridge-nf-call-iptables=0",),
+    lines_mend=True,
 )

@@ -37,4 +37,5 @@ SCENARIO = Scenario(
         f"ip netns exec halfway sysctl -w net.netfilter.{TIMEOUT}=60",
         "ip netns exec halfway conntrack -D -p tcp --state CLOSE_WAIT | wc -l",
     ),
+    lines_mend=True,
 )

@@ -30,4 +30,5 @@ SCENARIO = Scenario(
         "ip netns exec evict conntrack -S | grep -o ' early_drop=[1-9][0-9]*'",
     ),
     fix=("sysctl -w net.netfilter.nf_conntrack_max=65536",),
+    lines_mend=True,
 )

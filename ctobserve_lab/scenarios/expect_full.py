@@ -43,4 +43,5 @@ SCENARIO = Scenario(
         "dmesg | grep -o 'nf_conntrack: expectation table full' | tail -1",
     ),
     fix=("sysctl -w net.netfilter.nf_conntrack_expect_max=256",),
+    lines_mend=True,
 )

@@ -26,4 +26,5 @@ SCENARIO = Scenario(
     expected=frozenset({"few_buckets"}),
     look=("sysctl net.netfilter.nf_conntrack_buckets", "ip netns exec crowded conntrack -C"),
     fix=("sysctl -w net.netfilter.nf_conntrack_buckets=65536",),
+    lines_mend=True,
 )

@@ -61,4 +61,5 @@ SCENARIO = Scenario(
         "ip netns exec router conntrack -D -p tcp --orig-src 10.9.0.100 --orig-dst 198.51.100.7 --dport 443 "
         "--reply-src 10.9.0.200 --reply-dst 10.9.0.100 | wc -l",
     ),
+    lines_mend=True,
 )

@@ -59,4 +59,5 @@ SCENARIO = Scenario(
         "ip netns exec router nft 'add chain inet invalid_out forwarded { type filter hook forward priority filter; }'",
         "ip netns exec router nft add rule inet invalid_out forwarded ct state invalid drop",
     ),
+    lines_mend=True,
 )

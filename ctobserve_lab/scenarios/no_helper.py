@@ -82,4 +82,5 @@ SCENARIO = Scenario(
         """ip netns exec client nft 'add chain inet firewall out { type filter hook output priority filter; }'""",
         """ip netns exec client nft 'add rule inet firewall out tcp dport 21 ct helper set "ftp"'""",
     ),
+    lines_mend=True,
 )

@@ -48,4 +48,5 @@ SCENARIO = Scenario(
     expected=frozenset({"nothing_tracked"}),
     look=("ip netns exec router conntrack -C", "ip netns exec router nft list ruleset"),
     fix=("ip netns exec router nft delete table inet untracked",),
+    lines_mend=True,
 )

@@ -77,4 +77,5 @@ SCENARIO = Scenario(
     expected=frozenset({"entry_older_than_rule"}),
     look=("ip netns exec router nft list chain ip nat pre | grep dnat", "ip netns exec router conntrack -L -p tcp --sport 797"),
     fix=("ip netns exec router conntrack -D -p tcp --orig-dst 10.1.0.2 --dport 2049 --reply-src 10.2.0.3",),
+    lines_mend=True,
 )

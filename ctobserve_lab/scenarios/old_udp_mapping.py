@@ -58,4 +58,5 @@ SCENARIO = Scenario(
     expected=frozenset({"entry_older_than_rule"}),
     look=("ip netns exec host nft list chain ip nat pre | grep dnat", "ip netns exec host conntrack -L -p udp --dport 514"),
     fix=("ip netns exec host conntrack -D -p udp --orig-dst 10.1.0.2 --dport 514 --reply-src 10.1.0.2",),
+    lines_mend=True,
 )

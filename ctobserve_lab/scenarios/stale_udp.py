@@ -77,4 +77,5 @@ SCENARIO = Scenario(
     expected=frozenset({"stale_udp"}),
     look=("ip netns exec client nft list chain ip nat out | grep dnat", "ip netns exec client conntrack -L -p udp --sport 5353"),
     fix=("ip netns exec client conntrack -D -p udp --orig-dst 10.96.0.1 --reply-src 10.1.0.3",),
+    lines_mend=True,
 )

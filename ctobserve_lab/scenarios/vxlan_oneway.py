@@ -51,4 +51,5 @@ SCENARIO = Scenario(
         "ip netns exec node nft add rule inet tunnels coming udp dport 4789 notrack",
         "ip netns exec node conntrack -D -p udp --dport 4789 | wc -l",
     ),
+    lines_mend=True,
 )
