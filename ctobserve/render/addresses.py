@@ -8,15 +8,17 @@ from functools import cache
 import numpy as np
 
 from ctobserve.model import Mask, NDArray
-from ctobserve.render.columns import Bytes, Texts, column, glued, placed, where
+from ctobserve.render.columns import Bytes, Part, Texts, column, glued, placed, same, where
 
 GROUPS = 8
 FEW = 16  # rows for which columns cost more than they spare
 EMBEDDED = 5  # so many groups of zeros at the start: inet_ntop may write the rest as an IPv4 address
 
 
-def addresses(packed: Bytes, six: Mask, full: bool = False) -> Texts:
+def addresses(packed: Bytes, six: Mask, full: bool = False) -> Part:
     """Of 16 bytes each, IPv6 where `six`, else IPv4 in the first four; `full` writes IPv6 without shortening, as %pI6."""
+    if not full and same(six) and all(same(half) for half in packed.view(np.uint64).T):
+        return _by_c_library(packed[0].tobytes(), bool(six[0]))
     if len(packed) <= FEW and not full:
         return column([_by_c_library(one.tobytes(), long) for one, long in zip(packed, six.tolist(), strict=True)])
     if not six.any():
@@ -33,9 +35,9 @@ def _bytes_in_decimal() -> tuple[Texts, Texts]:
     return column([f"{byte}." for byte in range(256)]), column([str(byte) for byte in range(256)])
 
 
-def _four(packed: Bytes) -> Texts:
+def _four(packed: Bytes) -> Part:
     dotted, last = _bytes_in_decimal()
-    return glued(*(dotted[packed[:, place]] for place in range(3)), last[packed[:, 3]])
+    return glued(*(dotted.take(packed[:, place]) for place in range(3)), last.take(packed[:, 3]))
 
 
 @cache
@@ -48,12 +50,12 @@ def _groups(packed: Bytes) -> NDArray[np.uint16]:
     return groups
 
 
-def _full(packed: Bytes) -> Texts:
+def _full(packed: Bytes) -> Part:
     groups, words = _groups(packed), _groups_in_hex("04x")
     return glued(words[groups[:, 0]], *(part for at in range(1, GROUPS) for part in (":", words[groups[:, at]])))
 
 
-def _short(packed: Bytes) -> Texts:
+def _short(packed: Bytes) -> Part:
     """As inet_ntop: of the runs of two zero groups and more, the first of the longest is left out."""
     groups, words = _groups(packed), _groups_in_hex("x")
     zeros = np.packbits(groups == 0, axis=1)[:, 0]

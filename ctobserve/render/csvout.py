@@ -23,4 +23,4 @@ def csv_lines(entries: Entries, masters: Entries, clock: Clock, helpers: NDArray
     for start in range(0, len(entries), BATCH):
         part = entries[start : start + BATCH]
         named = None if helpers is None else helpers[start : start + BATCH]
-        yield joined(list(cells(LISTED_FIELDS, EntryView(part, clock, masters_of(part, masters), named))), ",")
+        yield joined(list(cells(LISTED_FIELDS, EntryView(part, clock, masters_of(part, masters), named))), ",", len(part))

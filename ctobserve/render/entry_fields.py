@@ -33,8 +33,8 @@ from ctobserve.model import (
     protocol_name,
 )
 from ctobserve.render.addresses import addresses
-from ctobserve.render.columns import Bytes, Numbers, Texts
-from ctobserve.render.fields import NUMBER, WORDS, Field, Member, Object, Rule, bits_of, foreign, names_of
+from ctobserve.render.columns import Bytes, Numbers
+from ctobserve.render.fields import NUMBER, Field, Member, Object, Rule, Type, bits_of, foreign, names_of, strings
 
 HAS_PORTS, HAS_TYPE = (np.isin(np.arange(256), list(protocols)) for protocols in (WITH_PORTS, WITH_ICMP))  # by protocol number
 
@@ -192,16 +192,18 @@ def tuples_of(rows: Any) -> TupleView:
     return TupleView(rows["addr"], rows["port"], rows["l3num"], rows["protonum"])
 
 
-def _addresses(place: int) -> Callable[[TupleView], Texts]:
-    return lambda view: addresses(view.addr[:, place], view.six)
+def _addresses(place: int) -> Callable[[TupleView], tuple[Bytes, Mask]]:
+    return lambda view: (view.addr[:, place], view.six)
 
 
+# Values: 16 bytes each, and which of them are IPv6.
+ADDRESS = Type(str, lambda of: addresses(*of), lambda of: strings(addresses(*of), len(of[0])))
 NOT_ICMP: Rule[TupleView] = Rule("protocols other than ICMP", lambda view: ~view.icmp)
 ICMP: Rule[TupleView] = Rule("ICMP and ICMPv6", lambda view: view.icmp)
 WITH_KEYS: Rule[TupleView] = Rule("GRE", lambda view: view.gre)
 PORTS: Rule[TupleView] = Rule("the protocol has ports", lambda view: view.ports)
-SRC = Field("src", "source address", WORDS, _addresses(0))
-DST = Field("dst", "destination address", WORDS, _addresses(1))
+SRC = Field("src", "source address", ADDRESS, _addresses(0))
+DST = Field("dst", "destination address", ADDRESS, _addresses(1))
 SPORT = Field("sport", "source port", NUMBER, lambda view: view.port[:, 0], PORTS, NOT_ICMP)
 DPORT = Field("dport", "destination port", NUMBER, lambda view: view.port[:, 1], PORTS, NOT_ICMP)
 TYPE = Field("type", "type", NUMBER, lambda view: view.port[:, 1] >> 8, has=ICMP)

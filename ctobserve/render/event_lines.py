@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 
 from ctobserve.clock import Clock
 from ctobserve.documents.base import Labels
 from ctobserve.event import Events, Kind
-from ctobserve.model import Mask
-from ctobserve.render.columns import Numbers, Part, Texts, aligned, column, glued, joined, placed, texts, where, written
+from ctobserve.render.columns import Numbers, Part, glued, placed, texts, written
 from ctobserve.render.entry_fields import BUCKET, CHAIN, MASTER, TIMEOUT_S, PairView
 from ctobserve.render.event_fields import (
     AGE_S,
@@ -50,13 +48,12 @@ from ctobserve.render.event_fields import (
     VERDICT,
     EventView,
 )
-from ctobserve.render.fields import Field, Object, known, some
-from ctobserve.render.folding import CLAUSE, fitted
+from ctobserve.render.fields import Field, Object, known, said, some
+from ctobserve.render.folding import CLAUSE, rows_fitted
 from ctobserve.render.lines import flags, marks, netns, other_tuple, pairs, protocol, tuples
 from ctobserve.render.tuples import sides
 
 Clause = Callable[[EventView], list[Part]]
-NOTHING: Texts = np.array([b""])
 
 
 class EventLines:
@@ -76,40 +73,33 @@ class EventLines:
         left = known(TIMEOUT_S, view) & lived
         before, after = _clauses(view)
         cells: list[Part] = [
-            _times(events["entry"]["seen_ns"], clock),
+            _times(view.entries["seen_ns"], clock),
             written(EVENT.values(view), lambda kind: f" {KINDS.get(kind, kind):<7} "),
-            aligned(netns(view, labels), 8),
+            netns(view, labels, 8),
             " ",
-            aligned(protocol(view), 5),
+            protocol(view, 5),
             CLAUSE,
             *tuples(view),
             *before,
-            where(lived, flags(view)),
-            where(left, texts(np.where(left, TIMEOUT_S.values(view), 0), f"{CLAUSE}left=%ds")),
+            *said(lived, lambda: flags(view)),
+            *said(left, lambda: [f"{CLAUSE}left=", texts(np.where(left, TIMEOUT_S.values(view), 0)), "s"]),
             *marks(view),
             *pairs(BUCKET, view),
             *pairs(CHAIN, view),
             *after,
         ]
-        return fitted(joined(cells), self._columns)
+        return rows_fitted(cells, len(view), self._columns)
 
 
-def _times(seen_ns: Numbers, clock: Clock) -> Texts:
+def _times(seen_ns: Numbers, clock: Clock) -> Part:
     """Time of day, UTC, to the millisecond."""
-    ms = (seen_ns.astype(np.int64) + (clock.wall_ns - clock.monotonic_ns)) // 1_000_000
-    two, three = _of_two_digits(), _of_three_digits()
-    hours, minutes, seconds = (two[ms // unit % of] for unit, of in ((3_600_000, 24), (60_000, 60), (1000, 60)))
-    return glued(hours, ":", minutes, ":", seconds, ".", three[ms % 1000])
+    return written((seen_ns.astype(np.int64) + (clock.wall_ns - clock.monotonic_ns)) // 1_000_000, _time)
 
 
-@cache
-def _of_two_digits() -> Texts:
-    return column([f"{number:02}" for number in range(60)])
-
-
-@cache
-def _of_three_digits() -> Texts:
-    return column([f"{number:03}" for number in range(1000)])
+def _time(ms: int) -> str:
+    seconds, thousandths = divmod(ms, 1000)
+    minutes, hours = seconds // 60, seconds // 3600
+    return f"{hours % 24:02}:{minutes % 60:02}:{seconds % 60:02}.{thousandths:03}"
 
 
 def _said(field: Field[EventView], name: str, unit: str = "") -> Clause:
@@ -117,20 +107,17 @@ def _said(field: Field[EventView], name: str, unit: str = "") -> Clause:
 
     def clause(view: EventView) -> list[Part]:
         mask = known(field, view)
-        words = field.texts(view) if mask.any() else NOTHING
-        return _where(mask & (words != b""), lambda: [f"{CLAUSE}{name}", words, unit])
+        words = field.texts(view) if np.count_nonzero(mask) else ""
+        there = bool(words) if isinstance(words, str) else words != b""
+        return said(mask & there, lambda: [f"{CLAUSE}{name}", words, unit])
 
     return clause
-
-
-def _where(mask: Mask, write: Callable[[], list[Part]]) -> list[Part]:
-    return [] if not mask.any() else write() if mask.all() else [where(mask, glued(*write()))]
 
 
 def _counts(field: Object[EventView]) -> Clause:
     def clause(view: EventView) -> list[Part]:
         pair: PairView = field.within(view)
-        return _where(
+        return said(
             known(field, view), lambda: [f"{CLAUSE}{field.name}=", texts(pair.numbers[:, 0]), "/", texts(pair.numbers[:, 1])]
         )
 
@@ -144,11 +131,11 @@ def _tuple(field: Object[EventView], word: str) -> Clause:
 def _direction(view: EventView) -> list[Part]:
     """A packet that is lost on its way into the table is its entry's first: nobody asks for its direction."""
     told = known(HOOK, view) | known(TEXT, view)
-    return _where(known(DIRECTION, view) & told, lambda: [f"{CLAUSE}direction=", DIRECTION.texts(view)])
+    return said(known(DIRECTION, view) & told, lambda: [f"{CLAUSE}direction=", DIRECTION.texts(view)])
 
 
 def _process(view: EventView) -> list[Part]:
-    return _where(known(PROCESS, view), lambda: [f"{CLAUSE}by ", COMM.texts(view), "[", PID.texts(view), "]"])
+    return said(known(PROCESS, view), lambda: [f"{CLAUSE}by ", COMM.texts(view), "[", PID.texts(view), "]"])
 
 
 def _looked_at(view: EventView) -> list[Part]:
@@ -158,7 +145,7 @@ def _looked_at(view: EventView) -> list[Part]:
             counted += [", ", field.texts(view), f" {field.name.replace('_', ' ')}"]
         return [f"{CLAUSE}(looked at: ", *counted[1:], ")"]
 
-    return _where(known(LOOKED_AT, view), counts)
+    return said(known(LOOKED_AT, view), counts)
 
 
 def _inner(view: EventView) -> list[Part]:
@@ -172,8 +159,8 @@ def _left(view: EventView) -> list[Part]:
     """The entry that the packet's connection had: when it left, why, in which state, by whom, and its original tuple."""
 
     def words(of: EventView) -> list[Part]:
-        asked = _where(known(LEFT_PROCESS, of), lambda: [" by ", LEFT_COMM.texts(of), "[", LEFT_PID.texts(of), "]"])
-        stated = _where(known(LEFT_STATE, of), lambda: [" in ", LEFT_STATE.texts(of)])
+        asked = said(known(LEFT_PROCESS, of), lambda: [" by ", LEFT_COMM.texts(of), "[", LEFT_PID.texts(of), "]"])
+        stated = said(known(LEFT_STATE, of), lambda: [" in ", LEFT_STATE.texts(of)])
         when: list[Part] = [f"{CLAUSE}entry left ", BEFORE_S.texts(of), "s before: ", LEFT_REASON.texts(of)]
         return [*when, *stated, *asked, f"{CLAUSE}it was ", *sides(LEFT_ORIGINAL.within(of))]
 

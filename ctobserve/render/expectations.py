@@ -21,8 +21,8 @@ from ctobserve.render.expectation_fields import (
     TIMEOUT_S,
     ExpectationView,
 )
-from ctobserve.render.fields import cells, flat_names, known
-from ctobserve.render.folding import CLAUSE, fitted
+from ctobserve.render.fields import cells, flat_names, known, said
+from ctobserve.render.folding import CLAUSE, fitted, rows_fitted
 from ctobserve.render.lines import LABEL, other_tuple
 from ctobserve.render.tuples import sides
 
@@ -50,11 +50,11 @@ def expectation_lines(found: ExpectationsDocument, columns: int | None = None) -
         *sides(view.expected),
         *other_tuple(MASK, view, "mask"),
         *other_tuple(MASTER, view, "master"),
-        where(classed, glued(f"{CLAUSE}class=", CLASS.texts(view))),
-        where(helped, glued(f"{CLAUSE}helper=", HELPER.texts(view))),
-        where(FLAGS.values(view) != 0, glued(f"{CLAUSE}flags=", FLAGS.texts(view))),
+        *said(classed, lambda: [f"{CLAUSE}class=", CLASS.texts(view)]),
+        *said(helped, lambda: [f"{CLAUSE}helper=", HELPER.texts(view)]),
+        *said(FLAGS.values(view) != 0, lambda: [f"{CLAUSE}flags=", FLAGS.texts(view)]),
     )
-    yield fitted(joined(parts), columns)
+    yield rows_fitted(parts, len(view), columns)
 
 
 def expectation_csv(found: ExpectationsDocument) -> Iterator[str]:
@@ -62,7 +62,7 @@ def expectation_csv(found: ExpectationsDocument) -> Iterator[str]:
     view = ExpectationView(found.expectations.rows)
     yield ",".join(flat_names(EXPECTATION_FIELDS))
     if len(view):
-        yield joined(list(cells(EXPECTATION_FIELDS, view)), ",")
+        yield joined(list(cells(EXPECTATION_FIELDS, view)), ",", len(view))
 
 
 def expectation_notes(found: ExpectationsDocument) -> Iterator[str]:

@@ -14,7 +14,20 @@ from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 import numpy as np
 
 from ctobserve.model import SHOWN_CHARACTERS, Mask, printable
-from ctobserve.render.columns import Numbers, Part, Texts, column, glued, joined, placed, texts, where, written
+from ctobserve.render.columns import (
+    Numbers,
+    Part,
+    Texts,
+    chosen,
+    column,
+    everywhere,
+    glued,
+    joined,
+    placed,
+    texts,
+    where,
+    written,
+)
 
 Row = dict[str, Any]
 
@@ -46,7 +59,7 @@ class Type(NamedTuple):
     """How values are written. `json`: the Python type that JSON gets; `texts`: of a cell; `plain`: values for JSON."""
 
     json: Any
-    texts: Callable[[Any], Texts]
+    texts: Callable[[Any], Part]
     plain: Callable[[Any], list[Any]]
 
 
@@ -64,7 +77,7 @@ class Field(NamedTuple, Generic[V_contra]):
     known: Rule[V_contra] | None = None
     has: Rule[V_contra] | None = None
 
-    def texts(self, view: V_contra) -> Texts:
+    def texts(self, view: V_contra) -> Part:
         """Of all rows, also where they mean nothing."""
         return self.type.texts(self.values(view))
 
@@ -89,13 +102,15 @@ Member = Field[V_contra] | Object[V_contra]
 NUMBER = Type(int, texts, lambda numbers: numbers.tolist())
 
 
-def _strings(words: Texts) -> list[str]:
-    """Each distinct one kept once: of a million addresses few are."""
+def strings(words: Part, count: int) -> list[str]:
+    """Of so many rows; each distinct one kept once: of a million addresses few are."""
+    if isinstance(words, str):
+        return [words] * count
     kept: dict[str, str] = {}
     return [kept.setdefault(word, word) for word in joined([words]).split("\n")]
 
 
-WORDS = Type(str, lambda words: words, _strings)
+WORDS = Type(str, lambda words: words, lambda words: strings(words, len(words)))
 
 
 def names_of(names: Sequence[str]) -> Type:
@@ -106,7 +121,10 @@ def names_of(names: Sequence[str]) -> Type:
     def texts_of_all() -> Texts:
         return column(every)
 
-    return Type(str, lambda numbers: texts_of_all()[numbers], lambda numbers: [every[number] for number in numbers.tolist()])
+    def plain(numbers: Numbers) -> list[str]:
+        return [every[number] for number in numbers.tolist()]
+
+    return Type(str, lambda numbers: chosen(texts_of_all(), numbers), plain)
 
 
 def bits_of(names: Sequence[str], between: str) -> Type:
@@ -130,9 +148,9 @@ def foreign(characters: int = SHOWN_CHARACTERS) -> Type:
         met, of = np.unique(strings, return_inverse=True)
         return [printable(one, characters) for one in met.tolist()], of
 
-    def cells_of(strings: Texts) -> Texts:
+    def cells_of(strings: Texts) -> Part:
         met, of = shown(strings)
-        return column(met)[of]
+        return chosen(column(met), of)
 
     def plain(strings: Texts) -> list[str]:
         met, of = shown(strings)
@@ -143,15 +161,24 @@ def foreign(characters: int = SHOWN_CHARACTERS) -> Type:
 
 def known(member: Member[V], view: V) -> Mask:
     """Of which rows it is known."""
-    rules = [rule for rule in (member.has, member.known) if rule is not None]
-    return np.logical_and.reduce([rule.of(view) for rule in rules]) if rules else np.ones(len(view), np.bool_)
+    if member.has is None:
+        return np.ones(len(view), np.bool_) if member.known is None else member.known.of(view)
+    there = member.has.of(view)
+    return there if member.known is None else there & member.known.of(view)
+
+
+def said(mask: Mask, write: Callable[[], list[Part]]) -> list[Part]:
+    """What is written of all rows, shown where the mask holds; nothing is written where it holds nowhere."""
+    if not np.count_nonzero(mask):
+        return []
+    return write() if everywhere(mask) else [where(mask, glued(*write()))]
 
 
 def some(mask: Mask, view: V, write: Callable[[V], list[Part]]) -> list[Part]:
     """What is written of those rows where the mask holds; of others nothing. Nothing is written where it holds nowhere."""
-    if not mask.any():
+    if not np.count_nonzero(mask):
         return []
-    if mask.all():
+    if everywhere(mask):
         return write(view)
     parts = write(view.only(mask))
     return [placed(mask, glued(*parts))] if parts else []
@@ -178,7 +205,7 @@ def cells(members: Sequence[Member[Any]], view: Any, shown: Mask | None = None) 
                 yield from cells(member.members, inner, mask)
             else:  # of few rows: nothing is written of the others
                 found = cells(member.members, inner.only(mask))
-                yield from (part if isinstance(part, str) else placed(mask, part) for part in found)
+                yield from (placed(mask, part) for part in found)
         else:
             yield where(mask, member.texts(view))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import textwrap
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from ctobserve.render.columns import Part, joined
 
 WIDTH = 98
 NARROWEST = 40
@@ -58,6 +60,13 @@ def fitted(rows: str, columns: int | None) -> str:
     if columns is not None and (not rows.isascii() or max(map(len, lines)) > columns):
         rows = "\n".join(line if _wide(line) <= columns else "\n".join(_folded(line, columns)) for line in lines)
     return rows.replace(CLAUSE, " ")
+
+
+def rows_fitted(parts: Sequence[Part], count: int, columns: int | None) -> str:
+    """The rows that these parts make, `fitted`. In a text that all rows have, no mark is written where none is wanted."""
+    if columns is None:
+        parts = [part.replace(CLAUSE, " ") if isinstance(part, str) else part for part in parts]
+    return fitted(joined(parts, count=count), columns)
 
 
 def _folded(row: str, columns: int) -> list[str]:

@@ -62,7 +62,8 @@ def kernel_lines(entries: Entries, extensions: Extensions, clock: Clock, host: H
     order = np.argsort(entries["bucket"][:, 0], kind="stable")
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        yield joined(_columns(EntryView(pick(entries, rows), clock), pick(extensions, rows), clock, host))
+        columns = _columns(EntryView(pick(entries, rows), clock), pick(extensions, rows), clock, host)
+        yield joined(columns, count=len(rows))
 
 
 def _columns(view: EntryView, extensions: Extensions, clock: Clock, host: Host) -> list[Part]:
@@ -98,7 +99,7 @@ def _optional(mask: Mask, part: Part) -> list[Part]:
     return [where(mask, part)] if mask.any() else []
 
 
-def _head(entries: Entries, tracker: Numbers) -> Texts:
+def _head(entries: Entries, tracker: Numbers) -> Part:
     """Both protocols with name and number."""
     both = entries["l3num"].astype(np.uint32) << 16 | tracker.astype(np.uint32) << 8 | entries["protonum"]
     return written(

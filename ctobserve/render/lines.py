@@ -24,7 +24,7 @@ from ctobserve.model import (
     NDArray,
     tcp_state_name,
 )
-from ctobserve.render.columns import Numbers, Part, Texts, aligned, glued, joined, texts, where, written
+from ctobserve.render.columns import Numbers, Part, aligned, glued, joined, texts, where, written
 from ctobserve.render.entry_fields import (
     BUCKET,
     CHAIN,
@@ -42,8 +42,8 @@ from ctobserve.render.entry_fields import (
     PairView,
     masters_of,
 )
-from ctobserve.render.fields import Field, Object, V, known, some
-from ctobserve.render.folding import CLAUSE, fitted
+from ctobserve.render.fields import Field, Object, V, known, said, some
+from ctobserve.render.folding import CLAUSE, fitted, rows_fitted
 from ctobserve.render.tuples import replies, sides
 
 BATCH = 1 << 16
@@ -76,23 +76,23 @@ def entry_lines(
         named = None if helpers is None else helpers[start : start + BATCH]
         view = EntryView(part, clock, masters_of(part, masters), named)
         cells = (
-            aligned(netns(view, labels), width),
+            netns(view, labels, width),
             CLAUSE,
-            aligned(protocol(view), 6),
+            protocol(view, 6),
             " ",
             aligned(_unless(known(TIMEOUT_S, view), TIMEOUT_S.values(view)), 6, right=True),
             " ",
-            aligned(_pair(BUCKET.within(view)), 13, right=True),
+            aligned(glued(*_pair(BUCKET.within(view))), 13, right=True),
             " ",
-            aligned(_pair(CHAIN.within(view)), 7, right=True),
+            aligned(glued(*_pair(CHAIN.within(view))), 7, right=True),
             f"{CLAUSE} ",
             *tuples(view),
-            flags(view),
+            *flags(view),
             *marks(view),
             *_helper(view),
             *other_tuple(MASTER, view, "master"),
         )
-        yield fitted(joined(cells), columns)
+        yield rows_fitted(cells, len(view), columns)
 
 
 def described(entries: Entries, labels: Labels) -> list[str]:
@@ -100,22 +100,22 @@ def described(entries: Entries, labels: Labels) -> list[str]:
     if not len(entries):
         return []
     view = EntryView(entries)
-    cells = (netns(view, labels), " ", protocol(view), CLAUSE, *tuples(view), flags(view), *marks(view), *pairs(BUCKET, view))
-    return joined(cells).split("\n")
+    cells = (netns(view, labels), " ", protocol(view), CLAUSE, *tuples(view), *flags(view), *marks(view), *pairs(BUCKET, view))
+    return joined(cells, count=len(view)).split("\n")
 
 
-def netns(view: EntryView, labels: Labels) -> Texts:
-    """What its namespace is called."""
-    return written(NETNS.values(view), lambda inum: _label(inum, labels))
+def netns(view: EntryView, labels: Labels, width: int = 0) -> Part:
+    """What its namespace is called, with blanks up to this many characters."""
+    return written(NETNS.values(view), lambda inum: _label(inum, labels).ljust(width))
 
 
 def _label(inum: int, labels: Labels) -> str:
     return labels.get(inum, str(inum)) if inum else "-"
 
 
-def protocol(view: EntryView) -> Texts:
-    """Its name, the number of one without."""
-    return written(PROTONUM.values(view), lambda number: PROTOCOLS.get(number, str(number)))
+def protocol(view: EntryView, width: int = 0) -> Part:
+    """Its name, the number of one without, with blanks up to this many characters."""
+    return written(PROTONUM.values(view), lambda number: PROTOCOLS.get(number, str(number)).ljust(width))
 
 
 def tuples(view: EntryView) -> list[Part]:
@@ -123,21 +123,19 @@ def tuples(view: EntryView) -> list[Part]:
     return [*sides(view.original), *replies(view, f"{CLAUSE}reply ")]
 
 
-def flags(view: EntryView) -> Texts:
-    """TCP state and status; empty where only the tuple is known."""
+def flags(view: EntryView) -> list[Part]:
+    """TCP state and status; nothing where only the tuple is known."""
     stated = PROTONUM.values(view).astype(np.uint64) << 32 | TCP_STATE.values(view).astype(np.uint64) << 24
-    return written(view.whole.astype(np.uint64) << 40 | stated | STATUS_BITS.values(view) & SHOWN, _flag_words)
+    return said(view.whole, lambda: [CLAUSE, written(stated | STATUS_BITS.values(view) & SHOWN, _flag_words)])
 
 
 def _flag_words(key: int) -> str:
     status = key & 0xFFFFFF
-    if not key >> 40:
-        return ""
     words = ["" if status & IPS_OFFLOAD else tcp_state_name(key >> 32 & 255, key >> 24 & 255) or ""]
     words.append("" if status & IPS_SEEN_REPLY else "UNREPLIED")
     words.append("ASSURED" if status & IPS_ASSURED else "")
     words += [word for bit, word in WORDS if status & bit]
-    return CLAUSE + (",".join(filter(None, words)) or "-")
+    return ",".join(filter(None, words)) or "-"
 
 
 def marks(view: EntryView) -> list[Part]:
@@ -146,37 +144,36 @@ def marks(view: EntryView) -> list[Part]:
 
 
 def _helper(view: EntryView) -> list[Part]:
-    said = known(HELPER, view)
-    return [where(said, glued(f"{CLAUSE}helper=", HELPER.texts(view)))] if said.any() else []
+    return said(known(HELPER, view), lambda: [f"{CLAUSE}helper=", HELPER.texts(view)])
 
 
 def _zone_dir(view: EntryView) -> list[Part]:
     """Where a zone other than 0 holds for one direction alone."""
-    said = known(ZONE_DIR, view) & (ZONE.values(view) != 0) & (ZONE_DIR.values(view) != ZONE_BOTH)
-    return [where(said, glued(f"{CLAUSE}zone_dir=", ZONE_DIR.texts(view)))] if said.any() else []
+    one = known(ZONE_DIR, view) & (ZONE.values(view) != 0) & (ZONE_DIR.values(view) != ZONE_BOTH)
+    return said(one, lambda: [f"{CLAUSE}zone_dir=", ZONE_DIR.texts(view)])
 
 
 def _unless_zero(field: Field[EntryView], view: EntryView) -> list[Part]:
     values = field.values(view)
-    said = known(field, view) & (values != 0)
-    return [where(said, texts(values, f"{CLAUSE}{field.name}=%d"))] if said.any() else []
+    return said(known(field, view) & (values != 0), lambda: [f"{CLAUSE}{field.name}=", texts(values)])
 
 
 def pairs(field: Object[EntryView], view: EntryView) -> list[Part]:
     """Both numbers by the name of the field, where at least one is known."""
     pair: PairView = field.within(view)
-    there = pair.known(0) | pair.known(1)
-    return [where(there, glued(CLAUSE, f"{field.name}=", _pair(pair)))] if there.any() else []
+    return said(pair.known(0) | pair.known(1), lambda: [f"{CLAUSE}{field.name}=", *_pair(pair)])
 
 
-def _pair(pair: PairView) -> Texts:
+def _pair(pair: PairView) -> list[Part]:
     """Original and reply."""
     original, reply = (_unless(pair.known(direction), pair.numbers[:, direction]) for direction in (0, 1))
-    return glued(original, "/", reply)
+    return [original, "/", reply]
 
 
-def _unless(there: Mask, values: Numbers) -> Texts:
-    return texts(values) if there.all() else glued(where(there, texts(np.where(there, values, 0))), where(~there, "-"))
+def _unless(there: Mask, values: Numbers) -> Part:
+    if there.all():
+        return texts(values)
+    return glued(where(there, texts(np.where(there, values, 0))), where(~there, "-"))
 
 
 def other_tuple(field: Object[V], view: V, word: str) -> list[Part]:

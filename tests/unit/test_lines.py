@@ -219,7 +219,8 @@ def test_every_address_is_written_as_the_c_library_writes_it():
         six = entries["l3num"] == 10
         assert joined([addresses(entries["addr"][:, 2], six)]).split("\n") == short
         assert joined([addresses(entries["addr"][:, 2], six, full=True)]).split("\n") == full
-        few = [joined([addresses(entries["addr"][at : at + 2, 2], six[at : at + 2])]).split("\n") for at in range(0, 200, 2)]
+        pairs = (addresses(entries["addr"][at : at + 2, 2], six[at : at + 2]) for at in range(0, 200, 2))
+        few = [joined([pair], count=2).split("\n") for pair in pairs]
         assert [one for pair in few for one in pair] == short[:200]
     assert len(addresses(entries["addr"][:0, 0], six[:0])) == 0
 
