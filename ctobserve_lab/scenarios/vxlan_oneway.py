@@ -21,10 +21,12 @@ def play(stage: Stage) -> Play:
     peers.sockets.append(node.inside(lambda: bound(target, 4789)))
     yield node
     for first in (20_000, 30_000):
+        # Others are tracked, whatever becomes of the tunnel.
+        peers.run("ping", "-c1", target)
         peers.inside(partial(send, target, range(first, first + FLOWS)))
         if first == 20_000:
             stage.sysctl("nf_conntrack_max", LIMIT)
-        stage.say(f"{3 * FLOWS} flows went through the tunnel; {node.count()} entries")
+        stage.say(f"{3 * FLOWS} flows went through the tunnel, and a ping; {node.count()} entries")
         if first == 20_000:
             yield node
 
