@@ -98,6 +98,22 @@ def test_what_no_rule_explains_is_a_warning_that_says_what_it_is(made, words):
     assert words in found["unexplained"].sentence
 
 
+@pytest.mark.parametrize(
+    ("devices", "words", "device", "count"),
+    [
+        ([b"eth0"] * 4, "4 go to 10.0.0.2, by eth0; the first", "eth0", 1),
+        ([b"eth0", b"eth1", b"", b"eth1"], "4 go to 10.0.0.2, by eth1 and 1 other device; the first", "eth1", 2),
+        ([b"\x1b[2J"] * 4, r"by \x1b[2J; the first", r"\x1b[2J", 1),
+        ([b""] * 4, "4 go to 10.0.0.2; the first", None, 0),
+    ],
+)
+def test_unexplained_packets_have_the_device_that_most_came_by(devices, words, device, count):
+    made = bad(4)
+    made.losses["device"] = devices
+    found = RULES["unexplained"](made)
+    assert words in found.sentence and (found.evidence["device"], found.evidence["devices"]) == (device, count)
+
+
 def test_an_unexplained_icmp_packet_has_no_ports():
     rows = entries(2, proto=1, dport=0x0301)
     found = RULES["unexplained"](evidence(losses=losses(rows, DropReason.ERROR), drops={"error": 2}))

@@ -36,7 +36,7 @@ def judge(evidence: Evidence) -> RuleResult:
     if not packets:
         return _beyond(evidence, beyond) if beyond else hidden(evidence)
     (inum, most), *_ = Counter(rows["entry"]["netns"].tolist()).most_common()
-    namespace, kinds, ends = evidence.namespace(inum), _kinds(rows), _ends(rows["entry"])
+    namespace, kinds, ends = evidence.namespace(inum), _kinds(rows), _ends(rows["entry"]) | _devices(rows)
     by_reason = Counter(map(loss_name, rows["reason"].tolist()))
     numbers: VerdictEvidence = {
         "netns": inum,
@@ -93,9 +93,11 @@ def _in_words(kinds: list[tuple[PacketKind, int]], ends: VerdictEvidence) -> str
     """What the headers say."""
     listed = ", ".join(f"{count} {_words(kind)}" for kind, count in kinds[:LISTED])
     more = f" and {plural(len(kinds) - LISTED, 'other kind')}" if len(kinds) > LISTED else ""
+    others = f" and {plural(ends['devices'] - 1, 'other device')}" if ends["devices"] > 1 else ""
+    by = f", by {ends['device']}{others}" if ends["device"] else ""
     return (
-        f"{listed}{more}; {ends['src_packets']} come from {ends['src']}, {ends['dst_packets']} go to {ends['dst']}; the first is "
-        f"{end(ends['first_src'], ends['first_sport'])} > {end(ends['first_dst'], ends['first_dport'])}"
+        f"{listed}{more}; {ends['src_packets']} come from {ends['src']}, {ends['dst_packets']} go to {ends['dst']}{by}; the "
+        f"first is {end(ends['first_src'], ends['first_sport'])} > {end(ends['first_dst'], ends['first_dport'])}"
     )
 
 
@@ -139,6 +141,12 @@ def _ends(rows: Entries) -> VerdictEvidence:
         "first_dst": address(first, "dst"),
         "first_dport": port(first, "dport") if with_ports else None,
     }
+
+
+def _devices(losses: Events) -> VerdictEvidence:
+    """The device of most of them: by which they came in or, where they came by none, were to leave."""
+    devices = Counter(printable(one) for one in losses["device"].tolist() if one)
+    return {"device": devices.most_common(1)[0][0] if devices else None, "devices": len(devices)}
 
 
 def _commonest(rows: Entries, column: str) -> tuple[str, int]:
