@@ -22,6 +22,7 @@ from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.model import join
 from tests.scripted import ScriptedCapture, events, reading
+from tests.unit.cases import HELPED, expectations
 from tests.unit.tables import CLOCK, NETNS, entries, tcp
 
 OTHER = 8
@@ -125,6 +126,24 @@ def test_a_filter_hides_losses_and_entries_but_neither_inserts_nor_destroys():
 )
 def test_filters_that_no_packet_without_an_entry_passes(only, invalid, blind):
     assert collected(only=only, invalid=invalid).blind_to_losses is blind
+
+
+def test_entries_that_died_before_the_table_are_kept_bounded_and_of_what_the_filter_lets_pass():
+    died = events(Kind.DESTROY, entries(3, netns=[NETNS, NETNS, OTHER], sport=[1, 2, 3]), reason=DestroyReason.UNCONFIRMED)
+    left = events(Kind.DESTROY, entries(2), reason=DestroyReason.TIMEOUT)
+    assert collected(join([died, left])).unconfirmed["entry"]["port"][:, 0].tolist() == [1, 2, 3]
+    assert collected(died, only=Filter(netns=OTHER)).unconfirmed["entry"]["port"][:, 0].tolist() == [3]
+    assert collected(died, only=Filter(sport=(2, 9))).unconfirmed["entry"]["port"][:, 0].tolist() == [2, 3]
+    flood = np.repeat(died[:1], KEPT + 1000)
+    assert len(collected(flood, flood).unconfirmed) == KEPT
+
+
+def test_expectations_are_those_of_the_namespaces_that_are_judged():
+    rows = expectations(3).rows
+    rows["netns"][2] = OTHER
+    made = {"expected": rows, "helpers": HELPED}
+    assert len(collected(**made).expected.rows) == 3 and collected(**made).expected.helpers == HELPED
+    assert collected(only=Filter(netns=OTHER), **made).expected.rows["port"][:, 1].tolist() == [7002]
 
 
 def test_victims_that_were_held_back_are_counted_with_the_last_reading():

@@ -50,6 +50,13 @@ def test_a_table_is_not_followed_without_the_functions_that_keep_it_true():
     check(plan(Symbols(dict.fromkeys(FUNCTIONS - {"nf_ct_resolve_clash"}, 1)), TYPED, Purpose.TABLE), TYPED, "auto")
 
 
+def test_who_wants_some_of_the_entries_that_die_gets_no_more_than_some():
+    """A record for each would let a flood that a rule drops fill the ring of a report."""
+    programs = {item.hook.program for item in plan(SYMBOLS, {}, Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED)}
+    assert "some_free" in programs and "free_entry" not in programs
+    assert "some_free" not in {item.hook.program for item in plan(SYMBOLS, {}, Purpose.TABLE | Purpose.REASONS)}
+
+
 def test_fentry_is_refused_and_not_replaced_where_one_function_has_no_type():
     ids = {name: number for name, number in TYPED.items() if name != "early_drop"}
     planned = plan(SYMBOLS, ids, Purpose.DROPS)
