@@ -131,11 +131,11 @@ def test_filters_that_no_packet_without_an_entry_passes(only, invalid, blind):
 def test_entries_that_died_before_the_table_are_kept_bounded_and_of_what_the_filter_lets_pass():
     died = events(Kind.DESTROY, entries(3, netns=[NETNS, NETNS, OTHER], sport=[1, 2, 3]), reason=DestroyReason.UNCONFIRMED)
     left = events(Kind.DESTROY, entries(2), reason=DestroyReason.TIMEOUT)
-    assert collected(join([died, left])).unconfirmed["entry"]["port"][:, 0].tolist() == [1, 2, 3]
-    assert collected(died, only=Filter(netns=OTHER)).unconfirmed["entry"]["port"][:, 0].tolist() == [3]
-    assert collected(died, only=Filter(sport=(2, 9))).unconfirmed["entry"]["port"][:, 0].tolist() == [2, 3]
+    assert collected(*BEFORE, join([died, left])).unconfirmed["entry"]["port"][:, 0].tolist() == [1, 2, 3]
+    assert collected(*BEFORE, died, only=Filter(netns=OTHER)).unconfirmed["entry"]["port"][:, 0].tolist() == [3]
+    assert collected(*BEFORE, died, only=Filter(sport=(2, 9))).unconfirmed["entry"]["port"][:, 0].tolist() == [2, 3]
     flood = np.repeat(died[:1], KEPT + 1000)
-    assert len(collected(flood, flood).unconfirmed) == KEPT
+    assert len(collected(*BEFORE, flood, flood).unconfirmed) == KEPT
 
 
 def test_expectations_are_those_of_the_namespaces_that_are_judged():
