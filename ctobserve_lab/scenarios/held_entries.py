@@ -41,4 +41,5 @@ SCENARIO = Scenario(
         "kill $(ip netns exec held awk '{ print $2 }' /proc/net/netfilter/nfnetlink_queue)",
         "ip netns exec held nft delete table inet ids",
     ),
+    lines_mend=True,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import set_global
-from ctobserve.diagnosis.rules.unlisted import let_go, missing
+from ctobserve.diagnosis.rules.unlisted import missing, see_holders
 from ctobserve.diagnosis.rules.words import during, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 
@@ -35,7 +35,7 @@ def judge(evidence: Evidence) -> RuleResult:
         "kernel_early_drop": None if namespace.counters is None else namespace.counters.get("early_drop"),
     }
     limit = namespace.limit
-    do = let_go(namespace) if missing(namespace) else ()
+    do = see_holders(namespace) if missing(namespace) else ()
     if limit:
         do += (set_global(evidence, "nf_conntrack_max", 2 * limit),)
     return Verdict(Severity.WARNING, sentence, numbers, do)

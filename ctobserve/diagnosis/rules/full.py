@@ -7,7 +7,7 @@ import numpy as np
 from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import set_global, set_sysctl
-from ctobserve.diagnosis.rules.unlisted import counted_and_listed, let_go, missing
+from ctobserve.diagnosis.rules.unlisted import counted_and_listed, missing, see_holders
 from ctobserve.diagnosis.rules.words import during, hidden, percent, plural, share, span, unreadable
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.event import DropReason, drop_name
@@ -96,11 +96,11 @@ def _growth(evidence: Evidence, namespace: NamespaceEvidence) -> int | None:
 
 
 def _room(evidence: Evidence, namespace: NamespaceEvidence) -> tuple[str, ...]:
-    """A larger table; where entries in no chain fill it, first of all their end, and nothing else where they are the most."""
+    """A larger table; where entries in no chain fill it, first who holds them, and nothing else where they are the most."""
     if not (unlisted := missing(namespace)):
         return _larger(evidence, namespace)
     most = 2 * unlisted >= (namespace.count or 0)
-    return let_go(namespace) if most else (*let_go(namespace), *_larger(evidence, namespace))
+    return see_holders(namespace) if most else (*see_holders(namespace), *_larger(evidence, namespace))
 
 
 def _larger(evidence: Evidence, namespace: NamespaceEvidence) -> tuple[str, ...]:

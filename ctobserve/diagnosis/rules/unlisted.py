@@ -6,7 +6,7 @@ from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import look, look_inside, paste, remark
 from ctobserve.diagnosis.rules.words import percent, plural, share
-from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
+from ctobserve.diagnosis.verdict import Look, Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.event import DropReason
 from ctobserve.host.queues import Queue
 
@@ -51,7 +51,9 @@ def judge(evidence: Evidence) -> RuleResult:
     }
     refused = evidence.lost(namespace.inum, DropReason.TABLE_FULL)
     severe = refused or (limit is not None and entries >= TENTH * limit)
-    return Verdict(Severity.WARNING if severe else Severity.NOTICE, sentence, numbers, let_go(namespace))
+    return Verdict(
+        Severity.WARNING if severe else Severity.NOTICE, sentence, numbers, (*see_holders(namespace), *_let_go(holder))
+    )
 
 
 def _since(namespace: NamespaceEvidence, entries: int) -> str:
@@ -77,21 +79,23 @@ def _held(queue: Queue | None) -> str:
     return f"in NFQUEUE {queue.number} {plural(queue.waiting, 'packet waits', 'packets wait')} for a verdict of {reader}"
 
 
-def let_go(namespace: NamespaceEvidence) -> tuple[str, ...]:
-    """Lines that show what holds such entries, and let go of them."""
+def see_holders(namespace: NamespaceEvidence) -> tuple[Look, ...]:
+    """Lines that show what holds such entries."""
     queue = _holder(namespace)
     if queue is None:
         # Since 5.19 (8a75a2c17410) `dying` are those of which a listener did not take the event, and no others can be listed.
         return (look_inside(namespace, "conntrack", "-L", "dying"), look_inside(namespace, "tc", "-s", "qdisc", "show"))
-    looks = (look_inside(namespace, "cat", QUEUES), look_inside(namespace, "nft", "list", "ruleset"))
+    reader = () if queue.pid is None else (look("cat", f"/proc/{queue.pid}/status"),)
+    return (look_inside(namespace, "cat", QUEUES), look_inside(namespace, "nft", "list", "ruleset"), *reader)
+
+
+def _let_go(queue: Queue | None) -> tuple[str, ...]:
+    if queue is None:
+        return ()
     if queue.pid is None:
-        return (*looks, remark(f"end the reader of queue {queue.number}: its packets are dropped, and their entries go"))
-    return (
-        *looks,
-        look("cat", f"/proc/{queue.pid}/status"),
-        remark("ends the reader: its packets are dropped, their entries go; start it again, or take its rule away:"),
-        paste("kill", queue.pid),
-    )
+        return (remark(f"end the reader of queue {queue.number}: its packets are dropped, and their entries go"),)
+    why = remark("ends the reader: its packets are dropped, their entries go; start it again, or take its rule away:")
+    return (why, paste("kill", queue.pid))
 
 
 def counted_and_listed(namespace: NamespaceEvidence, entries: int) -> str:
