@@ -40,6 +40,13 @@ def old_syslog(
     return evidence(np.concatenate([old, new]), before=was(old, kept), namespaces=translating(rules))
 
 
+def leaving() -> Evidence:
+    """A SYN that leaves without NAT, from before a rule that masquerades."""
+    rows = tcp(1, "SYN_SENT", src="172.17.0.9", dst="10.1.0.50", dport=5060, status=UNREPLIED)
+    rules = ruleset([meta("oifname", "eth0"), {"masquerade": None}], hook="postrouting")
+    return evidence(rows, before=was(rows), namespaces=translating(rules))
+
+
 def hairpinned(count: int = 6, state: str = "SYN_SENT", rows: Entries | None = None, **given) -> Evidence:
     """Connections from 172.17.0.9 to 10.1.0.1:443, which DNAT sends to 172.17.0.2, in the network of br0."""
     made = tcp(count, state, src="172.17.0.9", dst="10.1.0.1", dport=443, backend="172.17.0.2", status=MAPPED, left_s=100)

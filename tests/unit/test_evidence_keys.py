@@ -15,6 +15,7 @@ from ctobserve.diagnosis.rules.unseen import COUNTERS
 from ctobserve.event import DropReason, drop_name
 from ctobserve.model import join
 from tests.unit.cases import CASES, PEACE, bad, capped, counting, many_mapped, outside, stale, stray
+from tests.unit.mapped import leaving
 from tests.unit.tables import entries, evidence, losses
 
 REASON_UNKNOWN = 99
@@ -36,6 +37,7 @@ JUDGED: dict[str, Evidence] = {
     "resolved": evidence(losses=losses(entries(2), RESOLVED), drops={"clash_resolved": 2}),
     "ports nearly used up": many_mapped(),
     "stale without comparison": stale(elsewhere=False),
+    "leaves otherwise": leaving(),
     "few strays": stray(0x12, 1),
 }
 
