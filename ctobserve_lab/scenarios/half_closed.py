@@ -65,4 +65,5 @@ SCENARIO = Scenario(
     expected=frozenset({"late_packets"}),
     look=("ip netns exec router sysctl net.netfilter.nf_conntrack_tcp_timeout_close_wait",),
     fix=("ip netns exec router sysctl -w net.netfilter.nf_conntrack_tcp_timeout_close_wait=3600",),
+    lines_mend=True,
 )
