@@ -117,6 +117,12 @@ def test_a_timeout_that_could_not_be_read_is_not_named():
     assert found.evidence["left_timeout_s"] is None and all(found.do_only_looks)
 
 
+def test_an_entry_that_leaves_as_its_packet_comes_left_right_before():
+    made = late(left={"at_ns": CLOCK.monotonic_ns - 10_000_000})
+    found = LATE(made)
+    assert "came by in blue right after their entries had left" in found.sentence and found.evidence["left_before_s"] == 0.01
+
+
 def test_who_deleted_them_is_named_with_no_escape():
     made = late(left={"reason": DestroyReason.DELETED, "pid": 9, "comm": b"\x1b[2J"})
     found = LATE(made)

@@ -12,12 +12,13 @@ from ctobserve.diagnosis.rules.tuples import connection, original
 from ctobserve.diagnosis.rules.untranslated import leaking
 from ctobserve.diagnosis.rules.words import NOT_WATCHED, among, counted, during, hidden, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
-from ctobserve.event import DropReason
+from ctobserve.event import DropReason, Events
 from ctobserve.model import NF_HOOKS, TCP, Mask, pick
 
 SEVERAL = 5  # connections: below it one that was slow to end, as everywhere
 MANY = 10  # packets
 RST = 0x04
+MOMENT_S = 0.1
 
 
 def judge(evidence: Evidence) -> RuleResult:
@@ -40,7 +41,7 @@ def judge(evidence: Evidence) -> RuleResult:
     also = f", and {plural(elsewhere, 'more', 'more')} in other namespaces" if elsewhere else ""
     sentence = (
         f"{plural(len(packets), 'packet')} of {plural(connections(packets), 'connection')} came by in {namespace.label} "
-        f"up to {oldest_s(packets):.1f} s after their entries had left{also} "
+        f"{_when(packets)} their entries had left{also} "
         f"{among(evidence, DropReason.INVALID) or during(evidence, len(packets))}: {listed(found)}; the first is "
         f"{connection(first['entry'])} at {NF_HOOKS[int(first['hook'])]}"
     )
@@ -61,6 +62,12 @@ def judge(evidence: Evidence) -> RuleResult:
     sentence += "; INVALID passes no NAT and no rule for what is established, so these connections hang or break"
     looks = (see_losses(namespace), look("ctobserve", "events", "--events", "destroy", *netns_option(namespace)))
     return Verdict(Severity.WARNING, sentence, numbers, looks + longer(namespace, ways(namespace, cut_off)), explains)
+
+
+def _when(packets: Events) -> str:
+    """How long after; an entry whose time is over leaves when somebody looks for it, and be it by this packet."""
+    seconds = oldest_s(packets)
+    return f"up to {seconds:.1f} s after" if seconds >= MOMENT_S else "right after"
 
 
 RULES = (Rule("late_packets", judge),)
