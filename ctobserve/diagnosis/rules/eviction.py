@@ -35,7 +35,7 @@ def judge(evidence: Evidence) -> RuleResult:
         "kernel_early_drop": None if namespace.counters is None else namespace.counters.get("early_drop"),
     }
     limit = namespace.limit
-    do = see_holders(namespace) if missing(namespace) else ()
+    do: tuple[str, ...] = see_holders(namespace) if missing(namespace) else ()
     if limit:
         do += (set_global(evidence, "nf_conntrack_max", 2 * limit),)
     return Verdict(Severity.WARNING, sentence, numbers, do)
