@@ -13,6 +13,8 @@ import pytest
 from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.model import IPS_ASSURED
 from ctobserve.programs.hooks import Purpose
+from ctobserve_lab.ftp import log_in
+from ctobserve_lab.scenarios.expect_full import HELPER
 from ctobserve_lab.traffic import open_tcp, race, send_udp
 from ctobserve_lab.world import run
 
@@ -211,3 +213,27 @@ def test_chains_too_long(net, sysctl, start, form):
     assert {drop["netns"] for drop in report["drops"]} == {space.inum}
     assert report["unaccounted"] == {}
     assert report["meta"]["events_lost"] == 0
+
+
+def test_packets_that_a_helper_drops_come_with_its_words(net, sysctl, start):
+    """The kernel counts none of them: how many clients are heard, and how many ask in vain, is known here."""
+    server, client = net.space("server"), net.space("client")
+    target, _ = net.link(server, client)
+    server.nft(HELPER)
+    sessions = log_in(server, client, target, 8)
+    running = start("drops", "--json", "--netns", server.name)
+    before = server.counters()
+    sysctl("nf_conntrack_expect_max", 3)
+    for at, session in enumerate(sessions):
+        session.announce(7001 + at)
+    for session in sessions[:3]:
+        session.hear()
+    report = json.loads(running.end())
+    assert losses(before, server.counters()) == {} and report["unaccounted"] == {}
+    assert report["by_reason"].keys() == {"helper"} and report["by_reason"]["helper"] == len(report["drops"])
+    in_vain = {session.client.getsockname()[1] for session in sessions[3:]}
+    assert {drop["original"]["sport"] for drop in report["drops"]} == in_vain, "each as often as TCP sends it again"
+    assert {(drop["text"], drop["direction"], drop["tcp_state"]) for drop in report["drops"]} == {
+        ("cannot add expectation", "original", "ESTABLISHED")
+    }
+    assert report["kernel_counters"]["expect_create"] == 3
