@@ -23,7 +23,7 @@ def play(stage: Stage) -> Play:
     for space, address in ((client, CLIENT), (server, SERVER)):
         plugged(router, space, address)
     router.run("sh", "-c", f"echo 1 > /proc/sys/net/ipv4/ip_forward; {QUIET} 2> /dev/null; true")
-    router.sysctl("nf_conntrack_tcp_timeout_syn_sent", 900)
+    router.sysctl("nf_conntrack_tcp_timeout_syn_sent", 251)
     router.nft(f"table ip nat {{ chain pre {{ {DNAT} }}; }}")
     server.sockets.append(server.inside(lambda: socket.create_server((SERVER, 443), backlog=31)))
     yield router

@@ -22,7 +22,8 @@ def play(stage: Stage) -> Play:
     source, target = stage.net.link(client, router)
     gateway, _ = stage.net.link(router, server)
     router.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-    router.sysctl("nf_conntrack_tcp_timeout_syn_sent", 900)
+    # Below nf_conntrack_tcp_timeout_max_retrans, which would shorten it after a few SYNs.
+    router.sysctl("nf_conntrack_tcp_timeout_syn_sent", 251)
     server.run("ip", "route", "add", "default", "via", gateway)
     server.run("ip", "addr", "add", f"{OLD}/24", "dev", "v2b")
     server.nft(f"insert rule inet track input ip daddr {OLD} drop")
