@@ -43,6 +43,7 @@ class Programs:
         self._raw_bytes = raw_bytes
         self._ring_bytes = ring_bytes
         self._links: list[int] = []
+        self._followed: set[int] = set()  # slots of the map `again`
         self._programs: dict[tuple[str, BtfId | None], int] = {}
         self._btf: dict[str, int] = {"vmlinux": 0}
         self._maps: dict[str, int] = {}
@@ -72,7 +73,9 @@ class Programs:
     def load_run(self, name: str, slot: int) -> int:
         """The same of one that is followed by `NAME_on`, which the map `again` has in this slot."""
         first = self.load_runnable(name)
-        syscalls.map_update(self.map("again"), struct.pack("<I", slot), struct.pack("<I", self.load_runnable(f"{name}_on")))
+        if slot not in self._followed:
+            syscalls.map_update(self.map("again"), struct.pack("<I", slot), struct.pack("<I", self.load_runnable(f"{name}_on")))
+            self._followed.add(slot)
         return first
 
     def attach(self, planned: list[Planned]) -> None:
@@ -144,6 +147,9 @@ class Programs:
     def close(self) -> None:
         """Detach and free everything."""
         self.detach()
+        # The kernel empties such a map itself, some time after it was closed.
+        while self._followed:
+            syscalls.map_delete(self.map("again"), struct.pack("<I", self._followed.pop()))
         for fd in [*self._programs.values(), *self._maps.values(), *self._btf.values()]:
             if fd:
                 os.close(fd)

@@ -19,7 +19,7 @@ from ctobserve.errors import CtobserveError, NotPermitted
 from ctobserve.host.kernel import read_text
 
 SYS_BPF, SYS_PERF_EVENT_OPEN = 321, 298
-MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_GET_NEXT_KEY, PROG_LOAD, PROG_TEST_RUN = 0, 1, 2, 4, 5, 10
+MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_DELETE_ELEM, MAP_GET_NEXT_KEY, PROG_LOAD, PROG_TEST_RUN = 0, 1, 2, 3, 4, 5, 10
 BTF_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, RAW_TRACEPOINT_OPEN, BTF_GET_NEXT_ID = 19, 15, 17, 23
 MAP_TYPE_RINGBUF = 27
 PROG_TYPE_KPROBE, PROG_TYPE_RAW_TRACEPOINT, PROG_TYPE_TRACING = 2, 17, 26
@@ -195,6 +195,12 @@ def map_update(fd: int, key: bytes, value: bytes) -> None:
     """Set the value behind `key`."""
     key_buffer, value_buffer = _buffer(key), _buffer(value)
     _bpf(MAP_UPDATE_ELEM, MapElem(fd, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer)))
+
+
+def map_delete(fd: int, key: bytes) -> None:
+    """Take an element out; raises OSError where there is none."""
+    key_buffer = _buffer(key)
+    _bpf(MAP_DELETE_ELEM, MapElem(fd, ctypes.addressof(key_buffer)))
 
 
 def map_next_key(fd: int, key: bytes | None, key_bytes: int) -> bytes | None:

@@ -34,6 +34,7 @@ NUMBERS = {
     "MAP_CREATE": "BPF_MAP_CREATE",
     "MAP_LOOKUP_ELEM": "BPF_MAP_LOOKUP_ELEM",
     "MAP_UPDATE_ELEM": "BPF_MAP_UPDATE_ELEM",
+    "MAP_DELETE_ELEM": "BPF_MAP_DELETE_ELEM",
     "MAP_GET_NEXT_KEY": "BPF_MAP_GET_NEXT_KEY",
     "PROG_LOAD": "BPF_PROG_LOAD",
     "PROG_TEST_RUN": "BPF_PROG_TEST_RUN",
@@ -160,15 +161,23 @@ def test_values_and_keys_are_read_and_written_where_they_are(kernel):
         ctypes.memmove(given.value, b"next", 4)
         return 0
 
-    kernel.answers = [look_up, refusing(errno.ENOENT), update, follow, follow, refusing(errno.ENOENT)]
+    def delete(given: ctypes.Structure) -> int:
+        assert (ctypes.string_at(given.key, 4), given.value) == (b"key4", 0)
+        return 0
+
+    kernel.answers = [look_up, refusing(errno.ENOENT), update, delete, follow, follow, refusing(errno.ENOENT)]
     assert syscalls.map_lookup(5, b"key1", 8) == b"found it"
     assert syscalls.map_lookup(5, b"key1", 8) is None
     syscalls.map_update(5, b"key2", b"value")
+    syscalls.map_delete(5, b"key4")
     assert syscalls.map_next_key(5, b"key3", 4) == b"next"
     assert syscalls.map_next_key(6, None, 4) == b"next"
     assert syscalls.map_next_key(6, b"last", 4) is None
-    commands = [syscalls.MAP_LOOKUP_ELEM] * 2 + [syscalls.MAP_UPDATE_ELEM] + [syscalls.MAP_GET_NEXT_KEY] * 3
-    assert [(command, given["map_fd"]) for command, given in kernel.calls] == list(zip(commands, (5, 5, 5, 5, 6, 6), strict=True))
+    commands = [syscalls.MAP_LOOKUP_ELEM] * 2 + [syscalls.MAP_UPDATE_ELEM, syscalls.MAP_DELETE_ELEM]
+    commands += [syscalls.MAP_GET_NEXT_KEY] * 3
+    assert [(command, given["map_fd"]) for command, given in kernel.calls] == list(
+        zip(commands, (5, 5, 5, 5, 5, 6, 6), strict=True)
+    )
 
 
 CODE = bytes.fromhex("b7000000000000009500000000000000")
