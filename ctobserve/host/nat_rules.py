@@ -20,6 +20,8 @@ PROTOCOLS |= {"sctp": 132, "udplite": 136}
 PASSING = {"counter", "log", "comment", "mangle"}
 # Those that may end its way, or lead it anywhere.
 OPAQUE = {"vmap", "queue", "reject", "tproxy", "fwd"}
+# Keys that a map has an element for, whatever the packet.
+SPREADING = {"numgen", "jhash", "symhash"}
 
 
 class Field(Enum):
@@ -137,10 +139,13 @@ def _rule(rule: dict[str, Any]) -> NatRule:
             made = _translating(made, Does(name), given)
             family = FAMILIES.get(given.get("family", ""))
             matches += [Match(Field.FAMILY, ((family, family),))] if family else []
+            matches += [match for one in given.values() for match in _in_map(one)]
         elif name == "xt" and isinstance(inner, dict) and inner.get("name") in XT:
             made = made._replace(does=XT[inner["name"]], addresses=None, ports=ANY_PORT)
         elif name in OPAQUE or (name == "xt" and not _is_xt_match(inner)):
             made = made._replace(does=Does.UNKNOWN)
+            # Without its name an extension may be a condition of what follows.
+            matches += [] if isinstance(inner, dict) else [Match(Field.UNKNOWN)]
         elif name not in PASSING:
             matches.append(Match(Field.UNKNOWN))
     return made._replace(matches=tuple(matches))
@@ -148,6 +153,16 @@ def _rule(rule: dict[str, Any]) -> NatRule:
 
 def _is_xt_match(inner: Any) -> bool:
     return isinstance(inner, dict) and inner.get("type") == "match"
+
+
+def _in_map(given: Any) -> Iterator[Match]:
+    """What a packet must be for a map to have an address or a port for it: else the rule does nothing (nft_lookup_eval)."""
+    if not isinstance(given, dict) or "map" not in given or SPREADING & given["map"]["key"].keys():
+        return
+    data = given["map"]["data"]
+    pairs = data.get("set") if isinstance(data, dict) else None
+    keys = [pair[0] if isinstance(pair, list) else pair for pair in pairs] if isinstance(pairs, list) else [data]
+    yield from _matches({"op": "==", "left": given["map"]["key"], "right": {"set": keys}})
 
 
 def _translating(made: NatRule, does: Does, inner: dict[str, Any]) -> NatRule:
@@ -213,7 +228,8 @@ def _holds_new(right: Any) -> bool:
 def _meta(key: object, right: Any, negated: bool) -> Match:
     if key in ("iifname", "iif", "oifname", "oif"):
         names = right.get("set") if isinstance(right, dict) else [right]
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        # A named set, of which elements are not listed, begins with @, and so does no name that nft takes.
+        if isinstance(names, list) and all(isinstance(name, str) and not name.startswith("@") for name in names):
             return Match(Field.IIF if str(key).startswith("iif") else Field.OIF, names=tuple(names), negated=negated)
         return Match(Field.UNKNOWN)
     read = {"l4proto": (Field.PROTO, _protocol), "nfproto": (Field.FAMILY, _family), "protocol": (Field.FAMILY, _family)}

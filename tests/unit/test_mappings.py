@@ -44,6 +44,21 @@ def test_one_that_has_the_mapping_of_new_packets_is_the_same_however_long_nobody
     assert judged(syslog(dst="10.1.0.1", dport=515)) is Judged.SAME, "the rule is for another port"
 
 
+BY_PORT = {"key": {"payload": {"protocol": "udp", "field": "dport"}}, "data": {"set": [[53, "172.17.0.2"]]}}
+
+
+def test_a_rule_with_a_map_is_for_those_that_are_in_it():
+    by_port = ruleset([dnat({"map": BY_PORT})])
+    assert judged(syslog(), by_port) is Judged.SAME
+    assert judged(syslog(dport=53), by_port) is Judged.OTHER
+    assert judged(syslog(), ruleset([dnat({"map": BY_PORT | {"data": "@named"}})])) is Judged.UNKNOWN
+
+
+def test_devices_in_a_named_set_are_not_known():
+    rules = ruleset([meta("iifname", "@wan"), *DNAT_514])
+    assert judged(mapped_syslog(), rules) is judged(syslog(), rules) is Judged.UNKNOWN
+
+
 @pytest.mark.parametrize(
     ("rows", "rules"),
     [

@@ -41,7 +41,11 @@ def ports(first: int, last: int | None = None) -> Match:
         ("ip", "dnat to numgen inc mod 2 map { 0 : 10.0.0.1, 1 : 10.0.0.2 }", "dnat",
          (*one(ip(10, 0, 0, 1)), *one(ip(10, 0, 0, 2))), None, []),
         ("ip", "dnat to tcp dport map { 80 : 10.0.0.1, 81 : 10.0.0.2 }", "dnat",
-         (*one(ip(10, 0, 0, 1)), *one(ip(10, 0, 0, 2))), None, []),
+         (*one(ip(10, 0, 0, 1)), *one(ip(10, 0, 0, 2))), None, [OF_TCP, Match(Field.DPORT, ((80, 80), (81, 81)))]),
+        ("ip", "dnat to ip saddr map { 10.0.0.0/8 : 10.0.0.1 }", "dnat", one(ip(10, 0, 0, 1)), None,
+         [IPV4, Match(Field.SRC, ((ip(10, 0, 0, 0), ip(10, 255, 255, 255)),))]),
+        ("ip", "dnat to ip saddr . udp dport map { 10.0.0.9 . 53 : 10.0.0.1 }", "dnat", one(ip(10, 0, 0, 1)), None, [UNKNOWN]),
+        ("ip", "iifname @names dnat to 10.0.0.1", "dnat", one(ip(10, 0, 0, 1)), None, [UNKNOWN]),
         ("ip", "udp dport 9 dnat to :10", "dnat", (), (10, 10), [OF_UDP, ports(9)]),
         ("ip", "ip saddr @s dnat to 10.0.0.1", "dnat", one(ip(10, 0, 0, 1)), None, [IPV4, UNKNOWN]),
         ("ip", "meta mark 5 dnat to 10.0.0.1", "dnat", one(ip(10, 0, 0, 1)), None, [UNKNOWN]),
@@ -62,7 +66,8 @@ def ports(first: int, last: int | None = None) -> Match:
     ],
 )  # fmt: skip
 def test_a_rule_is_read_as_nft_means_it(own_rules, family, rule, does, addresses, to_ports, matches):
-    sets = "add set ip t s { type ipv4_addr; elements = { 10.0.0.7 }; }" if family == "ip" else ""
+    sets = "add set ip t s { type ipv4_addr; elements = { 10.0.0.7 }; }\nadd set ip t names { type ifname; elements = { e0 }; }"
+    sets = sets if family == "ip" else ""
     own_rules(
         f"add table {family} t\nadd chain {family} t x\n{sets}\n"
         f"add chain {family} t pre {{ type nat hook prerouting priority -100; }}\nadd rule {family} t pre {rule}"
@@ -107,6 +112,11 @@ def test_of_an_extension_it_is_known_that_it_translates_and_not_where_to():
 def test_another_extension_may_do_anything(extension):
     (rule,) = ruleset([{"xt": extension}]).nat[0].rules
     assert rule.does is Does.UNKNOWN
+
+
+def test_an_extension_without_a_name_may_be_a_condition_of_what_follows():
+    (rule,) = ruleset([{"xt": None}, {"accept": None}]).nat[0].rules
+    assert (rule.does, rule.matches) == (Does.ACCEPT, (UNKNOWN,))
 
 
 def test_a_match_of_an_extension_is_a_condition_that_is_not_known():
