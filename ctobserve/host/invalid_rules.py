@@ -15,6 +15,7 @@ from ctobserve.model import printable
 PASSING = {"counter", "log", "comment"}
 ENDS = {"drop", "reject"}
 XT_STATE = {"conntrack", "state"}
+FAMILIES = {2: ("ip", "inet"), 10: ("ip6", "inet")}  # of tables that see IPv4, and IPv6, on its way through IP hooks
 
 
 class Refusing(NamedTuple):
@@ -26,6 +27,10 @@ class Refusing(NamedTuple):
     handle: int
     hook: str | None
     every_invalid: bool
+
+    def sees(self, l3num: int) -> bool:
+        """Whether packets of this address family (ENTRY's l3num) come to it."""
+        return self.family in FAMILIES[l3num]
 
 
 def refusing(items: list[Any]) -> Iterator[Refusing]:

@@ -61,6 +61,6 @@ SCENARIO = Scenario(
     play=play,
     expected=frozenset({"icmp_refused"}),
     look=("ip netns exec client conntrack -S | grep -o ' error=[1-9][0-9]*'",),
-    fix=("ip netns exec client nft 'insert rule inet filter input icmp type { destination-unreachable } accept'",),
+    fix=("ip netns exec client nft 'insert rule inet filter input icmp type destination-unreachable accept'",),
     lines_mend=True,
 )

@@ -136,7 +136,7 @@ MEANT: dict[str, list[tuple[str, list[str]]]] = {
         (HERE, ["ctobserve", "events", "--events", "destroy", "--netns", "7"]),
         (IN, sysctl("net.netfilter.nf_conntrack_tcp_timeout_close_wait=3600")),
     ],
-    "icmp_refused": [(HERE, SEE), (IN, ["nft", "insert rule inet filter input icmp type { destination-unreachable } accept"])],
+    "icmp_refused": [(HERE, SEE), (IN, ["nft", "insert rule inet filter input icmp type destination-unreachable accept"])],
     "bad_checksum": [(HERE, SEE), (IN, sysctl("net.netfilter.nf_conntrack_checksum=0"))],
     "tunnel_oneway": [
         (HERE, ["ctobserve", "list", "--state", "UNREPLIED", "--proto", "udp", "--dport", "4789", "--limit", "20"]),

@@ -88,14 +88,14 @@ def test_an_error_that_is_sent_to_neither_end_of_its_entry_says_so():
 @pytest.mark.parametrize(
     ("made", "lines"),
     [
-        (icmp_errors(ruleset=Ruleset(refusing=(REFUSING,))), ["inet filter input icmp type { destination-unreachable } accept"]),
+        (icmp_errors(ruleset=Ruleset(refusing=(REFUSING,))), ["inet filter input icmp type destination-unreachable accept"]),
         (
             icmp_errors(2, 2, 0, six=True, ruleset=Ruleset(refusing=(REFUSING,))),
-            ["inet filter input icmpv6 type { packet-too-big } accept"],
+            ["inet filter input icmpv6 type packet-too-big accept"],
         ),
         (
             icmp_errors(ruleset=Ruleset(refusing=(Refusing("ip", "f", "in", 9, None, False),))),
-            ["ip f in icmp type { destination-unreachable } accept"],
+            ["ip f in icmp type destination-unreachable accept"],
         ),
         (icmp_errors(ruleset=Ruleset(refusing=(Refusing("ip6", "f", "in", 9, "input", True),))), []),
         (icmp_errors(ruleset=Ruleset(refusing=(Refusing("ip", "f", "out", 9, "output", True),))), []),
@@ -139,3 +139,30 @@ def test_errors_of_another_namespace_are_counted_beside_the_most():
     made.losses["entry"]["netns"][7:] = 8
     found = JUDGE(replace(made, drops={NETNS: {"error": 7}, 8: {"error": 2}}))
     assert (found.evidence["packets"], found.evidence["packets_elsewhere"]) == (7, 2) and found.explains.rows.all()
+
+
+def test_who_is_told_again_is_named_though_others_have_more():
+    others = icmp_errors(5, 11, 0, about=tcp(5)).losses
+    made = icmp_errors(3)
+    made.losses["entry"]["netns"] = 8
+    both = replace(made, losses=np.concatenate([others, made.losses]), drops={NETNS: {"error": 5}, 8: {"error": 3}})
+    found = JUDGE(both)
+    assert found.severity is Severity.WARNING and found.evidence["netns"] == 8
+    assert (found.evidence["packets"], found.evidence["packets_elsewhere"], found.evidence["too_big_again"]) == (3, 5, 3)
+
+
+def test_rules_of_the_other_address_family_drop_none_of_these():
+    six = Ruleset(refusing=(Refusing("ip6", "f", "in", 9, "input", True), Refusing("bridge", "f", "in", 9, "input", True)))
+    assert "no rule here drops what is INVALID" in JUDGE(icmp_errors(ruleset=six)).sentence
+    assert "ip6 f in drops what is INVALID" in JUDGE(icmp_errors(9, 2, 0, six=True, ruleset=six)).sentence
+
+
+def test_several_kinds_of_errors_have_a_line_each():
+    """What is one set to nft is all of ICMP to iptables-save."""
+    kinds = icmp_errors(9).losses
+    kinds["entry"]["port"][4:, 1] = 11 << 8
+    made = replace(icmp_errors(ruleset=Ruleset(refusing=(REFUSING,))), losses=kinds)
+    assert [line.split(" type ")[1] for line in changing(JUDGE(made))] == [
+        "destination-unreachable accept'",
+        "time-exceeded accept'",
+    ]

@@ -226,6 +226,45 @@ def test_what_a_rule_drops_on_its_way_is_late_and_leaks_nothing():
     assert LATE(made).severity is Severity.NOTICE and "unexplained" not in rules.judge(made).verdicts
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        Refusing("ip6", "filter", "forward", 4, "forward", True),
+        Refusing("bridge", "filter", "forward", 4, "forward", True),
+        Refusing("ip", "filter", "output", 4, "output", True),
+        Refusing("ip6", "filter", "forward", 0, "forward", False),
+    ],
+    ids=["of IPv6", "of a bridge", "of what the host sends", "a policy of IPv6"],
+)
+def test_a_rule_that_these_packets_do_not_meet_stops_none(elsewhere):
+    assert LEAK(leak(refusing=[elsewhere])).severity is Severity.WARNING
+
+
+def test_what_the_host_sends_meets_its_rules_of_output():
+    sent = Refusing("inet", "filter", "output", 4, "output", True)
+    assert LEAK(leak(refusing=[sent], hook=OUTPUT)) is None
+    assert LEAK(leak(refusing=[ALL_FORWARD], hook=OUTPUT)).severity is Severity.WARNING
+
+
+def test_where_it_is_certain_that_they_leave_comes_before_where_more_may():
+    made, certain = leak(13, refusing=[SOME]), leak(7)
+    certain.losses["entry"]["netns"] = 8
+    here = {**made.namespaces, 8: replace(certain.namespaces[NETNS], inum=8)}
+    drops = {NETNS: {"invalid": 13}, 8: {"invalid": 7}}
+    found = LEAK(replace(made, losses=np.concatenate([made.losses, certain.losses]), namespaces=here, drops=drops))
+    assert found.severity is Severity.WARNING
+    assert (found.evidence["netns"], found.evidence["packets"], found.evidence["packets_elsewhere"]) == (8, 7, 13)
+
+
+def test_connections_that_are_cut_off_are_named_though_resets_elsewhere_are_more():
+    resets, cut_off = late(20, tcp_flags=0x04), late(7)
+    cut_off.losses["entry"]["netns"] = 8
+    drops = {NETNS: {"invalid": 20}, 8: {"invalid": 7}}
+    found = LATE(replace(resets, losses=np.concatenate([resets.losses, cut_off.losses]), drops=drops))
+    assert found.severity is Severity.WARNING
+    assert (found.evidence["netns"], found.evidence["packets"], found.evidence["packets_elsewhere"]) == (8, 7, 20)
+
+
 @pytest.mark.parametrize("made", [leak(unread="there is no nft to list the rules"), replace(leak(), namespaces={})])
 def test_rules_that_could_not_be_read_are_not_guessed(made):
     found = LEAK(made)

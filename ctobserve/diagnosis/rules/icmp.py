@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctobserve.analysis.groups import Groups, divide
+from ctobserve.analysis.groups import divide
 from ctobserve.analysis.invalid import Like, begins_with, likeness
 from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.nft import insert_rule
 from ctobserve.diagnosis.rules.past import Gone, left_before, listed, numbers_of, ways, where
 from ctobserve.diagnosis.rules.paste import see_losses
-from ctobserve.diagnosis.rules.tuples import address, connection, port
+from ctobserve.diagnosis.rules.tuples import CONNECTION, address, connection, port
 from ctobserve.diagnosis.rules.words import NOT_WATCHED, hidden, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.event import Events
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.model import ENTRY, ICMP, WITH_PORTS, Entries, pick, protocol_name
+from ctobserve.model import ENTRY, ICMP, WITH_PORTS, Entries, Mask, NDArray, pick, protocol_name
 
 MANY = 10  # errors: below it a few that came after the end of what they are about, as on any network
 AGAIN = 2  # the same packet's sender did not heed the first
@@ -60,15 +60,19 @@ def judge(evidence: Evidence) -> RuleResult:
     rows = likeness(losses) == Like.ICMP_ERROR
     if not rows.any():
         return hidden(evidence)
-    namespace, mine, elsewhere = where(evidence, rows)
-    packets = pick(losses, mine)
+    # Others may have more, and none of them told twice.
+    heedless = rows.copy()
+    heedless[rows] = _told(pick(losses, rows)) >= AGAIN
+    namespace, *_ = where(evidence, heedless if heedless.any() else rows)
+    mine: Mask = rows & (losses["entry"]["netns"] == namespace.inum)
+    packets, elsewhere = pick(losses, mine), int(rows.sum() - mine.sum())
     errors = Counter(map(_error, packets["entry"]))
     inner = _inner(packets)
-    flows = divide(inner, ("proto", "src", "sport", "dst", "dport"))
+    flows = divide(inner, CONNECTION)
     most = inner[flows.first[flows.largest(1)[0]]]
     found = ways(namespace, packets)
     kinds = ", ".join(f"{count} {error.words}" for error, count in errors.most_common(3))
-    again = _again(packets, flows)
+    again = int(_told(packets).max())
     sentence = (
         f"{plural(len(packets), 'ICMP error')} refused in {namespace.label} in {evidence.duration_s:.1f} s: {kinds}, about "
         f"packets of {plural(len(flows.counts), 'connection')} without an entry, {int(flows.counts.max())} of them about "
@@ -95,7 +99,7 @@ def judge(evidence: Evidence) -> RuleResult:
         sentence += "; so few are normal"
         return Verdict(Severity.NOTICE, sentence, numbers, looks, explains)
     if again >= AGAIN:
-        sentence += f"; its sender goes on sending too much, a path MTU black hole: {_dropped(namespace)}"
+        sentence += f"; its sender goes on sending too much, a path MTU black hole: {_dropped(namespace, set(errors))}"
     return Verdict(Severity.WARNING, sentence, numbers, looks + _accepting(namespace, set(errors)), explains)
 
 
@@ -113,10 +117,10 @@ def _inner(packets: Events) -> Entries:
     return made
 
 
-def _again(packets: Events, flows: Groups) -> int:
-    """Most errors about one connection that tell a smaller MTU."""
-    too_big = np.array([_error(packet).too_big for packet in packets["entry"]])
-    return int(flows.sums(too_big).max())
+def _told(packets: Events) -> NDArray[np.int64]:
+    """Of each, how many errors about the same connection tell a smaller MTU."""
+    flows = divide(_inner(packets), CONNECTION)
+    return flows.sums(np.array([_error(packet).too_big for packet in packets["entry"]]))[flows.labels]
 
 
 def _why(namespace: NamespaceEvidence, packets: Events, found: list[tuple[Gone, int]]) -> str:
@@ -147,12 +151,13 @@ def _hint(namespace: NamespaceEvidence, packets: Events) -> str:
     return " (notrack, another way out, or older than this observation)"
 
 
-def _dropped(namespace: NamespaceEvidence) -> str:
+def _dropped(namespace: NamespaceEvidence, errors: set[Error]) -> str:
     """Why the errors are not heard, as far as the rules say."""
     rules = namespace.ruleset
     if rules is None or rules.unread:
         return "if a rule drops what is INVALID, the errors are lost here"
-    found = [rule for rule in rules.refusing if rule.hook in ON_THE_WAY]
+    families = {2 if error.protonum == ICMP else 10 for error in errors if error.too_big}
+    found = [rule for rule in rules.refusing if rule.hook in ON_THE_WAY and any(map(rule.sees, families))]
     if not found:
         return "no rule here drops what is INVALID, so they are lost behind this host, or not heeded"
     first = found[0]
@@ -166,11 +171,10 @@ def _accepting(namespace: NamespaceEvidence, errors: set[Error]) -> tuple[str, .
     for rule in rules.refusing:
         if rule.hook not in ON_THE_WAY or not rule.handle:
             continue
-        for words, family, names in (("icmp type", "ip", NAMES4), ("icmpv6 type", "ip6", NAMES6)):
-            kinds = sorted({error.kind for error in errors if (error.protonum == ICMP) == (family == "ip")} & names.keys())
-            if kinds and rule.family in ("inet", family):
-                which = ", ".join(names[kind] for kind in kinds)
-                lines.append(insert_rule(namespace, rule, f"{words} {{ {which} }} accept"))
+        for words, l3num, names in (("icmp type", 2, NAMES4), ("icmpv6 type", 10, NAMES6)):
+            kinds = sorted({error.kind for error in errors if (error.protonum == ICMP) == (l3num == 2)} & names.keys())
+            # Each alone: iptables-nft reads a set in a rule as whatever ICMP there is, and saves it so.
+            lines += [insert_rule(namespace, rule, f"{words} {names[kind]} accept") for kind in kinds if rule.sees(l3num)]
     return tuple(dict.fromkeys(line for line in lines if line))
 
 

@@ -33,9 +33,12 @@ def judge(evidence: Evidence) -> RuleResult:
     rows &= ~leaking(evidence) & ~of_the_host(losses) & ~evidence.past_us
     if not rows.any():
         return hidden(evidence)
-    namespace, mine, elsewhere = where(evidence, rows)
-    packets, open_ = pick(losses, mine), mine & unfinished(losses) & (losses["tcp_flags"] & RST == 0)
-    cut_off = pick(losses, open_)
+    open_ = rows & unfinished(losses) & (losses["tcp_flags"] & RST == 0)
+    severe = open_.any() and _are_many(pick(losses, where(evidence, open_).rows))
+    # Others may have more, and all of them normal.
+    namespace, *_ = where(evidence, open_ if severe else rows)
+    mine: Mask = rows & (losses["entry"]["netns"] == namespace.inum)
+    packets, cut_off, elsewhere = pick(losses, mine), pick(losses, mine & open_), int(rows.sum() - mine.sum())
     found = ways(namespace, packets)
     first = packets[0]
     also = f", and {plural(elsewhere, 'more', 'more')} in other namespaces" if elsewhere else ""
@@ -56,12 +59,17 @@ def judge(evidence: Evidence) -> RuleResult:
         **original(first["entry"]),
     }
     explains = Explained(rows=rows)
-    if connections(cut_off) < SEVERAL and len(cut_off) < MANY:
+    if not severe:
         sentence += "; few such packets, or resets and the last of connections that are over, are normal"
         return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(namespace),), explains)
     sentence += "; INVALID passes no NAT and no rule for what is established, so these connections hang or break"
     looks = (see_losses(namespace), look("ctobserve", "events", "--events", "destroy", *netns_option(namespace)))
     return Verdict(Severity.WARNING, sentence, numbers, looks + longer(namespace, ways(namespace, cut_off)), explains)
+
+
+def _are_many(cut_off: Events) -> bool:
+    """Too many of one namespace to be normal."""
+    return connections(cut_off) >= SEVERAL or len(cut_off) >= MANY
 
 
 def _when(packets: Events) -> str:

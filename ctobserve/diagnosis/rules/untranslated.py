@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
@@ -17,7 +19,8 @@ from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, NF_HOOKS, Entries, Mask, N
 
 SEVERAL = 5  # packets: below it the last of a connection that was slow to end, as behind any NAT
 TABLE = "invalid_out"
-PASSES = ("prerouting", "forward", "output", "postrouting")
+PASSES, SENT_PASSES = ("prerouting", "forward", "postrouting"), ("output", "postrouting")
+OUTPUT = NF_HOOKS.index("output")
 FORWARDED = Chain(TABLE, "forwarded", "forward", "filter")
 SENT = Chain(TABLE, "sent", "output", "filter")
 
@@ -31,9 +34,9 @@ def leaking(evidence: Evidence) -> Mask:
     losses = evidence.losses
     bad = (losses["reason"] == DropReason.INVALID) & (losses["direction"] == NO_DIRECTION) & ~evidence.past_us
     leaks: Mask = bad & (_was_translated(losses["entry"], losses["left"]) | (~left_before(losses) & _as_others(evidence)))
-    for inum in np.unique(losses["entry"]["netns"][leaks]).tolist():
-        if _stops(evidence.namespace(inum)) is None:
-            leaks &= losses["entry"]["netns"] != inum
+    for way, stops in _ways_out(evidence, leaks):
+        if stops is None:
+            leaks &= ~way
     return leaks
 
 
@@ -44,9 +47,16 @@ def judge(evidence: Evidence) -> RuleResult:
     rows = leaking(evidence)
     if not rows.any():
         return hidden(evidence)
-    namespace, mine, elsewhere = where(evidence, rows)
-    packets = pick(evidence.losses, mine)
-    stops = _stops(namespace)
+    surely = np.zeros(len(rows), np.bool_)
+    told = {}
+    for way, words in _ways_out(evidence, rows):
+        told[int(evidence.losses["entry"]["netns"][way][0])] = words
+        surely |= way if words == NOTHING_STOPS else False
+    # Of namespaces where it is certain the one with the most.
+    namespace, certain, _ = where(evidence, surely if surely.any() else rows)
+    mine: Mask = rows & (evidence.losses["entry"]["netns"] == namespace.inum)
+    packets, elsewhere = pick(evidence.losses, mine), int(rows.sum() - mine.sum())
+    stops = NOTHING_STOPS if surely.any() else told[namespace.inum]
     found, known = ways(namespace, packets), pick(packets, left_before(packets))
     hosts = sorted({address(one, "src") for one in packets["entry"][:: max(1, len(packets) // 50)]})
     others = f" and {plural(len(hosts) - 1, 'other')}" if len(hosts) > 1 else ""
@@ -69,7 +79,7 @@ def judge(evidence: Evidence) -> RuleResult:
         **numbers_of(packets, found),
         **original(packets[0]["entry"]),
     }
-    chain = SENT if (packets["hook"] == NF_HOOKS.index("output")).all() else FORWARDED
+    chain = SENT if (packets["hook"] == OUTPUT).all() else FORWARDED
     do = (
         see_losses(namespace),
         look_inside(namespace, "nft", "list", "ruleset"),
@@ -78,19 +88,28 @@ def judge(evidence: Evidence) -> RuleResult:
         add_rule(namespace, chain, "ct", "state", "invalid", "drop"),
         *longer(namespace, [(gone, count) for gone, count in found if _is_short(gone)]),
     )
-    sure = len(packets) >= SEVERAL and stops == NOTHING_STOPS
+    sure = surely.any() and certain.sum() >= SEVERAL
     return Verdict(Severity.WARNING if sure else Severity.NOTICE, sentence, numbers, do, Explained(rows=rows))
 
 
 NOTHING_STOPS = "no rule drops what is INVALID, so they leave as they are, and whoever gets them knows no such connection"
 
 
-def _stops(namespace: NamespaceEvidence) -> str | None:
-    """What the rules say of their way out; None where they all end before."""
+def _ways_out(evidence: Evidence, rows: Mask) -> Iterator[tuple[Mask, str | None]]:
+    """These rows of the losses by namespace, address family, and whether the host itself sent them; and what stops those."""
+    entries, sent = evidence.losses["entry"], evidence.losses["hook"] == OUTPUT
+    ways = np.stack([entries["netns"].astype(np.int64), entries["l3num"], sent], axis=1)
+    for way in np.unique(ways[rows], axis=0):
+        inum, l3num, by_host = way.tolist()
+        yield rows & (ways == way).all(axis=1), _stops(evidence.namespace(inum), l3num, SENT_PASSES if by_host else PASSES)
+
+
+def _stops(namespace: NamespaceEvidence, l3num: int, passes: tuple[str, ...]) -> str | None:
+    """What the rules say of packets on their way out through these hooks; None where they all end before."""
     rules = namespace.ruleset
     if rules is None or rules.unread:
         return "whether a rule drops them is not known, as the rules could not be read"
-    on_the_way = [rule for rule in rules.refusing if rule.hook is None or rule.hook in PASSES]
+    on_the_way = [rule for rule in rules.refusing if rule.sees(l3num) and (rule.hook is None or rule.hook in passes)]
     if any(rule.every_invalid and rule.hook for rule in on_the_way):
         return None
     if not on_the_way:
@@ -116,9 +135,17 @@ def _as_others(evidence: Evidence) -> Mask:
     """Packets from a source and to a destination that entries of the same namespace translate."""
     known = join([pick(rows, rows["status"] & IPS_SRC_NAT != 0) for rows in (evidence.entries, evidence.before)])
     packets = evidence.losses["entry"]
+    # Of a million entries few have the source of such a packet: only those are compared whole.
+    known = pick(known, np.isin(_halves(known, 0), _halves(packets, 0)))
     if not len(known):
         return np.zeros(len(packets), np.bool_)
     return np.isin(_hosts(packets, 0), _hosts(known, 0)) & np.isin(_hosts(packets, 1), _hosts(known, 1))
+
+
+def _halves(rows: Entries, at: int) -> NDArray[np.uint64]:
+    """The lower eight bytes of one end's address and the upper ones, mixed: equal where the address is."""
+    halves: NDArray[np.uint64] = np.ascontiguousarray(rows["addr"][:, at]).view("<u8")
+    return halves[:, 0] ^ halves[:, 1]
 
 
 def _hosts(rows: Entries, at: int) -> NDArray[np.void]:
