@@ -11,11 +11,12 @@ from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.rules.tunnels import PORTS
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.event import DropReason
-from ctobserve.model import GRE, ICMPV6, IPS_DST_NAT, SCTP, TCP, UDP
+from ctobserve.model import GRE, ICMPV6, IPS_DST_NAT, IPS_HELPER, IPS_SRC_NAT, SCTP, TCP, UDP
 from tests.unit.cases import RULES, bad, tunnelled
 from tests.unit.tables import NETNS, REPLIED, UNREPLIED, entries, evidence, losses, many, namespace
 
-CHECKSUM, TUNNEL, SERVICE = (RULES[name] for name in ("bad_checksum", "tunnel_oneway", "notrack_service"))
+CHECKSUM, TUNNEL = RULES["bad_checksum"], RULES["tunnel_oneway"]
+SERVICE, LOOPBACK = RULES["notrack_service"], RULES["notrack_loopback"]
 
 
 def spoilt(count: int, proto: int = TCP, text: bytes = b"bad checksum", **columns):
@@ -112,3 +113,36 @@ def test_the_fullest_namespace_is_told_and_a_tunnel_is_no_service_that_needs_no_
     )
     assert TUNNEL(made).evidence["netns"] == NETNS
     assert SERVICE(tunnelled(300)) is None and SERVICE(tunnelled(300, dport=53)) is not None
+
+
+@pytest.mark.parametrize("status", [REPLIED | IPS_SRC_NAT, REPLIED | IPS_DST_NAT, REPLIED | IPS_HELPER])
+@pytest.mark.parametrize(("proto", "port"), [(UDP, 4789), (GRE, 0)])
+def test_no_line_takes_out_others_that_need_their_entries(proto, port, status):
+    tunnel = entries(3000, proto=proto, src=many(3000), dport=port, sport=0, status=UNREPLIED)
+    other = entries(1, proto=proto, dport=port, status=status)
+    look, remark = TUNNEL(evidence(np.concatenate([tunnel, other]))).do
+    assert look.startswith("ctobserve list") and remark.startswith("# a notrack rule for the ends of this tunnel alone")
+    elsewhere = entries(1, proto=proto, dport=port, status=status, netns=8)
+    assert "notrack" in TUNNEL(evidence(np.concatenate([tunnel, elsewhere]))).do[3]
+
+
+@pytest.mark.parametrize("status", [REPLIED | IPS_SRC_NAT, REPLIED | IPS_DST_NAT, REPLIED | IPS_HELPER])
+def test_a_service_that_nat_needs_for_others_is_tracked_rightly(status):
+    plain = entries(150)
+    assert SERVICE(evidence(np.concatenate([plain, entries(1, src="10.0.0.9", status=status)]))) is None
+    assert SERVICE(evidence(np.concatenate([plain, entries(1, sport=53, dport=9, status=status)]))) is None, "its answers"
+    assert SERVICE(evidence(np.concatenate([plain, entries(1, dport=54, status=status)]))) is not None
+    assert SERVICE(evidence(np.concatenate([plain, entries(1, netns=8, status=status)]))) is not None
+
+
+@pytest.mark.parametrize("ends", [("127.0.0.1", "127.0.0.11"), ("10.0.0.1", "10.0.0.1"), ("127.0.0.1", "10.0.0.1")])
+def test_loopback_that_nat_needs_is_tracked_rightly(ends):
+    """As with a resolver of containers, which listens on another port than 53."""
+    local, mapped = entries(150, src="127.0.0.1", dst="127.0.0.5"), entries(1, src=ends[0], dst=ends[1])
+    assert LOOPBACK(evidence(np.concatenate([local, mapped]))) is not None
+    mapped["status"] |= IPS_DST_NAT
+    assert LOOPBACK(evidence(np.concatenate([local, mapped]))) is None
+    six = entries(150, src="::1", dst="::1", l3num=10)
+    assert LOOPBACK(evidence(six)) is not None
+    six["status"][0] |= IPS_DST_NAT
+    assert LOOPBACK(evidence(six)) is None

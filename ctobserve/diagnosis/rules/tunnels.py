@@ -8,11 +8,22 @@ from ctobserve.analysis.groups import divide
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.nft import Chain, add_chain, add_rule, add_table
-from ctobserve.diagnosis.rules.paste import inside, see_entries
+from ctobserve.diagnosis.rules.paste import inside, remark, see_entries
 from ctobserve.diagnosis.rules.tuples import port
 from ctobserve.diagnosis.rules.words import percent, plural, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
-from ctobserve.model import GRE, IPS_DST_NAT, IPS_SEEN_REPLY, IPS_SRC_NAT, UDP, Entries, Mask, protocol_name
+from ctobserve.model import (
+    GRE,
+    IPS_DST_NAT,
+    IPS_EXPECTED,
+    IPS_HELPER,
+    IPS_SEEN_REPLY,
+    IPS_SRC_NAT,
+    UDP,
+    Entries,
+    Mask,
+    protocol_name,
+)
 
 QUARTER = 0.25  # of the limit, or of the namespace's entries
 CONSIDERABLE = 100  # entries
@@ -23,6 +34,8 @@ NUMBERS = {GRE: "GRE", IPIP: "IPIP", SIT: "IPv6 in IPv4"}
 TABLE = "tunnels"
 # Of a name that is no keyword of nft.
 CHAINS = (Chain(TABLE, "coming", "prerouting"), Chain(TABLE, "going", "output"))
+
+OTHERS = remark("a notrack rule for the ends of this tunnel alone would do: NAT or a helper needs entries of others like it")
 
 
 def one_way(entries: Entries) -> Mask:
@@ -69,17 +82,34 @@ def judge(evidence: Evidence) -> RuleResult:
         "sources": sources,
         "ports": ports,
     }
-    return Verdict(Severity.WARNING if filling else Severity.NOTICE, sentence, numbers, _untracking(namespace, first))
+    do = _untracking(namespace, first, _is_translated(evidence.entries, first))
+    return Verdict(Severity.WARNING if filling else Severity.NOTICE, sentence, numbers, do)
 
 
-def _untracking(namespace: NamespaceEvidence, entry: np.void) -> tuple[str, ...]:
-    """Lines that take such packets out of conntrack, then its entries, which nothing prolongs any more."""
+def _is_translated(entries: Entries, like: np.void) -> bool:
+    """Whether NAT or a helper needs entries of other packets that the same rule would match."""
+    needed = (entries["status"] & (IPS_SRC_NAT | IPS_DST_NAT | IPS_HELPER | IPS_EXPECTED)) != 0
+    needed &= (entries["netns"] == like["netns"]) & (entries["protonum"] == like["protonum"])
+    if like["protonum"] == UDP:
+        needed &= (entries["port"] == like["port"][1]).any(axis=1)
+    return bool(needed.any())
+
+
+def _untracking(namespace: NamespaceEvidence, entry: np.void, translated: bool) -> tuple[str, ...]:
+    """Lines that take such packets out of conntrack, then its entries, which nothing prolongs any more.
+
+    Not where they would take others out that are `translated`.
+    """
     number = int(entry["protonum"])
     if number != UDP:
-        return (see_entries("--state", "UNREPLIED", "--proto", str(number)), *_notrack(namespace, "meta", "l4proto", number))
+        see = see_entries("--state", "UNREPLIED", "--proto", str(number))
+        return (see, OTHERS) if translated else (see, *_notrack(namespace, "meta", "l4proto", number))
     dport = port(entry, "dport")
+    see = see_entries("--state", "UNREPLIED", "--proto", "udp", "--dport", str(dport))
+    if translated:
+        return (see, OTHERS)
     return (
-        see_entries("--state", "UNREPLIED", "--proto", "udp", "--dport", str(dport)),
+        see,
         *_notrack(namespace, "udp", "dport", dport),
         inside(namespace, "conntrack", "-D", "-p", "udp", "--dport", dport),
     )

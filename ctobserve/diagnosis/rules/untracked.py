@@ -12,7 +12,7 @@ from ctobserve.diagnosis.rules.tunnels import one_way
 from ctobserve.diagnosis.rules.tuples import port
 from ctobserve.diagnosis.rules.words import percent, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
-from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, UDP
+from ctobserve.model import IPS_DST_NAT, IPS_EXPECTED, IPS_HELPER, IPS_SRC_NAT, UDP, Entries, Mask, NDArray
 
 QUARTER = 0.25  # of a namespace's entries: less is not worth a rule
 CONSIDERABLE = 100  # entries
@@ -22,14 +22,17 @@ OUTPUT, PREROUTING = (Chain(TABLE, hook, hook) for hook in ("output", "preroutin
 
 
 def judge_loopback(evidence: Evidence) -> RuleResult:
-    """Entries between addresses of the loopback interface."""
+    """Entries between addresses of the loopback interface, where nothing that passes it is translated."""
     rows = evidence.entries
     ends = rows["addr"][:, :2]
     one = np.zeros(16, np.uint8)
     one[15] = 1
     local = np.where(rows["l3num"] == IPV4, (ends[:, :, 0] == LOOPBACK).all(axis=1), (ends == one).all(axis=(1, 2)))
     namespaces = divide(rows, ("netns",))
-    counts = namespaces.sums(local)
+    # A host that speaks with its own address does so over loopback, too.
+    over_it = (ends[:, :, 0] == LOOPBACK).any(axis=1) & (rows["l3num"] == IPV4) | (ends == one).all(axis=2).any(axis=1)
+    over_it |= (ends[:, 0] == ends[:, 1]).all(axis=1)
+    counts = namespaces.sums(local) * (namespaces.sums(over_it & _needed(rows)) == 0)
     if not len(counts) or (entries := int(counts.max())) < CONSIDERABLE:
         return None
     namespace = evidence.namespace(int(rows["netns"][namespaces.first[counts.argmax()]]))
@@ -48,10 +51,13 @@ def judge_loopback(evidence: Evidence) -> RuleResult:
 
 
 def judge_service(evidence: Evidence) -> RuleResult:
-    """One UDP port with a good part of the entries, none of which NAT needs."""
+    """One UDP port with a good part of the entries, none of which NAT or a helper needs."""
     rows = evidence.entries
+    of_udp, needed = rows["protonum"] == UDP, _needed(rows)
+    taken = rows[of_udp & needed]
     # Of tunnels speaks a rule of their own.
-    plain = rows[(rows["protonum"] == UDP) & ((rows["status"] & (IPS_SRC_NAT | IPS_DST_NAT)) == 0) & ~one_way(rows)]
+    plain = rows[of_udp & ~needed & ~one_way(rows)]
+    plain = plain[~np.isin(_port(plain, 1), np.concatenate([_port(taken, at) for at in range(4)]))]
     if len(plain) < CONSIDERABLE:
         return None
     ports = divide(plain, ("netns", "dport"))
@@ -77,6 +83,18 @@ def judge_service(evidence: Evidence) -> RuleResult:
         do.append(add_chain(namespace, chain))
         do += [add_rule(namespace, chain, "udp", side, dport, "notrack") for side in ("dport", "sport")]
     return Verdict(Severity.NOTICE, sentence, numbers, tuple(do))
+
+
+def _needed(rows: Entries) -> Mask:
+    """Entries that translate, have a helper or were expected by one: without them their connections break."""
+    needed: Mask = (rows["status"] & (IPS_SRC_NAT | IPS_DST_NAT | IPS_HELPER | IPS_EXPECTED)) != 0
+    return needed
+
+
+def _port(rows: Entries, at: int) -> NDArray[np.int64]:
+    """One of an entry's four ports, in its namespace."""
+    found: NDArray[np.int64] = rows["netns"].astype(np.int64) << 16 | rows["port"][:, at]
+    return found
 
 
 RULES = (Rule("notrack_loopback", judge_loopback), Rule("notrack_service", judge_service))
