@@ -39,6 +39,15 @@ def test_what_holds_entries_is_named_as_far_as_it_can_be_known():
         assert all(unknown.do_only_looks) and "conntrack -L dying" in unknown.do[0]
 
 
+def test_a_reader_that_keeps_up_is_not_blamed_nor_ended():
+    """As of an intrusion prevention system, of which some packets wait at any time."""
+    found = RULES["entries_unlisted"](held_back(queues=(Queue(0, 815, 24, 815, "suricata"),)))
+    assert "only 24 packets wait in an NFQUEUE here, so what holds them cannot be told" in found.sentence
+    assert all(found.do_only_looks) and found.evidence["reader_pid"] is None
+    blamed = RULES["entries_unlisted"](held_back(queues=(Queue(0, 815, 25, 815, "suricata"),)))
+    assert blamed.do[-1] == "kill 815"
+
+
 @pytest.mark.parametrize(
     ("before", "words"),
     [(97, "as before this observation (97)"), (0, "0 of them before this observation"), (None, "since when is not known")],

@@ -12,6 +12,7 @@ from ctobserve.host.queues import Queue
 
 FEW = 10  # entries: packets under way hold some at any time
 TENTH = 0.1  # of those counted; of the limit: a warning
+QUARTER = 0.25  # of the entries: each packet holds one, and a reader that keeps up has some waiting at any time
 QUEUES = "/proc/net/netfilter/nfnetlink_queue"
 
 
@@ -33,7 +34,7 @@ def judge(evidence: Evidence) -> RuleResult:
     sentence = (
         f"{entries} of the {counted} entries that {namespace.label} counts are in no hash chain, {_since(namespace, entries)}: "
         "unconfirmed or dying ones that packets still hold, which conntrack -L does not show and no timeout ends; "
-        f"{_held(holder)}"
+        f"{_held(namespace, holder)}"
     )
     numbers: VerdictEvidence = {
         "netns": namespace.inum,
@@ -64,15 +65,18 @@ def _since(namespace: NamespaceEvidence, entries: int) -> str:
 
 
 def _holder(namespace: NamespaceEvidence) -> Queue | None:
-    """The queue in which most packets wait."""
-    waiting = [queue for queue in namespace.account.queues if queue.waiting]
+    """The queue in which most packets wait, if they can be what holds a good part of these entries."""
+    enough = max(QUARTER * missing(namespace), 1)
+    waiting = [queue for queue in namespace.account.queues if queue.waiting >= enough]
     return max(waiting, key=lambda queue: queue.waiting, default=None)
 
 
-def _held(queue: Queue | None) -> str:
+def _held(namespace: NamespaceEvidence, queue: Queue | None) -> str:
     if queue is None:
+        few = sum(one.waiting for one in namespace.account.queues)
+        waiting = f"only {plural(few, 'packet waits', 'packets wait')}" if few else "no packet waits"
         return (
-            "no packet waits in an NFQUEUE here, so what holds them cannot be told: a device's queue, a listener that does not "
+            f"{waiting} in an NFQUEUE here, so what holds them cannot be told: a device's queue, a listener that does not "
             "take its DESTROY events, or a leak"
         )
     reader = f"{queue.comm}[{queue.pid}]" if queue.pid else f"the reader with port id {queue.portid}, of an unknown process"
