@@ -28,10 +28,23 @@ class Surroundings:
             self._own.add((family, int(one.interface.ip)))
             if network.num_addresses > 1:
                 self._networks.append((family, int(network.network_address), int(network.broadcast_address), one))
+        # A network of two addresses has none (RFC 3021).
+        self._broadcasts = {(family, last) for family, first, last, _ in self._networks if family == 2 and last - first > 1}
 
     def is_local(self, family: int, address: int) -> bool:
         """Whether it is an address of this namespace itself."""
         return (family, address) in self._own or (family == 2 and address >> 24 == 127)
+
+    def ends_here(self, family: int, address: int) -> bool:
+        """Whether packets of others to it go no further than here: an address of ours, multicast, or our networks' broadcast.
+
+        Of multicast a daemon may route some; most of it is of one link.
+        """
+        if self.is_local(family, address):
+            return True
+        if family == 10:
+            return address >> 120 == 0xFF
+        return address >> 28 == 0xE or address == 0xFFFFFFFF or (family, address) in self._broadcasts
 
     def within(self, family: int, *addresses: int) -> Interface | None:
         """The address by which we are in the smallest network that has all these in it."""

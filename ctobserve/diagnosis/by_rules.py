@@ -77,7 +77,7 @@ def source(entry: np.void, place: Place) -> NewMapping:
         return _unread(place)
     family, (client, sport), chosen = int(entry["l3num"]), _end(entry, "src", "sport"), number(entry, "reply_dst")
     towards = _end(entry, "reply_src", "reply_sport")
-    if own.is_local(family, towards[0]):
+    if own.ends_here(family, towards[0]):
         return NewMapping(Judged.SAME, None, shown(family, client), sport)  # it does not leave
     packet = NewPacket(family, int(entry["protonum"]), client, *towards, oif=own.devices(family, towards[0]), dst_local=False)
     found = possible(rules.nat, "postrouting", packet)

@@ -10,6 +10,7 @@ import pytest
 from ctobserve.diagnosis import mappings as module
 from ctobserve.diagnosis.by_rules import Judged, NewMapping
 from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.diagnosis.rules import judge
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.model import IPS_DST_NAT, IPS_EXPECTED, Entries
 from tests.unit.mapped import MAPPED, SYSLOG, mapped_syslog, old_syslog, syslog, was
@@ -175,3 +176,15 @@ def test_of_very_many_groups_those_that_packets_keep_alive_are_compared(monkeypa
     kept = found.expected[int(found.groups.labels[7])]
     assert len(found.expected) == 8 and "new entries are mapped as the old ones" in kept.why
     assert sum("too many of such groups" in one.why for one in found.expected) == 5
+
+
+@pytest.mark.parametrize("dst", ["239.255.255.250", "255.255.255.255", "172.17.255.255", "10.1.0.255"])
+def test_multicast_and_broadcast_of_neighbours_do_not_leave_so_that_no_rule_lets_them_leave_otherwise(dst):
+    """As a host of containers or virtual machines has them, whose networks are masqueraded."""
+    masquerading = ruleset([payload("ip", "saddr", {"prefix": {"addr": "172.17.0.0", "len": 16}}), {"masquerade": None}],
+                           hook="postrouting")  # fmt: skip
+    rows = syslog(src="172.17.0.9", dst=dst, dport=1900)
+    made = evidence(rows, before=was(rows), namespaces=translating(masquerading))
+    assert not made.mappings.leaves_otherwise.any() and list(judge(made).verdicts) == ["healthy"]
+    elsewhere = syslog(src="172.17.0.9", dst="10.1.0.250", dport=1900)
+    assert evidence(elsewhere, before=was(elsewhere), namespaces=translating(masquerading)).mappings.leaves_otherwise.all()

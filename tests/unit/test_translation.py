@@ -143,3 +143,14 @@ def test_surroundings():
     assert str(inner.within(2, number("10.1.0.9"), number("10.1.0.10"))) == "10.1.0.1/24"
     assert str(inner.within(2, number("10.1.0.9"), number("10.3.0.10"))) == "10.0.0.1/8"
     assert inner.within(2, number("10.1.0.9"), number("192.0.2.1")) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "ends"),
+    [("10.1.0.1", True), ("127.9.9.9", True), ("224.0.0.1", True), ("10.1.0.255", True), ("255.255.255.255", True),
+     ("ff02::fb", True), ("fd00:1::1", True), ("10.1.0.2", False), ("10.2.0.255", False), ("fd00:1::ffff", False),
+     ("10.3.0.1", False)],
+)  # fmt: skip
+def test_what_goes_no_further_than_here(address, ends):
+    own = Surroundings(addresses(*OURS, "ptp0 10.3.0.0/31"))
+    assert own.ends_here(2 if "." in address else 10, number(address)) is ends
