@@ -6,7 +6,7 @@ An entry keeps the mapping that its first packet got, whatever rules come later,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -108,7 +108,7 @@ class _Beside:
     """Of each unanswered entry, what others to the same service have: masks over `rows`, in their order."""
 
     def __init__(self, rows: Entries, beside: Entries, before: Entries) -> None:
-        self.beside, count = beside, len(rows)
+        count = len(rows)
         both = np.concatenate([rows, beside]) if count else rows
         new, replied = np.ones(len(both), np.bool_), (both["status"] & IPS_SEEN_REPLY) != 0
         new[count:] = ~_since(beside, before)[0]
@@ -123,26 +123,42 @@ class _Beside:
         self.still_leaving: Mask = (leaving.sums(new) > 0)[leaving.labels[:count]]
         self.mapped: Mask = (nearby.sums(mapped) > 0)[nearby.labels[:count]]
         self.newly_mapped: Mask = (nearby.sums(mapped & new) > 0)[nearby.labels[:count]]
-        self._better, self._count = new[count:] | replied[count:], count
-        self._known: dict[int, tuple[str | None, int | None, int]] = {}
+        self._firsts = pick(both, backends.first) if len(both) else both
+        others = np.ones(len(both), np.bool_)
+        others[:count] = False
+        # Those that are new or answered before any.
+        of_service = services.labels[backends.first]
+        self._ranked = [_Ranked.of(backends.sums(some & others), of_service) for some in (new | replied, others)]
 
     def elsewhere(self, at: int) -> tuple[str | None, int | None, int]:
         """Where most others to the service of this row are mapped, those that are new or answered first; and how many."""
         backend = int(self.backends[at])
-        if backend not in self._known:
-            self._known[backend] = self._elsewhere(at)
-        return self._known[backend]
+        for ranked in self._ranked:
+            for other in ranked.first_two(int(self.services[at])):
+                if other != backend and ranked.counts[other]:
+                    one = self._firsts[other]
+                    return str(key(one, "reply_src")), int(one["port"][PORTS["reply_sport"]]), int(ranked.counts[other])
+        return None, None, 0
 
-    def _elsewhere(self, at: int) -> tuple[str | None, int | None, int]:
-        others = (self.services[self._count :] == self.services[at]) & (self.backends[self._count :] != self.backends[at])
-        better = others & self._better
-        chosen = pick(self.beside, better if better.any() else others)
-        if not len(chosen):
-            return None, None, 0
-        groups = divide(chosen, ("reply_src", "reply_sport"))
-        most = groups.largest(1)[0]
-        first = chosen[groups.first[most]]
-        return str(key(first, "reply_src")), int(first["port"][PORTS["reply_sport"]]), int(groups.counts[most])
+
+class _Ranked(NamedTuple):
+    """Backends by service, those with the most entries first: numbers of groups, and how many entries each has."""
+
+    counts: NDArray[np.int64]
+    order: NDArray[np.int64]
+    services: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, counts: NDArray[np.int64], of_service: NDArray[np.int64]) -> Self:
+        """`of_service`: of each backend, its service."""
+        order = np.lexsort((-counts, of_service))
+        return cls(counts, order, of_service[order])
+
+    def first_two(self, service: int) -> list[int]:
+        """One of them is another one than any that is asked about."""
+        at = int(np.searchsorted(self.services, service))
+        found: list[int] = self.order[at : at + 2][self.services[at : at + 2] == service].tolist()
+        return found
 
 
 def _expected(entry: np.void, place: Place, beside: _Beside, at: int, kept: bool) -> NewMapping:

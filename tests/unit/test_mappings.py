@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ctobserve.analysis.groups import divide
 from ctobserve.diagnosis import mappings as module
 from ctobserve.diagnosis.by_rules import Judged, NewMapping
 from ctobserve.diagnosis.evidence import Evidence
@@ -188,3 +189,25 @@ def test_multicast_and_broadcast_of_neighbours_do_not_leave_so_that_no_rule_lets
     assert not made.mappings.leaves_otherwise.any() and list(judge(made).verdicts) == ["healthy"]
     elsewhere = syslog(src="172.17.0.9", dst="10.1.0.250", dport=1900)
     assert evidence(elsewhere, before=was(elsewhere), namespaces=translating(masquerading)).mappings.leaves_otherwise.all()
+
+
+def test_where_others_go_is_the_backend_of_most_that_is_not_its_own():
+    def beside(*backends: tuple[str, int]) -> Entries:
+        rows = [answered(count, ct=np.arange(count) + 1000 * at, backend=one) for at, (one, count) in enumerate(backends, 90)]
+        return np.concatenate(rows)
+
+    rows = syslog(backend="172.17.0.3", status=MAPPED)
+    gone = of(rows, None, others=beside(("172.17.0.4", 2), ("172.17.0.5", 7), ("172.17.0.6", 3)))
+    assert (gone.address, gone.others) == ("172.17.0.5", 7)
+    larger = np.concatenate([beside(("172.17.0.4", 2)), syslog(9, dport=515, backend="172.17.0.9", status=MAPPED)])
+    assert of(rows, None, others=larger).address == "172.17.0.4", "of the same service"
+
+
+def test_however_many_backends_there_are_the_table_is_gone_through_as_often(monkeypatch):
+    asked: list[int] = []
+    monkeypatch.setattr(module, "divide", lambda rows, by: asked.append(len(rows)) or divide(rows, by))
+    moved = ruleset([payload("udp", "dport", 514), dnat("172.18.0.1")])
+    for backends in (1, 50):
+        rows = syslog(50, backend=[f"172.17.0.{1 + at % backends}" for at in range(50)], status=MAPPED)
+        assert judged(rows, moved, others=mapped_syslog(3)) is Judged.OTHER
+    assert len(asked) == 10 and max(asked) < 200
