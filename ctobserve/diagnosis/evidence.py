@@ -174,7 +174,7 @@ class Evidence:
     @cached_property
     def hairpins(self) -> Hairpins:
         """Which of them DNAT sends back into the client's own network."""
-        return hairpins(self.mappings, lambda inum: self.namespace(inum).place)
+        return hairpins(self.mappings, lambda inum: self.namespace(inum).place, lambda inum: self.namespace(inum).account.bridges)
 
     @cached_property
     def past_us(self) -> Mask:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from ctobserve.analysis.translation import Surroundings
 from ctobserve.diagnosis.by_rules import Judged, Place, number
 from ctobserve.diagnosis.mappings import MOST, Mappings
 from ctobserve.event import DropReason, Events
+from ctobserve.host.bridges import Bridge
 from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, TCP, Mask, NDArray, pick
 
 Network = IPv4Network | IPv6Network
@@ -33,14 +34,20 @@ class Hairpins(NamedTuple):
     of_group: dict[int, Hairpin]
 
 
-def hairpins(found: Mappings, place: Callable[[int], Place]) -> Hairpins:
-    """Among unanswered entries with DNAT and without SNAT, which would be mapped so again."""
+def hairpins(found: Mappings, place: Callable[[int], Place], bridges: Callable[[int], Iterable[Bridge]]) -> Hairpins:
+    """Among unanswered entries with DNAT and without SNAT, which would be mapped so again.
+
+    `bridges` are those of a namespace (inode number) whose packets pass through IP hooks: there NAT meets what one neighbour
+    answers another, too.
+    """
     mapped = (found.rows["status"] & (IPS_DST_NAT | IPS_SRC_NAT)) == IPS_DST_NAT
     mapped &= ~found.judged(Judged.OTHER) & ~found.leaves_otherwise
     of_group: dict[int, Hairpin] = {}
     for at in np.unique(found.groups.labels[mapped])[:MOST].tolist():
         entry = found.rows[found.groups.first[at]]
-        if met := _network(entry, place(int(entry["netns"])).around):
+        inum, family = int(entry["netns"]), int(entry["l3num"])
+        met = _network(entry, place(inum).around)
+        if met and not any(family in bridge.families and _may_be_of(bridge, met) for bridge in bridges(inum)):
             of_group[at] = met
     return Hairpins(mapped & np.isin(found.groups.labels, list(of_group)), of_group)
 
@@ -72,6 +79,12 @@ def _network(entry: np.void, own: Surroundings | None) -> Hairpin | None:
         return Hairpin(shared.network, False)
     known = own.devices(family, client) or own.devices(family, server)
     return Hairpin(guess, True) if not known and _holds(guess, server) else None
+
+
+def _may_be_of(bridge: Bridge, met: Hairpin) -> bool:
+    """Whether client and server may be ports of it; of one without an address nobody knows its network."""
+    networks = [ip_interface(one).network for one in bridge.addresses]
+    return met.network in networks or not networks or met.guessed
 
 
 def _holds(network: Network, address: int) -> bool:

@@ -12,6 +12,8 @@ from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.verdict import Severity, Verdict
 from ctobserve.event import DropReason
+from ctobserve.host.account import Account
+from ctobserve.host.bridges import Bridge
 from ctobserve.model import IPS_DST_NAT, IPS_SRC_NAT, Entries
 from tests.unit.cases import RULES
 from tests.unit.mapped import MAPPED, answered_elsewhere, hairpinned, was
@@ -144,3 +146,28 @@ def test_answers_past_us_that_are_invalid_elsewhere_are_explained():
     other.losses["entry"]["port"][:, 1] += 100
     assert hairpin(other).evidence["packets"] == 0
     assert RULES["asymmetric_routing"](other).severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(
+    ("bridge", "silent"),
+    [
+        (Bridge("br0", 2, ("172.17.0.1/16",), frozenset({2})), True),
+        (Bridge("br0", 2, ("172.17.0.1/16",), by_option=frozenset({2})), True),
+        (Bridge("br0", 2, (), frozenset({2})), True),
+        (Bridge("br0", 2, ("172.17.0.1/16",), frozenset({10})), False),
+        (Bridge("br1", 2, ("172.18.0.1/16",), frozenset({2})), False),
+    ],
+    ids=["by sysctl", "by option", "without an address", "of IPv6 alone", "of another network"],
+)
+def test_what_a_bridge_passes_through_ip_hooks_is_translated_back(bridge, silent):
+    """As on hosts of containers, where a server that is down answers nobody."""
+    here = replace(hairpinned().namespaces[NETNS], account=Account(6, bridges=(bridge,)))
+    assert (RULES["hairpin"](hairpinned(namespaces={NETNS: here})) is None) is silent
+
+
+def test_a_guess_is_none_beside_a_bridge_that_passes_through_ip_hooks():
+    bridge = Bridge("br1", 2, ("172.18.0.1/16",), frozenset({2}))
+    beyond = hairpinned(rows=syns(6, src="10.5.0.9", backend="10.5.0.2"))
+    here = replace(beyond.namespaces[NETNS], account=Account(6, bridges=(bridge,)))
+    assert RULES["hairpin"](beyond) is not None
+    assert RULES["hairpin"](replace(beyond, namespaces={NETNS: here})) is None
