@@ -187,6 +187,11 @@ def test_udp_and_gre():
         said(MISSING(with_data(media, sip))).evidence | {"helper_name": "sip", "proto": "udp"}
         == said(MISSING(with_data(media, sip))).evidence
     )
+    alone = said(MISSING(with_data(media, sip)))
+    assert alone.severity is Severity.NOTICE and alone.sentence.endswith(", which of UDP may be as it should")
+    dropped = media.copy()
+    dropped["status"] = 0
+    assert said(MISSING(unhelped(sip, died=dropped))).severity is Severity.WARNING
     pptp = tcp(1, sport=5000, dport=1723)
     tunnel = entries(1, proto=GRE, src="10.0.0.2", dst="10.0.0.1", sport=0, dport=7, status=UNREPLIED, ct=90_000)
     found = said(MISSING(with_data(tunnel, pptp)))

@@ -17,6 +17,7 @@ from ctobserve.diagnosis.rules.words import plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 from ctobserve.host.helpers import HELPERS, Helper
 from ctobserve.model import (
+    IPS_CONFIRMED,
     IPS_EXPECTED,
     IPS_HELPER,
     IPS_SEEN_REPLY,
@@ -85,12 +86,16 @@ def judge(evidence: Evidence) -> RuleResult:
             "data_dst": address(data[0], "dst"),
             "data_dport": port(data[0], "dport"),
         }
+    # Media are UDP that need not be answered; tftp's blocks always are, and what died unconfirmed was dropped.
+    suffers = (data["protonum"] != UDP) | helper.same_port | ((data["status"] & IPS_CONFIRMED) == 0)
+    if len(data) and not suffers.any():
+        sentence += ", which of UDP may be as it should"
     do = (
         look("ctobserve", "list", "--proto", proto, "--dport", helper.port, *netns_option(namespace), "--limit", 20),
         *_assign(namespace, helper),
         NEW_ONES,
     )
-    return Verdict(Severity.WARNING if len(data) else Severity.NOTICE, sentence, numbers, do)
+    return Verdict(Severity.WARNING if suffers.any() else Severity.NOTICE, sentence, numbers, do)
 
 
 def _assign(namespace: NamespaceEvidence, helper: Helper) -> Iterator[str]:
