@@ -275,6 +275,13 @@ def test_few_are_normal():
     assert LEAK(leak(4)).severity is Severity.NOTICE and LEAK(leak(5)).severity is Severity.WARNING
 
 
+@pytest.mark.parametrize("state", ["CLOSE", "TIME_WAIT", "LAST_ACK"])
+def test_what_still_comes_of_connections_that_are_over_is_normal_behind_any_nat(state):
+    found = LEAK(late(9, state, tcp_flags=0x04, nat=SNAT))
+    assert found.severity is Severity.NOTICE and found.sentence.endswith("the last of connections that are over, are normal")
+    assert LEAK(late(9, "FIN_WAIT", tcp_flags=0x04, nat=SNAT)).severity is Severity.WARNING
+
+
 def test_only_the_direction_whose_source_is_translated_leaks():
     """SNAT changes the source of the original, DNAT of the reply; the others' packets are as they should be."""
     assert LEAK(leak(nat=0)) is None, "no NAT"

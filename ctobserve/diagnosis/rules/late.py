@@ -6,7 +6,17 @@ from ctobserve.analysis.invalid import Like, likeness
 from ctobserve.diagnosis.evidence import Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.invalid import of_the_host
-from ctobserve.diagnosis.rules.past import connections, listed, longer, numbers_of, oldest_s, unfinished, ways, where
+from ctobserve.diagnosis.rules.past import (
+    FEW_ARE_NORMAL,
+    connections,
+    listed,
+    longer,
+    numbers_of,
+    oldest_s,
+    unfinished,
+    ways,
+    where,
+)
 from ctobserve.diagnosis.rules.paste import look, netns_option, see_losses
 from ctobserve.diagnosis.rules.tuples import connection, original
 from ctobserve.diagnosis.rules.untranslated import leaking
@@ -60,7 +70,7 @@ def judge(evidence: Evidence) -> RuleResult:
     }
     explains = Explained(rows=rows)
     if not severe:
-        sentence += "; few such packets, or resets and the last of connections that are over, are normal"
+        sentence += f"; {FEW_ARE_NORMAL}"
         return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(namespace),), explains)
     sentence += "; INVALID passes no NAT and no rule for what is established, so these connections hang or break"
     looks = (see_losses(namespace), look("ctobserve", "events", "--events", "destroy", *netns_option(namespace)))

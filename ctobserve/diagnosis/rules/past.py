@@ -24,6 +24,8 @@ FINISHED = ("TIME_WAIT", "CLOSE", "LAST_ACK")
 HALF_CLOSED = ("FIN_WAIT", "CLOSE_WAIT")
 HALF_CLOSED_S = 3600
 
+FEW_ARE_NORMAL = "few such packets, or resets and the last of connections that are over, are normal"
+
 
 class Timeout(NamedTuple):
     """Full name of the sysctl by which an entry left, its value there and the kernel's default, in seconds; None: not known."""

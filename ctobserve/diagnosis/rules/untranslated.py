@@ -9,7 +9,18 @@ import numpy as np
 from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.nft import Chain, add_chain, add_rule, add_table
-from ctobserve.diagnosis.rules.past import Gone, connections, left_before, listed, longer, numbers_of, ways, where
+from ctobserve.diagnosis.rules.past import (
+    FEW_ARE_NORMAL,
+    Gone,
+    connections,
+    left_before,
+    listed,
+    longer,
+    numbers_of,
+    unfinished,
+    ways,
+    where,
+)
 from ctobserve.diagnosis.rules.paste import look_inside, see_losses
 from ctobserve.diagnosis.rules.tuples import address, connection, original
 from ctobserve.diagnosis.rules.words import NOT_WATCHED, among, counted, during, hidden, plural
@@ -48,15 +59,18 @@ def judge(evidence: Evidence) -> RuleResult:
     if not rows.any():
         return hidden(evidence)
     surely = np.zeros(len(rows), np.bool_)
-    told = {}
+    told: dict[int, str] = {}
     for way, words in _ways_out(evidence, rows):
-        told[int(evidence.losses["entry"]["netns"][way][0])] = words
+        inum = int(evidence.losses["entry"]["netns"][way][0])
+        told[inum] = words if words == NOTHING_STOPS else told.get(inum, words or "")
         surely |= way if words == NOTHING_STOPS else False
+    # What still comes of a connection that is over is normal behind any NAT.
+    surely &= unfinished(evidence.losses) | ~left_before(evidence.losses)
     # Of namespaces where it is certain the one with the most.
     namespace, certain, _ = where(evidence, surely if surely.any() else rows)
     mine: Mask = rows & (evidence.losses["entry"]["netns"] == namespace.inum)
     packets, elsewhere = pick(evidence.losses, mine), int(rows.sum() - mine.sum())
-    stops = NOTHING_STOPS if surely.any() else told[namespace.inum]
+    stops = told[namespace.inum]
     found, known = ways(namespace, packets), pick(packets, left_before(packets))
     hosts = sorted({address(one, "src") for one in packets["entry"][:: max(1, len(packets) // 50)]})
     others = f" and {plural(len(hosts) - 1, 'other')}" if len(hosts) > 1 else ""
@@ -89,6 +103,8 @@ def judge(evidence: Evidence) -> RuleResult:
         *longer(namespace, [(gone, count) for gone, count in found if _is_short(gone)]),
     )
     sure = surely.any() and certain.sum() >= SEVERAL
+    if not sure and stops == NOTHING_STOPS:
+        sentence += f"; {FEW_ARE_NORMAL}"
     return Verdict(Severity.WARNING if sure else Severity.NOTICE, sentence, numbers, do, Explained(rows=rows))
 
 
