@@ -9,20 +9,28 @@ from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.nft import Chain, for_source
 from ctobserve.diagnosis.rules.paste import inside, see_entries, set_sysctl
+from ctobserve.diagnosis.rules.tunnels import one_way
 from ctobserve.diagnosis.rules.tuples import address, port, service
 from ctobserve.diagnosis.rules.words import percent, plural, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
-from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES
+from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES, join
 
 TARGETS = 100  # unanswered at once: more than a client that retries, or a monitor whose targets are down, has
+HALF = 0.5  # of a source's entries: a resolver or a crawler is answered by most
+TENTH = 0.1  # of a service's entries: a busy one has some half-open at any time
 SOURCES = 50  # of half-open connections to one service: more than a burst of slow clients
 OPENING = [TCP_STATES.index(name) for name in ("SYN_SENT", "SYN_RECV", "SYN_SENT2")]
 PREROUTING = Chain("calm", "pre", "prerouting")  # raw: no entry is made
 
 
 def judge_scan(evidence: Evidence) -> RuleResult:
-    """One source, many destinations or ports, no answers."""
-    unanswered = evidence.entries[(evidence.entries["status"] & IPS_SEEN_REPLY) == 0]
+    """One source, many destinations or ports, few answers. Of tunnels, which get none, speaks a rule of their own."""
+    rows = evidence.entries
+    silent = ((rows["status"] & IPS_SEEN_REPLY) == 0) & ~one_way(rows)
+    if silent.sum() < TARGETS:
+        return None
+    all_of = divide(rows, ("netns", "src"))
+    unanswered = rows[silent & (all_of.sums(silent) >= HALF * all_of.counts)[all_of.labels]]
     if len(unanswered) < TARGETS:
         return None
     sources = divide(unanswered, ("netns", "src"))
@@ -59,6 +67,13 @@ def judge_syn(evidence: Evidence) -> RuleResult:
     """Many sources, one service, handshakes that do not end."""
     rows = evidence.entries
     opening = rows[(rows["protonum"] == TCP) & np.isin(rows["tcp_state"], OPENING) & ((rows["status"] & IPS_ASSURED) == 0)]
+    if len(opening) < SOURCES:
+        return None
+    # Beside all that those services have; of a million entries those to other ports need not be compared.
+    asked = rows[(rows["protonum"] == TCP) & np.isin(rows["port"][:, 1], np.unique(opening["port"][:, 1]))]
+    both = divide(join([opening, asked]), ("netns", "dst", "dport"))
+    begun = both.sums(np.arange(len(both.labels)) < len(opening))
+    opening = opening[(begun >= TENTH * (both.counts - begun))[both.labels[: len(opening)]]]
     if len(opening) < SOURCES:
         return None
     services = divide(opening, ("netns", "dst", "dport"))

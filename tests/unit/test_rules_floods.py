@@ -1,0 +1,41 @@
+"""Scans and floods, and busy hosts that only look like one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ctobserve.model import GRE, Entries
+from tests.unit.cases import RULES
+from tests.unit.tables import UNREPLIED, entries, evidence, many, tcp
+
+SCAN, FLOOD = RULES["scan"], RULES["syn_flood"]
+
+
+def unanswered(count: int = 120, **given) -> Entries:
+    """Queries of one resolver to as many servers."""
+    return entries(count, dst=many(count), status=UNREPLIED, ct=np.arange(count) + 90_000, **given)
+
+
+@pytest.mark.parametrize(("answered", "fires"), [(0, True), (120, True), (121, False), (5000, False)])
+def test_a_resolver_that_most_servers_answer_scans_nobody(answered, fires):
+    rows = np.concatenate([unanswered(), entries(answered)])
+    assert bool(SCAN(evidence(rows))) is fires
+
+
+def test_answers_to_others_excuse_no_scan():
+    assert SCAN(evidence(np.concatenate([unanswered(), entries(5000, src="10.0.0.9")]))) is not None
+    assert SCAN(evidence(np.concatenate([unanswered(), entries(5000, netns=8)]))) is not None
+
+
+@pytest.mark.parametrize("of_tunnel", [{"dport": 4789}, {"dport": 6081}, {"proto": GRE, "sport": 0, "dport": 0}])
+def test_a_tunnel_to_many_peers_is_no_scan(of_tunnel):
+    assert SCAN(evidence(unanswered(**of_tunnel))) is None
+
+
+@pytest.mark.parametrize(("others", "fires"), [(0, True), (540, True), (541, False)])
+def test_a_busy_service_has_some_half_open_at_any_time(others, fires):
+    opening = tcp(60, "SYN_RECV", src=many(60), dport=443, status=UNREPLIED | 2, ct=np.arange(60) + 90_000)
+    assert bool(FLOOD(evidence(np.concatenate([opening, tcp(others, dport=443)])))) is fires
+    elsewhere = np.concatenate([tcp(others, dport=80), tcp(others, dst="10.0.0.9", dport=443)])
+    assert FLOOD(evidence(np.concatenate([opening, elsewhere]))) is not None
