@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from ctobserve.diagnosis.rules import chains
 from ctobserve.diagnosis.verdict import Severity, Unjudged
 from ctobserve.host.ruleset import Ruleset
-from tests.unit.cases import RULES, counted, long_chain, lower_limit, stale, with_rules
-from tests.unit.tables import NETNS, entries, evidence, namespace
+from tests.unit.cases import BLUE, RULES, counted, long_chain, lower_limit, stale, with_rules
+from tests.unit.tables import NETNS, entries, evidence, namespace, tcp
 
 
 def test_no_limit_is_no_fullness():
@@ -21,6 +23,28 @@ def test_full_and_evicting_tables_are_not_called_filling():
     assert RULES["table_filling"](counted(90, 100, drops={"table_full": 1})) is None
     assert RULES["table_filling"](counted(90, 100, destroys={"early_drop": 1})) is None
     assert RULES["table_filling"](counted(90, 100)).evidence["time_to_full_s"] is None
+
+
+@pytest.mark.parametrize("rule", ["table_full", "early_drop"])
+@pytest.mark.parametrize(
+    ("own", "first", "here"),
+    [
+        (97, 10_000, [True]),
+        (6000, 10_000, [False, True]),
+        (10_000, 10_000, [False]),
+        (97, 0, [True]),
+    ],
+    ids=["room below the first's", "more than the first's", "the first's", "the first has none"],
+)
+def test_more_room_for_one_namespace_lowers_no_limit_of_another(rule, own, first, here):
+    around = {
+        1: namespace(1, "init", nf_conntrack_max=first),
+        NETNS: namespace(init=False, prefix=BLUE, nf_conntrack_max=own, nf_conntrack_count=own),
+    }
+    found = RULES[rule](evidence(tcp(9), namespaces=around, drops={"table_full": 3}, destroys={"early_drop": 3}))
+    set_to = [line for line in found.do if "nf_conntrack_max=" in line]
+    assert [line.startswith("ip netns exec blue ") for line in set_to] == here
+    assert all(int(line.split("=")[1]) > own for line in set_to)
 
 
 def test_the_odds_of_what_cannot_be():

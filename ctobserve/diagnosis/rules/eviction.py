@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.diagnosis.rules.paste import set_global
+from ctobserve.diagnosis.rules.paste import raise_limit
 from ctobserve.diagnosis.rules.unlisted import missing, see_holders
 from ctobserve.diagnosis.rules.words import during, plural
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
@@ -37,7 +37,7 @@ def judge(evidence: Evidence) -> RuleResult:
     limit = namespace.limit
     do: tuple[str, ...] = see_holders(namespace) if missing(namespace) else ()
     if limit:
-        do += (set_global(evidence, "nf_conntrack_max", 2 * limit),)
+        do += raise_limit(evidence, namespace, 2 * limit)
     return Verdict(Severity.WARNING, sentence, numbers, do)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.diagnosis.rules.paste import set_global, set_sysctl
+from ctobserve.diagnosis.rules.paste import raise_limit, set_global
 from ctobserve.diagnosis.rules.unlisted import counted_and_listed, missing, see_holders
 from ctobserve.diagnosis.rules.words import during, hidden, percent, plural, share, span, unreadable
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
@@ -107,13 +107,10 @@ def _larger(evidence: Evidence, namespace: NamespaceEvidence) -> tuple[str, ...]
     """Room for twice what is there, and buckets to match, so that chains stay as short as the kernel's defaults have them."""
     count = max(namespace.count or 0, namespace.limit or 0, 1)
     wanted = 1 << int(np.ceil(np.log2(2 * count)))
-    lines = [set_global(evidence, "nf_conntrack_max", wanted)]
-    if evidence.init and evidence.init.limit and (namespace.limit or 0) < evidence.init.limit:
-        # Newer kernels have a limit for each namespace, which the first one's caps.
-        lines.append(set_sysctl(namespace, "nf_conntrack_max", wanted))
+    lines = raise_limit(evidence, namespace, wanted)
     if wanted > len(evidence.lengths.of_bucket):
-        lines.append(set_global(evidence, "nf_conntrack_buckets", wanted))
-    return tuple(lines)
+        lines += (set_global(evidence, "nf_conntrack_buckets", wanted),)
+    return lines
 
 
 RULES = (Rule("table_full", judge_full), Rule("table_filling", judge_filling))

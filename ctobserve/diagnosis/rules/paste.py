@@ -58,6 +58,19 @@ def set_global(evidence: Evidence, name: str, value: int) -> str:
     return set_sysctl(evidence.init or FIRST, name, value)
 
 
+def raise_limit(evidence: Evidence, namespace: NamespaceEvidence, entries: int) -> tuple[str, ...]:
+    """Lines that let this namespace have so many.
+
+    Newer kernels have a limit for each, which the first one's caps; that is raised where it has to be, and never lowered.
+    """
+    name, first = "nf_conntrack_max", evidence.init
+    cap = None if first is None else first.sysctls.get(name)
+    lines = [set_global(evidence, name, entries)] if cap is None or 0 < cap < entries else []
+    if cap is not None and namespace.limit and (namespace.limit < cap or not cap):
+        lines.append(set_sysctl(namespace, name, entries))
+    return tuple(lines)
+
+
 def see_losses(namespace: NamespaceEvidence) -> Look:
     """The line that shows the packets that this namespace loses or finds INVALID."""
     return look("ctobserve", "drops", "--invalid", *netns_option(namespace), "--limit", 20)
