@@ -44,6 +44,6 @@ class Clock(NamedTuple):
 
     def remaining_ticks(self, timeouts: NDArray[np.uint32], at_ns: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Jiffies until entries expire, seen at these times; 0 or less: expired (nf_ct_is_expired)."""
-        ticks = (at_ns.astype(np.int64) - self.monotonic_ns) * self.hz // NS_PER_S
-        left: NDArray[np.int64] = (timeouts.astype(np.int64) - self.jiffies - ticks + (1 << 31)) % (1 << 32) - (1 << 31)
-        return left
+        now = (at_ns.astype(np.int64) - self.monotonic_ns) * self.hz // NS_PER_S + self.jiffies
+        # Jiffies wrap around, as numbers of 32 bits do.
+        return (timeouts - now.astype(np.uint32)).view(np.int32).astype(np.int64)

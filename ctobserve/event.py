@@ -63,10 +63,10 @@ TUPLE = np.dtype([("addr", "u1", (2, 16)), ("port", ">u2", (2,)), ("l3num", "u1"
 # The entry that a connection had before, and why it has none any more; `at_ns` 0: none is known.
 LEFT = np.dtype(
     [
-        ("original", TUPLE),
         ("at_ns", "<u8"),  # CLOCK_MONOTONIC of its destroy
         ("status", "<u4"),  # IPS_* bits it had then
         ("pid", "<u4"),  # process that asked for the removal, 0 = none known
+        ("original", TUPLE),
         ("reason", "u1"),  # DestroyReason
         ("tcp_state", "u1"),  # of an entry of TCP
         ("comm", "S16"),  # name of pid's thread
@@ -84,15 +84,15 @@ EVENT = np.dtype(
         ("born_ns", "<u8"),  # destroy: CLOCK_MONOTONIC of its insert, 0 = unknown
         ("packets", "<u8", (2,)),  # destroy, with HAS_COUNTERS: original, reply
         ("bytes", "<u8", (2,)),
-        ("master", TUPLE),  # original tuple of the entry whose helper expected this one
-        ("evictor", TUPLE),  # destroy by early_drop: the new tuple that it made room for
-        ("inner", TUPLE),  # drop, invalid and error: of an ICMP error, the packet that it is about
         ("left", LEFT),  # drop, invalid and error: the last entry with the packet's tuple, or with the inner one
         ("changes", "<u4"),  # update: IPCT_* bits
         ("portid", "<u4"),  # destroy: netlink port of who asked, 0 = none
         ("pid", "<u4"),  # process that sent the packet, or asked for the removal; 0 = unknown
         ("ifindex", "<u4"),  # drop: device of the packet, 0 = unknown
         ("scanned", "<u2", (4,)),  # drop, table_full: what early_drop met: assured, other netns, otherwise kept; empty buckets
+        ("master", TUPLE),  # original tuple of the entry whose helper expected this one
+        ("evictor", TUPLE),  # destroy by early_drop: the new tuple that it made room for
+        ("inner", TUPLE),  # drop, invalid and error: of an ICMP error, the packet that it is about
         ("cpu", "<u2"),
         ("kind", "u1"),
         ("reason", "u1"),  # drop, confirm: DropReason; destroy: DestroyReason
@@ -104,16 +104,25 @@ EVENT = np.dtype(
         ("device", "S16"),  # name of ifindex
         ("detail", f"S{DETAIL_BYTES}"),  # destroy: what more is known of the reason, printable
         ("text", f"S{TEXT_BYTES}"),  # drop, invalid, with HAS_TEXT: the kernel's own words
+        ("padding", "<u2"),
     ]
 )
 Events = NDArray[np.void]
 NO_EVENTS: Events = np.empty(0, EVENT)
 _HALVES = np.dtype([("entry", np.void, ENTRY.itemsize), ("more", np.void, EVENT.itemsize - ENTRY.itemsize)])
+_NOTHING_MORE = np.zeros(1, _HALVES["more"])
 
 
-def entries_in(events: Events, which: NDArray[Any]) -> Entries:
+def entries_alone(count: int) -> Events:
+    """So many rows that tell nothing but their entries, which are still to be written: they are not even zero."""
+    events = np.empty(count, EVENT)
+    events.view(_HALVES)["more"] = _NOTHING_MORE
+    return events
+
+
+def entries_in(events: Events, which: NDArray[Any] | slice) -> Entries:
     """events["entry"][which], each copied as so many bytes: NumPy would go through it field by field."""
-    entries: Entries = events.view(_HALVES)["entry"][which].view(ENTRY)
+    entries: Entries = np.ascontiguousarray(events.view(_HALVES)["entry"][which]).view(ENTRY)
     return entries
 
 

@@ -15,6 +15,7 @@ UNKNOWN_BUCKET = 0xFFFFFFFF
 UNKNOWN_CHAIN = 0xFFFF
 
 # One entry (nf_conn) in 136 bytes. Pairs are (original, reply); addresses and ports are src, dst of original, src, dst of reply.
+# Numbers lie at multiples of their size, in every row: elsewhere NumPy copies them byte by byte.
 ENTRY = np.dtype(
     [
         ("ct", "<u8"),  # address of the nf_conn: its identity while it lives
@@ -35,6 +36,7 @@ ENTRY = np.dtype(
         ("reply_only", "u1"),  # no original node in the table (IPS_NAT_CLASH)
         ("zone_dir", "u1"),
         ("has_ct", "u1"),  # 1: all is known; 2: only original tuple and zone; 0: the tuple alone
+        ("padding", "<u4"),
     ],
 )
 Entries = NDArray[np.void]
@@ -130,6 +132,16 @@ PROTOCOLS = {
 }
 WITH_PORTS = frozenset((TCP, UDP, DCCP, SCTP, UDPLITE))
 WITH_ICMP = frozenset((ICMP, ICMPV6))
+
+
+def everywhere(mask: Mask) -> bool:
+    """mask.all(), which looks around at length before it looks at the mask: short batches are made of such questions."""
+    return np.count_nonzero(mask) == len(mask)
+
+
+def having(status: NDArray[np.uint32], bits: int) -> Mask:
+    """Where one of these IPS_* bits is set."""
+    return (status & status.dtype.type(bits)).astype(np.bool_)
 
 
 def pick(rows: NDArray[np.void], which: NDArray[Any]) -> NDArray[np.void]:

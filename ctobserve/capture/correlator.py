@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.capture.address_index import Addresses, AddressIndex
-from ctobserve.capture.decoder import Decoded, Links
+from ctobserve.capture.decoder import LEAVING, Decoded
 from ctobserve.capture.departures import Departures
 from ctobserve.capture.memory import Memory
 from ctobserve.capture.records import RecordKind
@@ -16,7 +16,9 @@ from ctobserve.model import Mask, NDArray, pick
 HOLD_NS, HOLD_EVENTS = NS_PER_S, 1 << 16
 ENTRIES_REMEMBERED, MASTERS_REMEMBERED = 1 << 17, 1 << 13
 CLASH_RESOLVED = b"clash_resolved"
-TOLD = np.isin(np.arange(256), list(Kind))  # by kind: the others are there for others alone
+EVICTING = (RecordKind.EVICTOR, RecordKind.DESTROY)
+TOLD = frozenset(map(int, (*Kind, RecordKind.FREE)))  # kinds of records; the others are there for others alone
+REFUSED, BAD = (np.isin(np.arange(256), reasons) for reasons in (IN_CONFIRM, FOUND_BAD))  # by DropReason
 Times = NDArray[np.uint64]
 
 
@@ -43,33 +45,32 @@ class Correlator:
         """
         if self._held is not None:
             decoded, self._held = Decoded.joined([self._held, decoded]), None
-        events, links = decoded.events, decoded.links
-        if not len(events):
+        if not len(decoded):
             return NO_EVENTS
-        if self._lives and links["eviction"].any():
-            waiting = _name_evictors(events, links)
-            end = len(events) if final else _first_to_wait(events, waiting)
-            if end < len(events):
-                self._held = Decoded(events[end:], links[end:])
-                events, links = events[:end], links[:end]
-        leaving = (links["kind"] == RecordKind.DESTROY) | (links["kind"] == RecordKind.FREE)
+        if self._lives and not decoded.kinds.isdisjoint(EVICTING) and decoded.links["eviction"].any():
+            waiting = _name_evictors(decoded)
+            end = len(decoded) if final else _first_to_wait(decoded.events, waiting)
+            if end < len(decoded):
+                decoded, self._held = decoded.parted(end)
+        events, leaving = decoded.events, decoded.of(*LEAVING)
         if self._lives:
-            _remember_births(self._births, events, links["kind"] == RecordKind.INSERT, leaving)
-            self._name_masters(events, links["kind"] == RecordKind.MASTER, leaving)
-            self._name_fates(events, links, leaving)
+            _remember_births(self._births, events, decoded.of(RecordKind.INSERT), leaving)
+            self._name_masters(decoded, leaving)
+            self._name_fates(decoded, leaving)
         if self._departures is not None:
-            _name_departed(self._departures, events, links)
-        events["kind"][leaving] = Kind.DESTROY
-        told = TOLD[events["kind"]]
-        return events if told.all() else pick(events, told)
+            _name_departed(self._departures, decoded)
+        if RecordKind.FREE in decoded.kinds:
+            events["kind"][leaving] = Kind.DESTROY
+        return events if decoded.kinds <= TOLD else pick(events, ~decoded.of(*(decoded.kinds - TOLD)))
 
     def forget(self) -> None:
         """What waits is not told any more."""
         self._held = None
 
-    def _name_masters(self, events: Events, masters: Mask, leaving: Mask) -> None:
-        if not (len(self._masters) or masters.any()):
+    def _name_masters(self, decoded: Decoded, leaving: Mask) -> None:
+        if not (len(self._masters) or RecordKind.MASTER in decoded.kinds):
             return
+        events, masters = decoded.events, decoded.of(RecordKind.MASTER)
         expected = events["entry"]["master"] != 0
         concerned = masters | expected
         for at, ct in _remembered(self._masters, events, concerned, leaving):
@@ -83,9 +84,12 @@ class Correlator:
                 self._masters.pop(ct)
         self._masters.age()
 
-    def _name_fates(self, events: Events, links: Links, leaving: Mask) -> None:
+    def _name_fates(self, decoded: Decoded, leaving: Mask) -> None:
         """What became of the packet of an entry that never enters the table says its drop, or the clash that it lost."""
-        refused = (links["kind"] == RecordKind.DROP) & np.isin(events["reason"], IN_CONFIRM)
+        if decoded.kinds.isdisjoint((RecordKind.DROP, *LEAVING)):
+            return
+        events, links = decoded.events, decoded.links
+        refused = decoded.of(RecordKind.DROP) & REFUSED[events["reason"]]
         silent = leaving & links["clashed"] & (events["detail"] == b"")
         events["detail"][silent] = CLASH_RESOLVED
         if not (len(self._fates) or refused.any()):
@@ -100,11 +104,11 @@ class Correlator:
         self._fates.age()
 
 
-def _name_departed(departures: Departures, events: Events, links: Links) -> None:
-    gone = np.flatnonzero(links["kind"] == RecordKind.DESTROY)
-    if len(gone):
-        departures.add(pick(events, gone))
-    bad = np.flatnonzero((links["kind"] == RecordKind.DROP) & np.isin(events["reason"], FOUND_BAD))
+def _name_departed(departures: Departures, decoded: Decoded) -> None:
+    events = decoded.events
+    if RecordKind.DESTROY in decoded.kinds:
+        departures.add(pick(events, decoded.of(RecordKind.DESTROY)))
+    bad = (decoded.of(RecordKind.DROP) & BAD[events["reason"]]).nonzero()[0]
     if len(bad):
         events["left"][bad] = departures.of(pick(events, bad))
 
@@ -118,9 +122,9 @@ def _remembered(memory: Memory[bytes], events: Events, concerned: Mask, leaving:
     return [(place, ct) for place, ct, is_concerned in found if is_concerned or ct in here or ct in memory]
 
 
-def _name_evictors(events: Events, links: Links) -> Mask:
+def _name_evictors(decoded: Decoded) -> Mask:
     """Victims get the tuple that they made room for; returns those of which it has not come yet."""
-    evictors = links["kind"] == RecordKind.EVICTOR
+    events, links, evictors = decoded.events, decoded.links, decoded.of(RecordKind.EVICTOR)
     victims = np.flatnonzero((links["eviction"] != 0) & ~evictors)
     tokens = links["eviction"][evictors]
     order = np.argsort(tokens, kind="stable")
@@ -167,7 +171,7 @@ class Births:
         self._young, self._old = _Half(), _Half()
 
     def put(self, addresses: Addresses, times: Times) -> None:
-        """These distinct addresses are entries inserted then."""
+        """These addresses are entries inserted then; of one that comes twice, which a lost record can make, the last counts."""
         self._young.put(addresses, times)
         if self._young.living >= self._half:
             self._young, self._old = _Half(), self._young
@@ -192,8 +196,9 @@ class _Half:
         if self._used + len(addresses) > len(self._times):
             self._make_room(len(addresses))
         rows, self._used = self._index.find_or_add(addresses, self._used)
-        self.living += int(np.count_nonzero(self._times[rows] == 0))
+        new = self._times[rows] == 0
         self._addresses[rows], self._times[rows] = addresses, times
+        self.living += int(np.count_nonzero(new & (self._times[rows] == times)))
 
     def pop(self, addresses: Addresses) -> Times:
         rows = self._index.find(addresses)
@@ -216,26 +221,19 @@ class _Half:
 
 def _remember_births(births: Births, events: Events, inserted: Mask, leaving: Mask) -> None:
     """Destroys get the time of their insert; an address may come and go several times in one batch."""
+    entries, at = events["entry"], (inserted | leaving).nonzero()[0]
     if not leaving.any():
-        if inserted.any():
-            # Of an address that comes twice, which a lost record can make, the last counts.
-            births.put(*_latest(events, np.flatnonzero(inserted)))
+        if len(at):
+            births.put(entries["ct"][at], entries["seen_ns"][at])
         return
-    at = np.flatnonzero(inserted | leaving)
-    addresses = np.ascontiguousarray(events["entry"]["ct"][at])
+    addresses = np.ascontiguousarray(entries["ct"][at])
     order = np.argsort(addresses, kind="stable")
     at, addresses = at[order], addresses[order]
     again = np.append(False, addresses[1:] == addresses[:-1])
-    times = np.where(inserted[at], events["entry"]["seen_ns"][at], 0).astype(np.uint64)
+    times = np.where(inserted[at], entries["seen_ns"][at], 0).astype(np.uint64)
     born = np.where(again, np.append(np.uint64(0), times[:-1]), 0).astype(np.uint64)
     born[~again] = births.pop(addresses[~again])
     gone = leaving[at]
     events["born_ns"][at[gone]] = born[gone]
     last = np.append(~again[1:], True) & ~gone
     births.put(addresses[last], times[last])
-
-
-def _latest(events: Events, at: NDArray[np.int64]) -> tuple[Addresses, Times]:
-    addresses = np.ascontiguousarray(events["entry"]["ct"][at])
-    kept, first = np.unique(addresses[::-1], return_index=True)
-    return kept, np.ascontiguousarray(events["entry"]["seen_ns"][at][::-1][first])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -19,50 +20,70 @@ from ctobserve.capture.records import (
     RecordKind,
     Records,
     entries_of,
+    kinds_among,
 )
 from ctobserve.event import (
-    EVENT,
     HAS_COUNTERS,
     HAS_TEXT,
     IN_CONFIRM,
     NO_DIRECTION,
+    NO_EVENTS,
     ORIGINAL,
     REPLY,
     TUPLE,
     DestroyReason,
     DropReason,
     Events,
+    entries_alone,
 )
 from ctobserve.host.symbols import Symbols
-from ctobserve.model import TCP, WITH_ICMP, WITH_PORTS, NDArray, join, pick
+from ctobserve.model import TCP, WITH_ICMP, WITH_PORTS, Mask, NDArray, join, pick
 from ctobserve.programs.constants import COUNTERS_BYTES
 
 # What ties a record to others, beside its event: its kind, if a clash came before it, and the call of early_drop that it is of.
 LINK = np.dtype([("kind", "u1"), ("clashed", "?"), ("eviction", "<u8")])
 Links = NDArray[np.void]
-INSERT = int(RecordKind.INSERT)
+LEAVING = (RecordKind.DESTROY, RecordKind.FREE)
 # By protocol number: whose header has ports, or type and id; and whose may speak of another packet.
 TELLING, SPEAKING = (np.isin(np.arange(256), list(protocols)) for protocols in (WITH_PORTS | WITH_ICMP, WITH_ICMP))
 
 
 class Decoded:
-    """Events in the kernel's order, and a LINK for each; those of kinds MASTER, EVICTOR and RESIZE are there for others alone."""
+    """Events in the kernel's order, and a LINK for each; those of kinds MASTER, EVICTOR and RESIZE are there for others alone.
 
-    def __init__(self, events: Events, links: Links) -> None:
-        self.events, self.links = events, links
+    `kinds`: all that there are, or more.
+    """
+
+    def __init__(self, events: Events, links: Links, kinds: Set[int]) -> None:
+        self.events, self.links, self.kinds = events, links, kinds
 
     def __len__(self) -> int:
         return len(self.links)
 
     @classmethod
-    def none(cls) -> Decoded:
-        """Nothing came."""
-        return cls(np.empty(0, EVENT), np.empty(0, LINK))
-
-    @classmethod
     def joined(cls, parts: list[Decoded]) -> Decoded:
         """All, in order."""
-        return cls(join([part.events for part in parts]), join([part.links for part in parts])) if parts else cls.none()
+        if len(parts) < 2:
+            return parts[0] if parts else NOTHING
+        kinds = frozenset().union(*(part.kinds for part in parts))
+        return cls(join([part.events for part in parts]), join([part.links for part in parts]), kinds)
+
+    def parted(self, at: int) -> tuple[Decoded, Decoded]:
+        """Those before this one, and the rest."""
+        before, rest = (Decoded(self.events[part], self.links[part], self.kinds) for part in (slice(at), slice(at, None)))
+        return before, rest
+
+    def of(self, *kinds: int) -> Mask:
+        """Which are of one of these."""
+        found = np.zeros(len(self), np.bool_)
+        for kind in kinds:
+            if kind in self.kinds:
+                # As a number of its own type: of another one NumPy asks at length what it is.
+                found |= self.links["kind"] == np.uint8(kind)
+        return found
+
+
+NOTHING = Decoded(NO_EVENTS, np.empty(0, LINK), frozenset())
 
 
 class Decoder:
@@ -73,28 +94,25 @@ class Decoder:
 
     def decode(self, records: Records) -> Decoded:
         """One event and one link for each record; nothing of the records is needed afterwards."""
-        events, links = np.zeros(len(records), EVENT), np.zeros(len(records), LINK)
+        events, links = entries_alone(len(records)), np.zeros(len(records), LINK)
         entries_of(records, events["entry"])
         kinds = np.ascontiguousarray(records["kind"])
         events["kind"] = links["kind"] = kinds
         events["cpu"] = records["cpu"]
-        if (kinds == INSERT).all():
-            return Decoded(events, links)
-        links["eviction"] = np.where(kinds == RecordKind.EVICTOR, records["eviction"], 0)
-        leaving = np.flatnonzero((kinds == RecordKind.DESTROY) | (kinds == RecordKind.FREE))
-        if len(leaving):
-            self._destroys(events, links, leaving, pick(records, leaving))
-        dropped = np.flatnonzero(kinds == RecordKind.DROP)
-        if len(dropped):
-            _drops(events, dropped, pick(records, dropped))
-        confirmed = np.flatnonzero(kinds == RecordKind.CONFIRM)
-        if len(confirmed):
-            some = pick(records, confirmed)
-            events["since_alloc_ns"][confirmed] = _since(some)
-        changed = kinds == RecordKind.UPDATE
-        if changed.any():
-            events["changes"][changed] = records["changes"][changed]
-        return Decoded(events, links)
+        decoded = Decoded(events, links, kinds_among(kinds))
+        if RecordKind.EVICTOR in decoded.kinds:
+            evictors = decoded.of(RecordKind.EVICTOR)
+            links["eviction"][evictors] = records["eviction"][evictors]
+        for some, tell in (
+            (LEAVING, self._destroys),
+            ((RecordKind.DROP,), _drops),
+            ((RecordKind.CONFIRM,), _confirms),
+            ((RecordKind.UPDATE,), _updates),
+        ):
+            if not decoded.kinds.isdisjoint(some):
+                at = decoded.of(*some).nonzero()[0]
+                tell(events, links, at, pick(records, at))
+        return decoded
 
     def _destroys(self, events: Events, links: Links, at: Rows, records: Records) -> None:
         flags, freed, asked = records["flags"], records["kind"] == RecordKind.FREE, records["portid"] != 0
@@ -120,7 +138,15 @@ class Decoder:
         _process(events, at, records)
 
 
-def _drops(events: Events, at: Rows, records: Records) -> None:
+def _confirms(events: Events, _: Links, at: Rows, records: Records) -> None:
+    events["since_alloc_ns"][at] = _since(records)
+
+
+def _updates(events: Events, _: Links, at: Rows, records: Records) -> None:
+    events["changes"][at] = records["changes"]
+
+
+def _drops(events: Events, _: Links, at: Rows, records: Records) -> None:
     reasons, flags = records["reason"], records["flags"]
     bad = (reasons == DropReason.INVALID) | (reasons == DropReason.ERROR)
     events["reason"][at] = reasons

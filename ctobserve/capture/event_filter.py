@@ -8,7 +8,7 @@ import numpy as np
 
 from ctobserve.capture.filters import Filter
 from ctobserve.event import EVENT, IN_CONFIRM, DestroyReason, Events, Kind
-from ctobserve.model import pick
+from ctobserve.model import everywhere, pick
 
 # What a confirm tells, beside its entry; the rest of a drop's row is not its verdict's.
 OF_A_VERDICT = ("entry", "since_alloc_ns", "master", "cpu", "reason")
@@ -28,11 +28,13 @@ class EventFilter:
 
         A packet lost in __nf_conntrack_confirm is two events: a confirm with the reason, which is the verdict, then the drop.
         """
-        passing = self._only.mask(events["entry"])
-        wanted = passing & self._wanted[events["kind"]]
-        verdicts = passing & (events["kind"] == Kind.DROP) & self._verdicts[events["reason"]]
-        if not verdicts.any():
-            return events if wanted.all() else pick(events, wanted)
+        passing, kinds = self._only.mask(events["entry"]), events["kind"]
+        wanted = passing & self._wanted[kinds]
+        verdicts = kinds == int(Kind.DROP)
+        if np.count_nonzero(verdicts):
+            verdicts &= passing & self._verdicts[events["reason"]]
+        if not np.count_nonzero(verdicts):
+            return events if everywhere(wanted) else pick(events, wanted)
         times = wanted.astype(np.int64) + verdicts
         chosen = pick(events, np.repeat(np.arange(len(events)), times))
         # An event's rows end where the sum of all so far says; a verdict is the first of its rows.
@@ -51,5 +53,8 @@ def _verdict(drops: Events) -> Events:
 
 def ended(events: Events) -> set[int]:
     """Inode numbers of the namespaces whose end made entries leave."""
-    gone = (events["kind"] == Kind.DESTROY) & (events["reason"] == DestroyReason.NETNS_EXIT)
+    gone = events["reason"] == int(DestroyReason.NETNS_EXIT)
+    if not np.count_nonzero(gone):
+        return set()
+    gone &= events["kind"] == int(Kind.DESTROY)
     return set(events["entry"]["netns"][gone].tolist())

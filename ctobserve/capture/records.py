@@ -14,7 +14,7 @@ import numpy as np
 
 from ctobserve.event import TEXT_BYTES
 from ctobserve.host.layout import Layout
-from ctobserve.model import ENTRY, Entries, Mask, NDArray, pick
+from ctobserve.model import ENTRY, Entries, Mask, NDArray, everywhere, pick
 
 HEADER_BYTES, EXTRA, ROW = 200, 80, 164  # what stands before the copied nf_conn, before `extra`, and before what makes an entry
 FLAG_KILLED, FLAG_COUNTERS, FLAG_TEXT, FLAG_CLASHED, FLAG_ENTRY, FLAG_REPLY, FLAG_START, FLAG_EXT = (1 << n for n in range(8))
@@ -36,6 +36,12 @@ class RecordKind(IntEnum):
     MASTER = 10
     EVICTOR = 11
     RESOLVED = 12
+
+
+def kinds_among(kinds: NDArray[np.uint8]) -> set[int]:
+    """Which there are: asked once for a batch, nobody looks for what has not come."""
+    every = kinds.tobytes()
+    return set(every[:1] if every == every[:1] * len(every) else every)
 
 
 def record_dtype(layout: Layout) -> np.dtype[np.void]:
@@ -152,7 +158,7 @@ def entries_of_rows(rows: Held) -> Entries:
     if rows.dtype == ENTRY_ROW:
         return rows.view(ENTRY)
     entries = np.empty(len(rows), ENTRY)
-    _copy(rows, entries.view(ENTRY_ROW), ALWAYS + WHOLE)
+    _copy_all(rows, entries.view(ENTRY_ROW))
     return entries
 
 
@@ -168,26 +174,31 @@ def rows_of_entries(entries: Entries, dtype: np.dtype[np.void]) -> Held:
 def entries_of(records: Records, into: Entries | None = None) -> Entries:
     """The entry that each record copied, as ENTRY rows; what a tuple-only record lacks is zero or unknown.
 
-    `into`: rows to write to, all zero; else new ones.
+    `into`: rows to write to; else new ones.
     """
-    whole = records["has_ct"] == 1
-    if whole.all():
-        entries = np.empty(len(records), ENTRY) if into is None else into
-        _copy(records["row"].view(row_dtype(records.dtype)), entries.view(ENTRY_ROW), ALWAYS + WHOLE)
+    entries = np.empty(len(records), ENTRY) if into is None else into
+    whole = records["has_ct"] == np.uint8(1)
+    if everywhere(whole):
+        _copy_all(records["row"].view(row_dtype(records.dtype)), entries.view(ENTRY_ROW))
     else:
-        entries = np.zeros(len(records), ENTRY) if into is None else into
         _fill_some(records, whole, entries)
     return entries
 
 
 def _fill_some(records: Records, whole: Mask, entries: Entries) -> None:
     source, target = records["row"].view(row_dtype(records.dtype)), entries.view(ENTRY_ROW)
+    as_bytes = np.dtype((np.void, ENTRY.itemsize))
+    entries.view(as_bytes)[:] = np.zeros(1, as_bytes)
     _copy(source, target, ALWAYS)
     target["zone"][records["has_ct"] == 0] = 0
     some = pick(target, whole)
     _copy(pick(source, whole), some, WHOLE)
-    as_bytes = np.dtype((np.void, ENTRY.itemsize))
     entries.view(as_bytes)[whole] = some.view(as_bytes)
+
+
+def _copy_all(source: Held, target: Held) -> None:
+    _copy(source, target, ALWAYS + WHOLE)
+    target["padding"] = 0
 
 
 def _copy(source: Held, target: Held, pairs: tuple[tuple[str, str], ...]) -> None:

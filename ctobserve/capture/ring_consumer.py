@@ -6,7 +6,7 @@ import numpy as np
 
 from ctobserve.capture.address_index import Addresses
 from ctobserve.capture.decoder import Decoded, Decoder
-from ctobserve.capture.records import RecordKind, Records
+from ctobserve.capture.records import RecordKind, Records, kinds_among
 from ctobserve.capture.snapshot_builder import SnapshotBuilder
 from ctobserve.capture.table import Kinds, Table
 from ctobserve.model import pick
@@ -58,8 +58,9 @@ class RingConsumer:
             return NONE
         records = self._ring.peek().view(self._record)[:, 0]
         kinds = np.ascontiguousarray(records["kind"])
-        of_listing = kinds == RecordKind.WALK
-        if of_listing.any():
+        there = kinds_among(kinds)
+        if RecordKind.WALK in there:
+            of_listing = kinds == int(RecordKind.WALK)
             # Those that come when nobody gathers them are late, of a listing that was given up.
             if listed is not None:
                 listed.add(pick(records, of_listing))
@@ -67,7 +68,7 @@ class RingConsumer:
         self.seen += len(records)
         if self._only is not None:
             self.seen_of += int(np.count_nonzero(records["netns"] == self._only))
-        self.resized |= bool((kinds == RecordKind.RESIZE).any())
+        self.resized |= RecordKind.RESIZE in there
         touched = self._told(records, kinds) if len(records) else NONE
         self._ring.release()
         return touched

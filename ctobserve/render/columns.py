@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ctobserve.model import Mask, NDArray
+from ctobserve.model import Mask, NDArray, everywhere
 
 Texts = NDArray[np.bytes_]
 Part = Texts | str
@@ -36,9 +36,10 @@ def same(values: NDArray[Any]) -> bool:
     return bool(values[0] == values[-1]) and everywhere(values == values[0])
 
 
-def everywhere(mask: Mask) -> bool:
-    """mask.all(), which looks around at length before it looks at the mask; short batches are made of such questions."""
-    return np.count_nonzero(mask) == len(mask)
+def distinct(values: Numbers) -> list[int]:
+    """Those that there are."""
+    found: list[int] = values[:1].tolist() if same(values) else np.unique(values).tolist()
+    return found
 
 
 def chosen(words: Texts, places: Numbers) -> Part:
@@ -82,10 +83,10 @@ def texts(values: Numbers, form: str = "%d") -> Part:
 
 def _digits(values: Numbers, zero: str = "0") -> Texts:
     """Decimal, without a Python integer in between; what stands for 0 is `zero`."""
-    most = int(values.max(initial=0))
+    rest: Numbers = values.astype(np.uint32 if values.itemsize <= 4 else np.uint64)
+    most = int(rest.max(initial=0))
     if most < GROUP:
-        return _leading(len(str(most)), zero).take(values.astype(np.intp))
-    rest: Numbers = values.astype(np.uint32 if most < 1 << 32 else np.uint64)
+        return _leading(len(str(most)), zero).take(rest.astype(np.intp))
     group = rest.dtype.type(GROUP)
     higher = rest // group
     places = (rest - higher * group + (higher != 0) * group).astype(np.intp)
@@ -106,17 +107,16 @@ def _following(zero: str) -> Texts:
 
 def glued(*parts: Part) -> Part:
     """Side by side."""
-    for part in parts:
-        if not isinstance(part, str):
-            return _side_by_side(parts, len(part))
-    return "".join(part for part in parts if isinstance(part, str))
+    count = next((len(part) for part in parts if not isinstance(part, str)), None)
+    return "".join(map(str, parts)) if count is None else _side_by_side(parts, count)
 
 
 def _side_by_side(parts: Sequence[Part], count: int) -> Texts:
     """What is the same in all rows is put into all at once, then, column by column, what is not."""
     row = b"".join([part.encode() if isinstance(part, str) else bytes(part.itemsize) for part in parts])
     rows = np.empty(count, f"S{len(row)}")
-    rows[...] = np.frombuffer(row, rows.dtype)
+    if any(row):
+        rows[...] = np.frombuffer(row, rows.dtype)
     at = 0
     for part in parts:
         if isinstance(part, str):
@@ -159,7 +159,7 @@ def aligned(text: Part, width: int, right: bool = False) -> Part:
 
 def joined(parts: Sequence[Part], between: str = "", count: int = 1) -> str:
     """Rows as lines, the last without its line end; so many, where no part is a column."""
-    apart = [piece for part in parts for piece in (part, between)][:-1]
+    apart = [piece for part in parts for piece in (part, between)][:-1] if between else parts
     rows = glued(*apart, "\n")
     if isinstance(rows, str):
         return (rows * count)[:-1]

@@ -29,6 +29,7 @@ from ctobserve.model import (
     Entries,
     Mask,
     NDArray,
+    having,
     pick,
     protocol_name,
 )
@@ -36,6 +37,7 @@ from ctobserve.render.addresses import addresses
 from ctobserve.render.columns import Bytes, Numbers
 from ctobserve.render.fields import NUMBER, Field, Member, Object, Rule, Type, bits_of, foreign, names_of, strings
 
+IPV4, ONE = np.uint8(socket.AF_INET), np.uint8(1)
 HAS_PORTS, HAS_TYPE = (np.isin(np.arange(256), list(protocols)) for protocols in (WITH_PORTS, WITH_ICMP))  # by protocol number
 
 
@@ -55,7 +57,7 @@ class TupleView:
     @cached_property
     def six(self) -> Mask:
         """IPv6."""
-        six: Mask = self.l3num != socket.AF_INET
+        six: Mask = self.l3num != IPV4
         return six
 
     @cached_property
@@ -92,7 +94,9 @@ class PairView:
 
     def known(self, direction: int) -> Mask:
         """Which rows have that number."""
-        known: Mask = self.numbers[:, direction] != self.unknown if self.unknown is not None else np.ones(len(self), np.bool_)
+        if self.unknown is None:
+            return np.ones(len(self), np.bool_)
+        known: Mask = self.numbers[:, direction] != self.numbers.dtype.type(self.unknown)
         return known
 
 
@@ -139,7 +143,7 @@ class EntryView:
     @cached_property
     def whole(self) -> Mask:
         """All is known that an nf_conn says."""
-        whole: Mask = self.entries["has_ct"] == 1
+        whole: Mask = self.entries["has_ct"] == ONE
         return whole
 
     @property
@@ -163,15 +167,18 @@ class EntryView:
         entries, clock = self.entries, self.clock
         if clock is None:
             return np.zeros(len(self), np.int64)
-        remaining = clock.remaining_s(entries["timeout"], entries["seen_ns"])
-        seconds: Numbers = np.where(entries["status"] & IPS_CONFIRMED != 0, remaining, entries["timeout"] // clock.hz)
+        seconds = clock.remaining_s(entries["timeout"], entries["seen_ns"])
+        fresh = ~having(entries["status"], IPS_CONFIRMED)
+        if np.count_nonzero(fresh):
+            seconds[fresh] = entries["timeout"][fresh] // clock.hz
         return seconds
 
     @property
     def expiring(self) -> Mask:
         """It is known when. The timeout of an offloaded one says nothing: the gc worker puts it off (nf_ct_offload_timeout)."""
-        offloaded: Mask = self.entries["status"] & IPS_OFFLOAD != 0
-        return self.whole & ~offloaded & np.bool_(self.clock is not None)
+        if self.clock is None:
+            return np.zeros(len(self), np.bool_)
+        return self.whole & ~having(self.entries["status"], IPS_OFFLOAD)
 
 
 def masters_of(entries: Entries, masters: Entries) -> TupleView | None:
@@ -233,7 +240,7 @@ def _column(name: str) -> Callable[[EntryView], Numbers]:
 WHOLE: Rule[EntryView] = Rule("there is an entry", lambda view: view.whole)
 NETNS = Field(
     "netns", "inode number of the network namespace", NUMBER, _column("netns"),
-    Rule("the kernel told it", lambda view: view.entries["netns"] != 0),
+    Rule("the kernel told it", lambda view: view.entries["netns"].astype(np.bool_)),
 )  # fmt: skip
 FAMILY = Field(
     "l3", "`ipv4`, `ipv6`; another family by its number",
@@ -246,7 +253,7 @@ PROTO = Field(
 PROTONUM = Field("protonum", "the protocol's number", NUMBER, _column("protonum"))
 ZONE = Field(
     "zone", "conntrack zone", NUMBER, _column("zone"),
-    Rule("more than the tuple is known", lambda view: view.entries["has_ct"] != 0),
+    Rule("more than the tuple is known", lambda view: view.entries["has_ct"].astype(np.bool_)),
 )  # fmt: skip
 ZONE_DIR = Field(
     "zone_dir", "whose tuple is in that zone: `original`, `reply`, `both`; the other one is in zone 0",

@@ -51,13 +51,23 @@ class EventView(EntryView):
 
     def __init__(self, events: Events, clock: Clock) -> None:
         # Side by side: columns are read from them much faster than from rows four times as long.
-        super().__init__(entries_in(events, np.arange(len(events))), clock, tuples_of(events["master"]))
+        super().__init__(entries_in(events, slice(None)), clock)
         self.events = events
         self._clock = clock
 
     def only(self, which: Mask) -> EventView:
         """Those rows alone."""
         return EventView(pick(self.events, which), self._clock)
+
+    @property
+    def master(self) -> TupleView:
+        """Of what `expected` says."""
+        return tuples_of(self.events["master"])
+
+    @property
+    def expected(self) -> Mask:
+        """Their master is known."""
+        return self.events["master"]["l3num"].astype(np.bool_)
 
     @property
     def times(self) -> list[str]:
@@ -84,7 +94,7 @@ class EventView(EntryView):
     @property
     def reasons(self) -> Numbers:
         """Places in REASONS."""
-        reasons: Numbers = self.events["reason"] + np.where(self.events["kind"] == Kind.DROP, 256, 0)
+        reasons: Numbers = self.events["reason"] + (self.events["kind"] == int(Kind.DROP)) * np.uint16(256)
         return reasons
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from ctobserve.clock import Clock
 from ctobserve.documents.base import Labels
 from ctobserve.event import Events, Kind
-from ctobserve.render.columns import Numbers, Part, glued, placed, texts, written
+from ctobserve.model import everywhere
+from ctobserve.render.columns import Numbers, Part, distinct, glued, placed, texts, written
 from ctobserve.render.entry_fields import BUCKET, CHAIN, MASTER, TIMEOUT_S, PairView
 from ctobserve.render.event_fields import (
     AGE_S,
@@ -82,7 +83,7 @@ class EventLines:
             *tuples(view),
             *before,
             *said(lived, lambda: flags(view)),
-            *said(left, lambda: [f"{CLAUSE}left=", texts(np.where(left, TIMEOUT_S.values(view), 0)), "s"]),
+            *said(left, lambda: [f"{CLAUSE}left=", texts(TIMEOUT_S.values(view)), "s"]),
             *marks(view),
             *pairs(BUCKET, view),
             *pairs(CHAIN, view),
@@ -195,9 +196,9 @@ def _clauses(view: EventView) -> tuple[list[Part], list[Part]]:
     before: list[Part] = []
     after: list[Part] = []
     kinds = view.events["kind"]
-    for kind in np.flatnonzero(np.bincount(kinds)).tolist():
+    for kind in distinct(kinds):
         mask = kinds == kind
-        of_kind = view if mask.all() else view.only(mask)
+        of_kind = view if everywhere(mask) else view.only(mask)
         for found, clauses in zip((before, after), CLAUSES[Kind(kind)], strict=True):
             parts = [part for clause in clauses for part in clause(of_kind)]
             found.extend(parts if of_kind is view or not parts else [placed(mask, glued(*parts))])

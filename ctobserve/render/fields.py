@@ -13,14 +13,13 @@ from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
-from ctobserve.model import SHOWN_CHARACTERS, Mask, printable
+from ctobserve.model import SHOWN_CHARACTERS, Mask, everywhere, printable
 from ctobserve.render.columns import (
     Numbers,
     Part,
     Texts,
     chosen,
     column,
-    everywhere,
     glued,
     joined,
     placed,

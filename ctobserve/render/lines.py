@@ -22,9 +22,10 @@ from ctobserve.model import (
     Entries,
     Mask,
     NDArray,
+    everywhere,
     tcp_state_name,
 )
-from ctobserve.render.columns import Numbers, Part, aligned, glued, joined, texts, where, written
+from ctobserve.render.columns import Numbers, Part, aligned, glued, joined, same, texts, where, written
 from ctobserve.render.entry_fields import (
     BUCKET,
     CHAIN,
@@ -82,9 +83,9 @@ def entry_lines(
             " ",
             aligned(_unless(known(TIMEOUT_S, view), TIMEOUT_S.values(view)), 6, right=True),
             " ",
-            aligned(glued(*_pair(BUCKET.within(view))), 13, right=True),
+            _aligned_pair(BUCKET, view, 13),
             " ",
-            aligned(glued(*_pair(CHAIN.within(view))), 7, right=True),
+            _aligned_pair(CHAIN, view, 7),
             f"{CLAUSE} ",
             *tuples(view),
             *flags(view),
@@ -125,13 +126,19 @@ def tuples(view: EntryView) -> list[Part]:
 
 def flags(view: EntryView) -> list[Part]:
     """TCP state and status; nothing where only the tuple is known."""
-    stated = PROTONUM.values(view).astype(np.uint64) << 32 | TCP_STATE.values(view).astype(np.uint64) << 24
-    return said(view.whole, lambda: [CLAUSE, written(stated | STATUS_BITS.values(view) & SHOWN, _flag_words)])
+
+    def words() -> Part:
+        protonum, state, status = (field.values(view) for field in (PROTONUM, TCP_STATE, STATUS_BITS))
+        if same(protonum) and same(state) and same(status):
+            return _flag_words(int(protonum[0]), int(state[0]), int(status[0]))
+        keys = protonum.astype(np.uint64) << 32 | state.astype(np.uint64) << 24 | status & SHOWN
+        return written(keys, lambda key: _flag_words(key >> 32, key >> 24 & 255, key & SHOWN))
+
+    return said(view.whole, lambda: [CLAUSE, words()])
 
 
-def _flag_words(key: int) -> str:
-    status = key & 0xFFFFFF
-    words = ["" if status & IPS_OFFLOAD else tcp_state_name(key >> 32 & 255, key >> 24 & 255) or ""]
+def _flag_words(protonum: int, state: int, status: int) -> str:
+    words = ["" if status & IPS_OFFLOAD else tcp_state_name(protonum, state) or ""]
     words.append("" if status & IPS_SEEN_REPLY else "UNREPLIED")
     words.append("ASSURED" if status & IPS_ASSURED else "")
     words += [word for bit, word in WORDS if status & bit]
@@ -149,29 +156,39 @@ def _helper(view: EntryView) -> list[Part]:
 
 def _zone_dir(view: EntryView) -> list[Part]:
     """Where a zone other than 0 holds for one direction alone."""
-    one = known(ZONE_DIR, view) & (ZONE.values(view) != 0) & (ZONE_DIR.values(view) != ZONE_BOTH)
+    zoned = ZONE.values(view).astype(np.bool_)
+    if not np.count_nonzero(zoned):
+        return []
+    one = known(ZONE_DIR, view) & zoned & (ZONE_DIR.values(view) != ZONE_BOTH)
     return said(one, lambda: [f"{CLAUSE}zone_dir=", ZONE_DIR.texts(view)])
 
 
 def _unless_zero(field: Field[EntryView], view: EntryView) -> list[Part]:
     values = field.values(view)
+    if not np.count_nonzero(values):
+        return []
     return said(known(field, view) & (values != 0), lambda: [f"{CLAUSE}{field.name}=", texts(values)])
 
 
 def pairs(field: Object[EntryView], view: EntryView) -> list[Part]:
     """Both numbers by the name of the field, where at least one is known."""
     pair: PairView = field.within(view)
-    return said(pair.known(0) | pair.known(1), lambda: [f"{CLAUSE}{field.name}=", *_pair(pair)])
+    original, reply = pair.known(0), pair.known(1)
+    return said(original | reply, lambda: [f"{CLAUSE}{field.name}=", *_pair(pair, original, reply)])
 
 
-def _pair(pair: PairView) -> list[Part]:
-    """Original and reply."""
-    original, reply = (_unless(pair.known(direction), pair.numbers[:, direction]) for direction in (0, 1))
-    return [original, "/", reply]
+def _pair(pair: PairView, original: Mask, reply: Mask) -> list[Part]:
+    """Both numbers, as far as they are known."""
+    return [_unless(original, pair.numbers[:, 0]), "/", _unless(reply, pair.numbers[:, 1])]
+
+
+def _aligned_pair(field: Object[EntryView], view: EntryView, width: int) -> Part:
+    pair: PairView = field.within(view)
+    return aligned(glued(*_pair(pair, pair.known(0), pair.known(1))), width, right=True)
 
 
 def _unless(there: Mask, values: Numbers) -> Part:
-    if there.all():
+    if everywhere(there):
         return texts(values)
     return glued(where(there, texts(np.where(there, values, 0))), where(~there, "-"))
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from ctobserve.capture.capture import Capture
 from ctobserve.capture.event_filter import ended
 from ctobserve.documents.base import Labels
 from ctobserve.event import Events
+from ctobserve.render.columns import distinct
 from ctobserve.render.event_lines import EventLines
 from ctobserve.render.names import Names
 
@@ -33,4 +32,4 @@ class StreamLines:
         self._names.ended(ended(came))
         if not len(shown):
             return []
-        return [self._lines.of(shown, self._clock, self.labels(np.unique(shown["entry"]["netns"]).tolist()))]
+        return [self._lines.of(shown, self._clock, self.labels(distinct(shown["entry"]["netns"])))]

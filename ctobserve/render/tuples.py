@@ -4,25 +4,49 @@ from __future__ import annotations
 
 from functools import partial
 
-from ctobserve.model import ICMP, ICMPV6, Entries, Mask
-from ctobserve.render.columns import Numbers, Part
-from ctobserve.render.entry_fields import CODE, DPORT, DST, DSTKEY, HAS_TYPE, ID, SPORT, SRC, SRCKEY, TYPE, EntryView, TupleView
+import numpy as np
+
+from ctobserve.model import GRE, ICMP, ICMPV6, Entries, Mask
+from ctobserve.render.columns import Numbers, Part, same
+from ctobserve.render.entry_fields import (
+    CODE,
+    DPORT,
+    DST,
+    DSTKEY,
+    HAS_PORTS,
+    HAS_TYPE,
+    ID,
+    SPORT,
+    SRC,
+    SRCKEY,
+    TYPE,
+    EntryView,
+    TupleView,
+)
 from ctobserve.render.fields import Field, some
 
 # What answers an ICMP type: invmap of nf_conntrack_proto_icmp.c and nf_conntrack_proto_icmpv6.c, and of both back again.
 ANSWERS = {ICMP: ((8, 0), (13, 14), (15, 16), (17, 18)), ICMPV6: ((128, 129), (139, 140))}
 
+WAYS: tuple[tuple[str | Field[TupleView], ...], ...] = (
+    (SRC, ":", SPORT, " > ", DST, ":", DPORT),
+    ("[", SRC, "]:", SPORT, " > [", DST, "]:", DPORT),
+    (SRC, " > ", DST, " type ", TYPE, " code ", CODE, " id ", ID),
+    (SRC, " > ", DST, " srckey ", SRCKEY, " dstkey ", DSTKEY),
+    (SRC, " > ", DST),
+)
+# Which of these, by IPv6 or not, and protocol number.
+WAY = np.full((2, 256), 4, np.uint8)
+WAY[:, HAS_PORTS] = [[0], [1]]
+WAY[:, HAS_TYPE], WAY[:, GRE] = 2, 3
+
 
 def sides(tuples: TupleView) -> list[Part]:
     """Parts of each row, one for each way to write a tuple; each row has one."""
-    ways: tuple[tuple[Mask, tuple[str | Field[TupleView], ...]], ...] = (
-        (tuples.ports & ~tuples.six, (SRC, ":", SPORT, " > ", DST, ":", DPORT)),
-        (tuples.ports & tuples.six, ("[", SRC, "]:", SPORT, " > [", DST, "]:", DPORT)),
-        (tuples.icmp, (SRC, " > ", DST, " type ", TYPE, " code ", CODE, " id ", ID)),
-        (tuples.gre, (SRC, " > ", DST, " srckey ", SRCKEY, " dstkey ", DSTKEY)),
-        (~(tuples.ports | tuples.icmp | tuples.gre), (SRC, " > ", DST)),
-    )
-    return [part for mask, words in ways for part in some(mask, tuples, partial(_written, words))]
+    ways = WAY[tuples.six.view(np.uint8), tuples.protonum]
+    if same(ways):
+        return _written(WAYS[ways[0]], tuples)
+    return [part for way, words in enumerate(WAYS) for part in some(ways == way, tuples, partial(_written, words))]
 
 
 def _written(words: tuple[str | Field[TupleView], ...], tuples: TupleView) -> list[Part]:
@@ -35,14 +59,17 @@ def replies(view: EntryView, before: str) -> list[Part]:
 
 
 def _mirrored(entries: Entries) -> Mask:
-    halves, port = entries["addr"].view("<u8"), entries["port"]
-    same: Mask = (port[:, 0] == port[:, 3]) & (port[:, 1] == port[:, 2])
+    # In our own byte order, and eight bytes at once: it is only asked which are equal.
+    halves, port = entries["addr"].view(np.uint64), entries["port"].view(np.uint16)
+    mirrored: Mask = port[:, 0] == port[:, 3]
+    mirrored &= port[:, 1] == port[:, 2]
     icmp = HAS_TYPE[entries["protonum"]]
-    if icmp.any():
-        same[icmp] = _answered(entries["protonum"][icmp], port[icmp])
+    if np.count_nonzero(icmp):
+        mirrored[icmp] = _answered(entries["protonum"][icmp], entries["port"][icmp])
     for half in (0, 1):
-        same &= (halves[:, 0, half] == halves[:, 3, half]) & (halves[:, 1, half] == halves[:, 2, half])
-    return same
+        mirrored &= halves[:, 0, half] == halves[:, 3, half]
+        mirrored &= halves[:, 1, half] == halves[:, 2, half]
+    return mirrored
 
 
 def _answered(protonum: Numbers, port: Numbers) -> Mask:
