@@ -12,6 +12,8 @@ V4, V6 = (Path("/proc/thread-self/net", name) for name in ("snmp", "snmp6"))
 # What went through the hooks: delivered to the host, forwarded, sent by it. Packets over loopback are sent and delivered.
 PASSED = ("InDelivers", "ForwDatagrams", "OutRequests")
 PASSED6 = ("Ip6InDelivers", "Ip6OutForwDatagrams", "Ip6OutRequests")
+# Kernels without this counter (6.1; 6.12 has it) count forwarded IPv4 packets among OutRequests, too: ip_output().
+TRANSMITTED = "OutTransmits"
 # conntrack leaves neighbour discovery and multicast listener reports alone (icmpv6_error): no ICMPv6 is counted as passing.
 ICMPV6 = ("Icmp6InMsgs", "Icmp6OutMsgs")
 
@@ -38,7 +40,9 @@ def read() -> IpPackets | None:
 def of_snmp(text: str) -> int:
     """IPv4 packets; snmp_seq_show_ipstats (net/ipv4/proc.c) has a line of names and one of values. Raises LookupError else."""
     names, values = (line.split() for line in text.splitlines() if line.startswith("Ip: "))
-    return sum(_numbers(names[1:], values[1:])[name] for name in PASSED)
+    counters = _numbers(names[1:], values[1:])
+    delivered, forwarded, sent = (counters[name] for name in PASSED)
+    return delivered + sent + (forwarded if TRANSMITTED in counters else 0)
 
 
 def of_snmp6(text: str) -> int:

@@ -57,8 +57,13 @@ def test_neighbour_discovery_is_no_packet_that_conntrack_would_see():
         "Ip6InNoRoutes": 3,
     }
     assert of_snmp6("".join(f"{name}   \t{value}\n" for name, value in names.items())) == 7
-    assert of_snmp("Ip: ForwDatagrams InDelivers InDiscards OutRequests\nIp: 1 2 3 4\nIcmp: InMsgs\nIcmp: 9\n") == 7
     assert IpPackets(5, 1).since(IpPackets(2, 3)) == IpPackets(3, 0)
+
+
+def test_a_forwarded_packet_is_counted_once_though_older_kernels_have_it_among_those_sent():
+    older = "Ip: ForwDatagrams InDelivers InDiscards OutRequests\nIp: 11 2 3 15\nIcmp: InMsgs\nIcmp: 9\n"
+    newer = "Ip: ForwDatagrams InDelivers InDiscards OutRequests OutTransmits\nIp: 11 2 3 4 15\nIcmp: InMsgs\nIcmp: 9\n"
+    assert of_snmp(older) == of_snmp(newer) == 17
 
 
 @pytest.mark.parametrize("text", ["", "Ip: InDelivers\n", "Ip: InDelivers\nIp: x\n", "Ip: Forwarding\nIp: 1\n"])
