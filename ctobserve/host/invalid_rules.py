@@ -1,7 +1,8 @@
 """Which rules of a namespace drop INVALID packets, as `nft -j list ruleset` has them?
 
 A rule that asks for the state alone drops every INVALID packet that comes to it. One that asks for more, an extension of iptables
-(which shows its name, and nothing of what it asks for), or a chain whose policy is drop may drop some: which, cannot be told.
+(which shows its name, and nothing of what it asks for), one that leads them to another chain, or a chain whose policy is drop may
+drop some: which, cannot be told.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from ctobserve.model import printable
 # Statements that let a packet go on to the next one.
 PASSING = {"counter", "log", "comment"}
 ENDS = {"drop", "reject"}
+ELSEWHERE = {"jump", "goto"}  # to a chain that may drop what comes there
+IS, IS_NOT = ("in", "=="), ("!=", "!")
 XT_STATE = {"conntrack", "state"}
+XT_REJECT = {"type": "target", "name": "REJECT"}
 FAMILIES = {2: ("ip", "inet"), 10: ("ip6", "inet")}  # of tables that see IPv4, and IPv6, on its way through IP hooks
 
 
@@ -53,17 +57,20 @@ def _place(family: object, table: object, chain: object) -> tuple[str, str, str]
 
 def _drops(parts: list[dict[str, Any]]) -> bool | None:
     """Whether a rule with these parts drops every INVALID packet; None: none for being INVALID."""
-    asks = more = ends = False
+    asks = more = ends = xt = False
     for name, inner in (pair for part in parts for pair in part.items()):
         if name == "match" and _is_state(inner.get("left")):
-            if inner.get("op") not in ("in", "==") or not _holds_invalid(inner.get("right")):
+            if inner.get("op") not in (IS if _holds_invalid(inner.get("right")) else IS_NOT):
                 return None
             asks = True
         elif name == "vmap" and _is_state(inner.get("key")):
-            asks = ends = _leads_to_an_end(inner.get("data"))
+            asks = ends = _leads_to(ENDS | ELSEWHERE, inner.get("data"))
+            more |= not _leads_to(ENDS, inner.get("data"))
         elif name == "xt" and isinstance(inner, dict) and inner.get("name") in XT_STATE:
-            asks = more = True
-        elif name in ENDS:
+            asks = more = xt = True
+        elif name in ELSEWHERE and not xt:
+            ends = more = True
+        elif name in ENDS or (name == "xt" and inner == XT_REJECT):
             ends = True
         elif name not in PASSING:
             more = True
@@ -75,15 +82,15 @@ def _is_state(node: Any) -> bool:
 
 
 def _holds_invalid(node: Any) -> bool:
-    """As a word, a list of words, or a set of them."""
+    """As a word, a list of words, a set of them, or several bits."""
     if isinstance(node, dict):
-        node = node.get("set")
+        node = node.get("set", node.get("|"))
     return node == "invalid" or (isinstance(node, list) and "invalid" in node)
 
 
-def _leads_to_an_end(data: Any) -> bool:
-    """Pairs of a state and a verdict that are written out; a named map does not show its own."""
+def _leads_to(verdicts: set[str], data: Any) -> bool:
+    """To one of these for INVALID, by pairs of a state and a verdict that are written out; a named map does not show its own."""
     pairs = data.get("set") if isinstance(data, dict) else None
     if not isinstance(pairs, list):
         return False
-    return any(_holds_invalid(pair[0]) and isinstance(pair[1], dict) and ENDS & pair[1].keys() for pair in pairs)
+    return any(_holds_invalid(pair[0]) and isinstance(pair[1], dict) and verdicts & pair[1].keys() for pair in pairs)

@@ -30,6 +30,17 @@ def listed(rules: str) -> Ruleset:
         ("ct state vmap { established : accept, related : accept, invalid : drop }", True),
         ('iifname "eth0" ct state invalid drop', False),
         ("ct state invalid limit rate 5/second drop", False),
+        ("ct state != established,related drop", True),
+        ("ct state != { established, related } drop", True),
+        ("ct state & (established | related) == 0 drop", True),
+        ("ct state invalid jump other", False),
+        ("ct state invalid goto other", False),
+        ("ct state vmap { invalid : jump other }", False),
+        ("ct state vmap { new : drop, invalid : goto other }", False),
+        ("ct state vmap { new : drop, established : jump other }", None),
+        ("ct state new jump other", None),
+        ("ct state & (established | invalid) == 0 drop", None),
+        ("ct state != established accept", None),
         ("ct state invalid accept", None),
         ("ct state invalid log", None),
         ("ct state != invalid drop", None),
@@ -40,7 +51,7 @@ def listed(rules: str) -> Ruleset:
     ],
 )
 def test_a_rule_drops_every_invalid_packet_or_some_or_none_for_being_so(rule, every):
-    found = listed(f"table inet filter {{ {CHAIN.format(policy='accept', rule=rule)} }}").refusing
+    found = listed(f"table inet filter {{ chain other {{ }}; {CHAIN.format(policy='accept', rule=rule)} }}").refusing
     assert [(*one[:3], one.hook, one.every_invalid) for one in found] == (
         [] if every is None else [("inet", "filter", "input", "input", every)]
     )
@@ -63,6 +74,11 @@ def test_an_extension_of_iptables_may_drop_some():
         (found,) = refusing([{"rule": rule | {"expr": expr}}])
         assert (found.chain, found.handle, found.every_invalid) == ("FORWARD", 7, False)
     assert not list(refusing([{"rule": rule | {"expr": [{"xt": {"type": "match", "name": "comment"}}, {"drop": None}]}}]))
+    match = {"xt": {"type": "match", "name": "conntrack"}}
+    (rejects,) = refusing([{"rule": rule | {"expr": [match, {"xt": {"type": "target", "name": "REJECT"}}]}}])
+    assert not rejects.every_invalid
+    jumps = [match, {"jump": {"target": "KUBE-SERVICES"}}]
+    assert not list(refusing([{"rule": rule | {"expr": jumps}}])), "most of those are for what is new"
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def _why(rules: Ruleset, seen: int, avoiding: Notrack | None, v4: int, v6: int) 
     if not rules.families:
         return (
             f"{_none(rules)} asks for a connection's state, a helper or NAT, and conntrack sees packets only where one does; "
-            "one that should have asked was not loaded"
+            "if one should, it was not loaded"
         )
     if v4 + v6 and not seen:
         there = " and ".join(words for words, count in (("IPv4", v4), ("IPv6", v6)) if count)
