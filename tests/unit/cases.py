@@ -315,7 +315,7 @@ CASES = {
     "late_packets": (
         late(),
         Severity.WARNING,
-        "7 packets of 7 connections came by in blue up to 2.0 s after their entries had left in 5.0 s (1.4 per s): "
+        "7 packets of 7 connections came by in blue in 5.0 s (1.4 per s), up to 2.0 s after their entries had left: "
         "7 timeout in CLOSE_WAIT "
         "(nf_conntrack_tcp_timeout_close_wait is 1 s, 60 by default)",
     ),

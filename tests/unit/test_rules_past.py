@@ -120,7 +120,7 @@ def test_a_timeout_that_could_not_be_read_is_not_named():
 def test_an_entry_that_leaves_as_its_packet_comes_left_right_before():
     made = late(left={"at_ns": CLOCK.monotonic_ns - 10_000_000})
     found = LATE(made)
-    assert "came by in blue right after their entries had left" in found.sentence and found.evidence["left_before_s"] == 0.01
+    assert "(1.4 per s), right after their entries had left" in found.sentence and found.evidence["left_before_s"] == 0.01
 
 
 def test_who_deleted_them_is_named_with_no_escape():
