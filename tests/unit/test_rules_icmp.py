@@ -166,3 +166,10 @@ def test_several_kinds_of_errors_have_a_line_each():
         "destination-unreachable accept'",
         "time-exceeded accept'",
     ]
+
+
+@pytest.mark.parametrize("kind", [4, 5])
+def test_nobody_is_told_to_accept_redirects(kind):
+    """About packets that nobody sent: whoever forges them would choose our routes."""
+    found = JUDGE(icmp_errors(12, kind, 0, ruleset=Ruleset(refusing=(REFUSING,))))
+    assert found.severity is Severity.WARNING and changing(found) == []

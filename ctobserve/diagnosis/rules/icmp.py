@@ -27,6 +27,7 @@ ON_THE_WAY = ("prerouting", "input", "forward", None)
 # Types by number, as nft calls them: icmp_is_err and icmpv6_is_err.
 NAMES4 = {3: "destination-unreachable", 4: "source-quench", 5: "redirect", 11: "time-exceeded", 12: "parameter-problem"}
 NAMES6 = {1: "destination-unreachable", 2: "packet-too-big", 3: "time-exceeded", 4: "parameter-problem"}
+DISTRUSTED = (4, 5)  # whoever sends such a redirect asks for a route, and nobody heeds a source quench (RFC 6633)
 OTHER_END = b"outer daddr"  # how nf_conntrack_inet_error begins its complaint of an error that is sent to somebody else
 TUNNELS = {4: "IPIP", 41: "IPv6 in IP", 47: "GRE", 50: "ESP"}
 
@@ -173,6 +174,7 @@ def _accepting(namespace: NamespaceEvidence, errors: set[Error]) -> tuple[str, .
             continue
         for words, l3num, names in (("icmp type", 2, NAMES4), ("icmpv6 type", 10, NAMES6)):
             kinds = sorted({error.kind for error in errors if (error.protonum == ICMP) == (l3num == 2)} & names.keys())
+            kinds = [kind for kind in kinds if l3num != 2 or kind not in DISTRUSTED]
             # Each alone: iptables-nft reads a set in a rule as whatever ICMP there is, and saves it so.
             lines += [insert_rule(namespace, rule, f"{words} {names[kind]} accept") for kind in kinds if rule.sees(l3num)]
     return tuple(dict.fromkeys(line for line in lines if line))
