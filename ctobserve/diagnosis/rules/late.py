@@ -54,8 +54,8 @@ def judge(evidence: Evidence) -> RuleResult:
     also = f", and {plural(elsewhere, 'more', 'more')} in other namespaces" if elsewhere else ""
     sentence = (
         f"{plural(len(packets), 'packet')} of {plural(connections(packets), 'connection')} came by in {namespace.label} "
-        f"{among(evidence, DropReason.INVALID) or during(evidence, len(packets))}, {_when(packets)} their entries had left{also}: "
-        f"{listed(found)}; the first is "
+        f"{among(evidence, DropReason.INVALID) or during(evidence, len(packets))}, {_when(packets)} their entries had left"
+        f"{also}: {listed(found)}; the first is "
         f"{connection(first['entry'])} at {NF_HOOKS[int(first['hook'])]}"
     )
     numbers: VerdictEvidence = {
