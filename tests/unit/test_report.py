@@ -33,7 +33,6 @@ CRITICAL  table_full: the table of blue is full: 23 packets of new connections r
           (4.6 per s); it holds 14 of 14 entries, 14 of them assured, which early drop never takes
             netns=7  packets=23  packets_per_s=4.6  packets_elsewhere=0  entries=14  limit=14
             entries_assured=14  kernel_drop=-
-          $ sysctl -w net.netfilter.nf_conntrack_max=32
           $ ip netns exec blue sysctl -w net.netfilter.nf_conntrack_max=32
 
 WARNING   netns_limit: blue may have 14 entries, fewer than the 10000 of the first namespace, and
@@ -182,7 +181,6 @@ CRITICAL  table_full: the table of green is full: 23 packets of new connections 
           takes
             netns=8  packets=23  packets_per_s=4.6  packets_elsewhere=0  entries=120  limit=120
             entries_assured=120  kernel_drop=23
-          $ sysctl -w net.netfilter.nf_conntrack_max=256
           $ ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=256
 
 WARNING   early_drop: green runs at its limit: 3 living entries evicted in 5.0 s (0.6 per s), 3 by
@@ -190,7 +188,7 @@ WARNING   early_drop: green runs at its limit: 3 living entries evicted in 5.0 s
           connections lose their NAT and their state
             netns=8  evicted=3  evicted_per_s=0.6  early_drop=3  gc_early_drop=0
             evicted_elsewhere=0  entries=120  limit=120  kernel_early_drop=3
-          $ sysctl -w net.netfilter.nf_conntrack_max=240
+          $ ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=240
 
 WARNING   invalid_window: 11 packets of 1 connection were INVALID in 5.0 s (2.2 per s) for being
           outside the TCP window, most in blue; a rule that rejects INVALID, or NAT that skips it,
@@ -255,11 +253,8 @@ INCIDENT_JSON = {
                 "entries_assured": 120,
                 "kernel_drop": 23,
             },
-            "do": [
-                "sysctl -w net.netfilter.nf_conntrack_max=256",
-                "ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=256",
-            ],
-            "do_only_looks": [False, False],
+            "do": ["ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=256"],
+            "do_only_looks": [False],
         },
         {
             "id": "early_drop",
@@ -280,7 +275,7 @@ INCIDENT_JSON = {
                 "limit": 120,
                 "kernel_early_drop": 3,
             },
-            "do": ["sysctl -w net.netfilter.nf_conntrack_max=240"],
+            "do": ["ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=240"],
             "do_only_looks": [False],
         },
         {
