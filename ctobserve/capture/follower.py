@@ -47,7 +47,7 @@ class Follower:
         self._reader = reader
         self._extensions = extensions
         self._lost = lost
-        self._lost_known = self._checked_ns = self._began_ns = 0
+        self._lost_known = self._checked_ns = self._began_ns = self._seen = 0
 
     def begin(self) -> None:
         """Everything is attached: what came before is neither told nor counted."""
@@ -74,11 +74,14 @@ class Follower:
         if self._consumer.resized:
             self.read()
         elif at_once or now - self._checked_ns > CHECK_NS:
-            lost = self._lost()
-            if lost != self._lost_known:
-                self._lost_known = lost
-                self.read()
-                self.uncertain_ns += time.monotonic_ns() - max(self._checked_ns, self._began_ns)
+            # Where no record came none was lost: a full ring has some, and so has a program that another call found at work.
+            if at_once or self._consumer.came(self._seen):
+                self._seen = self._consumer.seen
+                lost = self._lost()
+                if lost != self._lost_known:
+                    self._lost_known = lost
+                    self.read()
+                    self.uncertain_ns += time.monotonic_ns() - max(self._checked_ns, self._began_ns)
             self._checked_ns = time.monotonic_ns()
 
     def settle(self) -> None:

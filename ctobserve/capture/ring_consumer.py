@@ -35,6 +35,10 @@ class RingConsumer:
         self._decoder = decoder
         self._pending: list[Decoded] = []
 
+    def came(self, seen: int) -> bool:
+        """Whether anything came since that many were seen."""
+        return self.seen != seen or self._ring.pending_bytes > 0
+
     def begin(self) -> None:
         """Everything is attached: what came before is neither told nor counted."""
         self.take()
