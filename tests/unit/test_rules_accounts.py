@@ -189,7 +189,7 @@ SOME = NAT_AND_NOTRACK._replace(notracks=(Notrack("ip", "raw", "out", 4, False),
         (silent(Ruleset(3)), NOTICE, "because none of its 3 firewall rules asks for"),
         (silent(Ruleset(3, built_in=("ip_vs",))), NOTICE, "(unless ip_vs, built into this kernel, is in use)"),
         (silent(V6_ONLY), NOTICE, "its rules ask for it in ip6 only, and what passed was IPv4"),
-        (silent(V6_ONLY, v4=3, v6=11), WARNING, "because of what cannot be known: 2 rules and 0 NAT chains ask for it"),
+        (silent(V6_ONLY, v4=3, v6=11), NOTICE, "because of what cannot be known: 2 rules and 0 NAT chains ask for it"),
         (silent(V6_ONLY, v4=500, v6=3), NOTICE, "because of what cannot be known"),
         (
             silent(V6_ONLY, v4=0),

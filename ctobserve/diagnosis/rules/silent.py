@@ -34,8 +34,8 @@ def _verdict(evidence: Evidence, namespace: NamespaceEvidence, rules: Ruleset) -
     avoiding = next((one for one in rules.notracks if one.every_packet), next(iter(rules.notracks), None))
     # Packets that hooks of conntrack see, as a rule of their family asks for it.
     seen = v4 * bool(rules.families & IPV4) + v6 * bool(rules.families & IPV6)
-    meant = avoiding is not None and not avoiding.every_packet
-    severe = seen >= FEW and not meant and not rules.unread
+    # A notrack rule for some packets is meant; and where no rule says why, packets may be dropped before conntrack sees them.
+    severe = seen >= FEW and avoiding is not None and avoiding.every_packet and not rules.unread
     passed = "how many packets passed is not known" if namespace.passed is None else f"{plural(v4 + v6, 'IP packet')} passed"
     sentence = (
         f"nothing is tracked in {namespace.label}, where {passed} in {evidence.duration_s:.1f} s: no entry is there, none came "
