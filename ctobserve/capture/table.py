@@ -47,7 +47,7 @@ class Table:
         self._row = row
         self._as_bytes = np.dtype((np.void, row.itemsize))
         self._index = AddressIndex()
-        self._fill(np.zeros(1024, row), 0)
+        self._fill(np.empty(1024, row), 0)
 
     def _fill(self, rows: Held, used: int) -> None:
         """These rows, of which the first `used` are entries."""
@@ -129,7 +129,10 @@ class Table:
 
     def _rows_for(self, addresses: Addresses) -> Rows:
         if self._used + len(addresses) > len(self._rows):
-            self._make_room(len(addresses))
+            # Those who are known take no new row: where the slab gives the same addresses out again, the array is large enough.
+            unknown = int(np.count_nonzero(self._index.find(addresses) < 0))
+            if self._used + unknown > len(self._rows):
+                self._make_room(len(addresses))
         rows, self._used = self._index.find_or_add(addresses, self._used)
         return rows
 
@@ -167,7 +170,7 @@ class Table:
         alive = np.flatnonzero(self._alive)
         size = len(self._rows)
         wanted = size if 2 * (len(alive) + needed) < size else max(size + size // 2, len(alive) + needed)
-        rows = np.zeros(wanted, self._row)
+        rows = np.empty(wanted, self._row)
         rows[: len(alive)] = pick(self._rows, alive)
         self._fill(rows, len(alive))
         self._index.rebuild(np.ascontiguousarray(rows["ct"][: len(alive)]), np.arange(len(alive), dtype=np.int32))
