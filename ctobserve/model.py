@@ -186,6 +186,11 @@ def printable(foreign: bytes | str, limit: int = SHOWN_CHARACTERS) -> str:
     return "".join(pieces) + "..."
 
 
+def shown_before(text: str, limit: int = SHOWN_CHARACTERS) -> str:
+    """A text that is said to have passed printable: as it is, or, where it cannot have, through it now."""
+    return text if len(text) <= limit and all(map(_shows, text)) else printable(text, limit)
+
+
 def _shows(character: str) -> bool:
     return character.isprintable() and character not in _INVISIBLE
 

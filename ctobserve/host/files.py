@@ -6,6 +6,7 @@ writes files, and it judges what it has open, never a name that may mean somethi
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -87,6 +88,14 @@ def read(name: str, within: int, limit_bytes: int) -> bytes:
     if len(content) > limit_bytes:
         raise OSError(f"{name} is too long")
     return content
+
+
+def head(path: Path, size: int) -> bytes:
+    """The first bytes of a regular file, whoever wrote it; raises OSError where it is none, or cannot be read."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")
+        return file.read(size)
 
 
 def _require_ours(fd: int) -> os.stat_result:

@@ -1,0 +1,109 @@
+"""Rows as bytes and back: turned by columns, cut into planes of bytes, those that never change left out, the rest compressed.
+
+A body is, before zlib: the first row; the second row as it is turned; a bit for each byte of a row, least significant first,
+which says whether that byte differs among the rows after the first; and of each that does its plane, the bytes of the
+second row to the last. What does not differ is that of the second row. Rows are turned thus:
+
+- `delta`: the difference to the row before, modulo the size of the number, zigzag: 0, -1, 1, -2 ... as 0, 1, 2, 3 ...
+- `mirrored`: of four (source and destination of original, of reply) the third is XORed with the second, the fourth with the
+  first: zero where reply is the mirror of original. This holds for the first row too.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ctobserve.capture.store.columns import DELTA, MIRRORED, ROWS, columns_of
+from ctobserve.model import NDArray
+
+MOST_ROWS = 4096  # of a chunk: its planes lie within the 32 KiB that zlib looks back
+Bytes = NDArray[np.uint8]
+Rows = NDArray[np.void]
+
+
+class Damaged(ValueError):
+    """Bytes that are no chunk."""
+
+
+class _Turned(NamedTuple):
+    """Where the turned columns of a row begin, and the bytes of one number."""
+
+    deltas: tuple[tuple[int, int], ...]
+    mirrored: tuple[tuple[int, int], ...]
+
+
+@cache
+def _turned(kind: str) -> _Turned:
+    at, deltas, mirrored = 0, [], []
+    for column in columns_of(kind):
+        size = np.dtype(column.form).itemsize
+        count = int(np.prod([int(part) for part in column.shape.split(",") if part]))
+        if column.how == DELTA:
+            deltas.append((at, size))
+        elif column.how == MIRRORED:
+            mirrored.append((at, size * count // 4))
+        at += size * count
+    assert at == ROWS[kind].itemsize, "rows of a recording have no gaps"
+    return _Turned(tuple(deltas), tuple(mirrored))
+
+
+def pack(kind: str, rows: Rows, level: int) -> bytes:
+    """One to MOST_ROWS rows of this kind; `level` of zlib, 0 to 9."""
+    size, turned = ROWS[kind].itemsize, _turned(kind)
+    made = rows.view(np.dtype((np.void, size))).copy().view(np.uint8).reshape(len(rows), size)
+    for at, width in turned.mirrored:
+        made[:, at + 2 * width : at + 3 * width] ^= made[:, at + width : at + 2 * width]
+        made[:, at + 3 * width : at + 4 * width] ^= made[:, at : at + width]
+    first = made[0].copy()
+    for at, width in turned.deltas:
+        numbers = np.ascontiguousarray(made[:, at : at + width]).view(f"<i{width}")[:, 0]
+        steps = np.diff(numbers)
+        made[1:, at : at + width] = ((steps << 1) ^ (steps >> (8 * width - 1))).view(np.uint8).reshape(-1, width)
+    later = made[1:]
+    second = later[0] if len(later) else first
+    differs = np.bitwise_or.reduce(later ^ second, axis=0) != 0
+    planes = np.ascontiguousarray(later[:, differs].T)
+    parts = (first, second, np.packbits(differs, bitorder="little"), planes)
+    return zlib.compress(b"".join(part.tobytes() for part in parts), level)
+
+
+def unpack(kind: str, body: bytes, count: int) -> Rows:
+    """The `count` rows again. Raises Damaged where these bytes are not so many; never makes more of them than they can be."""
+    size, turned = ROWS[kind].itemsize, _turned(kind)
+    if not 1 <= count <= MOST_ROWS:
+        raise Damaged("no number of rows that a chunk can have")
+    head = 2 * size + -(-size // 8)
+    found = np.frombuffer(_inflated(body, head + (count - 1) * size), np.uint8)
+    if len(found) < head:
+        raise Damaged("shorter than its head")
+    differs = np.unpackbits(found[2 * size : head], bitorder="little")[:size].astype(np.bool_)
+    if len(found) != head + int(differs.sum()) * (count - 1):
+        raise Damaged("other planes than its head says")
+    made = np.empty((count, size), np.uint8)
+    made[0], later = found[:size], made[1:]
+    later[:] = found[size : 2 * size]
+    later[:, differs] = found[head:].reshape(int(differs.sum()), count - 1).T
+    for at, width in turned.deltas:
+        steps = np.ascontiguousarray(made[:, at : at + width]).view(f"<u{width}")[:, 0]
+        one = steps.dtype.type(1)
+        steps[1:] = (steps[1:] >> one) ^ (~(steps[1:] & one) + one)
+        made[:, at : at + width] = np.cumsum(steps, dtype=steps.dtype).view(np.uint8).reshape(-1, width)
+    for at, width in turned.mirrored:
+        made[:, at + 2 * width : at + 3 * width] ^= made[:, at + width : at + 2 * width]
+        made[:, at + 3 * width : at + 4 * width] ^= made[:, at : at + width]
+    return made.reshape(-1).view(ROWS[kind])
+
+
+def _inflated(body: bytes, limit: int) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        made = inflater.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise Damaged(str(error)) from None
+    if len(made) > limit or not inflater.eof or inflater.unused_data:
+        raise Damaged("longer or shorter than it may be")
+    return made

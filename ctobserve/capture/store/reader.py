@@ -1,0 +1,188 @@
+"""Reads a recording that may be anybody's: what can be read is given, what cannot is counted and named."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ctobserve.capture.store import container
+from ctobserve.capture.store.chunks import Damaged, Rows, unpack
+from ctobserve.capture.store.columns import ROWS, columns_of
+from ctobserve.capture.store.container import Unreadable, asked
+from ctobserve.capture.store.facts import NoFact, decoded
+from ctobserve.capture.store.valid import MOST_NS, check_fact, check_rows
+from ctobserve.model import join
+
+MOST_META = 100
+MOST_COLUMNS = 1000
+TRIES = 8  # facts of a kind that are looked at, from the last on, until one can be read
+WIDEST = 24  # a leap over damage doubles as often
+STATE_CHARACTERS = 64 << 20  # of all facts of one kind that are taken together
+
+
+class Fact(NamedTuple):
+    """Something that was so at this time (CLOCK_MONOTONIC); `number` orders it among chunks and other facts."""
+
+    number: int
+    at_ns: int
+    found: Any
+
+
+class Chunk(NamedTuple):
+    """Rows in the file, not read yet."""
+
+    number: int
+    first_ns: int
+    last_ns: int
+    length: int
+
+
+class Reader:
+    """An open recording. Raises Unreadable where nothing of it can be read.
+
+    `damaged` counts rows and facts that could not be read, `complaint` says what was the first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged = 0
+        self.complaint: str | None = None
+        self._found = container.open_for_reading(path)
+        try:
+            self.meta = self._meta()
+            self._kinds = self._known_kinds()
+        except sqlite3.Error as error:
+            self.close()
+            raise Unreadable(f"{container.shown(path)} is damaged at its begin: {error}") from None
+
+    def close(self) -> None:
+        """Nothing can be read any more."""
+        self._found.close()
+
+    def _meta(self) -> dict[str, str]:
+        with asked(self._found, "SELECT name, value FROM meta LIMIT ?", (MOST_META,)) as rows:
+            return {str(name): str(value) for name, value in rows}
+
+    def _known_kinds(self) -> frozenset[str]:
+        """Kinds of rows whose columns are those of this version."""
+        there: dict[str, list[tuple[object, ...]]] = {}
+        with asked(self._found, "SELECT * FROM columns LIMIT ?", (MOST_COLUMNS,)) as rows:
+            for row in rows:
+                there.setdefault(str(row[0]), []).append(row[:5])
+        known = frozenset(kind for kind in ROWS if there.get(kind) == [column[:5] for column in columns_of(kind)])
+        for kind in ROWS.keys() - known:
+            self._complain(f"its columns of kind {kind} are not those of this version")
+        return known
+
+    def last(self, kind: str, at_ns: int = MOST_NS) -> Fact | None:
+        """The latest of its kind at this time; None where there is none that can be read."""
+        question = "SELECT id, at_ns, body FROM facts WHERE kind = ? AND at_ns <= ? ORDER BY at_ns DESC, id DESC LIMIT ?"
+        return next(self._facts(kind, question, (kind, at_ns, TRIES)), None)
+
+    def first(self, kind: str) -> Fact | None:
+        """The earliest of its kind."""
+        question = "SELECT id, at_ns, body FROM facts WHERE kind = ? ORDER BY at_ns, id LIMIT ?"
+        return next(self._facts(kind, question, (kind, TRIES)), None)
+
+    def all(self, kind: str, at_ns: int = MOST_NS) -> Iterator[Fact]:
+        """Those of a kind until this time, in their order, as far as they are not too much."""
+        question = "SELECT id, at_ns, body FROM facts WHERE kind = ? AND at_ns <= ? ORDER BY at_ns, id"
+        yield from self._facts(kind, question, (kind, at_ns))
+
+    def _facts(self, kind: str, question: str, values: tuple[object, ...]) -> Iterator[Fact]:
+        characters = 0
+        try:
+            with asked(self._found, question, values) as rows:
+                for number, at_ns, body in rows:
+                    characters += len(str(body))
+                    if characters > STATE_CHARACTERS:
+                        self._complain(f"more is said of {kind} than a recording has")
+                        return
+                    fact = self._fact(kind, number, at_ns, body)
+                    if fact is not None:
+                        yield fact
+        except sqlite3.Error as error:
+            self._complain(f"facts of kind {kind}: {error}")
+
+    def _fact(self, kind: str, number: object, at_ns: object, body: object) -> Fact | None:
+        try:
+            if type(number) is not int or type(at_ns) is not int or not 0 <= at_ns <= MOST_NS or type(body) is not str:
+                raise NoFact("other values than a fact has")
+            found = decoded(kind, body)
+            check_fact(found)
+        except (NoFact, Damaged) as error:
+            self._complain(f"a fact of kind {kind}: {error}")
+            return None
+        return Fact(number, at_ns, found)
+
+    def rows(self, kind: str, fact: int, count: int) -> Rows:
+        """The `count` rows that belong to this fact; none where one of them cannot be read."""
+        parts = [np.empty(0, ROWS[kind])]
+        left = count
+        before = self.damaged
+        for chunk in self._chunks("+kind = ? AND fact = ? AND id > ?", (kind, fact), fact):
+            if left <= 0:
+                break
+            parts.append(self.chunk(kind, chunk))
+            left -= chunk.length
+        if self.damaged == before and left == 0:
+            return join(parts)
+        if self.damaged == before:
+            self._complain(f"rows of kind {kind}: {count - left} of {count}")
+        return parts[0]
+
+    def events(self, after: int, before: int | None, until_ns: int) -> Iterator[Chunk]:
+        """Chunks of events in their order: those numbered between these two that begin until then."""
+        for chunk in self._chunks("+kind = ? AND id < ? AND id > ?", ("event", MOST_NS if before is None else before), after):
+            if chunk.first_ns <= until_ns:
+                yield chunk
+
+    def chunk(self, kind: str, chunk: Chunk) -> Rows:
+        """Its rows; none where they cannot be read."""
+        try:
+            if kind not in self._kinds:
+                raise Damaged("other columns")
+            with asked(self._found, "SELECT body FROM chunks WHERE id = ?", (chunk.number,)) as rows:
+                found = rows.fetchone()
+            if found is None or type(found[0]) is not bytes:
+                raise Damaged("no bytes")
+            made = unpack(kind, found[0], chunk.length)
+            check_rows(kind, made)
+        except (sqlite3.Error, Damaged) as error:
+            self._complain(f"{chunk.length} rows of kind {kind}: {error}", chunk.length)
+            return np.empty(0, ROWS[kind])
+        return made
+
+    def _chunks(self, which: str, values: tuple[object, ...], after: int) -> Iterator[Chunk]:
+        """In the order of their numbers, each once; where a page is damaged, those behind it."""
+        question = f"SELECT id, first_ns, last_ns, rows FROM chunks WHERE {which} ORDER BY id"
+        leap = 0
+        while leap < WIDEST:
+            try:
+                with asked(self._found, question, (*values, after)) as rows:
+                    for row in rows:
+                        chunk = _chunk(row, after)
+                        after, leap = chunk.number, 0
+                        yield chunk
+                return
+            except sqlite3.Error as error:
+                if not leap:
+                    self._complain(f"chunks after number {after}: {error}")
+                after += 1 << leap
+                leap += 1
+
+    def _complain(self, what: str, count: int = 1) -> None:
+        self.damaged += max(count, 1)
+        self.complaint = self.complaint or f"{container.shown(self.path)}: not all could be read: {what}"
+
+
+def _chunk(row: tuple[object, ...], after: int) -> Chunk:
+    """Raises sqlite3.DatabaseError for what comes again, or cannot be."""
+    found = Chunk(*(value if type(value) is int else -1 for value in row))
+    if not (after < found.number and 0 <= found.first_ns <= found.last_ns <= MOST_NS):
+        raise sqlite3.DatabaseError("other values than a chunk has")
+    return found

@@ -1,0 +1,54 @@
+"""What rows and facts of a file must be before anybody uses them: numbers that are indexes, sizes and times have bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ctobserve.capture.store.chunks import Damaged, Rows
+from ctobserve.capture.store.facts import Keyframe
+from ctobserve.clock import Clock
+from ctobserve.event import NO_DIRECTION, ORIGINAL, REPLY, Kind
+from ctobserve.model import NF_HOOKS, UNKNOWN_BUCKET, Entries
+
+MOST_NS = 4_000_000_000_000_000_000  # 126 years: sums of two are still dates
+MOST_BUCKETS = 1 << 25
+MOST_ENTRIES = 1 << 24
+MOST_HZ = 1_000_000
+KINDS = np.isin(np.arange(256), list(Kind))
+DIRECTIONS = (ORIGINAL, REPLY, NO_DIRECTION)
+
+
+def check_rows(kind: str, rows: Rows) -> None:
+    """Raises Damaged where one of these rows cannot be."""
+    if kind == "entry":
+        _entries(rows)
+    elif kind == "event":
+        _entries(rows["entry"])
+        _need(bool(KINDS[rows["kind"]].all()), "a kind of event")
+        _need(bool(np.isin(rows["direction"], DIRECTIONS).all()), "a direction")
+        _need(bool((rows["hook"] < len(NF_HOOKS)).all()), "a hook")
+        _need(bool((rows["left"]["at_ns"] <= MOST_NS).all() and (rows["born_ns"] <= MOST_NS).all()), "a time")
+
+
+def _entries(rows: Entries) -> None:
+    _need(bool((rows["seen_ns"] <= MOST_NS).all()), "a time")
+    _need(bool(((rows["bucket"] < MOST_BUCKETS) | (rows["bucket"] == UNKNOWN_BUCKET)).all()), "a bucket")
+    _need(bool((rows["has_ct"] <= 2).all()), "how much is known of an entry")
+
+
+def check_fact(found: object) -> None:
+    """Raises Damaged where this fact cannot be."""
+    if isinstance(found, Clock):
+        _need(0 <= found.monotonic_ns <= MOST_NS and 0 <= found.wall_ns <= MOST_NS, "a time")
+        _need(0 <= found.jiffies < 1 << 32 and 1 <= found.hz <= MOST_HZ, "a number of jiffies")
+    elif isinstance(found, Keyframe):
+        _need(1 <= found.buckets <= MOST_BUCKETS, "a number of buckets")
+        _need(0 <= found.began_ns <= MOST_NS and found.unread >= 0, "a time")
+        _need(
+            all(0 <= count <= MOST_ENTRIES for count in (found.entries, found.extensions, found.touched)), "a number of entries"
+        )
+
+
+def _need(holds: bool, what: str) -> None:
+    if not holds:
+        raise Damaged(f"{what} that cannot be")

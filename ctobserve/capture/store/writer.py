@@ -1,0 +1,175 @@
+"""Writes a recording: events as they come, readings of the table, and what else a host said; each second it is on disk."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ctobserve import __version__
+from ctobserve.capture.address_index import Addresses, AddressIndex
+from ctobserve.capture.capture import Expected, NamespaceState, Snapshot
+from ctobserve.capture.store import container
+from ctobserve.capture.store.chunks import MOST_ROWS, Rows, pack
+from ctobserve.capture.store.columns import COUNTED, HELPED_OF, TOUCHED
+from ctobserve.capture.store.facts import CountersRead, ExpectedRead, HelpedRead, Keyframe, encoded
+from ctobserve.errors import CtobserveError
+from ctobserve.event import NO_EVENTS, Events
+from ctobserve.host.counters import NAMES, Reading
+from ctobserve.host.dump import Dumped
+from ctobserve.host.ruleset import Ruleset
+from ctobserve.model import Entries, join, pick
+
+MOST_FACT = 4 << 20  # characters of one fact
+TOO_LONG = "its rules are longer than a recording takes"
+
+
+class NotWritten(CtobserveError):
+    """The disk takes no more; what was committed until then is a whole recording."""
+
+
+class Writer:
+    """A new recording. Raises UsageError where it cannot be made, and NotWritten from any method when the disk takes no more.
+
+    Rows come in the order in which they are to be told again. Addresses of the kernel become small numbers, the same for the same
+    address: nothing else of them is kept.
+    """
+
+    def __init__(self, path: Path, level: int, facts: Mapping[str, str]) -> None:
+        """`level`: of zlib, 0 to 9. `facts`: what `meta` says beside the version."""
+        self.path = path
+        self.events = self.keyframes = self.bytes = 0
+        self._level = level
+        self._last = 0
+        self._identities = _Identities()
+        self._held: list[Events] = []
+        self._waiting = 0
+        self._made = container.create(path, {"ctobserve": __version__, **facts})
+        self._made.execute("BEGIN")
+
+    def fact(self, kind: str, value: object, at_ns: int, netns: int | None = None) -> int:
+        """Something that was so at this time (CLOCK_MONOTONIC); its number, by which rows can belong to it."""
+        self._flush()
+        text = encoded(value)
+        if len(text) > MOST_FACT and isinstance(value, NamespaceState):
+            text = encoded(value._replace(ruleset=Ruleset(unread=TOO_LONG)))
+        self._insert("INSERT INTO facts VALUES (?, ?, ?, ?, ?)", at_ns, kind, netns, text)
+        return self._last
+
+    def add(self, events: Events) -> None:
+        """Events in the kernel's order."""
+        if len(events):
+            self._held.append(events)
+            self._waiting += len(events)
+            self.events += len(events)
+            if self._waiting >= MOST_ROWS:
+                self._flush()
+
+    def keyframe(self, read: Snapshot, began_ns: int, repairs: bool = False) -> None:
+        """The table read once; events until `began_ns` were added before."""
+        counts = (len(read.entries), len(read.extensions), len(read.touched))
+        number = self.fact("keyframe", Keyframe(read.buckets, began_ns, read.unread, *counts, repairs), read.at_ns)
+        entries = read.entries.copy()
+        for name in ("ct", "master"):
+            entries[name] = self._identities.of(np.ascontiguousarray(entries[name]))
+        touched = np.empty(len(read.touched), TOUCHED)
+        touched["ct"] = self._identities.of(np.ascontiguousarray(read.touched))
+        for kind, rows in (("entry", entries), ("extension", read.extensions), ("touched", touched)):
+            self._rows(kind, rows, read.at_ns, number)
+        self.keyframes += 1
+
+    def counters(self, reading: Reading, at_ns: int) -> None:
+        """The kernel's own counters."""
+        number = self.fact("counters", CountersRead(len(reading.counts), reading.unread), at_ns)
+        rows = np.zeros(len(reading.counts), COUNTED)
+        for row, ((netns, cookie, cpu), values) in zip(rows, reading.counts.items(), strict=True):
+            row["netns"], row["cookie"], row["cpu"] = netns, cookie, cpu
+            for at, name in enumerate(NAMES):
+                if name in values:
+                    row["has"] |= 1 << at
+                    row[f"value.{name}"] = values[name]
+        self._rows("counters", rows, at_ns, number)
+
+    def helped(self, found: Mapping[int, Dumped] | None, at_ns: int) -> None:
+        """Entries that have a helper, by namespace."""
+        parts = [np.empty(0, HELPED_OF)]
+        for inum, rows in (found or {}).items():
+            part = np.zeros(len(rows), HELPED_OF)
+            part["netns"], part["row"] = inum, rows
+            parts.append(part)
+        whole = join(parts)
+        number = self.fact("helped", HelpedRead(len(whole), None if found is None else tuple(found)), at_ns)
+        self._rows("helped", whole, at_ns, number)
+
+    def expected(self, found: Expected, at_ns: int) -> None:
+        """Expectations."""
+        number = self.fact("expected", ExpectedRead(len(found.rows), found.via, found.helpers), at_ns)
+        self._rows("expectation", found.rows, at_ns, number)
+
+    def commit(self) -> None:
+        """What came until now is on disk, or with the kernel on its way there: a process that is killed leaves it."""
+        self._flush()
+        try:
+            self._made.execute("COMMIT")
+            self._made.execute("BEGIN")
+        except sqlite3.Error as error:
+            raise self._complaint(error) from None
+
+    def close(self) -> None:
+        """End with what is committed."""
+        if self._made.in_transaction:
+            self._made.execute("ROLLBACK")
+        container.finish(self._made)
+
+    def _flush(self) -> None:
+        events, self._held, self._waiting = join([NO_EVENTS, *self._held]), [], 0
+        for first in range(0, len(events), MOST_ROWS):
+            self._events(pick(events, np.arange(first, min(first + MOST_ROWS, len(events)))))
+
+    def _events(self, events: Events) -> None:
+        entries = events["entry"]
+        for name in ("ct", "master"):
+            entries[name] = self._identities.of(np.ascontiguousarray(entries[name]))
+        times = entries["seen_ns"]
+        self._chunk("event", events, None, int(times.min()), int(times.max()))
+
+    def _rows(self, kind: str, rows: Rows, at_ns: int, fact: int) -> None:
+        for part in _parts(rows):
+            self._chunk(kind, part, fact, at_ns, at_ns)
+
+    def _chunk(self, kind: str, rows: Rows, fact: int | None, first_ns: int, last_ns: int) -> None:
+        body = pack(kind, rows, self._level)
+        self.bytes += len(body)
+        self._insert("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", kind, fact, first_ns, last_ns, len(rows), body)
+
+    def _insert(self, statement: str, *values: object) -> None:
+        self._last += 1
+        try:
+            self._made.execute(statement, (self._last, *values))
+        except sqlite3.Error as error:
+            raise self._complaint(error) from None
+
+    def _complaint(self, error: sqlite3.Error) -> NotWritten:
+        return NotWritten(f"{container.shown(self.path)}: {error}; what came in the last second is not in it, all before is")
+
+
+class _Identities:
+    """A small number for each address: from 1 in the order in which they come; 0 stays 0."""
+
+    def __init__(self) -> None:
+        self._index = AddressIndex()
+        self._used = 0
+
+    def of(self, addresses: Addresses) -> Addresses:
+        there = addresses != 0
+        numbers = np.zeros(len(addresses), np.uint64)
+        if there.any():
+            rows, self._used = self._index.find_or_add(addresses[there], self._used)
+            numbers[there] = rows + 1
+        return numbers
+
+
+def _parts(rows: Entries) -> Iterator[Rows]:
+    return (rows[first : first + MOST_ROWS] for first in range(0, len(rows), MOST_ROWS))
