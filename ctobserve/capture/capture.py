@@ -26,7 +26,8 @@ class Host(NamedTuple):
     """The machine, and what does not change while it is up. `here` is the inode number of the network namespace we are in.
 
     `limits_chains`: this kernel refuses entries where a chain is too long (None: it does not say). `trackers` are the protocol
-    numbers that it has a tracker for, `security_contexts` names of secmarks as far as they can be known.
+    numbers that it has a tracker for, `security_contexts` names of secmarks as far as they can be known. `boot` is the random id
+    of this boot.
     """
 
     release: str
@@ -35,6 +36,7 @@ class Host(NamedTuple):
     limits_chains: bool | None = None
     trackers: frozenset[int] = frozenset()
     security_contexts: Mapping[int, str] = MappingProxyType({})
+    boot: str | None = None
 
 
 class Allocation(NamedTuple):
@@ -106,7 +108,8 @@ class Fidelity(NamedTuple):
     `attach`: the form of the programs (fentry, kprobe), or walk where none hangs on a function. `read_via`: how the table
     is read, None where it is not. `seen` counts records, `seen_of` those of the one namespace that was asked for, `lost` those
     that did not come, by their kind, `unpaired` evictions whose begin or end stayed unseen.
-    `read_ns` is when the table was read last, 0 = never; it was wrong for `uncertain_ns` in all.
+    `read_ns` is when the table was read last, 0 = never; it was wrong for `uncertain_ns` in all. `recorded_in` is the file that
+    this is read from, None where it happens now.
     """
 
     attach: str
@@ -119,6 +122,7 @@ class Fidelity(NamedTuple):
     read_ns: int = 0
     uncertain_ns: int = 0
     unread: int = 0
+    recorded_in: str | None = None
 
 
 class HostView(Protocol):

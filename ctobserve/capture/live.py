@@ -88,6 +88,7 @@ class LiveView:
             counters.limits_chains(),
             frozenset(PROTOCOLS),
             kernel.security_contexts(),
+            kernel.boot_id(),
         )
 
     def allocation(self) -> Allocation:

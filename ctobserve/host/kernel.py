@@ -14,6 +14,7 @@ from ctobserve.model import printable
 KALLSYMS = Path("/proc/kallsyms")
 SYSCTL = Path("/proc/sys/net/netfilter")
 NOTES = (Path("/sys/kernel/notes"), Path("/sys/module/nf_conntrack/notes/.note.gnu.build-id"))
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MEMINFO = Path("/proc/meminfo")
 SYS_MODULE = Path("/sys/module")
 # A function of each module that may be built in, which no compiler renames.
@@ -44,6 +45,14 @@ def release() -> str:
 def machine() -> str:
     """As uname -m."""
     return os.uname().machine
+
+
+def boot_id() -> str | None:
+    """The random number of this boot; None where it cannot be read."""
+    try:
+        return printable(read_text(BOOT_ID).strip())
+    except OSError:
+        return None
 
 
 def digest(*parts: str) -> str:

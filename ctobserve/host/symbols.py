@@ -11,11 +11,10 @@ from typing import Any
 
 from ctobserve.errors import KernelLacks, NotPermitted
 from ctobserve.host import cache
-from ctobserve.host.kernel import KALLSYMS, SYS_MODULE, read_text
+from ctobserve.host.kernel import BOOT_ID, KALLSYMS, SYS_MODULE, read_text
 from ctobserve.model import PROTOCOLS
 
 LOADED = Path("/proc/modules")
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TRACKER = "nf_conntrack_l4proto_"
 NAME = r"(?!__pfx_)(\S+)"  # from Linux 6.2 on, the padding before each function has a name, too: nothing runs there
 CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")

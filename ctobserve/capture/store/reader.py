@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +89,14 @@ class Reader:
         question = "SELECT id, at_ns, body FROM facts WHERE kind = ? ORDER BY at_ns, id LIMIT ?"
         return next(self._facts(kind, question, (kind, TRIES)), None)
 
+    def newest_ns(self) -> int:
+        """The time of the latest event; 0 where there is none."""
+        with suppress(sqlite3.Error), asked(self._found, "SELECT max(last_ns) FROM chunks WHERE kind = 'event'") as rows:
+            found = rows.fetchone()
+            newest = found[0] if found else None
+            return newest if type(newest) is int and 0 <= newest <= MOST_NS else 0
+        return 0
+
     def all(self, kind: str, at_ns: int = MOST_NS) -> Iterator[Fact]:
         """Those of a kind until this time, in their order, as far as they are not too much."""
         question = "SELECT id, at_ns, body FROM facts WHERE kind = ? AND at_ns <= ? ORDER BY at_ns, id"
@@ -135,11 +144,9 @@ class Reader:
             self._complain(f"rows of kind {kind}: {count - left} of {count}")
         return parts[0]
 
-    def events(self, after: int, before: int | None, until_ns: int) -> Iterator[Chunk]:
-        """Chunks of events in their order: those numbered between these two that begin until then."""
-        for chunk in self._chunks("+kind = ? AND id < ? AND id > ?", ("event", MOST_NS if before is None else before), after):
-            if chunk.first_ns <= until_ns:
-                yield chunk
+    def events(self, after: int) -> Iterator[Chunk]:
+        """Chunks of events in their order, from those on that follow this number."""
+        return self._chunks("+kind = ? AND id > ?", ("event",), after)
 
     def chunk(self, kind: str, chunk: Chunk) -> Rows:
         """Its rows; none where they cannot be read."""

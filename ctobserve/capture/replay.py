@@ -1,0 +1,92 @@
+"""The table of a recording at any instant, and the events from there on: a reading of the table, and what happened since."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from ctobserve.capture.capture import Snapshot
+from ctobserve.capture.store.container import Unreadable, shown
+from ctobserve.capture.store.facts import Keyframe
+from ctobserve.capture.store.reader import Chunk, Fact, Reader
+from ctobserve.capture.store.valid import MOST_ENTRIES, MOST_NS
+from ctobserve.capture.table import Table
+from ctobserve.event import NO_EVENTS, Events
+from ctobserve.model import NDArray, join, pick
+
+
+class Replay:
+    """`table` and `buckets` are of the instant `at_ns` at first; `take` goes on from there.
+
+    A reading of the table on the way is taken over where records were lost before it, the hash was resized, or a part of the file
+    is damaged: else what events made of the table stays, to be compared with it.
+    """
+
+    def __init__(self, reader: Reader, keyframes: list[Fact], at_ns: int) -> None:
+        """`keyframes`: all of the recording, of which the first is not later than `at_ns`."""
+        self._reader = reader
+        known = [fact for fact in keyframes if fact.at_ns <= at_ns]
+        self.base = known[-1]
+        self._later = deque(keyframes[len(known) :])
+        self.table = Table()
+        self.buckets = self.base.found.buckets
+        self.table.put(self.read(self.base).entries)
+        self._chunks = reader.events(self.base.number)
+        self._next: Chunk | None = next(self._chunks, None)
+        self._held = NO_EVENTS
+        self._until: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._newest = 0
+        self._torn = False
+        self.take(at_ns)
+
+    def read(self, keyframe: Fact, extensions: bool = False) -> Snapshot:
+        """What was read then."""
+        found: Keyframe = keyframe.found
+        number = keyframe.number
+        entries = self._reader.rows("entry", number, found.entries)
+        more = self._reader.rows("extension", number, found.extensions if extensions else 0)
+        touched = self._reader.rows("touched", number, found.touched)["ct"]
+        return Snapshot(entries, more, found.buckets, keyframe.at_ns, found.unread, np.ascontiguousarray(touched))
+
+    def merge(self, keyframe: Fact) -> None:
+        """Make the table what was read then, as far as events say nothing else."""
+        found = self.read(keyframe)
+        self.buckets = found.buckets
+        self.table.merge(found.entries, found.touched)
+
+    def take(self, until_ns: int, before: int = MOST_NS) -> Events:
+        """Events in their order until this time, of chunks that come before this number; the table has them now."""
+        parts = [NO_EVENTS]
+        while len(self._held) or self._load(until_ns, before):
+            count = int(np.searchsorted(self._until, until_ns, "right"))
+            if not count and len(self._held):
+                break
+            parts.append(pick(self._held, np.arange(count)))
+            self._held, self._until = self._held[count:], self._until[count:]
+            self.table.apply(parts[-1])
+            if len(self.table) > MOST_ENTRIES:
+                raise Unreadable(f"{shown(self._reader.path)}: more entries than a table has")
+        return join(parts)
+
+    def _load(self, until_ns: int, before: int) -> bool:
+        """The next chunk, if any of it can be of that time."""
+        chunk = self._next
+        if chunk is None or chunk.first_ns > until_ns or chunk.number > before:
+            return False
+        self._next = next(self._chunks, None)
+        damaged = self._reader.damaged
+        self._pass_readings(chunk.number)
+        self._held = self._reader.chunk("event", chunk)
+        self._torn = self._torn or self._reader.damaged > damaged
+        # What another CPU said earlier may come later: it belongs to the time of what it comes after.
+        self._until = np.maximum(np.maximum.accumulate(self._held["entry"]["seen_ns"]), np.uint64(self._newest))
+        self._newest = int(self._until[-1]) if len(self._until) else self._newest
+        return True
+
+    def _pass_readings(self, number: int) -> None:
+        while self._later and self._later[0].number < number:
+            keyframe = self._later.popleft()
+            if keyframe.found.repairs or self._torn:
+                self.merge(keyframe)
+                self._torn = False
