@@ -194,7 +194,11 @@ class Capture(HostView, Protocol):
     """
 
     started: Clock
-    table: Table
+
+    @property
+    def table(self) -> Table:
+        """As events have made it."""
+        ...
 
     @property
     def buckets(self) -> int:

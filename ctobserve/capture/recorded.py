@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -83,6 +85,12 @@ class RecordedView:
         found = self._last("names")
         return {} if found is None else found.found
 
+    def spaces(self) -> dict[int, NamespaceState]:
+        """All namespaces that there were, by inode number."""
+        named = {inum: label for fact in self._reader.all("names") for inum, label in fact.found.items()}
+        found = {inum: NamespaceState(inum, label) for inum, label in named.items()}
+        return found | {fact.found.inum: fact.found for fact in self._reader.all("namespace")}
+
     def namespaces(
         self,
         sysctls: Collection[str] | None = (),
@@ -124,7 +132,7 @@ class RecordedView:
         """The kernel's own counters; none at an instant at which nobody read them."""
         fact = self._last("counters")
         if fact is None or not self._is_now(fact):
-            return Reading({})
+            return Reading({}, frozenset(self.names()))
         found: CountersRead = fact.found
         rows = self._reader.rows("counters", fact.number, found.rows)
         counts = {
@@ -305,6 +313,13 @@ class RecordedCapture(RecordedView):
 
     def _is_now(self, fact: Fact) -> bool:
         return fact.at_ns == self.now_ns() or (self.over and self._to_the_end)
+
+
+@contextmanager
+def viewing(path: Path) -> Iterator[RecordedView]:
+    """What a host said of itself when this recording ended; raises Unreadable."""
+    with closing(Reader(path)) as reader:
+        yield RecordedView(reader)
 
 
 def moved(clock: Clock, at_ns: int) -> Clock:

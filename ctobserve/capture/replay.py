@@ -30,7 +30,7 @@ class Replay:
         self.base = known[-1]
         self._later = deque(keyframes[len(known) :])
         self.table = Table()
-        self.buckets = self.base.found.buckets
+        self.buckets: int = self.base.found.buckets
         self.table.put(self.read(self.base).entries)
         self._chunks = reader.events(self.base.number)
         self._next: Chunk | None = next(self._chunks, None)

@@ -46,6 +46,7 @@ COMMANDS = {
     "buckets": Listed("buckets", "buckets", "How the hash is filled: chain lengths, the longest chains."),
     "size": Listed("size", "size", "What to set: memory, limits, timeouts, and what other values do."),
     "verify": Listed("verify", "verify", "Prove the table rebuilt from events equal to the kernel's."),
+    "record": Listed("record", "record", "Keep all of it in a file, for every command with --from FILE."),
     "check": Listed("check", "check", "What this kernel offers, which hooks are used, what stays blind."),
 }
 EXAMPLES = (

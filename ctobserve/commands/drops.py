@@ -6,7 +6,7 @@ import click
 
 from ctobserve.commands.help import LOOK, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out
-from ctobserve.commands.options import OF_NETNS, OF_TUPLE, common_options, limit_to
+from ctobserve.commands.options import FROM, OF_NETNS, OF_TUPLE, STRETCH, common_options, limit_to
 from ctobserve.documents.drops import MOST_ROWS, collect
 from ctobserve.documents.request import Request
 from ctobserve.programs.hooks import Purpose
@@ -27,7 +27,9 @@ from ctobserve.render.stream import StreamLines
     LOOK, "--invalid", is_flag=True,
     help="Also INVALID packets and refused ICMP errors, with the kernel's words. Costs one probe per packet.",
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, limit_to(f"Show at most N losses; all are counted. Default: all, with --json {MOST_ROWS}."))
+@common_options(
+    OF_NETNS, OF_TUPLE, limit_to(f"Show at most N losses; all are counted. Default: all, with --json {MOST_ROWS}."), FROM, STRETCH
+)
 def drops(request: Request, invalid: bool) -> None:
     """Lost packets and evicted entries with tuple and reason, then the sums by reason beside the kernel's own counters.
 

@@ -7,7 +7,7 @@ import click
 from ctobserve.capture.event_filter import EventFilter
 from ctobserve.commands.help import LOOK, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out
-from ctobserve.commands.options import OF_NETNS, OF_TUPLE, common_options, limit_to
+from ctobserve.commands.options import FROM, OF_NETNS, OF_TUPLE, STRETCH, common_options, limit_to
 from ctobserve.commands.values import some_of
 from ctobserve.documents.events import collect, collect_packets
 from ctobserve.documents.meta import meta_of
@@ -40,7 +40,7 @@ EVENTS = ("insert", "confirm", "update", "destroy", "drop")
 @option(
     LOOK, "--packets", is_flag=True, help="At the end, packets by state, namespace and hook. Costs one probe per packet."
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, limit_to("End after N events."))
+@common_options(OF_NETNS, OF_TUPLE, limit_to("End after N events."), FROM, STRETCH)
 def events(request: Request, choice: tuple[str, ...] | None, invalid: bool, packets: bool) -> None:
     """One line per event as it happens.
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-LOOK, WHAT_IF, ENTRIES, OBSERVE, OUTPUT, SCRIPTS = SECTIONS = (
+LOOK, WHAT_IF, ENTRIES, OBSERVE, RECORDED, OUTPUT, SCRIPTS = SECTIONS = (
     "What to look at",
     "What if",
     "Which entries",
     "How to observe",
+    "From a recording",
     "Output",
     "For scripts",
 )

@@ -9,7 +9,8 @@ import click
 from ctobserve.capture.filters import Filter
 from ctobserve.commands.help import LOOK, OUTPUT, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out, viewed
-from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options, limit_to
+from ctobserve.commands.options import AT, FROM, OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options, limit_to
+from ctobserve.commands.replaying import at_the_end
 from ctobserve.documents import expectations
 from ctobserve.documents.list import ListDocument, collect, collect_listing
 from ctobserve.documents.meta import meta_of
@@ -46,7 +47,7 @@ FORMS_EXPECTED: dict[str, Callable[[expectations.ExpectationsDocument], Iterable
     OUTPUT, "--format", "form", type=click.Choice(["kernel", "table", "json", "csv"]), metavar="FORM",
     help="table, csv, json, or kernel: the lines of /proc/net/nf_conntrack. Default: table.",
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N entries."), SOURCE)
+@common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N entries."), SOURCE, FROM, AT)
 def list_entries(request: Request, form: str | None, expect: bool) -> None:
     """The table now: every entry of every network namespace, with its buckets and the lengths of their chains.
 
@@ -54,6 +55,7 @@ def list_entries(request: Request, form: str | None, expect: bool) -> None:
     with its present state. --expect shows connections that are expected, by no BPF; of the filters it takes --netns.
     """
     form = chosen_form(request, form, "table")
+    request = at_the_end(request)
     if expect:
         _expectations(request, form)
     else:
@@ -76,16 +78,19 @@ def _entries(request: Request, form: str) -> None:
 
 def _expectations(request: Request, form: str) -> None:
     """Raises UsageError for what has no effect on them."""
-    plain = Request(json=request.json, limit=request.limit, filter=Filter(netns=request.filter.netns))
+    plain = at_the_end(
+        Request(json=request.json, limit=request.limit, filter=Filter(netns=request.filter.netns), recording=request.recording)
+    )
     others = [name for name, value in request._asdict().items() if value != getattr(plain, name) and name != "filter"]
     others += [name for name, value in request.filter._asdict().items() if value != getattr(plain.filter, name)]
     if others:
         raise UsageError(
-            f"--expect has no use for --{others[0].replace('_', '-')}; it takes --netns, --limit, --json and --format"
+            f"--expect has no use for --{others[0].replace('_', '-')}; it takes --netns, --limit, --json, --format and --from"
         )
     if form not in FORMS_EXPECTED:
         raise UsageError(f"--expect has no --format {form}; give one of {', '.join(FORMS_EXPECTED)}")
-    found = expectations.collect(viewed(), request.filter.netns, request.limit)
+    with viewed(request.recording) as view:
+        found = expectations.collect(view, request.filter.netns, request.limit)
     out(FORMS_EXPECTED[form](found))
     for note in expectation_notes(found):
         click.echo(note, err=True)

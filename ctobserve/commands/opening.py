@@ -7,14 +7,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import click
 
 from ctobserve.capture.capture import Capture, HostView
 from ctobserve.capture.live import LiveCapture, LiveView, Options
+from ctobserve.capture.recorded import viewing
 from ctobserve.capture.watch import Stretch
 from ctobserve.commands import ready
+from ctobserve.commands.replaying import replayed, require_live
 from ctobserve.documents.meta import Meta
 from ctobserve.documents.request import Request
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
@@ -46,26 +49,48 @@ class Stop:
         self.requested = True
 
 
-def viewed() -> HostView:
-    """What this host says without a program in the kernel. Raises NotPermitted, or KernelLacks where there is no conntrack."""
+@contextmanager
+def viewed(recording: Path | None) -> Iterator[HostView]:
+    """What this host says without a program in the kernel, or said in a recording.
+
+    Raises NotPermitted, KernelLacks where there is no conntrack, Unreadable for a file that is no recording.
+    """
+    if recording is not None:
+        with viewing(recording) as recorded:
+            yield recorded
+        return
     kernel.require_root()
     if not kernel.conntrack_loaded():
         raise KernelLacks("nf_conntrack is not loaded, so nothing is tracked and nothing expected; try: modprobe nf_conntrack")
-    return LiveView()
+    yield LiveView()
 
 
 @contextmanager
 def opened(
-    request: Request, purpose: Purpose, *, follows: bool = True, reads: bool = True, chains: bool = False, tells: bool = True
+    request: Request,
+    purpose: Purpose,
+    *,
+    follows: bool = True,
+    reads: bool = True,
+    chains: bool = False,
+    tells: bool = True,
+    before_s: float = 0.0,
 ) -> Iterator[tuple[Capture, Stretch]]:
     """A capture that attaches what `purpose` needs, and the stretch of time that was asked for; detached at the end.
 
     `follows`: the table is read at once, and kept true by events; else events of namespaces that --netns leaves out never leave
-    the kernel. `reads`: the command needs the kernel's table at all. `tells`: it needs the events themselves.
+    the kernel. `reads`: the command needs the kernel's table at all. `tells`: it needs the events themselves. `before_s`: of a
+    recording, at an instant, it also needs what happened so long before.
     """
     stop = Stop()
+    if request.recording is not None:
+        stop.armed = True
+        with replayed(request, purpose, before_s) as recorded:
+            yield recorded, Stretch(stopped=lambda: stop.requested)
+        return
     if request.ready_file:
         ready.withdraw(request.ready_file)
+    require_live(request)
     kernel.require_root()
     while request.wait and not kernel.conntrack_loaded():
         time.sleep(WAIT_S)
@@ -95,7 +120,7 @@ def opened(
 def closed(capture: Capture, request: Request, meta: Meta) -> None:
     """Closing line on stderr; raises LostRecords where the user wants to know by exit code."""
     click.echo(summary_line(meta), err=True)
-    if capture.over:
+    if capture.over and request.recording is None:
         raise KernelLacks("nf_conntrack was unloaded, so nothing is tracked any more; what is shown ends there")
     if meta.events_lost and request.fail_on_loss:
         raise LostRecords(f"{meta.events_lost} records were lost; try a larger --ring-mib")

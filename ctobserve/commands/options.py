@@ -10,8 +10,8 @@ import click
 
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.read_via import ReadVia
-from ctobserve.commands.help import ENTRIES, OBSERVE, OUTPUT, SCRIPTS, option
-from ctobserve.commands.values import MARK, NETNS, NETWORK, PATH, PORTS, PROTOCOL, STATE, real, whole
+from ctobserve.commands.help import ENTRIES, OBSERVE, OUTPUT, RECORDED, SCRIPTS, option
+from ctobserve.commands.values import MARK, NETNS, NETWORK, PATH, PORTS, PROTOCOL, STATE, WHEN, real, whole
 from ctobserve.documents.request import DEFAULT_RING_MIB, Request
 from ctobserve.errors import UsageError
 
@@ -57,6 +57,25 @@ SOURCE: Group = (
         help="How the table is read: walk (of the hash), proc or netlink (the kernel's own listings), or auto: the first of them "
         "that this kernel offers. Default: auto.",
     ),
+)  # fmt: skip
+FROM: Group = (
+    option(
+        RECORDED, "--from", "recording", type=PATH, is_eager=True, metavar="FILE",
+        help="Read what `ctobserve record` kept in FILE, in place of this host. Needs no root.",
+    ),
+)  # fmt: skip
+AT: Group = (
+    option(
+        RECORDED, "--at", type=WHEN, metavar="TIME",
+        help="As it was then: 12:03:05 (UTC), 2026-11-26T12:03:05Z, or -90s: so long before the end. Default: the end.",
+    ),
+)  # fmt: skip
+STRETCH: Group = (
+    option(
+        RECORDED, "--since", type=WHEN, metavar="TIME",
+        help="From then on: 12:03:05 (UTC), 2026-11-26T12:03:05Z, or -90s: so long before the end.",
+    ),
+    option(RECORDED, "--until", type=WHEN, metavar="TIME", help="Until then, written alike."),
 )  # fmt: skip
 
 

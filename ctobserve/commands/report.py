@@ -8,7 +8,7 @@ import click
 
 from ctobserve.commands.help import LOOK, OUTPUT, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out
-from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options, limit_to
+from ctobserve.commands.options import FROM, OF_NETNS, OF_TUPLE, SOURCE, STRETCH, chosen_form, common_options, limit_to
 from ctobserve.documents.report import ReportDocument, collect
 from ctobserve.documents.request import Request
 from ctobserve.programs.hooks import Purpose
@@ -36,7 +36,7 @@ FORMS: dict[str, Callable[[ReportDocument], Iterable[str]]] = {
     OUTPUT, "--format", "form", type=click.Choice(list(FORMS)), metavar="FORM",
     help="text, json, or html: one page that stands alone. Default: text.",
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N verdicts."), SOURCE)
+@common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N verdicts."), SOURCE, FROM, STRETCH)
 def report(request: Request, no_invalid: bool, form: str | None) -> None:
     """One incident report: what is wrong, gravest first, each verdict with its numbers and with lines to paste.
 
@@ -45,7 +45,7 @@ def report(request: Request, no_invalid: bool, form: str | None) -> None:
     of the whole table.
     """
     form = chosen_form(request, form, "text")
-    if request.duration is None:
+    if request.duration is None and request.recording is None:
         request = request._replace(duration=DEFAULT_S)
     purpose = Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED | (Purpose(0) if no_invalid else Purpose.INVALID)
     with opened(request, purpose) as (capture, stretch):

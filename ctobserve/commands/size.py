@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,10 +10,15 @@ import click
 from ctobserve.analysis.size import MOST_BUCKETS
 from ctobserve.capture.live import LiveCapture, LiveView, Options
 from ctobserve.capture.read_via import ReadVia
+from ctobserve.capture.recorded import viewing
 from ctobserve.commands.help import ENTRIES, OBSERVE, OUTPUT, WHAT_IF, Command, Example, option
 from ctobserve.commands.opening import out
+from ctobserve.commands.options import FROM
+from ctobserve.commands.replaying import at_the_end, replayed
 from ctobserve.commands.values import ONE_NETNS, Value, number, real, whole
-from ctobserve.documents.size import HEADROOM, SizeRequest, collect
+from ctobserve.documents.request import Request
+from ctobserve.documents.size import HEADROOM, SizeDocument, SizeRequest, collect
+from ctobserve.errors import UsageError
 from ctobserve.host.sysctls import INT_MAX, PREFIX, known
 from ctobserve.render.jsonout import document
 from ctobserve.render.size import size_lines
@@ -62,12 +68,25 @@ WAYS = {"auto": tuple(ReadVia), **{via.value: (via,) for via in ReadVia}, "none"
     help="How to read the entries for --timeout: walk (by BPF), proc, netlink, none, or auto: the first that works. "
     "Default: auto with --timeout, else none.",
 )  # fmt: skip
+@FROM[0]
 @option(OUTPUT, "--json", "as_json", is_flag=True, help="As JSON (docs/json.md).")
-def size(as_json: bool, source: str | None, **wanted: Any) -> None:
+def size(as_json: bool, source: str | None, recording: Path | None, **wanted: Any) -> None:
     """Memory of a full table, the kernel's defaults, what other values would do, and the lines to paste. Writes nothing.
 
     Needs neither root nor BPF; what could not be read is null, or `-`, and a note says why.
     """
     request = SizeRequest(**wanted, via=WAYS[source or ("auto" if wanted["timeouts"] else "none")])
-    found = collect(LiveView(), lambda purpose: LiveCapture(Options(purpose)), request)
+    if recording is None:
+        found = collect(LiveView(), lambda purpose: LiveCapture(Options(purpose)), request)
+    else:
+        found = _recorded(recording, request)
     out([document(found)] if as_json else size_lines(found))
+
+
+def _recorded(recording: Path, request: SizeRequest) -> SizeDocument:
+    """Of the end of a recording. Raises UsageError for what has no effect on it."""
+    if request.duration is not None:
+        raise UsageError("--from reads what was, so there is no use for --duration; leave it out")
+    asked = at_the_end(Request(recording=recording))
+    with viewing(recording) as view:
+        return collect(view, lambda purpose: replayed(asked, purpose, 0.0), request)

@@ -10,7 +10,7 @@ from ctobserve.analysis.groups import COLUMNS
 from ctobserve.analysis.top import ORDERS
 from ctobserve.commands.help import LOOK, OBSERVE, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out
-from ctobserve.commands.options import OF_NETNS, OF_TUPLE, SOURCE, common_options, limit_to
+from ctobserve.commands.options import AT, FROM, OF_NETNS, OF_TUPLE, SOURCE, STRETCH, common_options, limit_to
 from ctobserve.commands.values import real, some_of
 from ctobserve.documents.meta import meta_of
 from ctobserve.documents.request import Request
@@ -40,13 +40,13 @@ CLEAR = "\x1b[H\x1b[J"
 @option(
     OBSERVE, "--interval", type=real(0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2."
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, limit_to(f"Show at most N groups. Default: {LINES}."), SOURCE)
+@common_options(OF_NETNS, OF_TUPLE, limit_to(f"Show at most N groups. Default: {LINES}."), SOURCE, FROM, AT, STRETCH)
 def top(request: Request, by: tuple[str, ...], order: str, interval: float) -> None:
     """Who fills the table, now: how full it is, rates of new, leaving and lost, and the heaviest sources, services, namespaces.
 
     A new frame every interval, until --duration or Ctrl-C; with --json one object per line.
     """
-    with opened(request, Purpose.TABLE | Purpose.DROPS) as (capture, stretch):
+    with opened(request, Purpose.TABLE | Purpose.DROPS, before_s=interval) as (capture, stretch):
         for frame in collect(capture, request, stretch, View(by, order, interval)):
             if request.json:
                 out([line(frame)])

@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
+from ctobserve.capture import when
 from ctobserve.capture.filters import STATUS_FILTERS
+from ctobserve.capture.recorded import viewing
 from ctobserve.errors import UsageError
 from ctobserve.host import netns
 from ctobserve.host.sysctls import INT_MAX
@@ -110,13 +112,27 @@ def _mark(text: str) -> int:
     raise ValueError("is no mark of 32 bits; write it like 7 or 0x10")
 
 
-def _one_netns(text: str) -> int:
-    """Inode number; raises UsageError."""
-    inum = netns.resolve(text)
-    if inum is None:
-        raise UsageError("--netns all: a count and a maximum are of one network namespace; name it, or leave --netns out")
-    return inum
+class OfNetns(Value):
+    """A network namespace by its name or number, of the recording that --from names, else of this host; None for `all`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Its inode number; raises UsageError where there is no such one."""
+        recording = ctx.params.get("recording") if ctx else None
+        if recording is None or not isinstance(value, str):
+            return super().convert(value, param, ctx)
+        with viewing(recording) as view:
+            return None if value == "all" else netns.chosen(value, view.spaces())
+
+
+class OneNetns(OfNetns):
+    """The same, but for `all`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Its inode number."""
+        if value == "all":
+            raise UsageError("--netns all: a count and a maximum are of one network namespace; name it, or leave --netns out")
+        return super().convert(value, param, ctx)
 
 
 NETWORK, PORTS, PROTOCOL, STATE, MARK = (Value(parse) for parse in (_network, _ports, _protocol, _state, _mark))
-NETNS, ONE_NETNS, PATH = Value(netns.resolve), Value(_one_netns), Value(Path)
+NETNS, ONE_NETNS, PATH, WHEN = OfNetns(netns.resolve), OneNetns(netns.resolve), Value(Path), Value(when.parse)

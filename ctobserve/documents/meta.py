@@ -56,6 +56,7 @@ class Meta(Timed):
     table_uncertain_s: float = doc("how long the table was wrong because records were lost, until it was read again")
     buckets_unread: int = doc("chains that a walk could not read to their end; entries that a listing could not send")
     events_seen_in_netns: int | None = doc("records of `netns` among those that came; null: of all")
+    from_recording: str | None = doc("file that this was read from; null: it is of now")
 
     @property
     def labels(self) -> Labels:
@@ -87,4 +88,5 @@ def meta_of(command: str, capture: Capture, request: Request) -> Meta:
         table_uncertain_s=round(told.uncertain_ns / NS_PER_S, 3),
         buckets_unread=told.unread,
         events_seen_in_netns=told.seen_of,
+        from_recording=told.recorded_in,
     )

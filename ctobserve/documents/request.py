@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ctobserve.capture.filters import Filter
+from ctobserve.capture.when import When
 
 DEFAULT_RING_MIB = 32
 
@@ -23,3 +24,7 @@ class Request(NamedTuple):
     ready_file: Path | None = None
     fail_on_loss: bool = False
     filter: Filter = Filter()
+    recording: Path | None = None
+    at: When | None = None
+    since: When | None = None
+    until: When | None = None

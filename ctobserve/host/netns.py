@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from fcntl import ioctl
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from ctobserve.errors import CtobserveError, UsageError
 from ctobserve.host.kernel import read_text
@@ -98,11 +98,32 @@ def container_of(cgroup: str) -> str | None:
     return found[1][:12] if found else None
 
 
+class Called(Protocol):
+    """A namespace with what it is called."""
+
+    @property
+    def inum(self) -> int:
+        """Inode number."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Those of `ip netns`."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What text calls it."""
+        ...
+
+
 def resolve(choice: str) -> int | None:
     """Inode number for a --netns value (name, inode number), None for `all`; raises UsageError where there is no such one."""
-    if choice == "all":
-        return None
-    spaces = discover()
+    return None if choice == "all" else chosen(choice, discover())
+
+
+def chosen(choice: str, spaces: Mapping[int, Called]) -> int:
+    """The same among these, by inode number."""
     named = [space.inum for space in spaces.values() if choice in space.names]
     # A process can be called anything: what it is called chooses a namespace only where nothing else is called so.
     meant = named or [space.inum for space in spaces.values() if choice == space.label]
@@ -119,7 +140,7 @@ def resolve(choice: str) -> int | None:
     return int(choice)
 
 
-def _there_are(spaces: Mapping[int, Namespace]) -> str:
+def _there_are(spaces: Mapping[int, Called]) -> str:
     return f"there are: {_listed(sorted(space.label for space in spaces.values()))} (give a name, an inode number, or all)"
 
 

@@ -24,6 +24,7 @@ from ctobserve.documents.events import PacketsRow
 from ctobserve.documents.expectations import ExpectationsDocument
 from ctobserve.documents.list import ListDocument
 from ctobserve.documents.meta import SCHEMA
+from ctobserve.documents.record import RecordDocument
 from ctobserve.documents.report import ReportDocument
 from ctobserve.documents.size import SizeDocument
 from ctobserve.documents.top import Frame
@@ -47,6 +48,7 @@ DOCUMENTS: Mapping[str, type] = {
     "top": Frame,
     "verify": VerifyDocument,
     "size": SizeDocument,
+    "record": RecordDocument,
     "check": CheckDocument,
 }
 SCALARS: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean", NoneType: "null"}

@@ -11,6 +11,8 @@ def summary_line(meta: Meta) -> str:
     lost = f"{meta.events_lost} lost ({kinds})" if meta.events_lost else "none lost"
     seen = meta.events_seen if meta.events_seen_in_netns is None else meta.events_seen_in_netns
     words = [f"{seen} events seen, {lost}, in {meta.duration_s:.1f} s ({meta.attach})"]
+    if meta.from_recording is not None:
+        words.append(f"from {meta.from_recording}")
     if meta.table_age_s is not None:
         by = "" if meta.table_source == "walk" else f" by {meta.table_source}"
         words.append(f"table read{by} {meta.table_age_s:.1f} s ago")

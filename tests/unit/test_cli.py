@@ -17,21 +17,23 @@ from ctobserve.commands.help import SECTIONS, Option
 from ctobserve.commands.options import Request
 from ctobserve.commands.size import size
 from ctobserve.errors import KernelLacks
-from tests.unit.typed import COMMANDS, CONTEXT, OPTIONS, parse
+from tests.unit.typed import COMMANDS, CONTEXT, OPTIONS, options_of, parse
 
 README = Path(__file__).parents[2] / "README.md"
 OBSERVING = {"--duration", "--json", "--attach", "--ring-mib", "--wait", "--ready-file", "--fail-on-loss"}
 TUPLE = {"--src", "--dst", "--sport", "--dport", "--proto", "--state", "--zone", "--mark"}
 STREAMS = OBSERVING | TUPLE | {"--netns", "--limit"}
+STRETCH, INSTANT = {"--from", "--since", "--until"}, {"--from", "--at"}
 OFFERED = {
-    "report": STREAMS | {"--source", "--no-invalid", "--format"},
-    "drops": STREAMS | {"--invalid"},
-    "top": STREAMS | {"--source", "--by", "--order", "--interval"},
-    "list": STREAMS | {"--source", "--format", "--expect"},
-    "events": STREAMS | {"--events", "--invalid", "--packets"},
-    "buckets": STREAMS | {"--source"},
-    "size": {"--json", "--max", "--buckets", "--timeout", "--rate", "--headroom", "--duration", "--netns", "--source"},
-    "verify": OBSERVING | {"--netns", "--limit", "--source"},
+    "report": STREAMS | STRETCH | {"--source", "--no-invalid", "--format"},
+    "drops": STREAMS | STRETCH | {"--invalid"},
+    "top": STREAMS | STRETCH | INSTANT | {"--source", "--by", "--order", "--interval"},
+    "list": STREAMS | INSTANT | {"--source", "--format", "--expect"},
+    "events": STREAMS | STRETCH | {"--events", "--invalid", "--packets"},
+    "buckets": STREAMS | INSTANT | {"--source"},
+    "size": {"--json", "--max", "--buckets", "--timeout", "--rate", "--headroom", "--duration", "--netns", "--source", "--from"},
+    "verify": OBSERVING | {"--netns", "--limit", "--source", "--from"},
+    "record": OBSERVING | {"--source", "--no-invalid", "--confirms", "--packets", "--keyframe", "--compress"},
     "check": {"--json", "--attach"},
 }
 
@@ -76,10 +78,10 @@ def test_the_list_of_commands_has_a_line_for_each_in_the_order_of_the_readme():
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_every_option_stands_under_a_title_with_what_it_does(command):
-    for option in command.params:
+    for option in options_of(command):
         assert isinstance(option, Option) and option.section in SECTIONS and option.help and option.help.endswith(".")
     titles = [line[:-1] for line in help_of(command, 80) if line.endswith(":") and not line.startswith(" ")]
-    used = {option.section for option in command.params}
+    used = {option.section for option in options_of(command)}
     assert titles == [*(title for title in SECTIONS if title in used), "Examples"]
 
 

@@ -102,7 +102,7 @@ def test_the_whole_document_as_json():
             "started": "2023-11-14T22:13:20.000000000Z", "ended": "2023-11-14T22:13:21.000000000Z", "duration_s": 1.0,
             "netns": "all", "netns_names": {"7": "blue", "8": "green"}, "attach": "fentry", "not_attached": [],
             "table_source": None, "events_seen": 9, "events_lost": 2, "lost_by_kind": {"drop": 2}, "evictions_unpaired": 0,
-            "table_age_s": None, "table_uncertain_s": 0.0, "buckets_unread": 0, "events_seen_in_netns": None,
+            "table_age_s": None, "table_uncertain_s": 0.0, "buckets_unread": 0, "events_seen_in_netns": None, "from_recording": None,
             "drops_not_shown": 0,
         },
         "by_reason": {"chaintoolong": 1, "early_drop": 1, "no_memory": 1, "table_full": 2},
@@ -271,6 +271,7 @@ META = DropsMeta(
     table_uncertain_s=0.0,
     buckets_unread=0,
     events_seen_in_netns=None,
+    from_recording=None,
     drops_not_shown=4,
 )
 SUMS = {"by_reason": {"clash": 2, "table_full": 3}, "kernel_counters": {"drop": 6, "found": 0}, "unaccounted": {"drop": 1}}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
+import click
 import pytest
 
 from ctobserve.commands import ready
@@ -20,6 +21,7 @@ PLAUSIBLE = (
     *("tcp", "udp", "icmpv6", "UNREPLIED", "assured", "syn_sent", "TIME_WAIT", "src,dport", "netns", "insert,drop", "confirm"),
     *("udp_timeout=10", "nf_conntrack_max=3", "tcp_timeout_close=0", "auto", "walk", "kprobe", "csv", "html", "entries"),
     *("all", "init", str(Path("/proc/self/ns/net").stat().st_ino), "ready", "ready/file", "."),
+    *("12:03", "12:03:05", "12:03:05.25", "2026-11-26T12:03", "2026-11-26T12:03:05.123456789Z", "-90s", "-1.5h"),
     *("-", "--", "-1", "-h", "--json", "nan", "inf"),
 )
 DIGITS = ("\u00b2", "\uff11", "\u0663", "\u07c5", "\U0001d7d7", "\u00bd", "\u2167")  # superscript, of other scripts, fractions
@@ -76,13 +78,14 @@ def check(code: int, stderr: str) -> None:
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_any_value_of_any_option(command, option, capsys):
     some = Random(f"{command} {option}")
-    meant = [word for word in PLAUSIBLE if parse(command, option, word)[0] == ExitStatus.DONE]
+    file = [one.human_readable_name for one in COMMANDS[command].params if isinstance(one, click.Argument)]
+    meant = [word for word in PLAUSIBLE if parse(command, *file, option, word)[0] == ExitStatus.DONE]
     assert meant, "no word here has a meaning for this option: add one"
     capsys.readouterr()
     for word in words(some, WORDS // len(OPTIONS) + 1, meant):
-        code, request = parse(command, *some.choice(((option, word), (f"{option}={word}",))))
+        code, request = parse(command, *file, *some.choice(((option, word), (f"{option}={word}",))))
         check(code, capsys.readouterr().err)
-        if request is not None and option not in ("--netns", "--ready-file"):
+        if request is not None and option not in ("--netns", "--ready-file", "--from"):
             # Names of people's own choice apart, what has a meaning is plain: digits of one script, no blank, no line end.
             assert word.isascii() and word.isprintable() and not set(word) & set(" +"), word
             assert "_" not in word or any(map(str.isalpha, word)), word

@@ -58,6 +58,7 @@ META = {
     "table_uncertain_s": 0.0,
     "buckets_unread": 0,
     "events_seen_in_netns": None,
+    "from_recording": None,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -133,7 +134,7 @@ def test_of_one_namespace_alone_only_where_it_is_known_whose_they_are():
 
 @pytest.fixture
 def typed(monkeypatch, capsys):
-    monkeypatch.setattr("ctobserve.commands.list.viewed", view)
+    monkeypatch.setattr("ctobserve.commands.list.viewed", lambda _recording: nullcontext(view()))
     monkeypatch.setattr("ctobserve.commands.values.NETNS._parse", int)
     return lambda *words: run(monkeypatch, capsys, "list", "--expect", *words)
 

@@ -234,6 +234,7 @@ INCIDENT_JSON = {
         "table_uncertain_s": 0.0,
         "buckets_unread": 0,
         "events_seen_in_netns": None,
+        "from_recording": None,
     },
     "verdicts": [
         {

@@ -28,6 +28,7 @@ META = Meta(
     table_uncertain_s=0.375,
     buckets_unread=19,
     events_seen_in_netns=None,
+    from_recording=None,
 )
 CALM = replace(
     META, events_lost=0, lost_by_kind={}, evictions_unpaired=0, table_uncertain_s=0.0, buckets_unread=0, not_attached=()

@@ -20,7 +20,14 @@ def _command(name: str) -> click.Command:
 
 
 COMMANDS = {name: _command(name) for name in cli.list_commands(CONTEXT)}
-OPTIONS = [(name, option.opts[0]) for name, command in COMMANDS.items() for option in command.params]
+
+
+def options_of(command: click.Command) -> list[click.Parameter]:
+    """All but what stands without a name: the file of `record`."""
+    return [one for one in command.params if not isinstance(one, click.Argument)]
+
+
+OPTIONS = [(name, option.opts[0]) for name, command in COMMANDS.items() for option in options_of(command)]
 
 
 def run(patch: pytest.MonkeyPatch, captured: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
