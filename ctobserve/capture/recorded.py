@@ -201,9 +201,10 @@ class RecordedCapture(RecordedView):
         super().__init__(reader)
         self._told_of = sees
         self._now_ns: int = self.begin_ns if since_ns is None else since_ns
+        self._began_ns = self._now_ns
         self._end_ns: int = self.end_ns if until_ns is None else until_ns
         self._to_the_end = self._end_ns >= self.end_ns
-        self._replay = Replay(reader, self.keyframes, self._now_ns)
+        self._replay = Replay(reader, self.keyframes, since_ns)
         last = self.keyframes[-1]
         self._final = last if self.finished and self._to_the_end and last.number > self._replay.base.number else None
         self._over_ns: int = self._end_ns if self._final is None else max(self._final.found.began_ns, self._now_ns)
@@ -244,7 +245,8 @@ class RecordedCapture(RecordedView):
         """What came until now."""
         if self.over and self._final is not None:
             return self._told(self._replay.take(MOST_NS, self._final.number))
-        return self._told(self._replay.take(self._now_ns))
+        # What was told at the begin, before any time passed, was in the table then.
+        return self._told(self._replay.take(self._now_ns)) if self.over or self._now_ns > self._began_ns else NO_EVENTS
 
     def drain(self) -> Events:
         """The same; at the end also what came while the table was read for the last time."""

@@ -17,16 +17,16 @@ from ctobserve.model import NDArray, join, pick
 
 
 class Replay:
-    """`table` and `buckets` are of the instant `at_ns` at first; `take` goes on from there.
+    """`table` and `buckets` are of the instant `at_ns` at first, or None: of the first reading; `take` goes on from there.
 
     A reading of the table on the way is taken over where records were lost before it, the hash was resized, or a part of the file
     is damaged: else what events made of the table stays, to be compared with it.
     """
 
-    def __init__(self, reader: Reader, keyframes: list[Fact], at_ns: int) -> None:
+    def __init__(self, reader: Reader, keyframes: list[Fact], at_ns: int | None) -> None:
         """`keyframes`: all of the recording, of which the first is not later than `at_ns`."""
         self._reader = reader
-        known = [fact for fact in keyframes if fact.at_ns <= at_ns]
+        known = keyframes[:1] if at_ns is None else [fact for fact in keyframes if fact.at_ns <= at_ns]
         self.base = known[-1]
         self._later = deque(keyframes[len(known) :])
         self.table = Table()
@@ -38,7 +38,8 @@ class Replay:
         self._until: NDArray[np.uint64] = np.empty(0, np.uint64)
         self._newest = 0
         self._torn = False
-        self.take(at_ns)
+        if at_ns is not None:
+            self.take(at_ns)
 
     def read(self, keyframe: Fact, extensions: bool = False) -> Snapshot:
         """What was read then."""

@@ -50,13 +50,14 @@ def replayed(request: Request, purpose: Purpose, before_s: float) -> Iterator[Re
         for one, how in ASKED.items():
             if one in purpose and one not in view.sees:
                 raise UsageError(f"{shown(request.recording)} was recorded without what that needs; record {how}")
+        since_ns: int | None = None
         if request.at is not None:
             until_ns = request.at.within(view)
             since_ns = max(until_ns - round(before_s * NS_PER_S), view.begin_ns)
         else:
-            since_ns = view.begin_ns if request.since is None else request.since.within(view)
+            since_ns = None if request.since is None else request.since.within(view)
             until_ns = view.end_ns if request.until is None else request.until.within(view)
-        if since_ns > until_ns:
+        if since_ns is not None and since_ns > until_ns:
             raise UsageError("--since is later than --until; nothing lies between")
         yield RecordedCapture(reader, purpose, since_ns, until_ns)
         if reader.complaint:

@@ -28,6 +28,7 @@ from tests.unit import (
     test_drops,
     test_events,
     test_list_expect,
+    test_recording,
     test_report,
     test_size,
     test_summary,
@@ -54,6 +55,7 @@ PRINTED: dict[str, list[Any]] = {
     "top": plain(test_top.frames(test_top.happening())),
     "verify": [plain(test_verify.verified(ScriptedCapture(**test_verify.WRONG)))],
     "size": [plain(test_size.said(test_size.made())), test_size.WHOLE_JSON],
+    "record": [plain(test_recording.recorded_document())],
     "check": [plain(test_check.told()[0])],
     "events": [*(row for rows in test_events.shown() for row in plain(rows)), *plain(test_events.packets())],
 }
