@@ -64,6 +64,6 @@ def parse(text: str) -> When:
     with suppress(ValueError):
         if dated:
             since = datetime.fromisoformat(f"{dated[1]}+00:00") - EPOCH
-            part = int((dated[2] or "").ljust(9, "0"))
-            return When(text, wall_ns=(since.days * DAY_S + since.seconds) * NS_PER_S + part)
+            part_ns = int((dated[2] or "").ljust(9, "0"))
+            return When(text, wall_ns=(since.days * DAY_S + since.seconds) * NS_PER_S + part_ns)
     raise ValueError("is no time; write it like 12:03:05, 2026-11-26T12:03:05Z or, before the end, -90s")
