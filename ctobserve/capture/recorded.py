@@ -270,7 +270,10 @@ class RecordedCapture(RecordedView):
             times = [self.iso(fact.at_ns) for fact in self.keyframes if fact.found.extensions or not extensions]
             more = f"; give --at {times[-1]}" if times else ""
             self._lacks(f"reading of the table by the kernel of that instant{' with all that its lines say' * extensions}{more}")
-        return self._replay.read(keyframe, extensions)
+        found = self._replay.read(keyframe, extensions)
+        if extensions and len(found.extensions) != len(found.entries):
+            self._lacks("whole reading of the table: it is damaged there")
+        return found
 
     def lengths(self) -> Lengths:
         """Of all chains now."""

@@ -38,6 +38,8 @@ SIDES = ("-journal", "-wal", "-shm")
 HEADER_BYTES, VERSION_AT, APPLICATION_AT = 100, 60, 68
 MAGIC = b"SQLite format 3\0"
 SHOWN_CHARACTERS = 200
+# What a question to a damaged file raises; the second where SQLite's words about it hold bytes of it.
+FAILS = (sqlite3.Error, UnicodeDecodeError)
 
 
 class Unreadable(CtobserveError):
@@ -94,7 +96,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             _restrict(found)
             _compare_schema(found, path)
             return found
-        except sqlite3.DatabaseError as error:
+        except FAILS as error:
             found.close()
             failed = error
         except BaseException:

@@ -13,10 +13,10 @@ import numpy as np
 from ctobserve.capture.store import container
 from ctobserve.capture.store.chunks import Damaged, Rows, unpack
 from ctobserve.capture.store.columns import ROWS, columns_of
-from ctobserve.capture.store.container import Unreadable, asked
+from ctobserve.capture.store.container import FAILS, Unreadable, asked
 from ctobserve.capture.store.facts import NoFact, decoded
 from ctobserve.capture.store.valid import MOST_NS, check_fact, check_rows
-from ctobserve.model import join
+from ctobserve.model import join, printable
 
 MOST_META = 100
 MOST_COLUMNS = 1000
@@ -56,7 +56,7 @@ class Reader:
         try:
             self.meta = self._meta()
             self._kinds = self._known_kinds()
-        except sqlite3.Error as error:
+        except FAILS as error:
             self.close()
             raise Unreadable(f"{container.shown(path)} is damaged at its begin: {error}") from None
 
@@ -91,7 +91,7 @@ class Reader:
 
     def newest_ns(self) -> int:
         """The time of the latest event; 0 where there is none."""
-        with suppress(sqlite3.Error), asked(self._found, "SELECT max(last_ns) FROM chunks WHERE kind = 'event'") as rows:
+        with suppress(*FAILS), asked(self._found, "SELECT max(last_ns) FROM chunks WHERE kind = 'event'") as rows:
             found = rows.fetchone()
             newest = found[0] if found else None
             return newest if type(newest) is int and 0 <= newest <= MOST_NS else 0
@@ -114,7 +114,7 @@ class Reader:
                     fact = self._fact(kind, number, at_ns, body)
                     if fact is not None:
                         yield fact
-        except sqlite3.Error as error:
+        except FAILS as error:
             self._complain(f"facts of kind {kind}: {error}")
 
     def _fact(self, kind: str, number: object, at_ns: object, body: object) -> Fact | None:
@@ -159,7 +159,7 @@ class Reader:
                 raise Damaged("no bytes")
             made = unpack(kind, found[0], chunk.length)
             check_rows(kind, made)
-        except (sqlite3.Error, Damaged) as error:
+        except (*FAILS, Damaged) as error:
             self._complain(f"{chunk.length} rows of kind {kind}: {error}", chunk.length)
             return np.empty(0, ROWS[kind])
         return made
@@ -176,7 +176,7 @@ class Reader:
                         after, leap = chunk.number, 0
                         yield chunk
                 return
-            except sqlite3.Error as error:
+            except FAILS as error:
                 if not leap:
                     self._complain(f"chunks after number {after}: {error}")
                 after += 1 << leap
@@ -184,7 +184,7 @@ class Reader:
 
     def _complain(self, what: str, count: int = 1) -> None:
         self.damaged += max(count, 1)
-        self.complaint = self.complaint or f"{container.shown(self.path)}: not all could be read: {what}"
+        self.complaint = self.complaint or f"{container.shown(self.path)}: not all could be read: {printable(what)}"
 
 
 def _chunk(row: tuple[object, ...], after: int) -> Chunk:

@@ -8,7 +8,7 @@ from ctobserve.capture.store.chunks import Damaged, Rows
 from ctobserve.capture.store.facts import Keyframe
 from ctobserve.clock import Clock
 from ctobserve.event import NO_DIRECTION, ORIGINAL, REPLY, Kind
-from ctobserve.model import NF_HOOKS, UNKNOWN_BUCKET, Entries
+from ctobserve.model import NF_HOOKS, UNKNOWN_BUCKET, Entries, NDArray
 
 MOST_NS = 4_000_000_000_000_000_000  # 126 years: sums of two are still dates
 MOST_BUCKETS = 1 << 25
@@ -27,6 +27,7 @@ def check_rows(kind: str, rows: Rows) -> None:
         _need(bool(KINDS[rows["kind"]].all()), "a kind of event")
         _need(bool(np.isin(rows["direction"], DIRECTIONS).all()), "a direction")
         _need(bool((rows["hook"] < len(NF_HOOKS)).all()), "a hook")
+        _need(_shows(np.ascontiguousarray(rows["detail"])), "a detail")
         _need(bool((rows["left"]["at_ns"] <= MOST_NS).all() and (rows["born_ns"] <= MOST_NS).all()), "a time")
 
 
@@ -47,6 +48,14 @@ def check_fact(found: object) -> None:
         _need(
             all(0 <= count <= MOST_ENTRIES for count in (found.entries, found.extensions, found.touched)), "a number of entries"
         )
+
+
+def _shows(texts: NDArray[np.bytes_]) -> bool:
+    """Whether all are what a terminal can show, and end at their first NUL: the only text of an event that is shown as it is."""
+    letters = texts.view(np.uint8).reshape(len(texts), -1)
+    ends = letters == 0
+    plain = ends | ((letters >= ord(" ")) & (letters <= ord("~")))
+    return bool(plain.all() and not (ends[:, :-1] & ~ends[:, 1:]).any())
 
 
 def _need(holds: bool, what: str) -> None:
