@@ -50,7 +50,7 @@ class Recorder:
         writer.fact("fidelity", self._told, now_ns)
         self._write_namespaces(now_ns, busy=np.unique(entries["netns"]).tolist(), rules=True)
         self._write_expected(entries, now_ns)
-        writer.commit()
+        writer.commit(settle=True)
         self._committed_ns = self._read_ns = now_ns
 
     def add(self, events: Events) -> None:

@@ -78,7 +78,14 @@ def create(path: Path, facts: dict[str, str]) -> sqlite3.Connection:
     made.executemany("INSERT INTO meta VALUES (?, ?)", list(facts.items()))
     made.executemany("INSERT INTO columns VALUES (?, ?, ?, ?, ?, ?, ?)", [one for kind in ROWS for one in columns_of(kind)])
     made.execute("COMMIT")
+    settle(made)
     return made
+
+
+def settle(made: sqlite3.Connection) -> None:
+    """What was committed is in the file itself, unless somebody reads it just then or the disk is full: it stays beside it."""
+    with suppress(sqlite3.Error):
+        made.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def finish(made: sqlite3.Connection) -> None:

@@ -108,11 +108,16 @@ class Writer:
         number = self.fact("expected", ExpectedRead(len(found.rows), found.via, found.helpers), at_ns)
         self._rows("expectation", found.rows, at_ns, number)
 
-    def commit(self) -> None:
-        """What came until now is on disk, or with the kernel on its way there: a process that is killed leaves it."""
+    def commit(self, settle: bool = False) -> None:
+        """What came until now is on disk, or with the kernel on its way there: a process that is killed leaves it.
+
+        `settle`: and all of it in the one file, for which the disk is waited for.
+        """
         self._flush()
         try:
             self._made.execute("COMMIT")
+            if settle:
+                container.settle(self._made)
             self._made.execute("BEGIN")
         except sqlite3.Error as error:
             raise self._complaint(error) from None

@@ -1,0 +1,314 @@
+"""The file of a recording: rows and facts come back as they were, whatever ends the recorder, and nothing is believed unseen.
+
+CTOBSERVE_KILLS says how often a recorder is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from functools import cache
+from ipaddress import ip_interface
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ctobserve.capture.capture import Allocation, Fidelity, Host, NamespaceState, PacketCount
+from ctobserve.capture.read_via import ReadVia
+from ctobserve.capture.store.chunks import MOST_ROWS, Damaged, pack, unpack
+from ctobserve.capture.store.columns import ROWS, columns_of
+from ctobserve.capture.store.container import APPLICATION, FORMAT, SCHEMA, Unreadable
+from ctobserve.capture.store.facts import KINDS, CountersRead, End, ExpectedRead, HelpedRead, Keyframe, NoFact, decoded, encoded
+from ctobserve.capture.store.reader import Reader
+from ctobserve.capture.store.writer import MOST_FACT, TOO_LONG, NotWritten, Writer
+from ctobserve.errors import UsageError
+from ctobserve.event import Kind
+from ctobserve.host.account import Account
+from ctobserve.host.addresses import Address
+from ctobserve.host.bridges import Bridge
+from ctobserve.host.invalid_rules import Refusing
+from ctobserve.host.ip_packets import IpPackets
+from ctobserve.host.nat_rules import Does, Field, Match, NatChain, NatRule
+from ctobserve.host.queues import Queue
+from ctobserve.host.ruleset import Notrack, Ruleset
+from ctobserve.host.slab import Slab
+from tests.scripted import CLOCK, ScriptedCapture, events, reading
+from tests.unit.recordings import record, replay
+from tests.unit.tables import entries
+
+KILLS = int(os.environ.get("CTOBSERVE_KILLS", "5"))
+MOST_BYTES_EACH = 40  # of an event in a flood
+
+
+def anything(kind: str, count: int, seed: int = 1) -> Any:
+    """Rows of any bytes."""
+    size = ROWS[kind].itemsize
+    return np.random.default_rng(seed).integers(0, 256, count * size, np.uint8).view(ROWS[kind])
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+@pytest.mark.parametrize("count", [1, 2, 3, 1000, MOST_ROWS])
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_come_back_as_they_were(kind, count, level):
+    for rows in (anything(kind, count), np.repeat(anything(kind, 1), count), np.zeros(count, ROWS[kind])):
+        assert unpack(kind, pack(kind, rows, level), count).tobytes() == rows.tobytes()
+
+
+def test_a_wrong_number_of_rows_is_no_chunk():
+    body = pack("entry", anything("entry", 9), 1)
+    for count in (0, 1, 8, 10, MOST_ROWS, MOST_ROWS + 1, 1 << 40):
+        with pytest.raises(Damaged):
+            unpack("entry", body, count)
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_every_column_is_described_and_none_is_beside_them(kind):
+    columns = columns_of(kind)
+    assert all(column.says for column in columns) and len({column.name for column in columns}) == len(columns)
+    sizes = [np.dtype(one.form).itemsize * int(np.prod([int(part) for part in one.shape.split(",") if part])) for one in columns]
+    assert sum(sizes) == ROWS[kind].itemsize
+
+
+@cache
+def flood(count: int) -> Any:
+    """Entries from anywhere to one service."""
+    some = np.random.default_rng(5)
+    made = entries(count, ct=0xFFFF_8881_0000_0000 + np.arange(count) * 320, sport=some.integers(1024, 65536, count))
+    made["addr"][:, 0, :4] = made["addr"][:, 3, :4] = some.integers(0, 256, (count, 4))
+    made["port"][:, 3] = made["port"][:, 0]
+    made["bucket"], made["chain"] = some.integers(0, 1 << 18, (count, 2)), some.poisson(2, (count, 2))
+    return events(Kind.INSERT, made, at_s=np.cumsum(some.exponential(1e-5, count)), cpu=some.integers(0, 8, count))
+
+
+@pytest.mark.parametrize("level", [1, 9])
+def test_an_event_of_a_flood_takes_few_bytes(tmp_path, level):
+    happened = flood(50_000)
+    with closing(Writer(tmp_path / "one", level, {})) as writer:
+        for first in range(0, len(happened), 1777):
+            writer.add(happened[first : first + 1777])
+        writer.commit()
+    assert (tmp_path / "one").stat().st_size / len(happened) < MOST_BYTES_EACH / 2
+
+
+RULES = Ruleset(
+    9, 2, 3, None, ("ip_vs",), frozenset(("ip", "inet")), (Notrack("ip", "raw", "out", 4, True),),
+    (
+        NatChain("ip", "nat", "post\x1b", "postrouting", 100, (
+            NatRule("nat", "post", 7, (Match(Field.SRC, ((1, 1 << 127),), ("eth0",), True),), Does.SNAT, "x", None, (1, 65535)),
+        )),
+    ),
+    (Refusing("inet", "filter", "in", 4, None, False),),
+)  # fmt: skip
+BRIDGE = Bridge("br0", 2, ("10.0.0.1/24",), frozenset((2,)))
+SAID = {
+    "host": Host("6.1.0", "x86_64", 7, None, frozenset((6, 17)), {0: "unlabeled"}, "b-o-o-t"),
+    "allocation": Allocation(1 << 40, Slab("sysfs", 248, 256, 4096, 16, 100, None)),
+    "names": {7: "blue", 1 << 31: "x[1]"},
+    "present": (7, 8),
+    "namespace": NamespaceState(
+        7, "a\\x1bb", ("g\udcff", "\x1b"), True, 1, {"nf_conntrack_max": 5, "b": None}, frozenset("b"), RULES,
+        (Address("eth\udc80", ip_interface("10.0.0.1/8")), Address("", ip_interface("fd00::1/64"))), "not",
+    ),
+    "accounts": {7: Account(5, IpPackets(1, 2), (Queue(1, 2, 3, None, "nc"),), (BRIDGE,))},
+    "clock": CLOCK,
+    "fidelity": Fidelity("kprobe", ("a",), "walk", 5, None, {"insert": 4}, 1, 2, 3, 4),
+    "packets": (PacketCount(7, 0, 2, 17),),
+    "keyframe": Keyframe(1024, 5, 1, 2, 3, 4, True),
+    "counters": CountersRead(5, frozenset((7,))),
+    "helped": HelpedRead(3, (7, 8)),
+    "expected": ExpectedRead(3, ReadVia.PROC, frozenset(("ftp",))),
+    "end": End(True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fact_comes_back_as_it_was(kind):
+    assert decoded(kind, encoded(SAID[kind])) == SAID[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("clock", "{}"),
+        ("clock", "[1, 2, 3, 4]"),
+        ("clock", '{"monotonic_ns": 1.5, "wall_ns": 1, "jiffies": 1, "hz": 1}'),
+        ("clock", '{"monotonic_ns": true, "wall_ns": 1, "jiffies": 1, "hz": 1}'),
+        ("clock", '{"monotonic_ns": NaN, "wall_ns": 1, "jiffies": 1, "hz": 1}'),
+        ("names", '{"x": "blue"}'),
+        ("names", '{"99999999999": "blue"}'),
+        ("names", '{"7": 7}'),
+        ("names", "[" * 100_000),
+        ("present", "[[]]"),
+        ("expected", '{"rows": 1, "via": "magic", "helpers": []}'),
+        ("host", ""),
+        ("other", "{}"),
+    ],
+)
+def test_what_has_another_form_is_no_fact(kind, text):
+    with pytest.raises(NoFact):
+        decoded(kind, text)
+
+
+def test_a_name_that_did_not_pass_the_door_passes_it_now():
+    (label,) = decoded("names", '{"7": "\\u001b[2J\\u202e"}').values()
+    assert label == "\\x1b[2J\\u202e"
+    assert decoded("names", '{"7": "a\\\\x1bb"}') == {7: "a\\x1bb"}, "one that did stays"
+
+
+def test_a_rule_set_longer_than_a_recording_takes_is_not_read(tmp_path):
+    rules = Ruleset(nat=(NatChain("ip", "nat", "n" * MOST_FACT, None, 0, ()),))
+    with closing(Writer(tmp_path / "one", 1, {})) as writer:
+        writer.fact("namespace", NamespaceState(7, "blue", ruleset=rules), 5, 7)
+        writer.commit()
+    with closing(Reader(tmp_path / "one")) as reader:
+        fact = reader.last("namespace")
+    assert fact is not None and fact.found.ruleset == Ruleset(unread=TOO_LONG)
+
+
+def test_nothing_is_overwritten_and_no_link_followed(tmp_path):
+    (tmp_path / "there").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "away")
+    (tmp_path / "left-wal").touch()
+    for name, says in (("there", "exists"), ("link", "exists"), ("left", "is left of another"), ("none/one", "no such file")):
+        with pytest.raises(UsageError, match=says):
+            Writer(tmp_path / name, 1, {})
+    assert (tmp_path / "there").read_text() == "precious" and not (tmp_path / "away").exists()
+
+
+def small(path: Path) -> Path:
+    """A whole recording."""
+    record(ScriptedCapture(entries=entries(5)), path, seconds=0.1)
+    return path
+
+
+def test_a_foreign_or_newer_file_is_named_as_such(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "other")) as made:
+        made.execute("CREATE TABLE x (y)")
+    (tmp_path / "text").write_text("x" * 4096)
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("other", "text", "empty"):
+        with pytest.raises(Unreadable, match="is no recording of ctobserve"):
+            Reader(tmp_path / name)
+    with pytest.raises(Unreadable, match="is no regular file"):
+        Reader(tmp_path / "fifo")
+    with closing(sqlite3.connect(small(tmp_path / "newer"))) as made:
+        made.execute(f"PRAGMA user_version={FORMAT + 1}")
+    with pytest.raises(Unreadable, match=rf"has format {FORMAT + 1}, and this version reads {FORMAT}"):
+        Reader(tmp_path / "newer")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON facts BEGIN DELETE FROM facts; END",
+        "CREATE VIEW v AS SELECT load_extension('x')",
+        "CREATE TABLE more (x)",
+        "CREATE INDEX i ON facts (abs(at_ns))",
+        "ALTER TABLE facts ADD COLUMN x AS (abs(at_ns))",
+        "DROP INDEX chunks_by_time",
+    ],
+)
+def test_a_schema_that_is_not_ours_word_for_word_is_not_asked(tmp_path, more):
+    with closing(sqlite3.connect(small(tmp_path / "one"))) as made:
+        made.execute(more)
+    with pytest.raises(Unreadable, match="has other tables than a recording"):
+        Reader(tmp_path / "one")
+
+
+def test_a_recording_can_only_be_read(tmp_path):
+    with closing(Reader(small(tmp_path / "one"))) as reader:
+        for statement in ("DELETE FROM facts", "ATTACH ':memory:' AS x", "PRAGMA user_version=9", "VACUUM INTO 'copy'"):
+            with pytest.raises(sqlite3.Error):
+                reader._found.execute(statement)
+    assert os.listdir(tmp_path) == ["one"]
+
+
+def test_the_file_says_what_it_is_to_whoever_has_sqlite(tmp_path):
+    with closing(sqlite3.connect(f"file:{small(tmp_path / 'one')}?mode=ro", uri=True)) as found:
+        assert found.execute("PRAGMA application_id").fetchone() == (APPLICATION,)
+        assert found.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert found.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        assert found.execute("SELECT count(*) FROM columns").fetchone() == (sum(len(columns_of(kind)) for kind in ROWS),)
+        assert [sql for (sql,) in found.execute("SELECT sql FROM sqlite_schema")] == list(SCHEMA)
+        page = Path(__file__).parents[2].joinpath("docs/recording.md").read_text().partition("## By SQL")[2].partition("\n## ")[0]
+        questions = "\n".join(line[4:] for line in page.splitlines() if line.startswith("    ")).split(";")
+        for question in filter(str.strip, questions):
+            assert found.execute(question).description
+        (kinds,) = zip(*found.execute("SELECT DISTINCT kind FROM facts"), strict=True)
+        assert set(kinds) <= set(KINDS)
+
+
+def _record_until_killed(path: Path, told: int) -> None:
+    """What a recorder does, faster: says after each commit how many events it has."""
+    with closing(Writer(path, 1, {})) as writer:
+        happened = flood(60_000)
+        for first in range(0, len(happened), 997):
+            writer.add(happened[first : first + 997])
+            writer.commit()
+            os.write(told, writer.events.to_bytes(8, "little"))
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["with what lies beside it", "the file alone"])
+def test_a_recorder_that_is_killed_leaves_what_it_committed(tmp_path, alone):
+    some = Random(f"kill {alone}")
+    met = set()
+    whole = flood(60_000)["entry"]["port"]
+    for number in range(KILLS):
+        path = tmp_path / f"{number}"
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(read)
+            _record_until_killed(path, write)
+            os._exit(0)
+        os.close(write)
+        said = os.read(read, 8)
+        time.sleep(some.uniform(0, 0.3))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        while more := os.read(read, 1 << 20):
+            said = more[-8:]
+        os.close(read)
+        committed = int.from_bytes(said, "little")
+        met.add(os.WIFSIGNALED(status))
+        if alone:
+            for side in ("-wal", "-shm"):
+                Path(f"{path}{side}").unlink(missing_ok=True)
+        with closing(Reader(path)) as reader:
+            found = [reader.chunk("event", chunk) for chunk in reader.events(0)]
+            assert alone or reader.complaint is None
+        count = sum(map(len, found))
+        assert count >= committed or alone
+        assert np.array_equal(np.concatenate([whole[:0], *(rows["entry"]["port"] for rows in found)]), whole[:count])
+    assert True in met, "no recorder was killed"
+
+
+def test_a_full_disk_ends_the_recording_and_leaves_it_whole(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
+    try:
+        happened = [flood(3000) for _ in range(20)]
+        made = ScriptedCapture(batches=[happened[0][:0]] * 2 + happened, entries=entries(9), readings=[reading()])
+        with pytest.raises(
+            NotWritten, match="one: database or disk is full; what came in the last second is not in it"
+        ) as failed:
+            record(made, disk / "one", level=0)
+        assert str(failed.value).isprintable()
+        found = replay(disk / "one")
+        assert len(found.table.entries()) == 9 and not found.finished and not found._reader.damaged
+        found._reader.close()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_every_kind_of_fact_is_tried_here():
+    assert SAID.keys() == KINDS.keys()
