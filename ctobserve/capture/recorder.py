@@ -16,6 +16,7 @@ from ctobserve.event import Events, Kind
 from ctobserve.model import IPS_EXPECTED, IPS_HELPER, Entries
 
 COMMIT_NS = NS_PER_S
+MOST_EVENTS = 1 << 21  # between two readings of the table: so many are replayed in about a second
 COUNT = "nf_conntrack_count"  # moves all the time: no change of a setting
 
 
@@ -27,7 +28,7 @@ class Recorder:
     """
 
     def __init__(self, capture: Capture, writer: Writer, keyframe_s: float) -> None:
-        """`keyframe_s`: how often the table is read, and with it what else a host says."""
+        """`keyframe_s`: how often the table is read, and with it what else a host says; in a flood it is more often."""
         self._capture = capture
         self._writer = writer
         self._keyframe_ns = round(keyframe_s * NS_PER_S)
@@ -52,6 +53,7 @@ class Recorder:
         self._write_expected(entries, now_ns)
         writer.commit(settle=True)
         self._committed_ns = self._read_ns = now_ns
+        self._read_events = 0
 
     def add(self, events: Events) -> None:
         """Events, in order; now and then a reading of the table comes between."""
@@ -92,7 +94,8 @@ class Recorder:
         told = self._capture.fidelity()
         # The table was read again: records were lost, or the hash has another size.
         again = told.read_ns != self._told.read_ns
-        if again or now_ns - self._read_ns >= self._keyframe_ns:
+        many = self._writer.events - self._read_events >= MOST_EVENTS
+        if again or many or now_ns - self._read_ns >= self._keyframe_ns:
             read = self._read_table(repairs=again)
             at_ns = self._capture.now_ns()
             self._write_clock()
@@ -112,7 +115,7 @@ class Recorder:
         began_ns = self._capture.now_ns()
         read = self._capture.snapshot(extensions)
         self._writer.keyframe(read, began_ns, repairs)
-        self._read_ns = self._capture.now_ns()
+        self._read_ns, self._read_events = self._capture.now_ns(), self._writer.events
         return read
 
     def _write_clock(self) -> None:

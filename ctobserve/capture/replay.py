@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -39,7 +40,8 @@ class Replay:
         self._newest = 0
         self._torn = False
         if at_ns is not None:
-            self.take(at_ns)
+            for _ in self._parts(at_ns, MOST_NS):
+                pass
 
     def read(self, keyframe: Fact, extensions: bool = False) -> Snapshot:
         """What was read then."""
@@ -58,17 +60,20 @@ class Replay:
 
     def take(self, until_ns: int, before: int = MOST_NS) -> Events:
         """Events in their order until this time, of chunks that come before this number; the table has them now."""
-        parts = [NO_EVENTS]
+        return join([NO_EVENTS, *self._parts(until_ns, before)])
+
+    def _parts(self, until_ns: int, before: int) -> Iterator[Events]:
+        """The same, chunk by chunk: a table at a late instant needs none of them."""
         while len(self._held) or self._load(until_ns, before):
             count = int(np.searchsorted(self._until, until_ns, "right"))
             if not count and len(self._held):
                 break
-            parts.append(pick(self._held, np.arange(count)))
+            part = self._held if count == len(self._held) else pick(self._held, np.arange(count))
             self._held, self._until = self._held[count:], self._until[count:]
-            self.table.apply(parts[-1])
+            self.table.apply(part)
             if len(self.table) > MOST_ENTRIES:
                 raise Unreadable(f"{shown(self._reader.path)}: more entries than a table has")
-        return join(parts)
+            yield part
 
     def _load(self, until_ns: int, before: int) -> bool:
         """The next chunk, if any of it can be of that time."""

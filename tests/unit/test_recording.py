@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,21 @@ def test_readings_of_the_table_on_the_way_change_no_document(tmp_path):
     for asked in (OF_A_STRETCH[name] for name in ("events", "top", "verify")):
         assert asked(replay(tmp_path / "1"), Stretch()) == asked(replay(tmp_path / "60"), Stretch())
     assert len(replay(tmp_path / "1").keyframes) > 4
+
+
+def test_in_a_flood_the_table_is_read_more_often(monkeypatch, tmp_path):
+    monkeypatch.setattr("ctobserve.capture.recorder.MOST_EVENTS", 20)
+    assert record(busy(), tmp_path / "one").keyframes == 4
+
+
+def test_a_table_at_a_late_instant_needs_no_memory_for_what_came_before(tmp_path):
+    happened = np.repeat(scripted.events(Kind.UPDATE, entries(1), at_s=1), 40_000)
+    record(ScriptedCapture(batches=in_time(happened), entries=entries(9)), tmp_path / "one")
+    tracemalloc.start()
+    at_end(tmp_path / "one")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < happened.nbytes
 
 
 def instants() -> Iterator[float]:
