@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ctobserve.capture.capture import Capture, Fidelity, NamespaceState, Snapshot
+from ctobserve.capture.event_filter import ended
 from ctobserve.capture.extensions import EXTENSION
 from ctobserve.capture.quiet import quiet_reading
 from ctobserve.capture.store.facts import End
 from ctobserve.capture.store.writer import Writer
 from ctobserve.clock import NS_PER_S
-from ctobserve.event import Events, Kind
+from ctobserve.errors import CtobserveError
+from ctobserve.event import Events
 from ctobserve.model import IPS_EXPECTED, IPS_HELPER, Entries
 
 COMMIT_NS = NS_PER_S
@@ -35,6 +37,7 @@ class Recorder:
         self._states: dict[int, NamespaceState] = {}
         self._present: tuple[int, ...] | None = None
         self._names: dict[int, str] = {}
+        self._met = {0}
         # What happened until here is in the table.
         counters = quiet_reading(capture, None, lambda _: None)
         names, accounts, entries = capture.names(), capture.accounts(), capture.table.entries()
@@ -44,6 +47,7 @@ class Recorder:
         writer.fact("clock", capture.started, capture.started.monotonic_ns)
         self._write_clock()
         self._note_names(names, now_ns)
+        self._met |= names.keys()
         writer.counters(counters, now_ns)
         writer.fact("accounts", dict(accounts), now_ns)
         writer.fact("allocation", capture.allocation(), now_ns)
@@ -60,7 +64,8 @@ class Recorder:
         if len(events):
             self._writer.add(events)
             if self._concern_others(events):
-                self._note_names(self._capture.names(), self._capture.now_ns())
+                # They were called so before the first of these events, which is to be told with the name.
+                self._note_names(self._capture.names(), int(events["entry"]["seen_ns"].min()))
         now_ns = self._capture.now_ns()
         if now_ns - self._committed_ns >= COMMIT_NS:
             self._look_around(now_ns)
@@ -70,7 +75,7 @@ class Recorder:
     def end(self) -> None:
         """Read the table for the last time, then the counters, when no loss is under way, then ask the namespaces."""
         capture, writer = self._capture, self._writer
-        read = self._read_table(extensions=True)
+        whole = self._read_table(extensions=True)
         accounts = capture.accounts()
         counters = quiet_reading(capture, None, writer.add)
         now_ns = capture.now_ns()
@@ -84,9 +89,11 @@ class Recorder:
         writer.commit()
         # What comes meanwhile is no part of this, and nobody need keep it.
         capture.cease()
-        self._write_namespaces(now_ns, busy=np.unique(read.entries["netns"]).tolist(), rules=True)
-        self._write_expected(read.entries, now_ns)
-        writer.fact("end", End(capture.over), now_ns)
+        entries = capture.table.entries()
+        self._write_namespaces(now_ns, busy=np.unique(entries["netns"]).tolist(), rules=True)
+        self._write_expected(entries, now_ns)
+        if whole:
+            writer.fact("end", End(capture.over), now_ns)
         writer.commit()
 
     def _look_around(self, now_ns: int) -> None:
@@ -96,36 +103,42 @@ class Recorder:
         again = told.read_ns != self._told.read_ns
         many = self._writer.events - self._read_events >= MOST_EVENTS
         if again or many or now_ns - self._read_ns >= self._keyframe_ns:
-            read = self._read_table(repairs=again)
+            if not self._read_table(repairs=again):
+                return
             at_ns = self._capture.now_ns()
             self._write_clock()
             self._writer.counters(self._capture.counters(), at_ns)
             self._writer.fact("accounts", dict(self._capture.accounts()), at_ns)
             self._note_names(self._capture.names(), at_ns)
             self._write_namespaces(at_ns)
-            self._write_expected(read.entries, at_ns)
+            self._write_expected(self._capture.table.entries(), at_ns)
             self._writer.fact("fidelity", told, at_ns)
         elif _doubtful(told) != _doubtful(self._told):
             self._writer.fact("fidelity", told, now_ns)
         self._told = told
 
-    def _read_table(self, extensions: bool = False, repairs: bool = False) -> Snapshot:
-        """What is held back comes before it: the table has it already."""
+    def _read_table(self, extensions: bool = False, repairs: bool = False) -> bool:
+        """What is held back comes before it: the table has it already. False where the hash was resized again and again."""
         self._writer.add(self._capture.drain())
         began_ns = self._capture.now_ns()
-        read = self._capture.snapshot(extensions)
+        try:
+            read = self._capture.snapshot(extensions)
+        except CtobserveError:
+            return False
         self._writer.keyframe(read, began_ns, repairs)
         self._read_ns, self._read_events = self._capture.now_ns(), self._writer.events
-        return read
+        return True
 
     def _write_clock(self) -> None:
         now = self._capture.clock()
         self._writer.fact("clock", now, now.monotonic_ns)
 
     def _concern_others(self, events: Events) -> bool:
-        """Whether a namespace is among them of which no name is known."""
-        made = events["entry"]["netns"][events["kind"] == Kind.INSERT]
-        return not set(np.unique(made).tolist()) <= self._names.keys() | {0}
+        """Whether a namespace is among them that was not met so far; one that ends may be followed by another of its number."""
+        met = set(np.unique(events["entry"]["netns"]).tolist())
+        others = not met <= self._met
+        self._met = (self._met | met) - ended(events)
+        return others
 
     def _note_names(self, names: Mapping[int, str], now_ns: int) -> None:
         if names != self._names:

@@ -8,7 +8,7 @@ import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -181,6 +181,31 @@ def test_readings_of_the_table_on_the_way_change_no_document(tmp_path):
     for asked in (OF_A_STRETCH[name] for name in ("events", "top", "verify")):
         assert asked(replay(tmp_path / "1"), Stretch()) == asked(replay(tmp_path / "60"), Stretch())
     assert len(replay(tmp_path / "1").keyframes) > 4
+
+
+def test_a_hash_that_is_resized_all_the_time_ends_no_recording(tmp_path):
+    class Resized(ScriptedCapture):
+        def snapshot(self, extensions: bool = False) -> NoReturn:
+            raise CtobserveError("the hash table was resized")
+
+    given = vars(busy())
+    made = Resized(**{name: given[name] for name in ("batches", "entries", "states", "readings")})
+    assert record(made, tmp_path / "one", keyframe_s=1).keyframes == 1
+    found = replay(tmp_path / "one")
+    assert not found.finished
+    assert rows(found, Stretch(), Request()) == rows(busy(), Stretch(DURATION_S), Request())
+
+
+def test_a_namespace_has_its_name_from_its_first_event_on(tmp_path):
+    class Coming(ScriptedCapture):
+        def names(self) -> dict[int, str]:
+            return super().names() if self.now_ns() > CLOCK.monotonic_ns else {}
+
+    made = Coming(batches=in_time(scripted.events(Kind.INSERT, entries(1), at_s=2.5)))
+    record(made, tmp_path / "one")
+    at_ns = CLOCK.monotonic_ns + round(2.5 * NS_PER_S)
+    assert replay(tmp_path / "one", at_ns, at_ns).names() == {NETNS: "blue"}
+    assert replay(tmp_path / "one", at_ns - 1, at_ns).names() == {}
 
 
 def test_in_a_flood_the_table_is_read_more_often(monkeypatch, tmp_path):
