@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +34,7 @@ from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.model import IPS_EXPECTED, IPS_HELPER, join, pick
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.jsonout import plain
 from tests import scripted
 from tests.scripted import CLOCK, FIDELITY, NETNS, NO_EVENTS, ScriptedCapture, reading
@@ -383,3 +386,57 @@ def test_a_capture_that_was_unloaded_ends_the_recording(tmp_path):
     assert isinstance(replay(tmp_path / "one"), RecordedCapture)
     end = replay(tmp_path / "one")._reader.last("end")
     assert end is not None and end.found.unloaded
+
+
+@pytest.fixture
+def recorder(monkeypatch, capsys, tmp_path):
+    """Runs `record` on a made capture: exit code, stdout and stderr; what it wanted to be opened is in recorder.asked."""
+    monkeypatch.chdir(tmp_path)
+
+    def start(capture: ScriptedCapture, words: str) -> tuple[int, str, str]:
+        @contextmanager
+        def opened(request: Request, purpose: Purpose, **how: bool) -> Iterator[tuple[ScriptedCapture, Stretch]]:
+            start.asked = purpose, how
+            capture.follow()
+            yield capture, Stretch(request.duration)
+
+        monkeypatch.setattr("ctobserve.commands.record.opened", opened)
+        return run(monkeypatch, capsys, "record", *words.split())
+
+    return start
+
+
+ALWAYS = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS | Purpose.UPDATES
+
+
+@pytest.mark.parametrize(
+    ("words", "sees"),
+    [
+        ("", ALWAYS | Purpose.INVALID),
+        ("--no-invalid", ALWAYS),
+        ("--packets --confirms", ALWAYS | Purpose.INVALID | Purpose.PACKETS | Purpose.CONFIRMS),
+    ],
+)
+def test_the_command_looks_for_what_the_others_may_ask(recorder, words, sees):
+    code, out, err = recorder(busy(), f"FILE --duration 5 {words}")
+    assert code == 0 and recorder.asked == (sees, {"chains": True})
+    found = re.fullmatch(r"FILE: (\d+) events, the table 2 times; (\d+) bytes compressed\n", out)
+    assert found and int(found[1]) == len(join(list(busy().batches)))
+    assert re.fullmatch(rf"{found[1]} events seen, none lost, in 5\.0 s \(fentry\); table read 5\.0 s ago\n", err)
+    assert replay(Path("FILE")).sees == sees
+
+
+def test_the_command_says_it_as_json_and_by_exit_code(recorder):
+    lossy = busy(told=FIDELITY._replace(lost={"insert": 3}))
+    code, out, err = recorder(lossy, "FILE --duration 1 --keyframe 1 --compress 9 --json --fail-on-loss")
+    said = json.loads(out)
+    assert code == 5 and err.endswith("ctobserve: 3 records were lost; try a larger --ring-mib\n")
+    assert (said["file"], said["meta"]["command"], said["meta"]["events_lost"]) == ("FILE", "record", 3)
+    assert said["compressed_bytes"] < os.stat("FILE").st_size
+
+
+def test_a_name_that_is_taken_is_exit_code_2_and_stays_as_it_is(recorder):
+    Path("FILE").write_text("precious")
+    code, out, err = recorder(busy(), "FILE --duration 1")
+    assert (code, out) == (2, "") and err == "ctobserve: FILE exists, and no recording is overwritten; give a name that is free\n"
+    assert Path("FILE").read_text() == "precious"
