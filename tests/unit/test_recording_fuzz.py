@@ -44,7 +44,7 @@ from tests.unit.test_recording import busy
 
 MUTATIONS = int(os.environ.get("CTOBSERVE_MUTATIONS", "1500"))
 SEED = int(os.environ.get("CTOBSERVE_SEED", "1"))
-SECONDS = 20  # that one file may take, on a busy machine
+SECONDS = 20  # of the processor that one file may take
 NUMBERS = (0, 1, -1, 2, 255, 4096, 4097, 1 << 24, 1 << 31, 1 << 32, 1 << 62, (1 << 63) - 1, -(1 << 63))
 Lines = Iterator[str]
 
@@ -234,24 +234,24 @@ def test_any_change_is_read_or_refused_in_a_line(whole, tmp_path, how: Callable[
     def late(*_: object) -> None:
         raise AssertionError(f"a file takes longer than {SECONDS} s")
 
-    before = signal.signal(signal.SIGALRM, late)
+    before = signal.signal(signal.SIGPROF, late)
     refused = 0
     path = tmp_path / "one"
     for number in range(MUTATIONS // 2):
         some = Random(f"{SEED} {how.__name__} {number}")
         path.write_bytes(how(whole, some))
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             said = read(path, some)
         except BaseException as error:
             error.add_note(f"mutation {number} of {how.__name__}, CTOBSERVE_SEED={SEED}")
             raise
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         if said is not None:
             refused += 1
             assert said.isprintable() and len(said) < 600, said
-    signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGPROF, before)
     assert 0 < refused < MUTATIONS // 2
 
 

@@ -25,6 +25,7 @@ ENTRY_WORDS: Words = {
     "reply_only": ("", "1: no original node in the table (IPS_NAT_CLASH)"),
     "zone_dir": ("", "directions for which the zone holds: 1 original, 2 reply"),
     "has_ct": ("", "1: all is known; 2: only original tuple and zone; 0: the tuple alone"),
+    "padding": ("", "nothing: 0"),
 }
 
 
@@ -74,6 +75,7 @@ EVENT_WORDS: Words = {
     "device": ("", "name of ifindex"),
     "detail": ("", "destroy: what more is known of the reason"),
     "text": ("", "drop, invalid: the kernel's own words"),
+    "padding": ("", "nothing: 0"),
 }
 SAYS: dict[str, Words] = {
     "event": EVENT_WORDS,

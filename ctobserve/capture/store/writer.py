@@ -72,6 +72,7 @@ class Writer:
         counts = (len(read.entries), len(read.extensions), len(read.touched))
         number = self.fact("keyframe", Keyframe(read.buckets, began_ns, read.unread, *counts, repairs), read.at_ns)
         entries = read.entries.copy()
+        entries["padding"] = 0
         for name in ("ct", "master"):
             entries[name] = self._identities.of(np.ascontiguousarray(entries[name]))
         touched = np.empty(len(read.touched), TOUCHED)
@@ -137,6 +138,7 @@ class Writer:
         entries = events["entry"]
         for name in ("ct", "master"):
             entries[name] = self._identities.of(np.ascontiguousarray(entries[name]))
+        entries["padding"] = events["padding"] = 0
         times = entries["seen_ns"]
         self._chunk("event", events, None, int(times.min()), int(times.max()))
 
