@@ -60,6 +60,13 @@ def test_links_lead_somewhere(page):
         assert linked.exists() and (not anchor or anchor in {title.lower().replace(" ", "-") for title in titles})
 
 
+def test_ratios_that_readme_quotes_are_those_of_the_last_bench():
+    (paragraph,) = re.findall(r"^Cost: .*?(?=^Blind to)", text_of("README.md"), re.M | re.S)
+    quoted = re.findall(r"\b[\d.]+ x\b", paragraph)
+    measured = re.findall(r"\| ([\d.]+ x) as cheap as conntrack -E \|", text_of("docs/cost.md"))
+    assert len(quoted) == 2 and set(quoted) <= set(measured)
+
+
 def test_every_room_is_in_the_table_in_its_order():
     page = text_of("docs/architecture.md")
     at = [page.index(f"| ctobserve/{room}") for room in ROOMS if room != "__main__"]
