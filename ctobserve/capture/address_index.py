@@ -18,9 +18,10 @@ FULL = 0.4
 class AddressIndex:
     """Open addressing with triangular probing; addresses stay until `rebuild`."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 0) -> None:
+        """`room`: for so many at once, before it has to grow."""
         self._used = 0
-        self._make(2048)
+        self._make(_size_for(room))
 
     def _make(self, size: int) -> None:
         self._keys = np.full(size, NOBODY, np.uint64)
@@ -77,19 +78,25 @@ class AddressIndex:
                 left = left[none]
         return self._rows[slots].astype(np.int64), row
 
+    def known(self) -> tuple[Addresses, NDArray[np.int32]]:
+        """All addresses, and their rows."""
+        known = (self._keys != NOBODY).nonzero()[0]
+        return self._keys[known], self._rows[known]
+
     def _enlarge(self, more: int) -> None:
-        known = np.flatnonzero(self._keys != NOBODY)
-        self.rebuild(self._keys[known], self._rows[known], more)
+        self.rebuild(*self.known(), more)
 
     def rebuild(self, addresses: Addresses, rows: NDArray[np.int32], more: int = 0) -> None:
         """Only these distinct addresses, with these rows, and room for `more`."""
-        size = 2048
-        while size * FULL / 2 < len(addresses) + more:
-            size *= 2
-        self._make(size)
+        self._make(_size_for(len(addresses) + more))
         self._used = 0
         given, _ = self.find_or_add(addresses, 0)
         order = np.empty(len(rows), np.int32)
         order[given] = rows
         filled = self._keys != NOBODY
         self._rows[filled] = order[self._rows[filled]]
+
+
+def _size_for(addresses: int) -> int:
+    """A power of two of slots, of which these take at most half as many as may be taken."""
+    return max(2048, 1 << int(2 * addresses / FULL).bit_length())

@@ -11,7 +11,7 @@ from ctobserve.capture.memory import Memory
 from ctobserve.capture.records import RecordKind
 from ctobserve.clock import NS_PER_S
 from ctobserve.event import FOUND_BAD, IN_CONFIRM, NO_EVENTS, TUPLE, Events, Kind, drop_name
-from ctobserve.model import Mask, NDArray, pick
+from ctobserve.model import Mask, NDArray, pick, somewhere
 
 HOLD_NS, HOLD_EVENTS = NS_PER_S, 1 << 16
 ENTRIES_REMEMBERED, MASTERS_REMEMBERED = 1 << 17, 1 << 13
@@ -173,8 +173,8 @@ class Births:
     def put(self, addresses: Addresses, times: Times) -> None:
         """These addresses are entries inserted then; of one that comes twice, which a lost record can make, the last counts."""
         self._young.put(addresses, times)
-        if self._young.living >= self._half:
-            self._young, self._old = _Half(), self._young
+        if self._young.living >= self._half and self._young.counted() >= self._half:
+            self._young, self._old = _Half(self._half), self._young
 
     def pop(self, addresses: Addresses) -> Times:
         """When each was inserted, 0 = unknown; for the last time: the address goes to another entry."""
@@ -185,20 +185,27 @@ class Births:
 class _Half:
     """A row for each address met, with 0 for one whose entry has left; rebuilt of the living when those are few among them."""
 
-    def __init__(self) -> None:
-        self.living = 0
-        self._index = AddressIndex()
-        self._addresses = np.zeros(1024, np.uint64)
-        self._times = np.zeros(1024, np.uint64)
+    def __init__(self, room: int = 1024) -> None:
+        """`room`: for so many at once."""
+        self.living = 0  # or fewer, where an address came twice in one batch
+        self._index = AddressIndex(room)
+        self._times = np.zeros(room, np.uint64)
         self._used = 0
 
     def put(self, addresses: Addresses, times: Times) -> None:
-        if self._used + len(addresses) > len(self._times):
-            self._make_room(len(addresses))
         rows, self._used = self._index.find_or_add(addresses, self._used)
-        new = self._times[rows] == 0
-        self._addresses[rows], self._times[rows] = addresses, times
-        self.living += int(np.count_nonzero(new & (self._times[rows] == times)))
+        room = len(self._times)
+        if self._used > room:
+            self._times = np.concatenate([self._times, np.zeros(self._used, np.uint64)])
+        self.living += len(rows) - int(np.count_nonzero(self._times[rows]))
+        self._times[rows] = times
+        if self._used > room > 2 * self.living:
+            self._forget_dead(room)
+
+    def counted(self) -> int:
+        """How many are living indeed."""
+        self.living = int(np.count_nonzero(self._times))
+        return self.living
 
     def pop(self, addresses: Addresses) -> Times:
         rows = self._index.find(addresses)
@@ -207,25 +214,24 @@ class _Half:
         self.living -= int(np.count_nonzero(found))
         return found
 
-    def _make_room(self, needed: int) -> None:
-        alive = np.flatnonzero(self._times)
-        size = len(self._times)
-        wanted = size if 2 * (len(alive) + needed) < size else 2 * (len(alive) + needed)
-        for name in ("_addresses", "_times"):
-            column = np.zeros(wanted, np.uint64)
-            column[: len(alive)] = getattr(self, name)[alive]
-            setattr(self, name, column)
+    def _forget_dead(self, room: int) -> None:
+        addresses, rows = self._index.known()
+        times = self._times[rows]
+        alive = times.nonzero()[0]
         self._used = len(alive)
-        self._index.rebuild(self._addresses[: len(alive)], np.arange(len(alive), dtype=np.int32))
+        self._times = np.zeros(room, np.uint64)
+        self._times[: self._used] = times[alive]
+        self._index.rebuild(addresses[alive], np.arange(self._used, dtype=np.int32))
 
 
 def _remember_births(births: Births, events: Events, inserted: Mask, leaving: Mask) -> None:
     """Destroys get the time of their insert; an address may come and go several times in one batch."""
-    entries, at = events["entry"], (inserted | leaving).nonzero()[0]
-    if not leaving.any():
-        if len(at):
-            births.put(entries["ct"][at], entries["seen_ns"][at])
+    entries = events["entry"]
+    if not somewhere(leaving):
+        if somewhere(inserted):
+            births.put(entries["ct"][inserted], entries["seen_ns"][inserted])
         return
+    at = (inserted | leaving).nonzero()[0]
     addresses = np.ascontiguousarray(entries["ct"][at])
     order = np.argsort(addresses, kind="stable")
     at, addresses = at[order], addresses[order]

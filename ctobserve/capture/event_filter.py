@@ -8,7 +8,7 @@ import numpy as np
 
 from ctobserve.capture.filters import Filter
 from ctobserve.event import EVENT, IN_CONFIRM, DestroyReason, Events, Kind
-from ctobserve.model import everywhere, pick
+from ctobserve.model import everywhere, pick, somewhere
 
 # What a confirm tells, beside its entry; the rest of a drop's row is not its verdict's.
 OF_A_VERDICT = ("entry", "since_alloc_ns", "master", "cpu", "reason")
@@ -31,9 +31,9 @@ class EventFilter:
         passing, kinds = self._only.mask(events["entry"]), events["kind"]
         wanted = passing & self._wanted[kinds]
         verdicts = kinds == int(Kind.DROP)
-        if np.count_nonzero(verdicts):
+        if somewhere(verdicts):
             verdicts &= passing & self._verdicts[events["reason"]]
-        if not np.count_nonzero(verdicts):
+        if not somewhere(verdicts):
             return events if everywhere(wanted) else pick(events, wanted)
         times = wanted.astype(np.int64) + verdicts
         chosen = pick(events, np.repeat(np.arange(len(events)), times))
@@ -54,7 +54,7 @@ def _verdict(drops: Events) -> Events:
 def ended(events: Events) -> set[int]:
     """Inode numbers of the namespaces whose end made entries leave."""
     gone = events["reason"] == int(DestroyReason.NETNS_EXIT)
-    if not np.count_nonzero(gone):
+    if not somewhere(gone):
         return set()
     gone &= events["kind"] == int(Kind.DESTROY)
     return set(events["entry"]["netns"][gone].tolist())

@@ -128,6 +128,8 @@ def closed(capture: Capture, request: Request, meta: Meta) -> None:
 
 def out(lines: Iterable[str]) -> None:
     """Lines of data; none waits for the next call when nobody looks at a terminal."""
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    for line in lines:
+        sys.stdout.write(line)
+        sys.stdout.write("\n")
     if not sys.stdout.isatty():
         sys.stdout.flush()

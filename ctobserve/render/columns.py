@@ -20,7 +20,12 @@ Part = Texts | str
 Numbers = NDArray[np.integer[Any]]
 Bytes = NDArray[np.uint8]
 
-GROUP = 10_000  # numbers are written by four digits at a time: items of 4 bytes are what NumPy takes and puts fastest
+GROUP_DIGITS = 4  # numbers are written by so many at a time: items of 4 bytes are what NumPy takes and puts fastest
+GROUP = 10**GROUP_DIGITS
+# Tables of numbers below these; the last, for ports and most buckets, is worth making for so many rows at once.
+TABLES, MANY = (10, 100, GROUP, 1 << 16), 512
+FEW = 64  # rows that Python writes in less time than NumPy takes to begin
+SAMPLE, SPARSE = 64, 12  # rows that tell how many NULs there are in a row, and so many are few
 DENSE = 256  # values so near to each other are found by place, not by sorting, however few they are
 
 
@@ -82,27 +87,54 @@ def texts(values: Numbers, form: str = "%d") -> Part:
 
 
 def _digits(values: Numbers, zero: str = "0") -> Texts:
-    """Decimal, without a Python integer in between; what stands for 0 is `zero`."""
+    """Decimal; what stands for 0 is `zero`."""
+    if len(values) <= FEW:
+        return column([str(value) if value else zero for value in values.tolist()])
     rest: Numbers = values.astype(np.uint32 if values.itemsize <= 4 else np.uint64)
-    most = int(rest.max(initial=0))
-    if most < GROUP:
-        return _leading(len(str(most)), zero).take(rest.astype(np.intp))
-    group = rest.dtype.type(GROUP)
-    higher = rest // group
-    places = (rest - higher * group + (higher != 0) * group).astype(np.intp)
+    most = int(rest.max())
+    for size in TABLES if len(rest) >= MANY else TABLES[:-1]:
+        if most < size:
+            return _of_up_to(size, zero).take(rest.astype(np.intp))
+    return _by_groups(rest, zero)
+
+
+def _by_groups(values: Numbers, zero: str) -> Texts:
+    """Four digits at a time, from behind."""
+    group = values.dtype.type(GROUP)
+    higher = values // group
+    places = (values - higher * group + (higher != 0) * group).astype(np.intp)
     return _side_by_side((_digits(higher, ""), _following(zero).take(places)), len(values))
 
 
 @cache
-def _leading(width: int, zero: str) -> Texts:
-    """Numbers of that many digits at most, which are four at most."""
-    return column([zero, *map(str, range(1, 10**width))]).astype(f"S{(1, 2, 4, 4)[width - 1]}")
+def _of_up_to(size: int, zero: str) -> Texts:
+    """Numbers below this one."""
+    if size > GROUP:
+        return _by_groups(np.arange(size, dtype=np.uint32), zero)
+    digits = len(str(size)) - 1
+    return _texts(_four_digits(zero)[:size, GROUP_DIGITS - digits :])
 
 
 @cache
 def _following(zero: str) -> Texts:
-    """Numbers of four digits at most: as they are, then with the zeros that they have behind higher digits."""
-    return column([zero, *map(str, range(1, GROUP)), *(f"{number:04}" for number in range(GROUP))])
+    """Numbers of one group: as they are, then with the zeros that they have behind others."""
+    return _texts(np.concatenate([_four_digits(zero), _four_digits(None)]))
+
+
+def _four_digits(zero: str | None) -> Bytes:
+    """Shape (GROUP, 4): all numbers of one group, with NULs before them; None: with zeros before them."""
+    numbers = np.arange(GROUP, dtype=np.uint16)
+    powers = [10**place for place in range(GROUP_DIGITS - 1, -1, -1)]
+    digits: Bytes = np.stack([numbers // power % 10 + ord("0") for power in powers], axis=1).astype(np.uint8)
+    if zero is not None:
+        digits[numbers[:, None] < powers] = 0
+        digits[0, -1] = ord(zero or "\0")
+    return digits
+
+
+def _texts(letters: Bytes) -> Texts:
+    found: Texts = np.ascontiguousarray(letters).view(f"S{letters.shape[1]}")[:, 0]
+    return found
 
 
 def glued(*parts: Part) -> Part:
@@ -163,5 +195,7 @@ def joined(parts: Sequence[Part], between: str = "", count: int = 1) -> str:
     rows = glued(*apart, "\n")
     if isinstance(rows, str):
         return (rows * count)[:-1]
-    letters = rows.view(np.uint8)[:-1]
-    return str(letters[letters != 0].data, "utf-8", "replace")
+    letters, first = rows.view(np.uint8)[:-1], rows[:SAMPLE].view(np.uint8)
+    # One by one a few NULs are found much faster than a mask is made and gone through; many are not.
+    few = len(first) - np.count_nonzero(first) <= SPARSE * SAMPLE
+    return str(letters.tobytes().replace(b"\0", b"") if few else letters[letters != 0].data, "utf-8", "replace")

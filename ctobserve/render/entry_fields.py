@@ -32,6 +32,7 @@ from ctobserve.model import (
     having,
     pick,
     protocol_name,
+    somewhere,
 )
 from ctobserve.render.addresses import addresses
 from ctobserve.render.columns import Bytes, Numbers
@@ -169,7 +170,7 @@ class EntryView:
             return np.zeros(len(self), np.int64)
         seconds = clock.remaining_s(entries["timeout"], entries["seen_ns"])
         fresh = ~having(entries["status"], IPS_CONFIRMED)
-        if np.count_nonzero(fresh):
+        if somewhere(fresh):
             seconds[fresh] = entries["timeout"][fresh] // clock.hz
         return seconds
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
 from ctobserve.clock import Clock
 from ctobserve.documents.base import Labels
 from ctobserve.event import Events, Kind
-from ctobserve.model import everywhere
-from ctobserve.render.columns import Numbers, Part, distinct, glued, placed, texts, written
+from ctobserve.model import somewhere
+from ctobserve.render.columns import Numbers, Part, Texts, chosen, column, distinct, glued, placed, texts, written
 from ctobserve.render.entry_fields import BUCKET, CHAIN, MASTER, TIMEOUT_S, PairView
 from ctobserve.render.event_fields import (
     AGE_S,
@@ -74,7 +75,7 @@ class EventLines:
         left = known(TIMEOUT_S, view) & lived
         before, after = _clauses(view)
         cells: list[Part] = [
-            _times(view.entries["seen_ns"], clock),
+            *_times(view.entries["seen_ns"], clock),
             written(EVENT.values(view), lambda kind: f" {KINDS.get(kind, kind):<7} "),
             netns(view, labels, 8),
             " ",
@@ -92,15 +93,20 @@ class EventLines:
         return rows_fitted(cells, len(view), self._columns)
 
 
-def _times(seen_ns: Numbers, clock: Clock) -> Part:
+def _times(seen_ns: Numbers, clock: Clock) -> list[Part]:
     """Time of day, UTC, to the millisecond."""
-    return written((seen_ns.astype(np.int64) + (clock.wall_ns - clock.monotonic_ns)) // 1_000_000, _time)
+    ms = (seen_ns.astype(np.int64) + (clock.wall_ns - clock.monotonic_ns)) // 1_000_000
+    seconds = ms // 1000
+    return [written(seconds, _time), chosen(_thousandths(), ms - seconds * 1000)]
 
 
-def _time(ms: int) -> str:
-    seconds, thousandths = divmod(ms, 1000)
-    minutes, hours = seconds // 60, seconds // 3600
-    return f"{hours % 24:02}:{minutes % 60:02}:{seconds % 60:02}.{thousandths:03}"
+def _time(second: int) -> str:
+    return f"{second // 3600 % 24:02}:{second // 60 % 60:02}:{second % 60:02}"
+
+
+@cache
+def _thousandths() -> Texts:
+    return column([f".{number:03}" for number in range(1000)])
 
 
 def _said(field: Field[EventView], name: str, unit: str = "") -> Clause:
@@ -108,7 +114,7 @@ def _said(field: Field[EventView], name: str, unit: str = "") -> Clause:
 
     def clause(view: EventView) -> list[Part]:
         mask = known(field, view)
-        words = field.texts(view) if np.count_nonzero(mask) else ""
+        words = field.texts(view) if somewhere(mask) else ""
         there = bool(words) if isinstance(words, str) else words != b""
         return said(mask & there, lambda: [f"{CLAUSE}{name}", words, unit])
 
@@ -196,9 +202,10 @@ def _clauses(view: EventView) -> tuple[list[Part], list[Part]]:
     before: list[Part] = []
     after: list[Part] = []
     kinds = view.events["kind"]
-    for kind in distinct(kinds):
+    there = distinct(kinds)
+    for kind in there:
         mask = kinds == kind
-        of_kind = view if everywhere(mask) else view.only(mask)
+        of_kind = view if len(there) == 1 else view.only(mask)
         for found, clauses in zip((before, after), CLAUSES[Kind(kind)], strict=True):
             parts = [part for clause in clauses for part in clause(of_kind)]
             found.extend(parts if of_kind is view or not parts else [placed(mask, glued(*parts))])

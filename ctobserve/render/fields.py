@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
-from ctobserve.model import SHOWN_CHARACTERS, Mask, everywhere, printable
+from ctobserve.model import SHOWN_CHARACTERS, Mask, everywhere, printable, somewhere
 from ctobserve.render.columns import (
     Numbers,
     Part,
@@ -168,14 +168,14 @@ def known(member: Member[V], view: V) -> Mask:
 
 def said(mask: Mask, write: Callable[[], list[Part]]) -> list[Part]:
     """What is written of all rows, shown where the mask holds; nothing is written where it holds nowhere."""
-    if not np.count_nonzero(mask):
+    if not somewhere(mask):
         return []
     return write() if everywhere(mask) else [where(mask, glued(*write()))]
 
 
 def some(mask: Mask, view: V, write: Callable[[V], list[Part]]) -> list[Part]:
     """What is written of those rows where the mask holds; of others nothing. Nothing is written where it holds nowhere."""
-    if not np.count_nonzero(mask):
+    if not somewhere(mask):
         return []
     if everywhere(mask):
         return write(view)

@@ -23,6 +23,7 @@ from ctobserve.model import (
     Mask,
     NDArray,
     everywhere,
+    somewhere,
     tcp_state_name,
 )
 from ctobserve.render.columns import Numbers, Part, aligned, glued, joined, same, texts, where, written
@@ -157,7 +158,7 @@ def _helper(view: EntryView) -> list[Part]:
 def _zone_dir(view: EntryView) -> list[Part]:
     """Where a zone other than 0 holds for one direction alone."""
     zoned = ZONE.values(view).astype(np.bool_)
-    if not np.count_nonzero(zoned):
+    if not somewhere(zoned):
         return []
     one = known(ZONE_DIR, view) & zoned & (ZONE_DIR.values(view) != ZONE_BOTH)
     return said(one, lambda: [f"{CLAUSE}zone_dir=", ZONE_DIR.texts(view)])
@@ -174,6 +175,8 @@ def pairs(field: Object[EntryView], view: EntryView) -> list[Part]:
     """Both numbers by the name of the field, where at least one is known."""
     pair: PairView = field.within(view)
     original, reply = pair.known(0), pair.known(1)
+    if everywhere(original) and everywhere(reply):
+        return [f"{CLAUSE}{field.name}=", texts(pair.numbers[:, 0]), "/", texts(pair.numbers[:, 1])]
     return said(original | reply, lambda: [f"{CLAUSE}{field.name}=", *_pair(pair, original, reply)])
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from ctobserve.model import GRE, ICMP, ICMPV6, Entries, Mask
+from ctobserve.model import GRE, ICMP, ICMPV6, Entries, Mask, somewhere
 from ctobserve.render.columns import Numbers, Part, same
 from ctobserve.render.entry_fields import (
     CODE,
@@ -43,9 +43,9 @@ WAY[:, HAS_TYPE], WAY[:, GRE] = 2, 3
 
 def sides(tuples: TupleView) -> list[Part]:
     """Parts of each row, one for each way to write a tuple; each row has one."""
+    if same(tuples.protonum) and same(tuples.six):
+        return _written(WAYS[WAY[int(tuples.six[0]), tuples.protonum[0]]], tuples)
     ways = WAY[tuples.six.view(np.uint8), tuples.protonum]
-    if same(ways):
-        return _written(WAYS[ways[0]], tuples)
     return [part for way, words in enumerate(WAYS) for part in some(ways == way, tuples, partial(_written, words))]
 
 
@@ -64,7 +64,7 @@ def _mirrored(entries: Entries) -> Mask:
     mirrored: Mask = port[:, 0] == port[:, 3]
     mirrored &= port[:, 1] == port[:, 2]
     icmp = HAS_TYPE[entries["protonum"]]
-    if np.count_nonzero(icmp):
+    if somewhere(icmp):
         mirrored[icmp] = _answered(entries["protonum"][icmp], entries["port"][icmp])
     for half in (0, 1):
         mirrored &= halves[:, 0, half] == halves[:, 3, half]
