@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ctobserve.model import ENTRY, Entries, NDArray
+from ctobserve.model import ENTRY, Entries, Mask, NDArray
 
 TEXT_BYTES, DETAIL_BYTES = 84, 64
 
@@ -124,6 +124,12 @@ def entries_in(events: Events, which: NDArray[Any] | slice) -> Entries:
     """events["entry"][which], each copied as so many bytes: NumPy would go through it field by field."""
     entries: Entries = np.ascontiguousarray(events.view(_HALVES)["entry"][which]).view(ENTRY)
     return entries
+
+
+def has_text(events: Events, name: str) -> Mask:
+    """Where this string is not empty, by its first byte: NumPy compares strings at ten times the cost."""
+    assert EVENT.fields
+    return events.getfield(np.uint8, EVENT.fields[name][1]).astype(np.bool_)
 
 
 def drop_name(reason: int) -> str:

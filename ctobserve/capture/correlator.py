@@ -10,7 +10,7 @@ from ctobserve.capture.departures import Departures
 from ctobserve.capture.memory import Memory
 from ctobserve.capture.records import RecordKind
 from ctobserve.clock import NS_PER_S
-from ctobserve.event import FOUND_BAD, IN_CONFIRM, NO_EVENTS, TUPLE, Events, Kind, drop_name
+from ctobserve.event import FOUND_BAD, IN_CONFIRM, NO_EVENTS, TUPLE, Events, Kind, drop_name, has_text
 from ctobserve.model import Mask, NDArray, pick, somewhere
 
 HOLD_NS, HOLD_EVENTS = NS_PER_S, 1 << 16
@@ -90,7 +90,7 @@ class Correlator:
             return
         events, links = decoded.events, decoded.links
         refused = decoded.of(RecordKind.DROP) & REFUSED[events["reason"]]
-        silent = leaving & links["clashed"] & (events["detail"] == b"")
+        silent = leaving & links["clashed"] & ~has_text(events, "detail")
         events["detail"][silent] = CLASH_RESOLVED
         if not (len(self._fates) or refused.any()):
             return

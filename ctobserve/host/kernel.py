@@ -83,7 +83,7 @@ def _built_in() -> frozenset[str]:
         paths = read_text(Path("/lib/modules", release(), "modules.builtin")).split()
         return frozenset(path.rpartition("/")[2].partition(".")[0].replace("-", "_") for path in paths)
     except OSError:
-        found = re.findall(r" [tT] (\w+)$", read_text(KALLSYMS), re.M)
+        found = re.findall(rf" [tT] ({'|'.join(BUILT_IN.values())})$", read_text(KALLSYMS), re.M)
         return frozenset(name for name, function in BUILT_IN.items() if function in found)
 
 

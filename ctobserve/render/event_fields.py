@@ -20,6 +20,7 @@ from ctobserve.event import (
     destroy_name,
     drop_name,
     entries_in,
+    has_text,
 )
 from ctobserve.model import NF_HOOKS, TCP, TCP_FLAGS, TCP_STATES, Mask, pick, protocol_name
 from ctobserve.render.columns import Numbers, column
@@ -128,7 +129,7 @@ REASON: Field[EventView] = Field(
 )
 DETAIL = Field(
     "detail", "what more is known of the reason", WORDS, _column("detail"),
-    Rule("there is more to say", lambda view: view.events["detail"] != b""),
+    Rule("there is more to say", lambda view: has_text(view.events, "detail")),
 )  # fmt: skip
 AGE_S: Field[EventView] = Field(
     "age_s", "s since its insert", Type(float, lambda ages: column(list(map(str, ages))), list), lambda view: view.ages_s,

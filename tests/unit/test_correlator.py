@@ -155,6 +155,26 @@ def test_what_counts_are_living_entries_however_many_addresses_there_were():
     assert births.pop(old).tolist() == (old * np.uint64(7)).tolist()
 
 
+def test_an_address_that_comes_twice_at_once_counts_as_one_entry():
+    births = Births(half=3)
+    births.put(np.array([1, 1, 2], np.uint64), np.array([5, 6, 7], np.uint64))
+    assert births._old.living == 0, "two entries do not fill a half of three"
+    assert births.pop(np.array([1, 2], np.uint64)).tolist() == [6, 7]
+    births.put(np.array([1, 2, 3], np.uint64), np.array([8, 8, 8], np.uint64))
+    assert (births._young.living, births._old.living) == (0, 3)
+
+
+def test_a_flood_of_addresses_that_were_there_before_makes_no_room():
+    births, flood = Births(half=1 << 20), np.arange(1, 20_001, dtype=np.uint64)
+    rooms = []
+    for times in (flood, flood + np.uint64(7), flood + np.uint64(9)):
+        for at in range(0, len(flood), 1700):
+            births.put(flood[at : at + 1700], times[at : at + 1700])
+        rooms.append((births._young._used, len(births._young._times), len(births._young._index._keys)))
+        assert births.pop(flood).tolist() == times.tolist()
+    assert rooms[0] == rooms[1] == rooms[2]
+
+
 def test_who_asks_for_no_story_is_told_at_once_and_pays_for_none():
     stream = Stream(lives=False)
     made = record(RecordKind.INSERT, 1, ts=10), record(RecordKind.DESTROY, 1, ts=20, eviction=77, **EVICTED)
