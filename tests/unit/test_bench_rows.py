@@ -209,11 +209,13 @@ def test_the_clock_of_a_process_is_its_own():
     while time.process_time_ns() - mine < 20_000_000:
         pass
     assert 20_000_000 <= of_process(os.getpid()) - before < 1_000_000_000
-    with subprocess.Popen(["sleep", "60"]) as sleeper:
-        assert 0 < of_process(sleeper.pid) < 1_000_000_000
-        sleeper.kill()
+    spend = "import time\nwhile time.process_time_ns() < 300_000_000: pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", spend], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        assert 200_000_000 < of_process(other.pid) < 1_000_000_000
+        other.stdin.close()
     with pytest.raises(OSError, match="No such process"):
-        of_process(sleeper.pid)
+        of_process(other.pid)
 
 
 def test_memory_of_a_process_by_its_kinds():
