@@ -48,12 +48,15 @@ def divide(entries: Entries, by: Sequence[str]) -> Groups:
     groups = _label(np.zeros(len(entries), np.int64))
     for name in by:
         for values in _columns(entries, name):
-            found = _label(values)
-            if len(groups.counts) <= 1:
-                groups = found
-            elif len(found.counts) > 1:
-                groups = _label(groups.labels * len(found.counts) + found.labels)
+            groups = meet(groups, _label(values))
     return groups
+
+
+def meet(one: Groups, other: Groups) -> Groups:
+    """Entries that are in one group of either: both are divisions of the same entries."""
+    if len(one.counts) <= 1:
+        return other
+    return one if len(other.counts) <= 1 else _label(one.labels * len(other.counts) + other.labels)
 
 
 def group(entries: Entries, by: str, limit: int | None = None) -> list[tuple[Key, int]]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from ctobserve.analysis.groups import COLUMNS
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.read_via import ReadVia
-from ctobserve.commands.help import ENTRIES, OBSERVE, OUTPUT, RECORDED, SCRIPTS, option
-from ctobserve.commands.values import MARK, NETNS, NETWORK, PATH, PORTS, PROTOCOL, STATE, WHEN, real, whole
+from ctobserve.commands.help import ENTRIES, LOOK, OBSERVE, OUTPUT, RECORDED, SCRIPTS, option
+from ctobserve.commands.values import MARK, NETNS, NETWORK, PATH, PORTS, PROTOCOL, STATE, WHEN, real, some_of, whole
 from ctobserve.documents.request import DEFAULT_RING_MIB, Request
 from ctobserve.errors import UsageError
 
@@ -19,9 +20,10 @@ Command = Callable[..., Any]
 Group = tuple[Callable[[Command], Command], ...]
 
 
+JSON: Group = (option(OUTPUT, "--json", is_flag=True, help="As JSON (docs/json.md)."),)
 OBSERVING: Group = (
     option(OBSERVE, "--duration", type=real(0), metavar="SECONDS", help="Observe this long. Ctrl-C ends earlier."),
-    option(OUTPUT, "--json", is_flag=True, help="As JSON (docs/json.md)."),
+    *JSON,
     option(
         OBSERVE, "--attach", type=click.Choice(["auto", "fentry", "kprobe"]), default="auto", metavar="FORM",
         help="Form of the probes: fentry, kprobe, or auto, which takes the cheaper one that this kernel offers. Default: auto.",
@@ -70,6 +72,12 @@ AT: Group = (
         help="As it was then: 12:03:05 (UTC), 2026-11-26T12:03:05Z, or -90s: so long before the end. Default: the end.",
     ),
 )  # fmt: skip
+BY: Group = (
+    option(
+        LOOK, "--by", type=some_of(COLUMNS), default="src", metavar="COLUMN[,COLUMN]",
+        help=f"Group by: {', '.join(COLUMNS)}. Default: src.",
+    ),
+)  # fmt: skip
 STRETCH: Group = (
     option(
         RECORDED, "--since", type=WHEN, metavar="TIME",
@@ -86,6 +94,11 @@ def limit_to(what: str) -> Group:
 
 def common_options(*groups: Group) -> Callable[[Command], Command]:
     """The options of every observing command, and those of the groups that have an effect in this one; it receives a Request."""
+    return options_of(OBSERVING, *groups)
+
+
+def options_of(*groups: Group) -> Callable[[Command], Command]:
+    """The options of these groups alone; the command receives a Request."""
 
     def decorate(command: Command) -> Command:
         @wraps(command)
@@ -94,7 +107,7 @@ def common_options(*groups: Group) -> Callable[[Command], Command]:
             return command(request, **given)
 
         decorated: Command = run
-        for offer in reversed(sum(groups, OBSERVING)):
+        for offer in reversed(sum(groups, ())):
             decorated = offer(decorated)
         return decorated
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import click
 
@@ -38,14 +39,13 @@ def require_live(request: Request) -> None:
 def replayed(request: Request, purpose: Purpose, before_s: float) -> Iterator[RecordedCapture]:
     """The stretch that was asked for, or with --at that which ends then and began so long before.
 
-    A line on stderr says at the end what could not be read. Raises Unreadable for a file that is no recording, UsageError for
-    what it does not have.
+    Raises Unreadable for a file that is no recording, UsageError for what it does not have.
     """
     assert request.recording is not None
     for name in LIVE:
         if getattr(request, name) != getattr(Request(), name):
             raise UsageError(f"--from reads what was, so there is no use for --{name.replace('_', '-')}; leave it out")
-    with closing(Reader(request.recording)) as reader:
+    with reading(request.recording) as reader:
         view = RecordedView(reader)
         for one, how in ASKED.items():
             if one in purpose and one not in view.sees:
@@ -60,5 +60,12 @@ def replayed(request: Request, purpose: Purpose, before_s: float) -> Iterator[Re
         if since_ns is not None and since_ns > until_ns:
             raise UsageError("--since is later than --until; nothing lies between")
         yield RecordedCapture(reader, purpose, since_ns, until_ns)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Reader]:
+    """A recording; a line on stderr says at the end what could not be read. Raises Unreadable for a file that is none."""
+    with closing(Reader(path)) as reader:
+        yield reader
         if reader.complaint:
             click.echo(f"ctobserve: {reader.complaint}", err=True)

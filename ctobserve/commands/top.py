@@ -6,12 +6,11 @@ import sys
 
 import click
 
-from ctobserve.analysis.groups import COLUMNS
 from ctobserve.analysis.top import ORDERS
 from ctobserve.commands.help import LOOK, OBSERVE, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out
-from ctobserve.commands.options import AT, FROM, OF_NETNS, OF_TUPLE, SOURCE, STRETCH, common_options, limit_to
-from ctobserve.commands.values import real, some_of
+from ctobserve.commands.options import AT, BY, FROM, OF_NETNS, OF_TUPLE, SOURCE, STRETCH, common_options, limit_to
+from ctobserve.commands.values import real
 from ctobserve.documents.meta import meta_of
 from ctobserve.documents.request import Request
 from ctobserve.documents.top import LINES, View, collect
@@ -30,17 +29,13 @@ CLEAR = "\x1b[H\x1b[J"
     ),
 )
 @option(
-    LOOK, "--by", type=some_of(COLUMNS), default="src", metavar="COLUMN[,COLUMN]",
-    help=f"Group by: {', '.join(COLUMNS)}. Default: src.",
-)  # fmt: skip
-@option(
     LOOK, "--order", type=click.Choice(ORDERS), default="entries", metavar="COLUMN",
     help=f"Which groups come first, those with the most: {', '.join(ORDERS)}. Default: entries.",
 )  # fmt: skip
 @option(
     OBSERVE, "--interval", type=real(0.1), default=2.0, metavar="SECONDS", help="Between frames. Default: 2."
 )  # fmt: skip
-@common_options(OF_NETNS, OF_TUPLE, limit_to(f"Show at most N groups. Default: {LINES}."), SOURCE, FROM, AT, STRETCH)
+@common_options(BY, OF_NETNS, OF_TUPLE, limit_to(f"Show at most N groups. Default: {LINES}."), SOURCE, FROM, AT, STRETCH)
 def top(request: Request, by: tuple[str, ...], order: str, interval: float) -> None:
     """Who fills the table, now: how full it is, rates of new, leaving and lost, and the heaviest sources, services, namespaces.
 

@@ -10,18 +10,18 @@ import numpy as np
 
 from ctobserve.analysis.groups import Key
 from ctobserve.analysis.top import Gathered, Line, heaviest
-from ctobserve.capture.capture import Capture, NamespaceState
+from ctobserve.capture.capture import Capture
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.table import lengths_of
 from ctobserve.capture.watch import Stretch, watch
 from ctobserve.clock import NS_PER_S
 from ctobserve.documents.base import doc
+from ctobserve.documents.limits import MAX, limits
 from ctobserve.documents.request import Request
 from ctobserve.event import DestroyReason, Events, Kind, drop_name, entries_in
 from ctobserve.model import IPS_OFFLOAD
 
 LINES = 10
-MAX = "nf_conntrack_max"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _frame(capture: Capture, request: Request, view: View, interval: _Interval) 
         ts=capture.started.iso(now_ns),
         interval_s=round(seconds, 3),
         max=states[here].sysctls.get(MAX) if here in states else None,
-        max_by_netns={str(inum): limit for inum, limit in _limits(inums, states).items()},
+        max_by_netns={str(inum): limit for inum, limit in limits(inums, states).items()},
         entries=len(shown),
         entries_by_netns=dict(zip(map(str, inums), counts, strict=True)),
         buckets=len(lengths.of_bucket),
@@ -134,16 +134,3 @@ def _frame(capture: Capture, request: Request, view: View, interval: _Interval) 
 
 def _row(line: Line, seconds: float) -> GroupRow:
     return GroupRow(line.values, line.entries, round(line.new / seconds, 1), line.lost)
-
-
-def _limits(inums: Sequence[int], states: Mapping[int, NamespaceState]) -> dict[int, int | None]:
-    """Entries that each namespace may have: its nf_conntrack_max, or the first one's where that is less. None: unknown."""
-    first = next((state for state in states.values() if state.init), None)
-    cap = _limit(first)
-    own = {inum: _limit(states.get(inum)) for inum in inums}
-    return {inum: limit and min(limit, cap or limit) for inum, limit in own.items()}
-
-
-def _limit(state: NamespaceState | None) -> int | None:
-    """None also for 0, which newer kernels take as no limit."""
-    return None if state is None else state.sysctls.get(MAX) or None
