@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ctobserve_lab.scenarios import SCENARIOS
+
 ESCAPES = re.compile(r"\x1b\[[?0-9;]*[a-zA-Z]")
 LAB = Path(__file__).with_name("lab.py")
 
@@ -65,7 +67,7 @@ def test_a_shell_on_a_terminal_has_the_lab_at_hand():
     finally:
         shell.kill()
         os.close(ours)
-    assert re.search(r"^\r*20\r", ESCAPES.sub("", said), re.MULTILINE), said
+    assert re.search(rf"^\r*{len(SCENARIOS)}\r", ESCAPES.sub("", said), re.MULTILINE), said
     assert "Done: 7 connections stand" in said and "Undone." in said
 
 
