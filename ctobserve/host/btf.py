@@ -12,16 +12,18 @@ from typing import NamedTuple
 import numpy as np
 
 from ctobserve.errors import KernelLacks
+from ctobserve.model import NDArray
 
 BTF_DIR = Path("/sys/kernel/btf")
 MAGIC = 0xEB9F
 KIND_ARRAY, KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_FUNC = 3, 4, 5, 6, 12
 _HEADER = struct.Struct("<HBBIIIII")
 # Bytes after the 12-byte type header, by kind: fixed part, and part per vlen (include/uapi/linux/btf.h).
-_FIXED = np.zeros(32, np.int64)
+_FIXED = np.zeros(32, np.uint32)
 _FIXED[[1, 3, 14, 17]] = [4, 12, 4, 4]
-_PER_VLEN = np.zeros(32, np.int64)
+_PER_VLEN = np.zeros(32, np.uint32)
 _PER_VLEN[[4, 5, 6, 13, 15, 19]] = [12, 12, 8, 8, 12, 12]
+LEAPS = 5
 _TRANSPARENT = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type_tag
 
 
@@ -58,9 +60,10 @@ class Btf:
         self._first_str = base.str_end if base else 0
         self._types = data[hdr_len + type_off : hdr_len + type_off + type_len]
         self._strs = data[hdr_len + str_off : hdr_len + str_off + str_len]
+        self._offsets: dict[str, int | None] = {}
         self._starts = _type_starts(self._types)
         words = np.frombuffer(self._types, "<u4")
-        at = np.asarray(self._starts, np.int64) // 4
+        at = self._starts // 4
         self._names = words[at]
         self._kinds = (words[at + 1] >> 24) & 31
         self.count = self._first_id + len(self._starts)
@@ -79,20 +82,19 @@ class Btf:
 
     def find(self, kind: int, name: str) -> int | None:
         """Id of the first type of this kind and name in this file alone, or None."""
-        at = self._strs.find(b"\0" + name.encode() + b"\0")
-        if at < 0:
-            offset = self._base.string_offset(name) if self._base else None
-            if offset is None:
-                return None
-        else:
-            offset = at + 1 + self._first_str
+        offset = self.string_offset(name)
+        if offset is None:
+            return None
         hits = np.nonzero((self._names == offset) & (self._kinds == kind))[0]
         return int(hits[0]) + self._first_id if hits.size else None
 
     def string_offset(self, name: str) -> int | None:
-        """Offset of an exact string in the string section, or None."""
-        at = self._strs.find(b"\0" + name.encode() + b"\0")
-        return at + 1 if at >= 0 else None
+        """Offset of an exact string, as types have it, in this file or in its base; None where neither has it."""
+        if name not in self._offsets:
+            at = self._strs.find(b"\0" + name.encode() + b"\0")
+            inherited = self._base.string_offset(name) if at < 0 and self._base else None
+            self._offsets[name] = inherited if at < 0 else at + 1 + self._first_str
+        return self._offsets[name]
 
     def function(self, name: str) -> int | None:
         """Id of a FUNC of this file, for an fentry or fexit program; None when the file has none."""
@@ -152,7 +154,7 @@ class Btf:
 
     def _header(self, type_id: int) -> tuple[int, int, int, int]:
         """kind, vlen, size or type, and position of a type of this file."""
-        at = self._starts[type_id - self._first_id]
+        at = int(self._starts[type_id - self._first_id])
         _, info, size = struct.unpack_from("<III", self._types, at)
         return (info >> 24) & 31, info & 0xFFFF, size, at
 
@@ -204,14 +206,27 @@ class Btf:
         return self._strs[offset : self._strs.index(b"\0", offset)].decode(errors="surrogateescape")
 
 
-def _type_starts(types: bytes) -> list[int]:
-    """Position of every type: each length depends on the type before it, so compute one for every word, then follow them."""
+def _type_starts(types: bytes) -> NDArray[np.intp]:
+    """Position of every type. Each length says where the next type begins, so they are followed from the first.
+
+    From every word a leap over 2^LEAPS lengths is made first, as if a type began there: so few leaps need be followed one by one.
+    """
     info = np.frombuffer(types, "<u4")[1:]
     kind = (info >> 24) & 31
-    length = 12 + _FIXED[kind] + _PER_VLEN[kind] * (info & 0xFFFF).astype(np.int64)
-    steps: list[int] = length.tolist()
-    starts, at = [], 0
-    while at < len(types):
-        starts.append(at)
-        at += steps[at >> 2]
-    return starts
+    length = (12 + _FIXED[kind] + _PER_VLEN[kind] * (info & 0xFFFF)) // 4
+    end = len(info) + 1
+    # From each word: where the type after it begins, the end, or what lies behind it and leads nowhere.
+    leap = np.full(end + 1, end, np.intp)
+    np.minimum(np.arange(end - 1) + length, end, out=leap[: end - 1])
+    leaps = [leap]
+    for _ in range(LEAPS):
+        leaps.append(leaps[-1].take(leaps[-1]))
+    at, met = 0, []
+    while at < end:
+        met.append(at)
+        at = int(leaps[-1][at])
+    starts = np.array(met, np.intp)
+    for leap in reversed(leaps[:-1]):
+        starts = np.concatenate([starts, leap.take(starts)])
+    starts.sort()
+    return 4 * starts[: starts.searchsorted(end)]

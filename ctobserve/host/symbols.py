@@ -108,10 +108,11 @@ def _read() -> dict[str, int]:
     text = read_text(KALLSYMS)
     # Symbols of modules come last: the long part before them is only searched for a few names.
     modules = max(text.find("\t["), 0)
-    tag = re.compile(rf"^(\w+) \w {NAME}\t\[(?:" + "|".join(MODULES) + r")\]$", re.M)
-    found = {name: int(address, 16) for address, name in tag.findall(text, modules and text.rindex("\n", 0, modules))}
+    found: dict[str, int] = {}
+    for module in MODULES:
+        found |= _of_module(text, module, modules)
     for name in CORE:
-        at = text.find(f" {name}\n")
+        at = text.find(f" {name}\n", 0, modules or len(text))
         if at > 0:
             found[name] = int(text[text.rfind("\n", 0, at) + 1 : at].split()[0], 16)
     if "nf_conntrack_in" not in found:
@@ -122,3 +123,13 @@ def _read() -> dict[str, int]:
     if not any(found.values()):
         raise NotPermitted("/proc/kallsyms hides addresses; run as root, with sysctl kernel.kptr_restrict below 2")
     return found
+
+
+def _of_module(text: str, module: str, modules: int) -> dict[str, int]:
+    """Its symbols, which lie together; nothing where it is not loaded. `modules`: where those of all modules begin, or before."""
+    tag = f"\t[{module}]\n"
+    first = text.find(tag, modules)
+    if first < 0:
+        return {}
+    lines = text[text.rfind("\n", 0, first) + 1 : text.rfind(tag) + len(tag)]
+    return {name: int(address, 16) for address, name in re.findall(rf"^(\w+) \w {NAME}\t\[{module}\]$", lines, re.M)}
