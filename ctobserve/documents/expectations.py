@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ctobserve import __version__
 from ctobserve.capture.capture import HostView
 from ctobserve.capture.read_via import ReadVia
-from ctobserve.clock import NS_PER_S, iso
 from ctobserve.documents.base import ExpectationRows, Labels, doc
-from ctobserve.documents.meta import SCHEMA, Timed
+from ctobserve.documents.meta import Timed, timed_of
 from ctobserve.errors import KernelLacks
 
 MAX = "nf_conntrack_expect_max"
@@ -43,22 +41,12 @@ def collect(view: HostView, netns: int | None, limit: int | None) -> Expectation
         raise KernelLacks(
             "whose expectations there are only nf_conntrack_netlink tells, which is not loaded; leave --netns out, or modprobe it"
         )
-    host = view.host
-    here = view.namespaces((MAX,), among=(host.here,)).get(host.here)
-    names, ended_ns = view.names(), view.wall_ns()
+    here_inum = view.host.here
+    here = view.namespaces((MAX,), among=(here_inum,)).get(here_inum)
     shown = found.rows[:limit]
     return ExpectationsDocument(
-        meta=Timed(
-            command="list",
-            version=__version__,
-            schema=SCHEMA,
-            kernel=host.release,
-            started=iso(started_ns),
-            ended=iso(ended_ns),
-            duration_s=round((ended_ns - started_ns) / NS_PER_S, 3),
-            netns=netns or "all",
-        ),
-        netns_names={str(inum): label for inum, label in names.items()},
+        meta=timed_of("list", view, started_ns, netns),
+        netns_names={str(inum): label for inum, label in view.names().items()},
         source=found.via.value,
         max=None if here is None else here.sysctls.get(MAX),
         expectations=ExpectationRows(shown),

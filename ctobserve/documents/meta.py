@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ctobserve import __version__
-from ctobserve.capture.capture import Capture
-from ctobserve.clock import NS_PER_S
+from ctobserve.capture.capture import Capture, HostView
+from ctobserve.clock import NS_PER_S, iso
 from ctobserve.documents.base import Labels, doc
 from ctobserve.documents.request import Request
 
@@ -62,6 +62,21 @@ class Meta(Timed):
     def labels(self) -> Labels:
         """What text calls each network namespace, by inode number."""
         return {int(inum): label for inum, label in self.netns_names.items()}
+
+
+def timed_of(command: str, view: HostView, started_ns: int, netns: int | None) -> Timed:
+    """Of what a host says without a capture, from `started_ns` (since 1970) until now."""
+    ended_ns = view.wall_ns()
+    return Timed(
+        command=command,
+        version=__version__,
+        schema=SCHEMA,
+        kernel=view.host.release,
+        started=iso(started_ns),
+        ended=iso(ended_ns),
+        duration_s=round((ended_ns - started_ns) / NS_PER_S, 3),
+        netns=netns or "all",
+    )
 
 
 def meta_of(command: str, capture: Capture, request: Request) -> Meta:

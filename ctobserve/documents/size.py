@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctobserve import __version__
 from ctobserve.analysis.time_left import TimeLeft, of_listing, of_walk
 from ctobserve.capture.capture import Allocation, Capture, HostView, NamespaceState
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.watch import Stretch, watch
-from ctobserve.clock import NS_PER_S, iso
+from ctobserve.clock import NS_PER_S
 from ctobserve.documents.base import doc
-from ctobserve.documents.meta import SCHEMA, Timed
+from ctobserve.documents.meta import Timed, timed_of
 from ctobserve.documents.size_parts import (
     BUCKETS,
     COUNT,
@@ -106,18 +105,8 @@ def collect(view: HostView, opens: Opens, request: SizeRequest) -> SizeDocument:
     read = _read_entries(view, opens, state.inum, request.via, notes)
     measured = _rate(opens, state.inum, request.duration, notes) if request.duration else None
     need = need_of(request.rate_per_s, measured, values.get(COUNT), request.headroom)
-    ended_ns = view.wall_ns()
     return SizeDocument(
-        meta=Timed(
-            command="size",
-            version=__version__,
-            schema=SCHEMA,
-            kernel=host.release,
-            started=iso(started_ns),
-            ended=iso(ended_ns),
-            duration_s=round((ended_ns - started_ns) / NS_PER_S, 3),
-            netns=state.inum,
-        ),
+        meta=timed_of("size", view, started_ns, state.inum),
         now=now_of(values, slab),
         defaults=defaults,
         full=full_of(request.max or values.get(MAX), request.buckets or values.get(BUCKETS), slab),

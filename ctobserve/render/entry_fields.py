@@ -36,7 +36,7 @@ from ctobserve.model import (
 )
 from ctobserve.render.addresses import addresses
 from ctobserve.render.columns import Bytes, Numbers
-from ctobserve.render.fields import NUMBER, Field, Member, Object, Rule, Type, bits_of, foreign, names_of, strings
+from ctobserve.render.fields import NUMBER, Field, Member, Object, Rule, Type, V, bits_of, foreign, names_of, strings
 
 IPV4, ONE = np.uint8(socket.AF_INET), np.uint8(1)
 HAS_PORTS, HAS_TYPE = (np.isin(np.arange(256), list(protocols)) for protocols in (WITH_PORTS, WITH_ICMP))  # by protocol number
@@ -238,20 +238,23 @@ def _column(name: str) -> Callable[[EntryView], Numbers]:
     return lambda view: view.entries[name]
 
 
+def protocol_fields(column: Callable[[str], Callable[[V], Numbers]]) -> tuple[Field[V], Field[V], Field[V]]:
+    """Of what family and protocol something is; `column` gives the values of one of its columns."""
+    families = names_of([L3.get(number, str(number)) for number in range(256)])
+    protocols = names_of([protocol_name(number) for number in range(256)])
+    return (
+        Field("l3", "`ipv4`, `ipv6`; another family by its number", families, column("l3num")),
+        Field("proto", "protocol as its tracker is called; `unknown`: it has none", protocols, column("protonum")),
+        Field("protonum", "the protocol's number", NUMBER, column("protonum")),
+    )
+
+
 WHOLE: Rule[EntryView] = Rule("there is an entry", lambda view: view.whole)
 NETNS = Field(
     "netns", "inode number of the network namespace", NUMBER, _column("netns"),
     Rule("the kernel told it", lambda view: view.entries["netns"].astype(np.bool_)),
 )  # fmt: skip
-FAMILY = Field(
-    "l3", "`ipv4`, `ipv6`; another family by its number",
-    names_of([L3.get(number, str(number)) for number in range(256)]), _column("l3num"),
-)  # fmt: skip
-PROTO = Field(
-    "proto", "protocol as its tracker is called; `unknown`: it has none",
-    names_of([protocol_name(number) for number in range(256)]), _column("protonum"),
-)  # fmt: skip
-PROTONUM = Field("protonum", "the protocol's number", NUMBER, _column("protonum"))
+FAMILY, PROTO, PROTONUM = protocol_fields(_column)
 ZONE = Field(
     "zone", "conntrack zone", NUMBER, _column("zone"),
     Rule("more than the tuple is known", lambda view: view.entries["has_ct"].astype(np.bool_)),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
-from ctobserve.model import EXPECT_FLAGS, L3, UNTIMED, Expectations, Mask, pick, protocol_name
+from ctobserve.model import EXPECT_FLAGS, UNTIMED, Expectations, Mask, pick
 from ctobserve.render.columns import Numbers
-from ctobserve.render.entry_fields import TUPLE_FIELDS, TupleView
-from ctobserve.render.fields import NUMBER, Field, Member, Object, Rule, bits_of, foreign, names_of
+from ctobserve.render.entry_fields import TUPLE_FIELDS, TupleView, protocol_fields
+from ctobserve.render.fields import NUMBER, Field, Member, Object, Rule, bits_of, foreign
 
 
 class ExpectationView:
@@ -59,15 +59,7 @@ NETNS = Field(
     "netns", "inode number of the network namespace", NUMBER, _column("netns"),
     Rule("netlink told it", lambda view: view.rows["netns"] != 0),
 )  # fmt: skip
-FAMILY = Field(
-    "l3", "`ipv4`, `ipv6`; another family by its number",
-    names_of([L3.get(number, str(number)) for number in range(256)]), _column("l3num"),
-)  # fmt: skip
-PROTO = Field(
-    "proto", "protocol as its tracker is called; `unknown`: it has none",
-    names_of([protocol_name(number) for number in range(256)]), _column("protonum"),
-)  # fmt: skip
-PROTONUM = Field("protonum", "the protocol's number", NUMBER, _column("protonum"))
+FAMILY, PROTO, PROTONUM = protocol_fields(_column)
 TIMEOUT_S: Field[ExpectationView] = Field(
     "timeout_s", "s until it expires", NUMBER, lambda view: view.rows["left_s"].astype("u4"),
     Rule("it ever does", lambda view: view.rows["left_s"] != UNTIMED),
