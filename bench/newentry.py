@@ -27,7 +27,8 @@ class Cost:
     """Instructions per new entry beyond those without observer; None where the observer is not installed.
 
     `warm` is the sum of `kernel` and `process`, flood by flood; `cold` is the sum in the first flood. `seen` is the share of
-    inserts and destroys that the observer itself reported, None where it does not tell.
+    inserts and destroys that the observer itself reported, None where it does not tell; `event_bytes` is what each of them took
+    in its file, None where it keeps none.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Cost:
     process: Measured | None = None
     cold: float | None = None
     seen: float | None = None
+    event_bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Bench:
             Measured.of(flood.process for flood in warm),
             cold.total - self.alone.value,
             _seen(said, (1 + self._repeats) * self._flood.entries),
+            _event_bytes(said),
         )
 
 
@@ -108,6 +111,12 @@ def _seen(said: str, entries: int) -> float | None:
         if found:
             return int(found[1]) / happened
     return None
+
+
+def _event_bytes(said: str) -> float | None:
+    """Bytes of a recording for each event in it; None when this is none."""
+    found = re.search(r": (\d+) events.*; (\d+) bytes compressed", said)
+    return int(found[2]) / int(found[1]) if found else None
 
 
 def measure(sizes: list[int], repeats: int, record_bytes: int, ct_bytes: int) -> list[NewEntries]:

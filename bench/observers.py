@@ -45,9 +45,11 @@ class Running:
     def __init__(self, observer: Observer, directory: Path) -> None:
         self.out, self.errors = directory / "out", directory / "errors"
         ready = directory / "ready"
-        for path in (self.out, self.errors, ready):
+        recording = directory / "recording"
+        for path in (self.out, self.errors, ready, recording):
             path.unlink(missing_ok=True)
-        arguments = [word.replace("READY", str(ready)) for word in observer.arguments]
+        named = {"READY": str(ready), "RECORDING": str(recording)}
+        arguments = [named.get(word, word) for word in observer.arguments]
         # What is printed while entries come goes nowhere: only what it costs to print it is asked.
         with self.errors.open("wb") as errors, (self.out if "OUT" in arguments else Path(os.devnull)).open("wb") as out:
             arguments = [word for word in arguments if word != "OUT"]
@@ -85,7 +87,8 @@ def own() -> list[Observer]:
     """Ours that are measured, in the order of the table."""
     buckets = ("buckets", "--json", "--duration", "100000", "--attach")
     forms = [ours(*buckets, form)._replace(name=f"ctobserve buckets, {form}") for form in ("kprobe", "fentry")]
-    return [*forms, ours("events")]
+    # Of the table no more is kept than at begin and end: what a reading costs has a row of its own.
+    return [*forms, ours("events"), ours("record", "RECORDING", "--keyframe", "100000", "OUT")]
 
 
 def peers(space: Space, record_bytes: int, ct_bytes: int) -> list[Observer]:

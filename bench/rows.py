@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from bench.measured import Measured
@@ -29,6 +30,7 @@ class Bar(NamedTuple):
 BARS = {
     **dict.fromkeys(("ctobserve buckets, kprobe", "ctobserve buckets, fentry"), (Bar(1_500), Bar(600))),
     "ctobserve events": (Bar(6_000), None),
+    "ctobserve record": (Bar(2_500), None),
 }
 
 
@@ -80,6 +82,7 @@ def number(value: float) -> str:
 def sections(guest: dict[str, Any], native: dict[str, Measured]) -> list[Section]:
     """All that was measured, in reading order: `guest` as bench/guest.py prints it, `native` as bench/replay.py gives it."""
     found = [_new_entries(flood) for flood in guest.get("new", ())]
+    found += _recordings(guest.get("new", ()))
     if "idle" in guest:
         found += [_idle(guest["idle"]), _memory(guest["memory"])]
     if "starts" in guest:
@@ -194,6 +197,18 @@ def _reading(reading: dict[str, list[float] | None]) -> Section:
 def _table_bytes(kept: float, most: float) -> Section:
     rows = (Row("kept", Measured.of([kept]), bar=Bar(300)), Row("while it is filled, at most", Measured.of([most])))
     return Section("The followed table", "bytes per entry", "Allocated by Python and NumPy.", rows)
+
+
+def _recordings(floods: Iterable[dict[str, Any]]) -> list[Section]:
+    """What one takes on the disk; nothing where none was made."""
+    rows = tuple(
+        Row(f"a flood of {flood['entries']:,}", Measured.of([cost["event_bytes"]]), bar=Bar(40))
+        for flood in floods
+        for cost in flood["costs"]
+        if cost["event_bytes"] is not None
+    )
+    says = "Of the compressed rows: inserts, and the destroys of a flush; the table at begin and end is in them."
+    return [Section("A recording", "bytes per event", says, rows)] if rows else []
 
 
 def _ring(native: dict[str, Measured]) -> Section:
