@@ -51,6 +51,7 @@ class Recorder:
         writer.counters(counters, now_ns)
         writer.fact("accounts", dict(accounts), now_ns)
         writer.fact("allocation", capture.allocation(), now_ns)
+        self._buckets = capture.buckets
         writer.keyframe(_begun(capture, entries, now_ns), now_ns)
         writer.fact("fidelity", self._told, now_ns)
         self._write_namespaces(now_ns, busy=np.unique(entries["netns"]).tolist(), rules=True)
@@ -67,7 +68,8 @@ class Recorder:
                 # They were called so before the first of these events, which is to be told with the name.
                 self._note_names(self._capture.names(), int(events["entry"]["seen_ns"].min()))
         now_ns = self._capture.now_ns()
-        if now_ns - self._committed_ns >= COMMIT_NS:
+        resized = self._capture.buckets != self._buckets
+        if resized or now_ns - self._committed_ns >= COMMIT_NS:
             self._look_around(now_ns)
             self._committed_ns = now_ns
             self._writer.commit()
@@ -127,6 +129,7 @@ class Recorder:
             return False
         self._writer.keyframe(read, began_ns, repairs)
         self._read_ns, self._read_events = self._capture.now_ns(), self._writer.events
+        self._buckets = read.buckets
         return True
 
     def _write_clock(self) -> None:
