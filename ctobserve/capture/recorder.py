@@ -156,7 +156,9 @@ class Recorder:
             first = {*busy, capture.host.here} & found.keys()
             for some in (first, found.keys() - first):
                 if some:
-                    found |= capture.namespaces(sysctls=None, among=some, rules_of=some)
+                    # The first namespace comes with all others, and then without its rules.
+                    told = capture.namespaces(sysctls=None, among=some, rules_of=some)
+                    found |= {inum: state for inum, state in told.items() if inum in some}
         for inum, asked in found.items():
             before = self._states.get(inum)
             state = asked

@@ -211,6 +211,13 @@ def test_a_namespace_has_its_name_from_its_first_event_on(tmp_path):
     assert replay(tmp_path / "one", at_ns - 1, at_ns).names() == {}
 
 
+def test_each_namespace_keeps_its_rules_whichever_is_the_first(tmp_path):
+    rules = {NETNS: Ruleset(7, 0, 3), OTHER: Ruleset(2, 1, 1)}
+    record(ScriptedCapture(entries=tcp(3), states=STATES, rulesets=rules), tmp_path / "one")
+    found = at_end(tmp_path / "one").namespaces(rules_of=rules)
+    assert {inum: state.ruleset for inum, state in found.items()} == rules
+
+
 def test_in_a_flood_the_table_is_read_more_often(monkeypatch, tmp_path):
     monkeypatch.setattr("ctobserve.capture.recorder.MOST_EVENTS", 20)
     assert record(busy(), tmp_path / "one").keyframes == 4
