@@ -61,11 +61,22 @@ class Tables:
         return _table(whole) if len(whole) <= FLAT else "\n".join(self._parts(keys))
 
     def _parts(self, keys: Schema) -> Iterator[str]:
-        yield _table((key, _shape(value).words, value["description"]) for key, value in keys.items() if key != "meta")
+        apart: dict[str, str] = {}
         for key, value in keys.items():
             name = _shape(value).object
             if name and name not in APART and key != "meta":
-                yield f"#### {key}\n\n{self._defs[name]['description']}\n\n{_table(self._rows(self._keys(name)))}"
+                apart.setdefault(name, key)
+        yield _table(self._heads(keys, apart))
+        for name, key in apart.items():
+            yield f"#### {key}\n\n{self._defs[name]['description']}\n\n{_table(self._rows(self._keys(name)))}"
+
+    def _heads(self, keys: Schema, apart: dict[str, str]) -> Iterator[Row]:
+        """Of each key; what is of an object that another has its table of is as that."""
+        for key, value in keys.items():
+            shape, says = _shape(value), value["description"]
+            told = apart.get(shape.object or "", key)
+            if key != "meta":
+                yield key, shape.words, says if told == key else f"{says}; as `{told}`"
 
     def _rows(self, keys: Schema, before: str = "") -> Iterator[Row]:
         """Of these keys and of those of objects in them, which are told once. Of `meta` only what others have not."""

@@ -20,7 +20,7 @@ COLUMNS = (
     *("src", "dst", "reply_src", "reply_dst", "subnet", "sport", "dport", "reply_sport", "reply_dport"),
     *("netns", "zone", "mark", "proto", "state", "replied", "assured"),
 )
-PREFIX_BYTES = {IPV4: 3, 10: 8}  # subnet: a /24 or a /64 of the original source
+IPV4_PREFIX_BYTES, PREFIX_BYTES = 3, 8  # subnet: a /24 or a /64 of the original source
 
 
 class Groups(NamedTuple):
@@ -135,7 +135,7 @@ def _address(entry: np.void, at: int, kept: int) -> str:
 
 
 def _subnet(entry: np.void) -> str:
-    kept = PREFIX_BYTES[int(entry["l3num"])]
+    kept = IPV4_PREFIX_BYTES if entry["l3num"] == IPV4 else PREFIX_BYTES
     return f"{_address(entry, 0, kept)}/{8 * kept}"
 
 

@@ -133,6 +133,14 @@ class RecordedView:
         fact = self._last("counters")
         if fact is None or not self._is_now(fact):
             return Reading({}, frozenset(self.names()))
+        return self._counters(fact, only)
+
+    def last_counters(self, only: int | None = None) -> tuple[int, Reading] | None:
+        """As they were read last, and when (CLOCK_MONOTONIC); None before the first time."""
+        fact = self._last("counters")
+        return None if fact is None else (fact.at_ns, self._counters(fact, only))
+
+    def _counters(self, fact: Fact, only: int | None) -> Reading:
         found: CountersRead = fact.found
         rows = self._reader.rows("counters", fact.number, found.rows)
         counts = {

@@ -20,12 +20,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class When(NamedTuple):
-    """An instant as `text` says it: ns since 1970, ns since midnight of whatever day, or ns before the end; one of them."""
+    """An instant as `text` says it: ns since 1970, ns since midnight of whatever day, ns before the end, or the begin."""
 
     text: str
     wall_ns: int | None = None
     of_day_ns: int | None = None
     before_end_ns: int = 0
+    begins: bool = False
 
     def within(self, view: RecordedView) -> int:
         """CLOCK_MONOTONIC of the recorded host. Raises UsageError where the recording is not of that time."""
@@ -38,6 +39,8 @@ class When(NamedTuple):
     def _meant(self, view: RecordedView) -> int:
         if self.wall_ns is not None:
             return view.monotonic_ns(self.wall_ns)
+        if self.begins:
+            return view.begin_ns
         if self.of_day_ns is None:
             return view.end_ns - self.before_end_ns
         # Of the last day of the recording on which it was so late.
@@ -47,7 +50,7 @@ class When(NamedTuple):
         return view.monotonic_ns(midnight_ns + self.of_day_ns - late * DAY_S * NS_PER_S)
 
 
-END = When("the end")
+BEGIN, END = When("the begin", begins=True), When("the end")
 
 
 def parse(text: str) -> When:

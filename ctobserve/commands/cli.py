@@ -47,6 +47,7 @@ COMMANDS = {
     "size": Listed("size", "size", "What to set: memory, limits, timeouts, and what other values do."),
     "verify": Listed("verify", "verify", "Prove the table rebuilt from events equal to the kernel's."),
     "record": Listed("record", "record", "Keep all of it in a file, for every command with --from FILE."),
+    "diff": Listed("diff", "diff", "What is different between two recordings, or since a time in one."),
     "check": Listed("check", "check", "What this kernel offers, which hooks are used, what stays blind."),
 }
 EXAMPLES = (
@@ -91,7 +92,7 @@ class Commands(Group):
 def cli(debug: bool) -> None:
     """See what the kernel's connection tracking (nf_conntrack) does: its table, its hash buckets, every loss with its reason.
 
-    Only observes: nothing is flushed, deleted, loaded or configured. All commands but size need root.
+    Only observes: nothing is flushed, deleted, loaded or configured. All commands but size and diff need root.
     """
 
 

@@ -13,7 +13,7 @@ import click
 
 from ctobserve.capture import when
 from ctobserve.capture.filters import STATUS_FILTERS
-from ctobserve.capture.recorded import viewing
+from ctobserve.capture.recorded import RecordedView, viewing
 from ctobserve.errors import UsageError
 from ctobserve.host import netns
 from ctobserve.host.sysctls import INT_MAX
@@ -112,6 +112,11 @@ def _mark(text: str) -> int:
     raise ValueError("is no mark of 32 bits; write it like 7 or 0x10")
 
 
+def netns_in(view: RecordedView, choice: str) -> int | None:
+    """Inode number of a namespace of a recording, None for `all`; raises UsageError where there is no such one."""
+    return None if choice == "all" else netns.chosen(choice, view.spaces())
+
+
 class OfNetns(Value):
     """A network namespace by its name or number, of the recording that --from names, else of this host; None for `all`."""
 
@@ -121,7 +126,7 @@ class OfNetns(Value):
         if recording is None or not isinstance(value, str):
             return super().convert(value, param, ctx)
         with viewing(recording) as view:
-            return None if value == "all" else netns.chosen(value, view.spaces())
+            return netns_in(view, value)
 
 
 class OneNetns(OfNetns):

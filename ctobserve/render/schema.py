@@ -19,6 +19,7 @@ from ctobserve.diagnosis.evidence_keys import EVIDENCE_KEYS, VerdictEvidence
 from ctobserve.documents.base import EntryRows, EventRows, ExpectationRows
 from ctobserve.documents.buckets import BucketsDocument
 from ctobserve.documents.check import CheckDocument
+from ctobserve.documents.diff import DiffDocument
 from ctobserve.documents.drops import DropsDocument
 from ctobserve.documents.events import PacketsRow
 from ctobserve.documents.expectations import ExpectationsDocument
@@ -49,6 +50,7 @@ DOCUMENTS: Mapping[str, type] = {
     "verify": VerifyDocument,
     "size": SizeDocument,
     "record": RecordDocument,
+    "diff": DiffDocument,
     "check": CheckDocument,
 }
 SCALARS: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean", NoneType: "null"}

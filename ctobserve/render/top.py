@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ctobserve.documents.base import Labels
 from ctobserve.documents.top import Frame
+from ctobserve.render.groups import group_words
 
 GAUGE, GAUGES = 30, 3
 
@@ -36,14 +37,6 @@ def frame_lines(frame: Frame, labels: Labels) -> Iterable[str]:
         yield f"  {frame.not_grouped} new or lost are in no group below: there were too many groups"
     yield f"{'ENTRIES':>9} {'NEW/s':>9} {'LOST':>7}  {', '.join(name.upper() for name in frame.by)}"
     for group in frame.groups:
-        words = [_word(name, value, labels) for name, value in zip(frame.by, group.values, strict=True)]
-        yield f"{group.entries:>9} {group.new_per_s:>9} {group.lost:>7}  {' '.join(words)}"
+        words = group_words(frame.by, group.values, labels)
+        yield f"{group.entries:>9} {group.new_per_s:>9} {group.lost:>7}  {words}"
     yield ""
-
-
-def _word(name: str, value: object, labels: Labels) -> str:
-    if name == "netns" and isinstance(value, int):
-        return labels.get(value, str(value))
-    if isinstance(value, bool):
-        return name if value else f"not {name}"
-    return "-" if value is None else str(value)

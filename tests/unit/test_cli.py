@@ -34,6 +34,7 @@ OFFERED = {
     "size": {"--json", "--max", "--buckets", "--timeout", "--rate", "--headroom", "--duration", "--netns", "--source", "--from"},
     "verify": OBSERVING | {"--netns", "--limit", "--source", "--from"},
     "record": OBSERVING | {"--source", "--no-invalid", "--confirms", "--packets", "--keyframe", "--compress"},
+    "diff": TUPLE | {"--json", "--netns", "--limit", "--by", "--since", "--until"},
     "check": {"--json", "--attach"},
 }
 

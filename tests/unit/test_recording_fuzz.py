@@ -25,11 +25,12 @@ from ctobserve.capture.recorded import RecordedCapture, RecordedView
 from ctobserve.capture.store.container import MOST_BYTES
 from ctobserve.capture.store.reader import Reader
 from ctobserve.capture.watch import Stretch
-from ctobserve.documents import buckets, drops, events, expectations, report, size, top, verify
+from ctobserve.documents import buckets, diff, drops, events, expectations, report, size, top, verify
 from ctobserve.documents import list as table
 from ctobserve.documents.request import Request
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Kind
+from ctobserve.render.diff import diff_lines
 from ctobserve.render.drops import balance_lines
 from ctobserve.render.jsonout import document, line, lines
 from ctobserve.render.list import csv, listing_lines, table_lines
@@ -117,8 +118,16 @@ def _expected(capture: RecordedCapture, _: Stretch) -> Lines:
     yield document(expectations.collect(capture, None, None))
 
 
+def _diff(capture: RecordedCapture, _: Stretch) -> Lines:
+    begin = RecordedCapture(capture._reader, EVERYTHING, capture.begin_ns, capture.begin_ns)
+    for by in (("subnet", "netns"), ("dst", "state", "proto")):
+        found = diff.collect(begin, capture, Request(), diff.Compared(by, one_recording=True))
+        yield document(found)
+        yield from diff_lines(found)
+
+
 STRETCHES = (_events, _drops, _top, _report, _verify)
-INSTANTS = (_list, _kernel_lines, _buckets, _size, _expected)
+INSTANTS = (_list, _kernel_lines, _buckets, _size, _expected, _diff)
 
 
 def read(path: Path, some: Random) -> str | None:

@@ -25,6 +25,7 @@ from tests.scripted import CLOCK, ScriptedCapture
 from tests.unit import (
     test_buckets,
     test_check,
+    test_diff,
     test_drops,
     test_events,
     test_list_expect,
@@ -56,6 +57,7 @@ PRINTED: dict[str, list[Any]] = {
     "verify": [plain(test_verify.verified(ScriptedCapture(**test_verify.WRONG)))],
     "size": [plain(test_size.said(test_size.made())), test_size.WHOLE_JSON],
     "record": [plain(test_recording.recorded_document())],
+    "diff": [plain(test_diff.compared())],
     "check": [plain(test_check.told()[0])],
     "events": [*(row for rows in test_events.shown() for row in plain(rows)), *plain(test_events.packets())],
 }

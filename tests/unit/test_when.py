@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ctobserve.capture.when import END, parse
+from ctobserve.capture.when import BEGIN, END, parse
 from ctobserve.clock import NS_PER_S, iso
 from ctobserve.errors import UsageError
 from tests.scripted import CLOCK
@@ -48,8 +48,8 @@ def test_an_instant(text, at_s):
     assert parse(text).within(Recording()) == Recording.begin_ns + round(at_s * NS_PER_S)
 
 
-def test_the_end_is_one():
-    assert END.within(Recording()) == Recording.end_ns
+def test_the_begin_and_the_end_are_two():
+    assert (BEGIN.within(Recording()), END.within(Recording())) == (Recording.begin_ns, Recording.end_ns)
 
 
 @pytest.mark.parametrize("text", ["-201s", "-1h", "12:00", "23:58:19", "00:01:41", "2023-11-14T00:00", "9999-12-31T23:59"])
