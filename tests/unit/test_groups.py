@@ -27,6 +27,11 @@ def test_an_ipv6_address_is_no_ipv4_address_with_the_same_bytes():
     assert group(entries(2, src=["fd00::1", "fd00:0:0:1::1"], l3num=10), "subnet") == [("fd00::/64", 1), ("fd00:0:0:1::/64", 1)]
 
 
+def test_a_family_that_nobody_knows_has_subnets_too():
+    """A recording may hold any."""
+    assert group(entries(2, src=["fd00::1", "fd00::2"], l3num=77), "subnet") == [("fd00::/64", 2)]
+
+
 def test_distinct_and_sums():
     rows = entries(6, src=["10.0.0.1"] * 4 + ["10.0.0.2"] * 2, dport=[1, 1, 2, 3, 9, 9], status=[REPLIED] * 3 + [UNREPLIED] * 3)
     groups = divide(rows, ("src",))
