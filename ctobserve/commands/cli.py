@@ -48,6 +48,7 @@ COMMANDS = {
     "verify": Listed("verify", "verify", "Prove the table rebuilt from events equal to the kernel's."),
     "record": Listed("record", "record", "Keep all of it in a file, for every command with --from FILE."),
     "diff": Listed("diff", "diff", "What is different between two recordings, or since a time in one."),
+    "anonymise": Listed("anonymise", "anonymise", "A recording with other addresses and names, for sharing."),
     "check": Listed("check", "check", "What this kernel offers, which hooks are used, what stays blind."),
 }
 EXAMPLES = (
@@ -92,7 +93,7 @@ class Commands(Group):
 def cli(debug: bool) -> None:
     """See what the kernel's connection tracking (nf_conntrack) does: its table, its hash buckets, every loss with its reason.
 
-    Only observes: nothing is flushed, deleted, loaded or configured. All commands but size and diff need root.
+    Only observes: nothing is flushed, deleted, loaded or configured. Who looks at this host needs root, but for size.
     """
 
 

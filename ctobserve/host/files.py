@@ -90,6 +90,14 @@ def read(name: str, within: int, limit_bytes: int) -> bytes:
     return content
 
 
+def read_secret(name: str, within: int, limit_bytes: int) -> bytes:
+    """The same of a file that nobody but us may read either."""
+    with open(os.open(name, _OLD, dir_fd=within), "rb") as file:
+        if _require_ours(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise PermissionError(errno.EPERM, "others may read it")
+    return read(name, within, limit_bytes)
+
+
 def head(path: Path, size: int) -> bytes:
     """The first bytes of a regular file, whoever wrote it; raises OSError where it is none, or cannot be read."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:

@@ -35,6 +35,7 @@ OFFERED = {
     "verify": OBSERVING | {"--netns", "--limit", "--source", "--from"},
     "record": OBSERVING | {"--source", "--no-invalid", "--confirms", "--packets", "--keyframe", "--compress"},
     "diff": TUPLE | {"--json", "--netns", "--limit", "--by", "--since", "--until"},
+    "anonymise": {"--key-file"},
     "check": {"--json", "--attach"},
 }
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ctobserve.capture.anonymous import copying, key
 from ctobserve.capture.event_filter import EventFilter
 from ctobserve.capture.recorded import RecordedCapture, RecordedView
 from ctobserve.capture.store.container import MOST_BYTES
@@ -30,6 +31,7 @@ from ctobserve.documents import list as table
 from ctobserve.documents.request import Request
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Kind
+from ctobserve.render.copied import copied_line
 from ctobserve.render.diff import diff_lines
 from ctobserve.render.drops import balance_lines
 from ctobserve.render.jsonout import document, line, lines
@@ -126,8 +128,16 @@ def _diff(capture: RecordedCapture, _: Stretch) -> Lines:
         yield from diff_lines(found)
 
 
+def _anonymised(capture: RecordedCapture, _: Stretch) -> Lines:
+    made = capture._reader.path.with_name("anonymous")
+    made.unlink(missing_ok=True)
+    yield copied_line(made.name, copying.copy(capture._reader, made, key.random(), lambda _: None))
+    with closing(Reader(made)) as reader:
+        yield from _report(RecordedCapture(reader, EVERYTHING), Stretch())
+
+
 STRETCHES = (_events, _drops, _top, _report, _verify)
-INSTANTS = (_list, _kernel_lines, _buckets, _size, _expected, _diff)
+INSTANTS = (_list, _kernel_lines, _buckets, _size, _expected, _diff, _anonymised)
 
 
 def read(path: Path, some: Random) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from heapq import merge
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -31,15 +32,21 @@ class Fact(NamedTuple):
     number: int
     at_ns: int
     found: Any
+    kind: str
 
 
 class Chunk(NamedTuple):
-    """Rows in the file, not read yet."""
+    """Rows in the file, not read yet. `fact` is the number of the fact that they belong to, None of events."""
 
     number: int
     first_ns: int
     last_ns: int
     length: int
+    kind: str
+    fact: int | None
+
+
+T = TypeVar("T")
 
 
 class Reader:
@@ -126,7 +133,26 @@ class Reader:
         except (NoFact, Damaged) as error:
             self._complain(f"a fact of kind {kind}: {error}")
             return None
-        return Fact(number, at_ns, found)
+        return Fact(number, at_ns, found, kind)
+
+    def told(self) -> Iterator[Fact | Chunk]:
+        """All of the file in the order of its numbers: facts that can be read, and chunks, of which that is still to be seen."""
+        question = "SELECT id, kind, at_ns, body FROM facts WHERE id > ? ORDER BY id"
+        facts = self._numbered("facts", question, (), 0, self._next_fact)
+        return merge((fact for fact in facts if fact is not None), self._chunks("id > ?", (), 0), key=lambda one: one.number)
+
+    def last_number(self) -> int:
+        """The number of the last chunk: of a long recording most of the file comes before; 0 where it cannot be told."""
+        with suppress(*FAILS), asked(self._found, "SELECT max(id) FROM chunks") as rows:
+            found = rows.fetchone()
+            return found[0] if found and type(found[0]) is int else 0
+        return 0
+
+    def _next_fact(self, row: tuple[object, ...], after: int) -> tuple[int, Fact | None]:
+        number, kind, at_ns, body = row
+        if type(number) is not int or number <= after:
+            raise sqlite3.DatabaseError("a number that comes again")
+        return number, self._fact(str(kind), number, at_ns, body)
 
     def rows(self, kind: str, fact: int, count: int) -> Rows:
         """The `count` rows that belong to this fact; none where one of them cannot be read."""
@@ -165,20 +191,25 @@ class Reader:
         return made
 
     def _chunks(self, which: str, values: tuple[object, ...], after: int) -> Iterator[Chunk]:
+        question = f"SELECT id, first_ns, last_ns, rows, kind, fact FROM chunks WHERE {which} ORDER BY id"
+        return self._numbered("chunks", question, values, after, _next_chunk)
+
+    def _numbered(
+        self, what: str, question: str, values: tuple[object, ...], after: int, read: Callable[..., tuple[int, T]]
+    ) -> Iterator[T]:
         """In the order of their numbers, each once; where a page is damaged, those behind it."""
-        question = f"SELECT id, first_ns, last_ns, rows FROM chunks WHERE {which} ORDER BY id"
         leap = 0
         while leap < WIDEST:
             try:
                 with asked(self._found, question, (*values, after)) as rows:
                     for row in rows:
-                        chunk = _chunk(row, after)
-                        after, leap = chunk.number, 0
-                        yield chunk
+                        number, made = read(row, after)
+                        after, leap = number, 0
+                        yield made
                 return
             except FAILS as error:
                 if not leap:
-                    self._complain(f"chunks after number {after}: {error}")
+                    self._complain(f"{what} after number {after}: {error}")
                 after += 1 << leap
                 leap += 1
 
@@ -187,9 +218,10 @@ class Reader:
         self.complaint = self.complaint or f"{container.shown(self.path)}: not all could be read: {printable(what)}"
 
 
-def _chunk(row: tuple[object, ...], after: int) -> Chunk:
+def _next_chunk(row: tuple[object, ...], after: int) -> tuple[int, Chunk]:
     """Raises sqlite3.DatabaseError for what comes again, or cannot be."""
-    found = Chunk(*(value if type(value) is int else -1 for value in row))
-    if not (after < found.number and 0 <= found.first_ns <= found.last_ns <= MOST_NS):
+    *numbers, kind, fact = row
+    number, first_ns, last_ns, length = (value if type(value) is int else -1 for value in numbers)
+    if not (after < number and 0 <= first_ns <= last_ns <= MOST_NS):
         raise sqlite3.DatabaseError("other values than a chunk has")
-    return found
+    return number, Chunk(number, first_ns, last_ns, length, str(kind), fact if type(fact) is int else None)

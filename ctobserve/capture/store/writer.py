@@ -109,6 +109,16 @@ class Writer:
         number = self.fact("expected", ExpectedRead(len(found.rows), found.via, found.helpers), at_ns)
         self._rows("expectation", found.rows, at_ns, number)
 
+    def go_on_at(self, number: int) -> None:
+        """The next fact or chunk gets this number, larger than all before: who copies a recording keeps them."""
+        self._last = number - 1
+
+    def chunk(self, kind: str, rows: Rows, fact: int | None, first_ns: int, last_ns: int) -> None:
+        """One to MOST_ROWS rows of this kind as they are, of this fact, from these times."""
+        body = pack(kind, rows, self._level)
+        self.bytes += len(body)
+        self._insert("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", kind, fact, first_ns, last_ns, len(rows), body)
+
     def commit(self, settle: bool = False) -> None:
         """What came until now is on disk, or with the kernel on its way there: a process that is killed leaves it.
 
@@ -140,16 +150,11 @@ class Writer:
             entries[name] = self._identities.of(np.ascontiguousarray(entries[name]))
         entries["padding"] = events["padding"] = 0
         times = entries["seen_ns"]
-        self._chunk("event", events, None, int(times.min()), int(times.max()))
+        self.chunk("event", events, None, int(times.min()), int(times.max()))
 
     def _rows(self, kind: str, rows: Rows, at_ns: int, fact: int) -> None:
         for part in _parts(rows):
-            self._chunk(kind, part, fact, at_ns, at_ns)
-
-    def _chunk(self, kind: str, rows: Rows, fact: int | None, first_ns: int, last_ns: int) -> None:
-        body = pack(kind, rows, self._level)
-        self.bytes += len(body)
-        self._insert("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", kind, fact, first_ns, last_ns, len(rows), body)
+            self.chunk(kind, part, fact, at_ns, at_ns)
 
     def _insert(self, statement: str, *values: object) -> None:
         self._last += 1
