@@ -62,7 +62,7 @@ STATUS = (
     "hw_offload",
 )
 IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED, IPS_OFFLOAD, IPS_HW_OFFLOAD = 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 15
-IPS_EXPECTED, IPS_HELPER = 1 << 0, 1 << 13
+IPS_EXPECTED, IPS_HELPER, IPS_FIXED_TIMEOUT = 1 << 0, 1 << 13, 1 << 10
 ZONE_ORIGINAL, ZONE_REPLY, ZONE_BOTH = 1, 2, 3  # nf_conntrack_zone.dir: a bit for each direction
 IPS_SRC_NAT, IPS_DST_NAT, IPS_DYING, IPS_NAT_CLASH = 1 << 4, 1 << 5, 1 << 9, 1 << 12
 

@@ -35,10 +35,11 @@ class Listed(NamedTuple):
     short_help: str
 
 
-# In the order in which an incident asks for them: what is wrong, which packets, who fills the table, whose entries those are, why
-# they come and go, is it the hash; then what to set, and at the end whether to trust us.
+# In the order in which an incident asks for them: what is wrong, what became of a connection, which packets, who fills the table,
+# whose entries those are, why they come and go, is it the hash; then what to set, and at the end whether to trust us.
 COMMANDS = {
     "report": Listed("report", "report", "What is wrong, gravest first, with numbers and lines to paste."),
+    "why": Listed("why", "why", "What became of a connection: why it died, was refused, lives on."),
     "drops": Listed("drops", "drops", "Lost packets and evicted entries, each with its reason."),
     "top": Listed("top", "top", "Who fills the table, live: rates, losses, heaviest groups."),
     "list": Listed("list", "list_entries", "The table now, entry by entry."),

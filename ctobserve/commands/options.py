@@ -43,6 +43,7 @@ OF_NETNS: Group = (
         help="Only of this network namespace: its `ip netns` name, or its inode number. Default: all.",
     ),
 )  # fmt: skip
+OF_ZONE: Group = (option(ENTRIES, "--zone", type=whole(0, 65535), metavar="ID", help="Conntrack zone."),)
 OF_TUPLE: Group = (
     option(ENTRIES, "--src", type=NETWORK, metavar="CIDR", help="Original source address or network."),
     option(ENTRIES, "--dst", type=NETWORK, metavar="CIDR", help="Original destination address or network."),
@@ -50,7 +51,7 @@ OF_TUPLE: Group = (
     option(ENTRIES, "--dport", type=PORTS, metavar="PORT[-PORT]", help="Original destination port."),
     option(ENTRIES, "--proto", type=PROTOCOL, metavar="NAME|NUMBER", help="Protocol, like tcp, udp, icmp or 47."),
     option(ENTRIES, "--state", type=STATE, metavar="STATE", help="TCP state, or ASSURED, REPLIED, UNREPLIED."),
-    option(ENTRIES, "--zone", type=whole(0, 65535), metavar="ID", help="Conntrack zone."),
+    *OF_ZONE,
     option(ENTRIES, "--mark", type=MARK, metavar="MARK", help="Conntrack mark, like 7 or 0x10."),
 )
 SOURCE: Group = (

@@ -61,11 +61,11 @@ Clause = Callable[[EventView], list[Part]]
 class EventLines:
     """One row per event: time of day, what, where, which tuple, and what else is known of it.
 
-    `columns`: of the terminal, None: each row is one line.
+    `columns`: of the terminal, None: each row is one line. `of_one`: all are of one connection, which has been named.
     """
 
-    def __init__(self, columns: int | None = None) -> None:
-        self._columns = columns
+    def __init__(self, columns: int | None = None, of_one: bool = False) -> None:
+        self._columns, self._of_one = columns, of_one
 
     def of(self, events: Events, clock: Clock, labels: Labels) -> str:
         """All in order, the last without its line end; there must be one."""
@@ -77,11 +77,7 @@ class EventLines:
         cells: list[Part] = [
             *_times(view.entries["seen_ns"], clock),
             written(EVENT.values(view), lambda kind: f" {KINDS.get(kind, kind):<7} "),
-            netns(view, labels, 8),
-            " ",
-            protocol(view, 5),
-            CLAUSE,
-            *tuples(view),
+            *self._whose(view, labels),
             *before,
             *said(lived, lambda: flags(view)),
             *said(left, lambda: [f"{CLAUSE}left=", texts(TIMEOUT_S.values(view)), "s"]),
@@ -91,6 +87,13 @@ class EventLines:
             *after,
         ]
         return rows_fitted(cells, len(view), self._columns)
+
+    def _whose(self, view: EventView, labels: Labels) -> list[Part]:
+        """Of one connection only packets that were lost: they may go either way, or be of another protocol."""
+        if self._of_one:
+            lost = view.events["kind"] == int(Kind.DROP)
+            return some(lost, view, lambda packets: [protocol(packets), CLAUSE, *tuples(packets)])
+        return [netns(view, labels, 8), " ", protocol(view, 5), CLAUSE, *tuples(view)]
 
 
 def _times(seen_ns: Numbers, clock: Clock) -> list[Part]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ctobserve.clock import Clock
-from ctobserve.documents.base import NO_ENTRIES, Labels
+from ctobserve.documents.base import NO_ENTRIES, EntryRows, Labels
 from ctobserve.model import (
     IPS_ASSURED,
     IPS_OFFLOAD,
@@ -104,6 +104,20 @@ def described(entries: Entries, labels: Labels) -> list[str]:
     view = EntryView(entries)
     cells = (netns(view, labels), " ", protocol(view), CLAUSE, *tuples(view), *flags(view), *marks(view), *pairs(BUCKET, view))
     return joined(cells, count=len(view)).split("\n")
+
+
+def named(entries: Entries, labels: Labels) -> list[str]:
+    """Each entry by what it is told by, to be `fitted`: namespace, protocol, tuples, zone, mark; not its state."""
+    view = EntryView(entries)
+    return joined((netns(view, labels), " ", protocol(view), CLAUSE, *tuples(view), *marks(view)), count=len(view)).split("\n")
+
+
+def stated(shown: EntryRows) -> list[str]:
+    """Each entry by its state, to be `fitted`: what may change while it lives, its place in the hash, helper and master."""
+    view = EntryView(shown.entries, shown.clock, masters_of(shown.entries, shown.masters), shown.helpers)
+    left = said(known(TIMEOUT_S, view), lambda: [f"{CLAUSE}left=", texts(TIMEOUT_S.values(view)), "s"])
+    whole = (*flags(view), *left, *pairs(BUCKET, view), *pairs(CHAIN, view), *_helper(view))
+    return joined((*whole, *other_tuple(MASTER, view, "master")), count=len(view)).split("\n")
 
 
 def netns(view: EntryView, labels: Labels, width: int = 0) -> Part:

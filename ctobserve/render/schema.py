@@ -30,6 +30,7 @@ from ctobserve.documents.report import ReportDocument
 from ctobserve.documents.size import SizeDocument
 from ctobserve.documents.top import Frame
 from ctobserve.documents.verify import VerifyDocument
+from ctobserve.documents.why import WhyDocument
 from ctobserve.event import Kind
 from ctobserve.render.entry_fields import ENTRY_FIELDS, LISTED_FIELDS, TUPLE_FIELDS
 from ctobserve.render.event_fields import EVENT, OF_KIND, TS
@@ -42,6 +43,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # By command; `events` is a stream of events and packets, `list --expect` prints `expectations`.
 DOCUMENTS: Mapping[str, type] = {
     "report": ReportDocument,
+    "why": WhyDocument,
     "drops": DropsDocument,
     "list": ListDocument,
     "expectations": ExpectationsDocument,

@@ -26,6 +26,7 @@ STREAMS = OBSERVING | TUPLE | {"--netns", "--limit"}
 STRETCH, INSTANT = {"--from", "--since", "--until"}, {"--from", "--at"}
 OFFERED = {
     "report": STREAMS | STRETCH | {"--source", "--no-invalid", "--format"},
+    "why": OBSERVING | STRETCH | {"--netns", "--zone", "--limit", "--source", "--no-invalid", "--confirms"},
     "drops": STREAMS | STRETCH | {"--invalid"},
     "top": STREAMS | STRETCH | INSTANT | {"--source", "--by", "--order", "--interval"},
     "list": STREAMS | INSTANT | {"--source", "--format", "--expect"},

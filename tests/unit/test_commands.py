@@ -16,8 +16,9 @@ from ctobserve.capture.event_filter import EventFilter
 from ctobserve.capture.watch import Stretch
 from ctobserve.commands import opening
 from ctobserve.commands.cli import COMMANDS
+from ctobserve.commands.sought import parse
 from ctobserve.commands.top import CLEAR
-from ctobserve.documents import buckets, drops, events, report, top, verify
+from ctobserve.documents import buckets, drops, events, report, top, verify, why
 from ctobserve.documents import list as table
 from ctobserve.documents.meta import meta_of
 from ctobserve.documents.request import Request
@@ -36,6 +37,7 @@ from ctobserve.render.stream import StreamLines
 from ctobserve.render.summary import summary_line
 from ctobserve.render.top import frame_lines
 from ctobserve.render.verify import verify_lines
+from ctobserve.render.why import why_lines
 from tests import scripted
 from tests.scripted import CLOCK, FIDELITY, NETNS, ScriptedCapture, reading
 from tests.unit.tables import entries, tcp
@@ -45,6 +47,7 @@ NOTHING = Purpose(0)
 TABLE, REASONS, UPDATES, DROPS = Purpose.TABLE, Purpose.REASONS, Purpose.UPDATES, Purpose.DROPS
 CONFIRMS, INVALID, PACKETS, UNCONFIRMED = Purpose.CONFIRMS, Purpose.INVALID, Purpose.PACKETS, Purpose.UNCONFIRMED
 WHOLE_TABLE = {"follows": True, "reads": True, "chains": False, "tells": True, "before_s": 0}
+FOLLOWED = WHOLE_TABLE | {"chains": True}
 UNREAD = WHOLE_TABLE | {"follows": False, "reads": False}
 STREAM = UNREAD | {"chains": True}
 SILENT = WHOLE_TABLE | {"tells": False}
@@ -57,6 +60,8 @@ READ_ONCE = SILENT | {"follows": False}
         ("report", TABLE | DROPS | UNCONFIRMED | INVALID, WHOLE_TABLE, 5),
         ("report --no-invalid --duration 2", TABLE | DROPS | UNCONFIRMED, WHOLE_TABLE, 2),
         ("report --format html", TABLE | DROPS | UNCONFIRMED | INVALID, WHOLE_TABLE, 5),
+        ("why 10.0.0.2 --duration 2", TABLE | REASONS | DROPS | UPDATES | INVALID, FOLLOWED, 2),
+        ("why :53 --no-invalid --confirms --duration 2", TABLE | REASONS | DROPS | UPDATES | CONFIRMS, FOLLOWED, 2),
         ("drops --duration 2", DROPS, UNREAD, 2),
         ("drops --duration 2 --invalid --json", DROPS | INVALID, UNREAD, 2),
         ("events --duration 2", TABLE | REASONS | DROPS | UPDATES, STREAM, 2),
@@ -198,6 +203,8 @@ SAYS = {
     "report --no-invalid --limit 1 --duration 2": of_report(report_lines, invalid=False),
     "report --json": of_report(whole),
     "report --format html": of_report(page),
+    "why 10.0.0.2:53/udp --duration 1": lambda *of: why_lines(why.collect(*of, parse("10.0.0.2:53/udp")), room()),
+    "why 10.0.0.2 --duration 1 --limit 2 --no-invalid --json": lambda *of: whole(why.collect(*of, parse("10.0.0.2"))),
     "drops --duration 1": drops_as_text,
     "drops --duration 1 --limit 1 --json": lambda *of: whole(drops.collect(*of)),
     "events --duration 1": events_with(lambda stream, rows: stream.of(rows.events, rows.events), *EVERY),

@@ -150,6 +150,7 @@ def test_a_ready_file_that_somebody_else_made_meanwhile_is_not_taken_for_ours(ho
 # A command for each way from opened() to begin(), and what the capture is asked in between.
 COMMANDS = {
     "report": ("follow", "counters"),
+    "why 10.0.0.5": ("follow",),
     "drops": ("counters",),
     "events": (),
     "list --duration 9": ("follow",),

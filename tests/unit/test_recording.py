@@ -23,7 +23,8 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.recorded import RecordedCapture
 from ctobserve.capture.watch import Stretch, watch
 from ctobserve.clock import NS_PER_S
-from ctobserve.documents import buckets, drops, events, expectations, report, top, verify
+from ctobserve.commands.sought import parse
+from ctobserve.documents import buckets, drops, events, expectations, report, top, verify, why
 from ctobserve.documents import list as table
 from ctobserve.documents.request import Request
 from ctobserve.errors import CtobserveError
@@ -134,6 +135,8 @@ def of_host(view: Capture, _: Stretch) -> Any:
 OF_A_STRETCH: dict[str, Asks] = {
     "report": lambda capture, stretch: of(report.collect(capture, Request(), stretch, invalid=True)),
     "report of one": lambda capture, stretch: of(report.collect(capture, HERE, stretch, invalid=True)),
+    "why": lambda capture, stretch: of(why.collect(capture, Request(limit=200), stretch, parse("10.0.0.2"))),
+    "why, one": lambda capture, stretch: of(why.collect(capture, HERE, stretch, parse("10.0.0.1:1002-:53/udp"))),
     "drops": lambda capture, stretch: of(drops.collect(capture, Request(), stretch)),
     "drops of one": lambda capture, stretch: of(drops.collect(capture, HERE, stretch)),
     "events": lambda capture, stretch: rows(capture, stretch, Request()),
@@ -321,6 +324,8 @@ def typed(monkeypatch, capsys, tmp_path):
     [
         ("report --from FILE", "CRITICAL"),
         ("report --from FILE --since -3s --until -1s", "CRITICAL"),
+        ("why 10.0.0.1:1002 --from FILE", "1 connection matched"),
+        ("why :53/udp --from FILE --since -3s --until -1s --netns blue --zone 0", "26 connections matched"),
         ("drops --from FILE --since 22:13:21", "22:13:22"),
         ("events --from FILE --events destroy --netns green", "22:13:22"),
         ("top --from FILE --at -1s", "22:13:24"),
@@ -368,6 +373,8 @@ def test_what_the_recorder_did_not_look_for_is_not_shown_as_if_it_had_not_been(m
     for words, how in (
         ("report", "without --no-invalid"),
         ("events --packets", "with --packets"),
+        ("why 10.0.0.1", "without --no-invalid"),
+        ("why 10.0.0.1 --no-invalid --confirms", "with --confirms"),
         ("events --events confirm", "with --confirms"),
     ):
         code, _, err = run(monkeypatch, capsys, *words.split(), "--from", "FILE")

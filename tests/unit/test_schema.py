@@ -35,6 +35,7 @@ from tests.unit import (
     test_summary,
     test_top,
     test_verify,
+    test_why,
 )
 from tests.unit.tables import entries
 
@@ -49,6 +50,7 @@ SORTS = join([KNOWN, BARE, ZONED, LOST])
 # What commands print in their own tests, each document and line of a stream.
 PRINTED: dict[str, list[Any]] = {
     "report": [plain(test_report.reported())],
+    "why": [plain(test_why.why(case.asked, case.capture())) for case in test_why.ENDINGS.values()],
     "drops": [plain(test_drops.collected())],
     "list": [plain(ListDocument(test_summary.META, EntryRows(SORTS, CLOCK, KNOWN)))],
     "expectations": [plain(test_list_expect.found(via)) for via in (ReadVia.NETLINK, ReadVia.PROC)],
