@@ -61,8 +61,8 @@ class WhyDocument:
     connections: int = doc("that matched")
     ends: Mapping[str, int] = doc("how many of them by `end`")
     packets: Mapping[str, int] = doc("packets of them that were refused or INVALID, by reason")
-    events: int = doc("that were looked through")
-    entries: int = doc("in the table at the end, of those that were looked through")
+    events_looked_through: int = doc("of all connections, since the observation began")
+    entries_looked_through: int = doc("in the table at its end; with `--netns` and `--zone` those of these")
     events_forgotten: int = doc("events of these connections that are not known any more, as memory is bounded")
     lives: tuple[LifeRow, ...] = doc(
         "those that ended or were refused, then those with lost packets, then the others, each the latest first; 20, or --limit"
@@ -91,8 +91,8 @@ def collect(capture: Capture, request: Request, stretch: Stretch, sought: Sought
         connections=told.ends.total(),
         ends=dict(told.ends.most_common()),
         packets=dict(told.packets.most_common()),
-        events=found.came,
-        entries=entries,
+        events_looked_through=found.came,
+        entries_looked_through=entries,
         events_forgotten=told.forgotten,
         lives=tuple(map(teller.life, shown)),
     )

@@ -428,7 +428,7 @@ def test_namespace_and_zone_narrow_it():
         (Filter(netns=9), 0),
     ):
         found = why("10.0.0.5", ScriptedCapture(batches=happened, states=BLUE), Request(filter=only))
-        assert (found.connections, found.entries) == (connections, connections)
+        assert (found.connections, found.entries_looked_through) == (connections, connections)
 
 
 def test_the_same_tuple_in_two_zones_is_two_connections():
