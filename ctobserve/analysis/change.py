@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ctobserve.analysis.groups import Groups, Key, Labels, divide, key, meet
-from ctobserve.model import Entries, Mask, join
+from ctobserve.model import Entries, Mask
 
 # By these an entry is the same in both.
 IDENTITY = (
@@ -40,13 +40,12 @@ class Change(NamedTuple):
     more: int
 
 
-def change(first: Entries, second: Entries, by: Sequence[str], limit: int) -> Change:
-    """Groups by these columns (see groups.divide), those whose number of entries changed most first.
+def change(both: Entries, later: Mask, by: Sequence[str], limit: int) -> Change:
+    """Entries of both tables, of which `later` are of the second. Groups by these columns (see groups.divide), those whose number
+    of entries changed most first.
 
     An entry that stayed and now has another value in one of the columns, such as its state, went from one group to another.
     """
-    both = join([first, second])
-    later = np.arange(len(both)) >= len(first)
     same, groups = divide(both, IDENTITY), divide(both, by)
     before, after = same.sums(~later), same.sums(later)
     came, went = _moved(groups, meet(groups, same), later)

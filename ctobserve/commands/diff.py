@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ctobserve.capture.filters import Filter
 from ctobserve.capture.recorded import RecordedCapture, RecordedView
 from ctobserve.capture.store.container import shown
 from ctobserve.capture.store.reader import Reader
@@ -16,7 +17,8 @@ from ctobserve.commands.opening import out
 from ctobserve.commands.options import BY, JSON, OF_TUPLE, limit_to, options_of
 from ctobserve.commands.replaying import reading
 from ctobserve.commands.values import PATH, WHEN, netns_in
-from ctobserve.documents.diff import LINES, Compared, collect
+from ctobserve.documents.diff import LINES, collect
+from ctobserve.documents.instant import Taken, take
 from ctobserve.documents.request import Request
 from ctobserve.errors import UsageError
 from ctobserve.programs.hooks import Purpose
@@ -56,22 +58,20 @@ def diff(request: Request, first: Path, second: Path | None, space: str, by: tup
     with ExitStack() as opened:
         earlier = opened.enter_context(reading(first))
         later = earlier if second is None else opened.enter_context(reading(second))
-        since = request.since or (BEGIN if second is None else END)
-        before, after = _at(earlier, since), _at(later, request.until or END)
-        if later is earlier and before.now_ns() > after.now_ns():
+        before = _taken(earlier, request.since or (BEGIN if second is None else END), request.filter, space)
+        after = _taken(later, request.until or END, request.filter, space)
+        if later is earlier and before.clock.monotonic_ns > after.clock.monotonic_ns:
             raise UsageError("--since is later than --until; nothing lies between")
-        spaces = _netns(before, space, first), _netns(after, space, second or first)
-        found = collect(before, after, request, Compared(by, spaces, later is earlier))
+        found = collect(before, after, by, request.limit, one_recording=later is earlier)
         out([document(found)] if request.json else diff_lines(found))
 
 
-def _at(reader: Reader, when: When) -> RecordedCapture:
-    at_ns = when.within(RecordedView(reader))
-    return RecordedCapture(reader, Purpose(0), at_ns, at_ns)
-
-
-def _netns(view: RecordedView, space: str, path: Path) -> int | None:
+def _taken(reader: Reader, when: When, only: Filter, space: str) -> Taken:
+    """The table then. Raises UsageError where the recording is not of that time, or has no such namespace."""
+    view = RecordedView(reader)
+    at_ns = when.within(view)
     try:
-        return netns_in(view, space)
+        netns = netns_in(view, space)
     except UsageError as error:
-        raise UsageError(f"{shown(path)}: {error}") from None
+        raise UsageError(f"{shown(reader.path)}: {error}") from None
+    return take(RecordedCapture(reader, Purpose(0), at_ns, at_ns), only._replace(netns=netns))

@@ -66,12 +66,16 @@ class Meta(Timed):
 
 def timed_of(command: str, view: HostView, started_ns: int, netns: int | None) -> Timed:
     """Of what a host says without a capture, from `started_ns` (since 1970) until now."""
-    ended_ns = view.wall_ns()
+    return timed(command, view.host.release, started_ns, view.wall_ns(), netns)
+
+
+def timed(command: str, kernel: str, started_ns: int, ended_ns: int, netns: int | None) -> Timed:
+    """Times since 1970."""
     return Timed(
         command=command,
         version=__version__,
         schema=SCHEMA,
-        kernel=view.host.release,
+        kernel=kernel,
         started=iso(started_ns),
         ended=iso(ended_ns),
         duration_s=round((ended_ns - started_ns) / NS_PER_S, 3),

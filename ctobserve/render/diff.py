@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ctobserve.documents.diff import DiffDocument, DiffInstant, DiffNamespace
+from ctobserve.documents.diff import DiffDocument, DiffNamespace
+from ctobserve.documents.instant import DiffInstant
 from ctobserve.render.folding import folded
 from ctobserve.render.groups import group_words
 

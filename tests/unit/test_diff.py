@@ -22,8 +22,8 @@ from ctobserve.analysis.namesakes import Namesake, namesakes
 from ctobserve.capture.capture import NamespaceState
 from ctobserve.capture.filters import Filter
 from ctobserve.clock import NS_PER_S
-from ctobserve.documents.diff import Compared, DiffDocument, DiffSetting, collect
-from ctobserve.documents.request import Request
+from ctobserve.documents.diff import DiffDocument, DiffSetting, collect
+from ctobserve.documents.instant import take
 from ctobserve.event import DestroyReason, Kind
 from ctobserve.host.counters import Reading
 from ctobserve.model import IPS_ASSURED, TCP_STATES, Entries, join
@@ -44,10 +44,14 @@ def group(value: str, *counts: int) -> GroupChange:
     return GroupChange((value,), *counts)
 
 
+def between(first: Entries, second: Entries, by: tuple[str, ...], limit: int) -> Change:
+    return change(join([first, second]), np.arange(len(first) + len(second)) >= len(first), by, limit)
+
+
 def test_who_came_who_went_and_who_stayed():
     first = entries(6, src=["10.0.0.1"] * 4 + ["10.0.0.2"] * 2)
     second = join([first[:3], entries(9, src="10.0.0.3")])
-    assert change(first, second, SRC, 10) == Change(
+    assert between(first, second, SRC, 10) == Change(
         came=9,
         went=3,
         stayed=3,
@@ -59,7 +63,7 @@ def test_who_came_who_went_and_who_stayed():
 def test_who_comes_again_by_another_address_of_the_kernel_stayed():
     first = entries(3)
     second = entries(3, ct=[7, 8, 9], mark=5, left_s=1)
-    assert change(first, second, SRC, 10) == Change(0, 0, 3, [], 0)
+    assert between(first, second, SRC, 10) == Change(0, 0, 3, [], 0)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +75,12 @@ def test_who_comes_again_by_another_address_of_the_kernel_stayed():
     ids=str,
 )
 def test_an_entry_is_another_one_by_namespace_zone_or_either_tuple(other):
-    assert change(entries(1), entries(1, **other), (), 10)[:3] == (1, 1, 0)
+    assert between(entries(1), entries(1, **other), (), 10)[:3] == (1, 1, 0)
 
 
 def test_an_entry_that_stayed_goes_from_one_state_to_another():
     first, second = tcp(5, "SYN_SENT"), join([tcp(5, "ESTABLISHED")[:3], tcp(5, "SYN_SENT")[3:]])
-    assert change(first, second, ("state",), 10) == Change(
+    assert between(first, second, ("state",), 10) == Change(
         0, 0, 5, [group("SYN_SENT", 5, 2, 0, 3), group("ESTABLISHED", 0, 3, 3, 0)], 0
     )
 
@@ -84,14 +88,14 @@ def test_an_entry_that_stayed_goes_from_one_state_to_another():
 def test_groups_that_changed_most_come_first_and_of_those_alike_the_busiest():
     first = entries(9, src=["10.0.0.1"] * 3 + ["10.0.0.2"] * 3 + ["10.0.0.3"] * 3, sport=range(9))
     second = entries(9, src=["10.0.0.1"] * 3 + ["10.0.0.2"] * 3 + ["10.0.0.4"] * 3, sport=[0, 1, 2, 30, 40, 50, 6, 7, 8])
-    found = change(first, second, SRC, 2)
+    found = between(first, second, SRC, 2)
     assert found.groups == [group("10.0.0.3", 3, 0, 0, 3), group("10.0.0.4", 0, 3, 3, 0)] and found.more == 1
-    assert change(first, second, SRC, 9).groups[2:] == [group("10.0.0.2", 3, 3, 3, 3)]
+    assert between(first, second, SRC, 9).groups[2:] == [group("10.0.0.2", 3, 3, 3, 3)]
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 2), (2, 0)])
 def test_an_empty_table_is_one(before, after):
-    found = change(entries(before), entries(after), SRC, 10)
+    found = between(entries(before), entries(after), SRC, 10)
     assert found[:3] == (after, before, 0)
     assert found.groups == ([group("10.0.0.1", before, after, after, before)] if before + after else [])
 
@@ -120,7 +124,7 @@ def test_it_is_what_counting_one_by_one_says(seed):
     def counted(columns: tuple[str, ...]) -> list[Counter[Any]]:
         return [Counter(tuple(key(entry, name) for name in columns) for entry in table) for table in (first, second)]
 
-    found = change(first, second, by, 10_000)
+    found = between(first, second, by, 10_000)
     before, after = counted(IDENTITY)
     assert found[:3] == ((after - before).total(), (before - after).total(), (before & after).total())
     (before, after), (one, other) = counted(by), counted((*by, *IDENTITY))
@@ -204,11 +208,10 @@ def compared(
     first: ScriptedCapture | None = None, second: ScriptedCapture | None = None, limit: int | None = 2, **conditions: Any
 ) -> DiffDocument:
     """The ends of two recordings."""
-    request = Request(limit=limit, filter=Filter(**conditions))
-    netns = request.filter.netns
+    only = Filter(**conditions)
     with tempfile.TemporaryDirectory() as directory, chdir(directory):
-        before, after = map(at_end, recorded(Path(), first, second))
-        return collect(before, after, request, Compared(("src", "netns"), (netns, netns)))
+        before, after = (take(at_end(path), only) for path in recorded(Path(), first, second))
+        return collect(before, after, ("src", "netns"), limit)
 
 
 def test_the_whole_document_as_json():
@@ -337,17 +340,20 @@ def test_a_boot_that_nobody_knows_may_be_another(hosts):
 
 def test_two_instants_of_one_recording_are_of_one_boot_whoever_knows_its_id(tmp_path):
     path, _ = recorded(tmp_path, morning(host=NO_BOOT))
-    found = collect(at_end(path), at_end(path), Request(), Compared(SRC, one_recording=True))
-    assert found.one_boot is True
+    before, after = (take(at_end(path), Filter()) for _ in range(2))
+    assert collect(before, after, SRC, None, one_recording=True).one_boot is True
+    assert collect(before, after, SRC, None).one_boot is None
 
 
-def test_only_a_later_reading_of_the_counters_has_gained():
-    with tempfile.TemporaryDirectory() as directory:
-        before, after = map(at_end, recorded(Path(directory)))
-        assert collect(after, before, Request(), Compared(SRC)).counters is None
-        assert collect(before, before, Request(), Compared(SRC)).counters is None
-        assert collect(before, after, Request(), Compared(SRC)).meta.duration_s == 3600
-        assert collect(after, before, Request(), Compared(SRC)).meta.duration_s == -3600
+def test_only_a_later_reading_of_the_counters_has_gained(tmp_path):
+    ends = [take(at_end(path), Filter()) for path in recorded(tmp_path)]
+    seconds = {}
+    for at, first in enumerate(ends):
+        for to, second in enumerate(ends):
+            found = collect(first, second, SRC, None)
+            seconds[at, to] = found.meta.duration_s
+            assert (found.counters is None) == (at >= to)
+    assert seconds == {(0, 0): 0, (0, 1): 3600, (1, 0): -3600, (1, 1): 0}
 
 
 def test_a_filter_chooses_entries_but_not_how_full_the_table_is():

@@ -28,6 +28,7 @@ from ctobserve.capture.store.reader import Reader
 from ctobserve.capture.watch import Stretch
 from ctobserve.documents import buckets, diff, drops, events, expectations, report, size, top, verify
 from ctobserve.documents import list as table
+from ctobserve.documents.instant import take
 from ctobserve.documents.request import Request
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Kind
@@ -123,7 +124,7 @@ def _expected(capture: RecordedCapture, _: Stretch) -> Lines:
 def _diff(capture: RecordedCapture, _: Stretch) -> Lines:
     begin = RecordedCapture(capture._reader, EVERYTHING, capture.begin_ns, capture.begin_ns)
     for by in (("subnet", "netns"), ("dst", "state", "proto")):
-        found = diff.collect(begin, capture, Request(), diff.Compared(by, one_recording=True))
+        found = diff.collect(take(begin, Request().filter), take(capture, Request().filter), by, None, one_recording=True)
         yield document(found)
         yield from diff_lines(found)
 

@@ -36,6 +36,7 @@ DATA = {
     # Differences of counters, and sums of them.
     *(f"host.counters.{name}" for name in ("Moved", "Place", "delta", "total")),
     # Types of what a Capture gives.
+    "host.counters.Reading",
     "host.invalid_rules.Refusing",
     *("host.account.Account", "host.bridges.Bridge", "host.ip_packets.IpPackets", "host.listing.Listed", "host.queues.Queue"),
     *("host.ruleset.Notrack", "host.ruleset.Ruleset", "host.slab.Slab"),
