@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ctobserve.host.listing import Listed
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.model import ENTRY, EXPECTATION, Entries, Expectations
 
+T = TypeVar("T")
 NETNS = 7
 BUCKETS = 1024
 CLOCK = Clock(monotonic_ns=10**12, wall_ns=1_700_000_000_000_000_000, jiffies=1_000_000, hz=250)
@@ -140,6 +141,9 @@ class ScriptedCapture:
 
     def chain(self, bucket: int) -> Entries:
         return in_bucket(self.snapshot().entries, bucket)
+
+    def aside(self, function: Callable[[], T]) -> T:
+        return function()
 
     def packets(self) -> list[PacketCount]:
         return list(self.counted)

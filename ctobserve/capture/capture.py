@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from ctobserve.capture.address_index import Addresses
 from ctobserve.capture.extensions import Extensions
@@ -20,6 +20,8 @@ from ctobserve.host.listing import Listed
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.host.slab import Slab
 from ctobserve.model import Entries, Expectations
+
+T = TypeVar("T")
 
 
 class Host(NamedTuple):
@@ -258,6 +260,10 @@ class Capture(HostView, Protocol):
 
     def chain(self, bucket: int) -> Entries:
         """The entries with a node in this bucket now."""
+        ...
+
+    def aside(self, function: Callable[[], T]) -> T:
+        """Result of a function that takes its time and asks this capture nothing; events are not lost meanwhile."""
         ...
 
     def packets(self) -> list[PacketCount]:

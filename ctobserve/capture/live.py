@@ -368,6 +368,10 @@ class LiveCapture(LiveView):
         if self._attachment.attach_late() and Purpose.UPDATES in self._purpose:
             self._listener.renew()
 
+    def aside(self, function: Callable[[], T]) -> T:
+        """Result of a function that takes its time, while the ring is emptied."""
+        return self._aside(function)
+
     def _aside(self, function: Callable[[], T]) -> T:
-        """Result of a function that may take its time, while the ring is emptied."""
+        """Of one of ours."""
         return self._follower.drained(function)

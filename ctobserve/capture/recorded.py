@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.replay import Replay
 from ctobserve.capture.store.container import Unreadable, shown
 from ctobserve.capture.store.facts import CountersRead, ExpectedRead, HelpedRead
-from ctobserve.capture.store.reader import Fact, Reader
+from ctobserve.capture.store.joined import RUN, Recording, opened
+from ctobserve.capture.store.reader import Fact
 from ctobserve.capture.store.valid import MOST_NS
 from ctobserve.capture.table import Lengths, Table, in_bucket, lengths_of
 from ctobserve.clock import NS_PER_S, Clock
@@ -31,12 +32,13 @@ from ctobserve.programs.hooks import Purpose
 COUNT = "nf_conntrack_count"
 STEPS = 200_000  # a stretch is told in so many, or as a live one is: whatever is fewer
 NEAR_NS = NS_PER_S  # a reading of the table is of an instant that is no further away
+T = TypeVar("T")
 
 
 class RecordedView:
     """What a host said of itself when a recording ended: a HostView. Raises Unreadable where the file does not say enough."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Recording) -> None:
         self._reader = reader
         host, first, last = reader.last("host"), reader.first("clock"), reader.last("clock")
         self.keyframes = list(reader.all("keyframe"))
@@ -44,7 +46,9 @@ class RecordedView:
             raise Unreadable(f"{shown(reader.path)} ended before it began, or is damaged: no reading of the table can be found")
         self.host: Host = host.found
         self._first: Clock = first.found
-        self.finished = reader.last("end") is not None
+        end = reader.last("end")
+        # A flight recorder ends what it keeps of an incident, and goes on.
+        self.finished = end is not None and end.number > self.keyframes[-1].number
         self.begin_ns = self.keyframes[0].at_ns
         self.end_ns = max(self.begin_ns, last.at_ns, reader.newest_ns())
 
@@ -204,7 +208,7 @@ class RecordedCapture(RecordedView):
     Of a recording that was ended in order the stretch ends with its last reading of the table: `follow` and `snapshot` give that.
     """
 
-    def __init__(self, reader: Reader, sees: Purpose, since_ns: int | None = None, until_ns: int | None = None) -> None:
+    def __init__(self, reader: Recording, sees: Purpose, since_ns: int | None = None, until_ns: int | None = None) -> None:
         """Of events it tells what a capture for `sees` would. Both times lie within the recording; None: all of it."""
         super().__init__(reader)
         self._told_of = sees
@@ -291,17 +295,37 @@ class RecordedCapture(RecordedView):
         """The entries with a node in this bucket now."""
         return in_bucket(self.table.entries(), bucket)
 
+    def aside(self, function: Callable[[], T]) -> T:
+        """Its result: time stands still."""
+        return function()
+
     def packets(self) -> list[PacketCount]:
         """Packets by state, as far as the recorder counted them."""
         found = self._last("packets")
-        return [] if found is None else list(found.found)
+        begun: tuple[PacketCount, ...] = self._before("packets", ())
+        before = Counter({one[:-1]: one.packets for one in begun})
+        return [] if found is None else [one._replace(packets=one.packets - before[one[:-1]]) for one in found.found]
 
     def fidelity(self) -> Fidelity:
         """How true the recorder's view was, and which part of the file cannot be read."""
         found = self._last("fidelity")
         told: Fidelity = Fidelity("unknown") if found is None else found.found
-        damaged = {"damaged": self._reader.damaged} if self._reader.damaged else {}
-        return told._replace(lost={**told.lost, **damaged}, recorded_in=shown(self._reader.path))
+        before: Fidelity = self._before("fidelity", Fidelity("unknown"))
+        lost = +(Counter(told.lost) - Counter(before.lost)) if before.lost else dict(told.lost)
+        if self._reader.damaged:
+            lost["damaged"] = self._reader.damaged
+        return told._replace(
+            seen=told.seen - before.seen,
+            lost=lost,
+            unpaired=told.unpaired - before.unpaired,
+            uncertain_ns=told.uncertain_ns - before.uncertain_ns,
+            recorded_in=shown(self._reader.path),
+        )
+
+    def _before(self, kind: str, none: T) -> T:
+        """What had been counted when this began: a flight recorder counts for months."""
+        found = self._reader.first(kind) if RUN in self._reader.meta else None
+        return none if found is None else found.found
 
     def _told(self, events: Events) -> Events:
         if self._ceased:
@@ -331,7 +355,7 @@ class RecordedCapture(RecordedView):
 @contextmanager
 def viewing(path: Path) -> Iterator[RecordedView]:
     """What a host said of itself when this recording ended; raises Unreadable."""
-    with closing(Reader(path)) as reader:
+    with closing(opened(path)) as reader:
         yield RecordedView(reader)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -10,131 +11,269 @@ from ctobserve.capture.capture import Capture, Fidelity, NamespaceState, Snapsho
 from ctobserve.capture.event_filter import ended
 from ctobserve.capture.extensions import EXTENSION
 from ctobserve.capture.quiet import quiet_reading
+from ctobserve.capture.store.container import shown
 from ctobserve.capture.store.facts import End
-from ctobserve.capture.store.writer import Writer
+from ctobserve.capture.store.writer import NotWritten, Writer
 from ctobserve.clock import NS_PER_S
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
+from ctobserve.host.account import Account
+from ctobserve.host.counters import Reading
 from ctobserve.model import IPS_EXPECTED, IPS_HELPER, Entries
 
 COMMIT_NS = NS_PER_S
+RETRY_NS = 5 * NS_PER_S  # on a full disk
+RULES_NS = 900 * NS_PER_S  # listing rules costs processes, and nobody may ever ask for them
 MOST_EVENTS = 1 << 21  # between two readings of the table: so many are replayed in about a second
 COUNT = "nf_conntrack_count"  # moves all the time: no change of a setting
+UNWRITTEN = "unwritten"  # events that came while nothing could be written, beside the kinds of records that were lost
+T = TypeVar("T")
+States = Mapping[int, NamespaceState]
+
+
+class Hooks(NamedTuple):
+    """What a recorder tells others: `took` gets events that no `step` of theirs will have, `say` a line for the operator.
+
+    `fresh` gives the Writer to go on with after the disk was full; it may raise CtobserveError. None: the same as before.
+    """
+
+    took: Callable[[Events], object] = lambda _: None
+    say: Callable[[str], object] = lambda _: None
+    fresh: Callable[[], Writer] | None = None
+
+
+ALONE = Hooks()
+
+
+class _Instant(NamedTuple):
+    """What is of one instant: all events until then are in the table."""
+
+    at_ns: int
+    counters: Reading
+    accounts: Mapping[int, Account]
+    names: Mapping[int, str]
+    entries: Entries
 
 
 class Recorder:
     """Made when the table is followed; `add` every batch of events, empty ones too, then `end`.
 
     The counters are read, the table and the accounts of namespaces taken in the order in which a report does it, so that a report
-    from the recording says what one of the same stretch would. Raises NotWritten when the disk takes no more.
+    from the recording says what one of the same stretch would. When the disk takes no more, a line says so, and what comes is
+    counted as `unwritten` until there is room again. At the begin and at the end that raises NotWritten.
     """
 
-    def __init__(self, capture: Capture, writer: Writer, keyframe_s: float) -> None:
+    def __init__(self, capture: Capture, writer: Writer, keyframe_s: float, hooks: Hooks = ALONE) -> None:
         """`keyframe_s`: how often the table is read, and with it what else a host says; in a flood it is more often."""
+        self.writer = writer
+        self.unwritten = 0
+        self.failed = False
         self._capture = capture
-        self._writer = writer
+        self._hooks = hooks
         self._keyframe_ns = round(keyframe_s * NS_PER_S)
-        self._states: dict[int, NamespaceState] = {}
-        self._present: tuple[int, ...] | None = None
-        self._names: dict[int, str] = {}
+        self._states: States = {}
+        self._names: Mapping[int, str] = {}
         self._met = {0}
+        self._ruled_ns = self._failed_ns = 0
+        self._why = ""
+        self._missing_since: int | None = None  # what was missing before that of which was said that it is
         # What happened until here is in the table.
-        counters = quiet_reading(capture, None, lambda _: None)
+        counters = quiet_reading(capture, None, hooks.took)
         names, accounts, entries = capture.names(), capture.accounts(), capture.table.entries()
-        now_ns = capture.now_ns()
-        self._told = capture.fidelity()
+        self._begin(_Instant(capture.now_ns(), counters, accounts, names, entries))
+
+    def _begin(self, at: _Instant, states: States | None = None, repairs: bool = False) -> None:
+        """`states`: of the namespaces, where they were asked already."""
+        writer, capture, now_ns = self.writer, self._capture, at.at_ns
+        self._told, self._hash = capture.fidelity(), capture.buckets
         writer.fact("host", capture.host, now_ns)
         writer.fact("clock", capture.started, capture.started.monotonic_ns)
         self._write_clock()
-        self._note_names(names, now_ns)
-        self._met |= names.keys()
-        writer.counters(counters, now_ns)
-        writer.fact("accounts", dict(accounts), now_ns)
+        self._names, self._met = {}, {0, *at.names}
+        self._note_names(at.names, now_ns)
+        writer.counters(at.counters, now_ns)
+        writer.fact("accounts", dict(at.accounts), now_ns)
         writer.fact("allocation", capture.allocation(), now_ns)
-        self._buckets = capture.buckets
-        writer.keyframe(_begun(capture, entries, now_ns), now_ns)
-        writer.fact("fidelity", self._told, now_ns)
-        self._write_namespaces(now_ns, busy=np.unique(entries["netns"]).tolist(), rules=True)
-        self._write_expected(entries, now_ns)
+        writer.keyframe(_begun(capture, at.entries, now_ns), now_ns, repairs or writer.part.anew)
+        writer.fact("fidelity", self._with_unwritten(self._told), now_ns)
+        writer.fact("packets", tuple(capture.packets()), now_ns)
+        writer.commit()
+        self._write_namespaces(self._namespaces(at.entries) if states is None else states, now_ns, anew=True)
+        self._write_expected(at.entries, now_ns)
         writer.commit(settle=True)
         self._committed_ns = self._read_ns = now_ns
-        self._read_events = 0
+        self._read_events = writer.events
+
+    def take(self, events: Events) -> None:
+        """Events, in order."""
+        if self.failed:
+            self.unwritten += len(events)
+        else:
+            self._write(lambda: self.writer.add(events))
 
     def add(self, events: Events) -> None:
         """Events, in order; now and then a reading of the table comes between."""
-        if len(events):
-            self._writer.add(events)
-            if self._concern_others(events):
-                # They were called so before the first of these events, which is to be told with the name.
-                self._note_names(self._capture.names(), int(events["entry"]["seen_ns"].min()))
-        now_ns = self._capture.now_ns()
-        resized = self._capture.buckets != self._buckets
-        if resized or now_ns - self._committed_ns >= COMMIT_NS:
-            self._look_around(now_ns)
-            self._committed_ns = now_ns
-            self._writer.commit()
+        self.take(events)
+        if not self.failed:
+            self._write(lambda: self._go_on(events))
+        elif self._capture.now_ns() - self._failed_ns >= RETRY_NS:
+            self._resume()
+
+    def note(self, kind: str, value: object) -> None:
+        """A fact of now."""
+        self._write(lambda: self.writer.fact(kind, value, self._capture.now_ns()))
+
+    def turn(self, fresh: Callable[[], Writer], whole: bool = False) -> None:
+        """Go on in another recording, which begins at the instant at which the one before ends.
+
+        `whole`: that one ends as if the recorder did. Where `fresh` raises CtobserveError it is as on a full disk.
+        """
+        rules = whole or self._capture.now_ns() - self._ruled_ns >= RULES_NS
+        at, states = self._close(whole, rules, lambda: None)
+        failed = self.failed
+        try:
+            self.writer = fresh()
+            self._begin(at, states, repairs=failed)
+            self.failed = False
+        except CtobserveError as why:
+            self._fail(why)
 
     def end(self) -> None:
         """Read the table for the last time, then the counters, when no loss is under way, then ask the namespaces."""
-        capture, writer = self._capture, self._writer
-        whole = self._read_table(extensions=True)
+        if self.failed:
+            self._resume()
+        # What comes behind these is no part of this, and nobody need keep it.
+        self._close(whole=True, rules=True, then=self._capture.cease)
+        if self.failed:
+            raise NotWritten(f"{self._why}; the end is missing, and {self.unwritten} events")
+
+    def _close(self, whole: bool, rules: bool, then: Callable[[], None]) -> tuple[_Instant, States]:
+        """End here, with a reading of the table if `whole`; what that was, and of the namespaces what they say of themselves."""
+        read = whole and self._write(lambda: self._read_table(extensions=True))
+        at = self._instant()
+        self._write(lambda: self._write_counted(at))
+        then()
+        states = self._namespaces(at.entries if rules else None)
+        self._write(lambda: self._write_asked(at, states, bool(read)))
+        return at, states
+
+    def _instant(self) -> _Instant:
+        capture = self._capture
         accounts = capture.accounts()
-        counters = quiet_reading(capture, None, writer.add)
+        counters = quiet_reading(capture, None, self._drained)
         now_ns = capture.now_ns()
-        writer.fact("accounts", dict(accounts), now_ns)
-        writer.counters(counters, now_ns)
+        return _Instant(now_ns, counters, accounts, capture.names(), capture.table.entries())
+
+    def _drained(self, events: Events) -> None:
+        if len(events):
+            self.take(events)
+            self._hooks.took(events)
+
+    def _write_counted(self, at: _Instant) -> None:
+        capture, writer, now_ns = self._capture, self.writer, at.at_ns
+        writer.fact("accounts", dict(at.accounts), now_ns)
+        writer.counters(at.counters, now_ns)
         self._write_clock()
-        self._note_names(capture.names(), now_ns)
-        writer.fact("fidelity", capture.fidelity(), now_ns)
+        self._note_names(at.names, now_ns)
+        writer.fact("fidelity", self._with_unwritten(capture.fidelity()), now_ns)
         writer.fact("packets", tuple(capture.packets()), now_ns)
         writer.fact("allocation", capture.allocation(), now_ns)
         writer.commit()
-        # What comes meanwhile is no part of this, and nobody need keep it.
-        capture.cease()
-        entries = capture.table.entries()
-        self._write_namespaces(now_ns, busy=np.unique(entries["netns"]).tolist(), rules=True)
-        self._write_expected(entries, now_ns)
+
+    def _write_asked(self, at: _Instant, states: States, whole: bool) -> None:
+        self._write_namespaces(states, at.at_ns, anew=True)
+        self._write_expected(at.entries, at.at_ns)
         if whole:
-            writer.fact("end", End(capture.over), now_ns)
-        writer.commit()
+            self.writer.fact("end", End(self._capture.over), at.at_ns)
+        self._commit()
+
+    def _write(self, write: Callable[[], T]) -> T | None:
+        """What `write` says, if it can be written."""
+        if self.failed:
+            return None
+        try:
+            return write()
+        except NotWritten as why:
+            self._fail(why)
+            return None
+
+    def _fail(self, why: CtobserveError) -> None:
+        if self._missing_since is None:
+            self._missing_since = self.unwritten
+            self._hooks.say(f"{why}; what comes now is not in it until there is room again")
+        self._why = str(why)
+        self.failed, self._failed_ns = True, self._capture.now_ns()
+        self.unwritten += self.writer.recover()
+
+    def _resume(self) -> None:
+        """Go on with the table as it is now, if there is room."""
+        at = self._instant()
+        try:
+            if self._hooks.fresh:
+                self.writer = self._hooks.fresh()
+            self._begin(at, self._namespaces(None), repairs=True)
+        except CtobserveError as why:
+            self._fail(why)
+            return
+        self.failed = False
+
+    def _commit(self) -> None:
+        self.writer.commit()
+        if self._missing_since is not None:
+            missing, self._missing_since = self.unwritten - self._missing_since, None
+            self._hooks.say(f"{shown(self.writer.path)}: there is room again; {missing} events are missing before")
+
+    def _go_on(self, events: Events) -> None:
+        now_ns = self._capture.now_ns()
+        if len(events) and self._concern_others(events):
+            # They were called so before the first of these events, which is to be told with the name.
+            self._note_names(self._capture.names(), int(events["entry"]["seen_ns"].min()))
+        resized = self._capture.buckets != self._hash
+        if resized or now_ns - self._committed_ns >= COMMIT_NS:
+            self._look_around(now_ns)
+            self._committed_ns = now_ns
+            self._commit()
 
     def _look_around(self, now_ns: int) -> None:
         """Once a second."""
         told = self._capture.fidelity()
         # The table was read again: records were lost, or the hash has another size.
-        again = told.read_ns != self._told.read_ns
-        many = self._writer.events - self._read_events >= MOST_EVENTS
+        again = told.uncertain_ns != self._told.uncertain_ns or self._capture.buckets != self._hash
+        many = self.writer.events - self._read_events >= MOST_EVENTS
         if again or many or now_ns - self._read_ns >= self._keyframe_ns:
             if not self._read_table(repairs=again):
                 return
             at_ns = self._capture.now_ns()
             self._write_clock()
-            self._writer.counters(self._capture.counters(), at_ns)
-            self._writer.fact("accounts", dict(self._capture.accounts()), at_ns)
+            self.writer.counters(self._capture.counters(), at_ns)
+            self.writer.fact("accounts", dict(self._capture.accounts()), at_ns)
             self._note_names(self._capture.names(), at_ns)
-            self._write_namespaces(at_ns)
+            self._write_namespaces(self._namespaces(None), at_ns)
             self._write_expected(self._capture.table.entries(), at_ns)
-            self._writer.fact("fidelity", told, at_ns)
+            self.writer.fact("fidelity", self._with_unwritten(told), at_ns)
         elif _doubtful(told) != _doubtful(self._told):
-            self._writer.fact("fidelity", told, now_ns)
+            self.writer.fact("fidelity", self._with_unwritten(told), now_ns)
         self._told = told
 
     def _read_table(self, extensions: bool = False, repairs: bool = False) -> bool:
         """What is held back comes before it: the table has it already. False where the hash was resized again and again."""
-        self._writer.add(self._capture.drain())
+        self._drained(self._capture.drain())
         began_ns = self._capture.now_ns()
         try:
             read = self._capture.snapshot(extensions)
         except CtobserveError:
             return False
-        self._writer.keyframe(read, began_ns, repairs)
-        self._read_ns, self._read_events = self._capture.now_ns(), self._writer.events
-        self._buckets = read.buckets
+        self.writer.keyframe(read, began_ns, repairs)
+        self._read_ns, self._read_events = self._capture.now_ns(), self.writer.events
+        self._hash = read.buckets
         return True
+
+    def _with_unwritten(self, told: Fidelity) -> Fidelity:
+        return told._replace(lost={**told.lost, UNWRITTEN: self.unwritten}) if self.unwritten else told
 
     def _write_clock(self) -> None:
         now = self._capture.clock()
-        self._writer.fact("clock", now, now.monotonic_ns)
+        self.writer.fact("clock", now, now.monotonic_ns)
 
     def _concern_others(self, events: Events) -> bool:
         """Whether a namespace is among them that was not met so far; one that ends may be followed by another of its number."""
@@ -146,35 +285,42 @@ class Recorder:
     def _note_names(self, names: Mapping[int, str], now_ns: int) -> None:
         if names != self._names:
             self._names = dict(names)
-            self._writer.fact("names", self._names, now_ns)
+            self.writer.fact("names", self._names, now_ns)
 
-    def _write_namespaces(self, now_ns: int, busy: Iterable[int] = (), rules: bool = False) -> None:
-        """Those whose settings changed; with `rules` also their rule sets, of `busy` ones first: they take their time."""
+    def _namespaces(self, busy_in: Entries | None) -> States:
+        """What they say of themselves: all of it, rule sets of those with such entries first, which take their time; or, with
+        None, but for rules and addresses, which are as they were."""
         capture = self._capture
         found = dict(capture.namespaces(sysctls=None))
-        if rules:
-            first = {*busy, capture.host.here} & found.keys()
-            for some in (first, found.keys() - first):
-                if some:
-                    # The first namespace comes with all others, and then without its rules.
-                    told = capture.namespaces(sysctls=None, among=some, rules_of=some)
-                    found |= {inum: state for inum, state in told.items() if inum in some}
-        for inum, asked in found.items():
+        if busy_in is None:
+            known = self._states
+            return {
+                inum: state._replace(ruleset=known[inum].ruleset, addresses=known[inum].addresses) if inum in known else state
+                for inum, state in found.items()
+            }
+        self._ruled_ns = capture.now_ns()
+        first = {*np.unique(busy_in["netns"]).tolist(), capture.host.here} & found.keys()
+        for some in (first, found.keys() - first):
+            if some:
+                # The first namespace comes with all others, and then without its rules.
+                told = capture.namespaces(sysctls=None, among=some, rules_of=some)
+                found |= {inum: state for inum, state in told.items() if inum in some}
+        return found
+
+    def _write_namespaces(self, found: States, now_ns: int, anew: bool = False) -> None:
+        """Those whose settings changed, or `anew` all."""
+        for inum, state in found.items():
             before = self._states.get(inum)
-            state = asked
-            if before and not rules:
-                state = asked._replace(ruleset=before.ruleset, addresses=before.addresses)
-            if rules or before is None or _settings(state) != _settings(before):
-                self._states[inum] = state
-                self._writer.fact("namespace", state, now_ns, inum)
-        if tuple(found) != self._present:
-            self._present = tuple(found)
-            self._writer.fact("present", self._present, now_ns)
+            if anew or before is None or _settings(state) != _settings(before):
+                self.writer.fact("namespace", state, now_ns, inum)
+        if anew or found.keys() != self._states.keys():
+            self.writer.fact("present", tuple(found), now_ns)
+        self._states = found
 
     def _write_expected(self, entries: Entries, now_ns: int) -> None:
-        self._writer.expected(self._capture.expectations(), now_ns)
+        self.writer.expected(self._capture.expectations(), now_ns)
         if (entries["status"] & (IPS_HELPER | IPS_EXPECTED)).any():
-            self._writer.helped(self._capture.helped(), now_ns)
+            self.writer.helped(self._capture.helped(), now_ns)
 
 
 def _begun(capture: Capture, entries: Entries, now_ns: int) -> Snapshot:

@@ -10,7 +10,8 @@ import numpy as np
 from ctobserve.capture.capture import Snapshot
 from ctobserve.capture.store.container import Unreadable, shown
 from ctobserve.capture.store.facts import Keyframe
-from ctobserve.capture.store.reader import Chunk, Fact, Reader
+from ctobserve.capture.store.joined import Recording
+from ctobserve.capture.store.reader import Chunk, Fact
 from ctobserve.capture.store.valid import MOST_ENTRIES, MOST_NS
 from ctobserve.capture.table import Table
 from ctobserve.event import NO_EVENTS, Events
@@ -24,7 +25,7 @@ class Replay:
     is damaged: else what events made of the table stays, to be compared with it.
     """
 
-    def __init__(self, reader: Reader, keyframes: list[Fact], at_ns: int | None) -> None:
+    def __init__(self, reader: Recording, keyframes: list[Fact], at_ns: int | None) -> None:
         """`keyframes`: all of the recording, of which the first is not later than `at_ns`."""
         self._reader = reader
         known = keyframes[:1] if at_ns is None else [fact for fact in keyframes if fact.at_ns <= at_ns]

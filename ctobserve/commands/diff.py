@@ -10,7 +10,7 @@ import click
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.recorded import RecordedCapture, RecordedView
 from ctobserve.capture.store.container import shown
-from ctobserve.capture.store.reader import Reader
+from ctobserve.capture.store.joined import Recording
 from ctobserve.capture.when import BEGIN, END, When
 from ctobserve.commands.help import ENTRIES, RECORDED, Command, Example, option
 from ctobserve.commands.opening import out
@@ -66,7 +66,7 @@ def diff(request: Request, first: Path, second: Path | None, space: str, by: tup
         out([document(found)] if request.json else diff_lines(found))
 
 
-def _taken(reader: Reader, when: When, only: Filter, space: str) -> Taken:
+def _taken(reader: Recording, when: When, only: Filter, space: str) -> Taken:
     """The table then. Raises UsageError where the recording is not of that time, or has no such namespace."""
     view = RecordedView(reader)
     at_ns = when.within(view)

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-LOOK, WHAT_IF, ENTRIES, OBSERVE, RECORDED, OUTPUT, SCRIPTS = SECTIONS = (
+LOOK, WHAT_IF, ENTRIES, OBSERVE, RECORDED, FLIGHT, OUTPUT, SCRIPTS = SECTIONS = (
     "What to look at",
     "What if",
     "Which entries",
     "How to observe",
     "From a recording",
+    "Flight recorder",
     "Output",
     "For scripts",
 )

@@ -10,7 +10,7 @@ import click
 
 from ctobserve.capture.recorded import RecordedCapture, RecordedView
 from ctobserve.capture.store.container import shown
-from ctobserve.capture.store.reader import Reader
+from ctobserve.capture.store.joined import Recording, opened
 from ctobserve.capture.when import END
 from ctobserve.clock import NS_PER_S
 from ctobserve.documents.request import Request
@@ -63,9 +63,12 @@ def replayed(request: Request, purpose: Purpose, before_s: float) -> Iterator[Re
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Reader]:
-    """A recording; a line on stderr says at the end what could not be read. Raises Unreadable for a file that is none."""
-    with closing(Reader(path)) as reader:
+def reading(path: Path) -> Iterator[Recording]:
+    """A file, or the directory of a flight recorder; a line on stderr says at the end what could not be read.
+
+    Raises Unreadable for what is no recording.
+    """
+    with closing(opened(path)) as reader:
         yield reader
         if reader.complaint:
             click.echo(f"ctobserve: {reader.complaint}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -52,19 +53,21 @@ class Kept:
 class Collector:
     """Made when the table is followed; `add` every batch of events, then `end`, then ask for the `evidence`.
 
-    `only` chooses what is judged; `invalid` says that invalid packets are looked for.
+    `only` chooses what is judged; `invalid` says that invalid packets are looked for. `took` is given the events that it takes
+    from the capture itself, for who wants them too.
     """
 
-    def __init__(self, capture: Capture, only: Filter, invalid: bool) -> None:
+    def __init__(self, capture: Capture, only: Filter, invalid: bool, took: Callable[[Events], object] = lambda _: None) -> None:
         self._capture = capture
         self._only = only
         self._invalid = invalid
+        self._took = took
         self._inserts: Counter[int] = Counter()
         self._destroys: dict[int, Counter[str]] = defaultdict(Counter)
         self._drops: dict[int, Counter[str]] = defaultdict(Counter)
         self._kept, self._unconfirmed = Kept(), Kept()
         # What happened until here is in the table, and none of the incident.
-        self._counters = quiet_reading(capture, only.netns, lambda _: None)
+        self._counters = quiet_reading(capture, only.netns, took)
         self._names = capture.names()
         self._accounts = capture.accounts(only.netns)
         self._before = capture.table.entries()
@@ -87,13 +90,17 @@ class Collector:
         _add(self._drops, tally(lost["entry"]["netns"], lost["reason"], loss_name))
         self._kept.add(lost)
 
+    def _take(self, events: Events) -> None:
+        self.add(events)
+        self._took(events)
+
     def end(self) -> None:
         """Read the table once more, for the timeouts and states that moved, and the counters beside it."""
         capture = self._capture
         capture.follow()
         then = by_namespace(capture.table.entries())
         self._accounted = capture.accounts(self._only.netns)
-        self._counted = quiet_reading(capture, self._only.netns, self.add)
+        self._counted = quiet_reading(capture, self._only.netns, self._take)
         self._seconds = (capture.now_ns() - self._began_ns) / NS_PER_S
         self._whole = capture.table.entries()
         # Counts were read in between: what comes or leaves meanwhile is not missing.

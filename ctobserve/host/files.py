@@ -7,6 +7,7 @@ writes files, and it judges what it has open, never a name that may mean somethi
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -42,6 +43,23 @@ def own_directory(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
+def lock(within: int) -> None:
+    """Until the open directory `within` is closed nobody else gets it so; raises BlockingIOError where somebody has it."""
+    fcntl.flock(within, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sizes(within: int) -> dict[str, int]:
+    """The regular files in the open directory `within` by name, with the bytes that each takes on disk; raises OSError."""
+    found = {}
+    with os.scandir(within) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    found[entry.name] = status.st_blocks * 512
+    return found
+
+
 def create(name: str, within: int, content: bytes = b"") -> None:
     """A new file in the open directory `within`, for our user alone; raises FileExistsError where anything has the name, be it
     a link that leads nowhere, and OSError."""
@@ -66,6 +84,27 @@ def replace(name: str, within: int, content: bytes) -> None:
         with suppress(OSError):
             os.unlink(partial, dir_fd=within)
         raise
+
+
+def move(name: str, other: str, within: int) -> None:
+    """Give a file of ours in the open directory `within` another name, whoever had that; raises OSError."""
+    os.rename(name, other, src_dir_fd=within, dst_dir_fd=within)
+
+
+def remove(name: str, within: int) -> None:
+    """Remove a file of ours in the open directory `within`, if it is there; raises OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=within)
+
+
+def sync(name: str, within: int) -> None:
+    """What was written to this file, and its name, is on disk from now on; raises OSError."""
+    fd = os.open(name, _OLD, dir_fd=within)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.fsync(within)
 
 
 def remove_empty(name: str, within: int) -> None:

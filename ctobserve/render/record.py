@@ -8,6 +8,9 @@ from ctobserve.documents.record import RecordDocument
 
 
 def record_lines(found: RecordDocument) -> Iterator[str]:
-    """One line."""
+    """One line; of a flight recorder what its directory holds, and each incident."""
     times = "once" if found.keyframes == 1 else f"{found.keyframes} times"
-    yield f"{found.file}: {found.events} events, the table {times}; {found.compressed_bytes} bytes compressed"
+    missing = f"; {found.unwritten} events more found no room" if found.unwritten else ""
+    holds = "" if found.held_s is None else f"the last {found.held_s:.0f} s, of "
+    yield f"{found.file}: {holds}{found.events} events, the table {times}; {found.compressed_bytes} bytes compressed{missing}"
+    yield from (f"{found.file}/{name}" for name in found.incidents)

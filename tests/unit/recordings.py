@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -27,10 +28,16 @@ EVERYTHING = reduce(or_, Purpose)
 DURATION_S = 5.0
 
 
-def record(capture: ScriptedCapture, path: Path, seconds: float = DURATION_S, **keeping: float) -> RecordDocument:
+def record(
+    capture: ScriptedCapture,
+    path: Path,
+    seconds: float = DURATION_S,
+    say: Callable[[str], object] = lambda _: None,
+    **keeping: float,
+) -> RecordDocument:
     """What the command says of this recording of it."""
     capture.follow()
-    return collect(capture, Request(), Stretch(seconds), Keeping(path, sees=EVERYTHING)._replace(**keeping))
+    return collect(capture, Request(), Stretch(seconds), Keeping(path, sees=EVERYTHING)._replace(**keeping), say)
 
 
 def replay(path: Path, since_ns: int | None = None, until_ns: int | None = None) -> RecordedCapture:

@@ -34,7 +34,9 @@ OFFERED = {
     "buckets": STREAMS | INSTANT | {"--source"},
     "size": {"--json", "--max", "--buckets", "--timeout", "--rate", "--headroom", "--duration", "--netns", "--source", "--from"},
     "verify": OBSERVING | {"--netns", "--limit", "--source", "--from"},
-    "record": OBSERVING | {"--source", "--no-invalid", "--confirms", "--packets", "--keyframe", "--compress"},
+    "record": OBSERVING
+    | {"--source", "--no-invalid", "--confirms", "--packets", "--keyframe", "--compress"}
+    | {"--keep", "--max-size", "--on", "--after", "--max-incidents"},
     "diff": TUPLE | {"--json", "--netns", "--limit", "--by", "--since", "--until"},
     "anonymise": {"--key-file"},
     "check": {"--json", "--attach"},

@@ -5,12 +5,13 @@ CTOBSERVE_KILLS says how often a recorder is killed.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from ipaddress import ip_interface
 from pathlib import Path
@@ -25,9 +26,22 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.store.chunks import MOST_ROWS, Damaged, pack, unpack
 from ctobserve.capture.store.columns import ROWS, columns_of
 from ctobserve.capture.store.container import APPLICATION, FORMAT, SCHEMA, Unreadable
-from ctobserve.capture.store.facts import KINDS, CountersRead, End, ExpectedRead, HelpedRead, Keyframe, NoFact, decoded, encoded
+from ctobserve.capture.store.facts import (
+    KINDS,
+    CountersRead,
+    End,
+    ExpectedRead,
+    HelpedRead,
+    Keyframe,
+    NoFact,
+    Trigger,
+    decoded,
+    encoded,
+)
 from ctobserve.capture.store.reader import Reader
 from ctobserve.capture.store.writer import MOST_FACT, TOO_LONG, NotWritten, Writer
+from ctobserve.capture.watch import Stretch, watch
+from ctobserve.clock import NS_PER_S
 from ctobserve.errors import UsageError
 from ctobserve.event import Kind
 from ctobserve.host.account import Account
@@ -125,6 +139,7 @@ SAID = {
     "helped": HelpedRead(3, (7, 8)),
     "expected": ExpectedRead(3, ReadVia.PROC, frozenset(("ftp",))),
     "end": End(True),
+    "trigger": Trigger("drop", "packets lost (table_full 3)"),
 }  # fmt: skip
 
 
@@ -291,23 +306,67 @@ def test_a_recorder_that_is_killed_leaves_what_it_committed(tmp_path, alone):
     assert True in met, "no recorder was killed"
 
 
-def test_a_full_disk_ends_the_recording_and_leaves_it_whole(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
-    try:
+@pytest.fixture
+def disk(tmp_path):
+    """A directory on a disk of 256 KiB."""
+    made = tmp_path / "disk"
+    made.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", made], check=True)
+    yield made
+    gc.collect()  # a file that is open is in use
+    subprocess.run(["umount", made], check=True)
+
+
+class Filled(ScriptedCapture):
+    """Somebody else fills the disk while it is recorded, and makes room again after `freed_s`."""
+
+    def __init__(self, disk: Path, freed_s: float) -> None:
         happened = [flood(3000) for _ in range(20)]
-        made = ScriptedCapture(batches=[happened[0][:0]] * 2 + happened, entries=entries(9), readings=[reading()])
-        with pytest.raises(
-            NotWritten, match="one: database or disk is full; what came in the last second is not in it"
-        ) as failed:
-            record(made, disk / "one", level=0)
-        assert str(failed.value).isprintable()
-        found = replay(disk / "one")
-        assert len(found.table.entries()) == 9 and not found.finished and not found._reader.damaged
-        found._reader.close()
-    finally:
-        subprocess.run(["umount", disk], check=True)
+        batches = [happened[0][:0]] * 2 + happened + [happened[0][:0]] * 978 + [happened[0][:3]]
+        super().__init__(batches=batches, entries=entries(9), readings=[reading()])
+        self.other, self.freed_s = disk / "other", freed_s
+
+    def wait(self, seconds: float) -> None:
+        super().wait(seconds)
+        if self.now_ns() - CLOCK.monotonic_ns > self.freed_s * NS_PER_S:
+            self.other.unlink(missing_ok=True)
+        elif not self.other.exists():
+            with suppress(OSError), self.other.open("wb", 0) as file:
+                while True:
+                    file.write(bytes(4096))
+
+
+def test_on_a_full_disk_observing_goes_on_and_what_is_written_is_whole(disk):
+    said: list[str] = []
+    with pytest.raises(NotWritten, match=r"one: database or disk is full; the end is missing, and 60000 events$") as failed:
+        record(Filled(disk, 99), disk / "one", say=said.append)
+    assert str(failed.value).isprintable()
+    (line,) = said
+    assert line.endswith("one: database or disk is full; what comes now is not in it until there is room again")
+    found = replay(disk / "one")
+    assert len(found.table.entries()) == 9 and not found.finished and not found._reader.damaged
+    found._reader.close()
+
+
+def test_when_there_is_room_again_a_recording_goes_on_with_the_table_and_says_what_is_missing(disk):
+    said: list[str] = []
+    found = record(Filled(disk, 7), disk / "one", seconds=25, say=said.append)
+    assert (found.events, found.unwritten) == (3, 60_000) and len(said) == 2
+    assert said[1].endswith("one: there is room again; 60000 events are missing before")
+    whole = replay(disk / "one")
+    assert whole.finished and sum(map(len, watch(whole, Stretch()))) == 3
+    assert whole.fidelity().lost == {"unwritten": 60_000}
+    assert len(whole.table) == 9 + len(set(flood(3000)["entry"]["ct"].tolist())), (
+        "those that came while nothing was written are in it"
+    )
+    whole._reader.close()
+
+
+def test_a_disk_that_is_full_at_the_begin_is_one_line_and_leaves_no_file(disk):
+    (disk / "other").write_bytes(bytes(240 << 10))
+    with pytest.raises(NotWritten, match=r"one: (disk I/O error|database or disk is full)$"):
+        record(ScriptedCapture(), disk / "one")
+    assert os.listdir(disk) == ["other"]
 
 
 def test_every_kind_of_fact_is_tried_here():

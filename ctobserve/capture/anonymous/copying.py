@@ -17,7 +17,8 @@ from ctobserve.capture.capture import Fidelity, NamespaceState
 from ctobserve.capture.recorded import RecordedView
 from ctobserve.capture.store.columns import ROWS
 from ctobserve.capture.store.facts import Keyframe
-from ctobserve.capture.store.reader import Fact, Reader
+from ctobserve.capture.store.joined import RUN, Recording
+from ctobserve.capture.store.reader import Fact
 from ctobserve.capture.store.writer import Writer
 
 META = ("sees",)  # what `meta` may say beside the version
@@ -34,7 +35,7 @@ class Copied(NamedTuple):
     compressed_bytes: int
 
 
-def copy(reader: Reader, path: Path, key: Key, tell: Callable[[float], None]) -> Copied:
+def copy(reader: Recording, path: Path, key: Key, tell: Callable[[float], None]) -> Copied:
     """Into a new recording; `tell` hears how much of it is done, 0 to 1.
 
     What could not be read is missing in it, and counted as lost. Raises UsageError where the file cannot be made, NotWritten
@@ -46,7 +47,10 @@ def copy(reader: Reader, path: Path, key: Key, tell: Callable[[float], None]) ->
     told = written = 0
     seen = reader.damaged
     last = max(reader.last_number(), 1)
-    with closing(Writer(path, LEVEL, {name: reader.meta[name] for name in META if name in reader.meta})) as writer:
+    meta = {name: reader.meta[name] for name in META if name in reader.meta}
+    if RUN in reader.meta:
+        meta[RUN] = "anonymous"
+    with closing(Writer(path, LEVEL, meta)) as writer:
         for count, one in enumerate(reader.told()):
             writer.go_on_at(one.number)
             if isinstance(one, Fact):
@@ -66,7 +70,7 @@ def copy(reader: Reader, path: Path, key: Key, tell: Callable[[float], None]) ->
     return Copied(told, written, writer.bytes)
 
 
-def _broadcasts(reader: Reader) -> list[tuple[IPv4Address, int]]:
+def _broadcasts(reader: Recording) -> list[tuple[IPv4Address, int]]:
     """Of the networks that namespaces are in: who sends to all of a network does so still."""
     networks = {
         one.interface.network

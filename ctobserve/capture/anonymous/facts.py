@@ -113,6 +113,8 @@ TEXTS: dict[str, Text] = {
     "Fidelity.lost": _stays,
     "Fidelity.recorded_in": _gone,
     "ExpectedRead.helpers": _stays,
+    "Trigger.why": _stays,
+    "Trigger.says": _gone,
 }
 
 

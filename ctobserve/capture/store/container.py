@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ def shown(path: Path) -> str:
 
 
 def create(path: Path, facts: dict[str, str]) -> sqlite3.Connection:
-    """A new recording with this `meta`, readable by our user alone; nothing is overwritten. Raises UsageError.
+    """A new recording with this `meta`, readable by our user alone; nothing is overwritten. Raises UsageError, and sqlite3.Error
+    where the disk is full: then it leaves nothing.
 
     Write-ahead logging: a process that is killed leaves what it committed, some of it beside the file until it is opened again.
     """
@@ -68,6 +69,18 @@ def create(path: Path, facts: dict[str, str]) -> sqlite3.Connection:
         why = (getattr(error, "strerror", None) or str(error)).lower()
         raise UsageError(f"{shown(path)}: {why}; give a path where a file can be created") from None
     made = sqlite3.connect(_uri(path, "mode=rw"), uri=True, isolation_level=None)
+    try:
+        _fill(made, facts)
+    except BaseException:
+        made.close()
+        with files.directory(path.parent) as directory:
+            for side in ("", *SIDES):
+                files.remove(path.name + side, directory)
+        raise
+    return made
+
+
+def _fill(made: sqlite3.Connection, facts: dict[str, str]) -> None:
     for pragma in (f"page_size={PAGE_BYTES}", f"application_id={APPLICATION}", f"user_version={FORMAT}"):
         made.execute(f"PRAGMA {pragma}")
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "temp_store=MEMORY"):
@@ -79,7 +92,31 @@ def create(path: Path, facts: dict[str, str]) -> sqlite3.Connection:
     made.executemany("INSERT INTO columns VALUES (?, ?, ?, ?, ?, ?, ?)", [one for kind in ROWS for one in columns_of(kind)])
     made.execute("COMMIT")
     settle(made)
-    return made
+
+
+def copy(parts: Sequence[Path], path: Path) -> None:
+    """A recording of what these hold, which follow each other; it is no whole one before this returns. Raises UsageError as
+    `create` does, sqlite3.Error.
+
+    Nobody may write to the parts meanwhile.
+    """
+    (facts,) = (dict(_meta(part)) for part in parts[:1])
+    with closing(create(path, facts)) as made:
+        # Who is killed meanwhile leaves nothing that anybody reads: there is no use for a journal, which takes as much room.
+        for pragma in ("journal_mode=OFF", "synchronous=OFF"):
+            made.execute(f"PRAGMA {pragma}").fetchall()
+        for part in parts:
+            made.execute("ATTACH ? AS part", (_uri(part, "mode=ro"),))
+            made.execute("BEGIN")
+            for table in ("facts", "chunks"):
+                made.execute(f"INSERT INTO {table} SELECT * FROM part.{table}")
+            made.execute("COMMIT")
+            made.execute("DETACH part")
+
+
+def _meta(path: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(_uri(path, "mode=ro"), uri=True)) as found:
+        return found.execute("SELECT name, value FROM meta").fetchall()
 
 
 def settle(made: sqlite3.Connection) -> None:

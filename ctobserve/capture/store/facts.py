@@ -76,6 +76,13 @@ class End(NamedTuple):
     unloaded: bool = False
 
 
+class Trigger(NamedTuple):
+    """Something for which a flight recorder keeps what it has: `why` in a word, `says` in more."""
+
+    why: str
+    says: str
+
+
 # What a file may say, by kind of fact.
 KINDS: Mapping[str, Any] = MappingProxyType(
     {
@@ -93,6 +100,7 @@ KINDS: Mapping[str, Any] = MappingProxyType(
         "helped": HelpedRead,
         "expected": ExpectedRead,
         "end": End,
+        "trigger": Trigger,
     }
 )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +29,20 @@ TOO_LONG = "its rules are longer than a recording takes"
 
 
 class NotWritten(CtobserveError):
-    """The disk takes no more; what was committed until then is a whole recording."""
+    """The disk takes no more, or as much as was asked for is written; what was committed until then is a whole recording."""
+
+
+class Part(NamedTuple):
+    """A recording that goes on where another ended: what it shares with the others of its kind.
+
+    `after` is the last number that the one before it has. `room_bytes`: no more than that is taken, facts included. `anew`:
+    numbers of entries do not mean what they meant there.
+    """
+
+    identities: Identities
+    after: int = 0
+    room_bytes: int | None = None
+    anew: bool = False
 
 
 class Writer:
@@ -37,17 +52,22 @@ class Writer:
     address: nothing else of them is kept.
     """
 
-    def __init__(self, path: Path, level: int, facts: Mapping[str, str]) -> None:
-        """`level`: of zlib, 0 to 9. `facts`: what `meta` says beside the version."""
+    def __init__(self, path: Path, level: int, facts: Mapping[str, str], part: Part | None = None) -> None:
+        """`level`: of zlib, 0 to 9. `facts`: what `meta` says beside the version. `part`: what it shares with others."""
         self.path = path
-        self.events = self.keyframes = self.bytes = 0
+        self.events = self.keyframes = self.bytes = self.taken = 0
         self._level = level
-        self._last = 0
-        self._identities = _Identities()
+        self.part = part or Part(Identities())
+        self._identities = self.part.identities
+        self.last = self.part.after
         self._held: list[Events] = []
         self._waiting = 0
-        self._made = container.create(path, {"ctobserve": __version__, **facts})
+        try:
+            self._made = container.create(path, {"ctobserve": __version__, **facts})
+        except sqlite3.Error as error:
+            raise self._complaint(error) from None
         self._made.execute("BEGIN")
+        self._committed = (0, 0, 0)
 
     def fact(self, kind: str, value: object, at_ns: int, netns: int | None = None) -> int:
         """Something that was so at this time (CLOCK_MONOTONIC); its number, by which rows can belong to it."""
@@ -55,8 +75,8 @@ class Writer:
         text = encoded(value)
         if len(text) > MOST_FACT and isinstance(value, NamespaceState):
             text = encoded(value._replace(ruleset=Ruleset(unread=TOO_LONG)))
-        self._insert("INSERT INTO facts VALUES (?, ?, ?, ?, ?)", at_ns, kind, netns, text)
-        return self._last
+        self._insert(len(text), "INSERT INTO facts VALUES (?, ?, ?, ?, ?)", at_ns, kind, netns, text)
+        return self.last
 
     def add(self, events: Events) -> None:
         """Events in the kernel's order."""
@@ -111,13 +131,14 @@ class Writer:
 
     def go_on_at(self, number: int) -> None:
         """The next fact or chunk gets this number, larger than all before: who copies a recording keeps them."""
-        self._last = number - 1
+        self.last = number - 1
 
     def chunk(self, kind: str, rows: Rows, fact: int | None, first_ns: int, last_ns: int) -> None:
         """One to MOST_ROWS rows of this kind as they are, of this fact, from these times."""
         body = pack(kind, rows, self._level)
         self.bytes += len(body)
-        self._insert("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", kind, fact, first_ns, last_ns, len(rows), body)
+        statement = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._insert(len(body), statement, kind, fact, first_ns, last_ns, len(rows), body)
 
     def commit(self, settle: bool = False) -> None:
         """What came until now is on disk, or with the kernel on its way there: a process that is killed leaves it.
@@ -132,6 +153,18 @@ class Writer:
             self._made.execute("BEGIN")
         except sqlite3.Error as error:
             raise self._complaint(error) from None
+        self._committed = (self.events, self.keyframes, self.bytes)
+
+    def recover(self) -> int:
+        """After NotWritten: go on behind what was committed last; how many events are not in it therefore."""
+        events = self.events
+        self._held, self._waiting = [], 0
+        self.events, self.keyframes, self.bytes = self._committed
+        with suppress(sqlite3.Error):
+            if self._made.in_transaction:
+                self._made.execute("ROLLBACK")
+            self._made.execute("BEGIN")
+        return events - self.events
 
     def close(self) -> None:
         """End with what is committed."""
@@ -156,30 +189,44 @@ class Writer:
         for part in _parts(rows):
             self.chunk(kind, part, fact, at_ns, at_ns)
 
-    def _insert(self, statement: str, *values: object) -> None:
-        self._last += 1
+    def _insert(self, size: int, statement: str, *values: object) -> None:
+        self.last += 1
+        self.taken += size
+        if self.part.room_bytes is not None and self.taken > self.part.room_bytes:
+            raise NotWritten(f"{container.shown(self.path)}: it would become larger than there is room for")
         try:
-            self._made.execute(statement, (self._last, *values))
+            self._made.execute(statement, (self.last, *values))
         except sqlite3.Error as error:
             raise self._complaint(error) from None
 
     def _complaint(self, error: sqlite3.Error) -> NotWritten:
-        return NotWritten(f"{container.shown(self.path)}: {error}; what came in the last second is not in it, all before is")
+        return NotWritten(f"{container.shown(self.path)}: {error}")
 
 
-class _Identities:
+class Identities:
     """A small number for each address: from 1 in the order in which they come; 0 stays 0."""
 
     def __init__(self) -> None:
         self._index = AddressIndex()
-        self._used = 0
+        self._used = self._forgotten = 0
+
+    @property
+    def known(self) -> int:
+        """Addresses that have one."""
+        return self._used
+
+    def forget(self) -> None:
+        """Every address is a new one from now on; no number is given twice."""
+        self._forgotten += self._used
+        self._index, self._used = AddressIndex(), 0
 
     def of(self, addresses: Addresses) -> Addresses:
+        """The number of each."""
         there = addresses != 0
         numbers = np.zeros(len(addresses), np.uint64)
         if there.any():
             rows, self._used = self._index.find_or_add(addresses[there], self._used)
-            numbers[there] = rows + 1
+            numbers[there] = rows + (self._forgotten + 1)
         return numbers
 
 
