@@ -208,21 +208,37 @@ class RecordedCapture(RecordedView):
     Of a recording that was ended in order the stretch ends with its last reading of the table: `follow` and `snapshot` give that.
     """
 
-    def __init__(self, reader: Recording, sees: Purpose, since_ns: int | None = None, until_ns: int | None = None) -> None:
-        """Of events it tells what a capture for `sees` would. Both times lie within the recording; None: all of it."""
+    def __init__(
+        self,
+        reader: Recording,
+        sees: Purpose,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        tell: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """Of events it tells what a capture for `sees` would. Both times lie within the recording; None: all of it.
+
+        `tell` is called with the share that is done of what it takes to have the table at the begin.
+        """
         super().__init__(reader)
         self._told_of = sees
         self._now_ns: int = self.begin_ns if since_ns is None else since_ns
         self._began_ns = self._now_ns
         self._end_ns: int = self.end_ns if until_ns is None else until_ns
         self._to_the_end = self._end_ns >= self.end_ns
-        self._replay = Replay(reader, self.keyframes, since_ns)
+        self._replay = Replay(reader, self.keyframes, since_ns, tell)
         last = self.keyframes[-1]
         self._final = last if self.finished and self._to_the_end and last.number > self._replay.base.number else None
         self._over_ns: int = self._end_ns if self._final is None else max(self._final.found.began_ns, self._now_ns)
         self._pace_ns = (self._over_ns - self._now_ns) // STEPS
         self._ceased = self._merged = False
         self.started = moved(self._first, self._now_ns)
+
+    @property
+    def passed(self) -> float:
+        """Which part of the stretch lies behind, 0 to 1."""
+        left_ns = self._over_ns - self._now_ns
+        return 1 - left_ns / (self._over_ns - self._began_ns) if left_ns > 0 else 1.0
 
     @property
     def table(self) -> Table:

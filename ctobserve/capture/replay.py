@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -25,8 +25,13 @@ class Replay:
     is damaged: else what events made of the table stays, to be compared with it.
     """
 
-    def __init__(self, reader: Recording, keyframes: list[Fact], at_ns: int | None) -> None:
-        """`keyframes`: all of the recording, of which the first is not later than `at_ns`."""
+    def __init__(
+        self, reader: Recording, keyframes: list[Fact], at_ns: int | None, tell: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """`keyframes`: all of the recording, of which the first is not later than `at_ns`.
+
+        `tell` is called with the share of the way to `at_ns` that lies behind.
+        """
         self._reader = reader
         known = keyframes[:1] if at_ns is None else [fact for fact in keyframes if fact.at_ns <= at_ns]
         self.base = known[-1]
@@ -42,7 +47,8 @@ class Replay:
         self._torn = False
         if at_ns is not None:
             for _ in self._parts(at_ns, MOST_NS):
-                pass
+                tell((self._newest - self.base.at_ns) / max(at_ns - self.base.at_ns, 1))
+        tell(1.0)
 
     def read(self, keyframe: Fact, extensions: bool = False) -> Snapshot:
         """What was read then."""

@@ -15,6 +15,7 @@ from ctobserve.capture.when import BEGIN, END, When
 from ctobserve.commands.help import ENTRIES, RECORDED, Command, Example, option
 from ctobserve.commands.opening import out
 from ctobserve.commands.options import BY, JSON, OF_TUPLE, limit_to, options_of
+from ctobserve.commands.progress import progress
 from ctobserve.commands.replaying import reading
 from ctobserve.commands.values import PATH, WHEN, netns_in
 from ctobserve.documents.diff import LINES, collect
@@ -74,4 +75,6 @@ def _taken(reader: Recording, when: When, only: Filter, space: str) -> Taken:
         netns = netns_in(view, space)
     except UsageError as error:
         raise UsageError(f"{shown(reader.path)}: {error}") from None
-    return take(RecordedCapture(reader, Purpose(0), at_ns, at_ns), only._replace(netns=netns))
+    with progress(f"reading {shown(reader.path)}") as tell:
+        capture = RecordedCapture(reader, Purpose(0), at_ns, at_ns, tell)
+    return take(capture, only._replace(netns=netns))

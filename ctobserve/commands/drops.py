@@ -36,7 +36,7 @@ def drops(request: Request, invalid: bool) -> None:
     `unaccounted` is what the kernel counted and we did not see; with filters other than --netns it says what they hid.
     """
     purpose = Purpose.DROPS | (Purpose.INVALID if invalid else Purpose(0))
-    with opened(request, purpose, follows=False, reads=False) as (capture, stretch):
+    with opened(request, purpose, follows=False, reads=False, streams=not request.json) as (capture, stretch):
         if request.json:
             found = collect(capture, request, stretch)
             out([document(found)])

@@ -57,7 +57,7 @@ def events(request: Request, choice: tuple[str, ...] | None, invalid: bool, pack
     ):
         if wanted:
             purpose |= more
-    with opened(request, purpose, follows=False, reads=False, chains=True) as (capture, stretch):
+    with opened(request, purpose, follows=False, reads=False, chains=True, streams=True) as (capture, stretch):
         stream = StreamLines(capture, room())
         for rows in collect(capture, request, stretch, EventFilter(kinds, request.filter)):
             out(lines(rows) if request.json else stream.of(rows.events, rows.events))

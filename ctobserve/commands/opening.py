@@ -15,8 +15,10 @@ import click
 from ctobserve.capture.capture import Capture, HostView
 from ctobserve.capture.live import LiveCapture, LiveView, Options
 from ctobserve.capture.recorded import viewing
+from ctobserve.capture.store.container import shown
 from ctobserve.capture.watch import Stretch
 from ctobserve.commands import ready
+from ctobserve.commands.progress import progress
 from ctobserve.commands.replaying import replayed, require_live
 from ctobserve.documents.meta import Meta
 from ctobserve.documents.request import Request
@@ -75,18 +77,26 @@ def opened(
     chains: bool = False,
     tells: bool = True,
     before_s: float = 0.0,
+    streams: bool = False,
 ) -> Iterator[tuple[Capture, Stretch]]:
     """A capture that attaches what `purpose` needs, and the stretch of time that was asked for; detached at the end.
 
     `follows`: the table is read at once, and kept true by events; else events of namespaces that --netns leaves out never leave
     the kernel. `reads`: the command needs the kernel's table at all. `tells`: it needs the events themselves. `before_s`: of a
-    recording, at an instant, it also needs what happened so long before.
+    recording, at an instant, it also needs what happened so long before. `streams`: it shows what comes as it comes; of one
+    that does not, a bar says how far the reading of a recording is.
     """
     stop = Stop()
     if request.recording is not None:
         stop.armed = True
-        with replayed(request, purpose, before_s) as recorded:
-            yield recorded, Stretch(stopped=lambda: stop.requested)
+        with replayed(request, purpose, before_s) as recorded, progress(f"reading {shown(request.recording)}") as tell:
+
+            def stopped() -> bool:
+                if not streams:
+                    tell(1.0 if stop.requested else recorded.passed)
+                return stop.requested
+
+            yield recorded, Stretch(stopped=stopped)
         return
     if request.ready_file:
         ready.withdraw(request.ready_file)

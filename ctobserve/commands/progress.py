@@ -19,15 +19,15 @@ Tell = Callable[[float], None]  # which part of the work is done, 0 to 1
 def progress(what: str) -> Iterator[Tell]:
     """To be told again and again how much of `what` is done; it costs little, so it may be told often.
 
-    Where stderr is no terminal nothing is shown. The bar stands in a line of its own: who prints to the same terminal meanwhile
-    breaks it, so it is for work before the first line of output.
+    Where stderr is no terminal nothing is shown. The bar stands in a line of its own, which ends when all is done: who prints to
+    the same terminal before breaks it, so it is for work before the first line of output.
     """
     with ExitStack() as opened:
         yield _Bar(what, opened).tell if sys.stderr.isatty() else lambda _: None
 
 
 class _Bar:
-    """Appears when the work has taken a while and will take longer; it ends with what `opened` holds."""
+    """Appears when the work has taken a while and will take longer; it is what `opened` holds."""
 
     def __init__(self, what: str, opened: ExitStack) -> None:
         self._what = what
@@ -38,12 +38,18 @@ class _Bar:
 
     def tell(self, share: float) -> None:
         part = min(int(share * PARTS), PARTS)
+        if part <= self._told:
+            return
         if self._advance is None:
             passed_s = time.monotonic() - self._began_s
-            if passed_s < AFTER_S or passed_s < SHORT_S * share:
+            if part < PARTS and (passed_s < AFTER_S or passed_s < SHORT_S * share):
                 return
-            shown = click.progressbar(range(PARTS), label=self._what, file=sys.stderr)
-            self._advance = self._opened.enter_context(shown).update
-        if part > self._told:
-            self._advance(part - self._told)
-            self._told = part
+            self._advance = self._begin() if part < PARTS else lambda _: None
+        self._advance(part - self._told)
+        self._told = part
+        if part == PARTS:
+            self._opened.close()
+
+    def _begin(self) -> Callable[[int], None]:
+        shown = click.progressbar(range(PARTS), label=self._what, file=sys.stderr)
+        return self._opened.enter_context(shown).update

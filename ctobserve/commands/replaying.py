@@ -13,6 +13,7 @@ from ctobserve.capture.store.container import shown
 from ctobserve.capture.store.joined import Recording, opened
 from ctobserve.capture.when import END
 from ctobserve.clock import NS_PER_S
+from ctobserve.commands.progress import progress
 from ctobserve.documents.request import Request
 from ctobserve.errors import UsageError
 from ctobserve.programs.hooks import Purpose
@@ -59,7 +60,9 @@ def replayed(request: Request, purpose: Purpose, before_s: float) -> Iterator[Re
             until_ns = view.end_ns if request.until is None else request.until.within(view)
         if since_ns is not None and since_ns > until_ns:
             raise UsageError("--since is later than --until; nothing lies between")
-        yield RecordedCapture(reader, purpose, since_ns, until_ns)
+        with progress(f"reading {shown(request.recording)}") as tell:
+            found = RecordedCapture(reader, purpose, since_ns, until_ns, tell)
+        yield found
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def top(request: Request, by: tuple[str, ...], order: str, interval: float) -> N
 
     A new frame every interval, until --duration or Ctrl-C; with --json one object per line.
     """
-    with opened(request, Purpose.TABLE | Purpose.DROPS, before_s=interval) as (capture, stretch):
+    with opened(request, Purpose.TABLE | Purpose.DROPS, before_s=interval, streams=True) as (capture, stretch):
         for frame in collect(capture, request, stretch, View(by, order, interval)):
             if request.json:
                 out([line(frame)])

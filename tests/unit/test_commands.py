@@ -46,10 +46,10 @@ from tests.unit.typed import run
 NOTHING = Purpose(0)
 TABLE, REASONS, UPDATES, DROPS = Purpose.TABLE, Purpose.REASONS, Purpose.UPDATES, Purpose.DROPS
 CONFIRMS, INVALID, PACKETS, UNCONFIRMED = Purpose.CONFIRMS, Purpose.INVALID, Purpose.PACKETS, Purpose.UNCONFIRMED
-WHOLE_TABLE = {"follows": True, "reads": True, "chains": False, "tells": True, "before_s": 0}
+WHOLE_TABLE = {"follows": True, "reads": True, "chains": False, "tells": True, "before_s": 0, "streams": False}
 FOLLOWED = WHOLE_TABLE | {"chains": True}
 UNREAD = WHOLE_TABLE | {"follows": False, "reads": False}
-STREAM = UNREAD | {"chains": True}
+STREAM = UNREAD | {"chains": True, "streams": True}
 SILENT = WHOLE_TABLE | {"tells": False}
 READ_ONCE = SILENT | {"follows": False}
 
@@ -60,7 +60,7 @@ READ_ONCE = SILENT | {"follows": False}
         ("report", TABLE | DROPS | UNCONFIRMED | INVALID, WHOLE_TABLE, 5),
         ("report --no-invalid --duration 2", TABLE | DROPS | UNCONFIRMED, WHOLE_TABLE, 2),
         ("report --format html", TABLE | DROPS | UNCONFIRMED | INVALID, WHOLE_TABLE, 5),
-        ("why 10.0.0.2 --duration 2", TABLE | REASONS | DROPS | UPDATES | INVALID, FOLLOWED, 2),
+        ("drops --duration 2", DROPS, UNREAD | {"streams": True}, 2),
         ("why :53 --no-invalid --confirms --duration 2", TABLE | REASONS | DROPS | UPDATES | CONFIRMS, FOLLOWED, 2),
         ("drops --duration 2", DROPS, UNREAD, 2),
         ("drops --duration 2 --invalid --json", DROPS | INVALID, UNREAD, 2),
@@ -79,7 +79,7 @@ READ_ONCE = SILENT | {"follows": False}
         ("buckets", NOTHING, READ_ONCE, None),
         ("buckets --duration 0", NOTHING, READ_ONCE, 0),
         ("buckets --duration 2", TABLE, SILENT, 2),
-        ("top --duration 2", TABLE | DROPS, WHOLE_TABLE | {"before_s": 2}, 2),
+        ("top --duration 2", TABLE | DROPS, WHOLE_TABLE | {"before_s": 2, "streams": True}, 2),
         ("verify", TABLE, SILENT, 1),
         ("verify --duration 2", TABLE, SILENT, 2),
     ],

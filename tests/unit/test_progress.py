@@ -6,11 +6,14 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from ctobserve.commands import progress
+from tests.unit.recordings import record
+from tests.unit.test_recording import busy
+from tests.unit.typed import run
 
 
 @contextmanager
@@ -23,10 +26,11 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         yield shown
         stderr.flush()
         os.set_blocking(ours, False)
-        try:
-            shown.append(os.read(ours, 1 << 16).decode())
-        except BlockingIOError:
-            shown.append("")
+        text = b""
+        with suppress(BlockingIOError):
+            while part := os.read(ours, 1 << 16):
+                text += part
+        shown.append(text.decode())
     os.close(ours)
 
 
@@ -62,6 +66,42 @@ def test_what_is_done_soon_shows_nothing(monkeypatch):
     with terminal(monkeypatch) as shown:
         told([0.0, 0.5, 1.0])
     assert shown == [""]
+
+
+def test_the_line_ends_when_all_is_done_so_that_output_may_follow(at_once, monkeypatch):
+    with terminal(monkeypatch) as shown, progress.progress("reading x") as tell:
+        tell(0.5)
+        tell(1.0)
+        sys.stderr.write("output")
+        tell(1.0)
+    assert shown[0].endswith("\x1b[?25h\r\noutput")
+
+
+@pytest.mark.parametrize(
+    ("words", "bars"),
+    [
+        ("report", 1),
+        ("report --since -3s", 2),
+        ("drops --json", 1),
+        ("drops", 0),
+        ("events --since -3s", 1),
+        ("list --at -2s", 1),
+        ("buckets", 0),
+        ("buckets --at -2s", 1),
+        ("diff --since -3s", 1),
+    ],
+)
+def test_reading_a_large_recording_shows_a_bar_until_the_first_line(at_once, monkeypatch, capsys, tmp_path, words, bars):
+    """One for the way to the begin, one for the stretch; who shows events as they come has none for that."""
+    monkeypatch.setattr("ctobserve.capture.store.chunks.MOST_ROWS", 10)
+    monkeypatch.setattr("ctobserve.capture.store.writer.MOST_ROWS", 10)
+    record(busy(), tmp_path / "FILE")
+    name, *options = words.split()
+    with terminal(monkeypatch) as shown:
+        source = [tmp_path / "FILE"] if name == "diff" else ["--from", tmp_path / "FILE"]
+        code, out, _ = run(monkeypatch, capsys, name, *options, *map(str, source))
+    assert code == 0 and out
+    assert shown[0].count("\x1b[?25h\r\n") == bars, shown
 
 
 def test_what_will_be_done_soon_shows_nothing(monkeypatch):
