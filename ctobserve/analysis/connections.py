@@ -11,12 +11,13 @@ from ctobserve.analysis.lives import Key, Life, keys_of, lives_of
 from ctobserve.analysis.recent import HALF, Recent
 from ctobserve.analysis.sought import Sought
 from ctobserve.capture.filters import Filter
-from ctobserve.event import NO_EVENTS, DestroyReason, Events, Kind, destroy_name, drop_name
+from ctobserve.event import NO_EVENTS, DestroyReason, DropReason, Events, Kind, destroy_name, drop_name
 from ctobserve.model import Entries, Mask, NDArray, join, pick
 
 MOST_BEFORE = 1 << 16  # entries of which it is remembered that they were there at the beginning
 LIVES, UNSEEN = "lives", "unseen"
 RESOLVED = b"clash_resolved"
+REFUSALS = [drop_name(reason).encode() for reason in DropReason]
 
 
 class Connection(NamedTuple):
@@ -144,13 +145,11 @@ class Connections:
 
 def _refusal(events: Events) -> str:
     """Why the last packet of a connection without an entry came to nothing: a drop says it, or the death of its entry."""
-    for event in events[::-1]:
-        if event["kind"] == Kind.DROP:
-            return drop_name(int(event["reason"]))
-        if event["kind"] == Kind.DESTROY and event["detail"] in (b"", RESOLVED):
-            break
-        if event["kind"] == Kind.DESTROY:
-            return bytes(event["detail"]).decode(errors="replace")
+    told = events[events["kind"] != Kind.RESOLVED][-1:]
+    for event in told[told["kind"] == Kind.DROP]:
+        return drop_name(int(event["reason"]))
+    for event in told[np.isin(told["detail"], REFUSALS)]:
+        return bytes(event["detail"]).decode(errors="replace")
     return destroy_name(DestroyReason.UNCONFIRMED)
 
 

@@ -40,8 +40,8 @@ def idle_s(one: Connection, clock: Clock, timeout_s: int | None) -> int | None:
     if last["status"] & IPS_FIXED_TIMEOUT:
         return None
     of_it = (rows["has_ct"] == 1) & (rows["ct"] == last["ct"])
-    same = np.flatnonzero(of_it & (rows["timeout"] == last["timeout"]))
-    if same[0] < one.ended:
+    same = np.flatnonzero((of_it & (rows["timeout"] == last["timeout"]))[:-1])
+    if len(same):
         left = clock.remaining_ticks(rows["timeout"][same[:1]], rows["seen_ns"][same[:1]])
         return round(int(left[0]) / clock.hz)
     if timeout_s is None:

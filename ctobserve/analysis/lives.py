@@ -16,6 +16,7 @@ from ctobserve.model import IPS_CONFIRMED, WITH_ICMP, WITH_PORTS, NDArray
 
 # A packet that was refused is sent again, in the same attempt: SYNs are at most so long apart (tcp_syn_retries).
 RETRY_NS = 70 * NS_PER_S
+INSTANT_NS = NS_PER_S  # or less, between the end of an entry that was refused and the word on its packet
 HAS_ID, HAS_PORTS = (np.isin(np.arange(256), list(protocols)) for protocols in (WITH_ICMP, WITH_PORTS))  # by protocol number
 NO_ZONE = -1  # of a packet without an entry it is not known
 Ends = tuple[int, int, bytes]  # namespace, protocol, both ends: the same of a tuple and of its inverse
@@ -27,7 +28,7 @@ class Life:
     """Places of its events, in order. `key`: of its original tuple, None: not known. `ct`: address of its entry, 0 = none.
 
     `entered`: it had an entry in the table; `inserted`: that was seen. `ended`: the place of the destroy that ended it; `lost`:
-    that was not seen, as the address has been another's since.
+    that was not seen, as the address has been another's since. `former`: the last one with its tuple, which was over.
     """
 
     key: Key | None
@@ -37,6 +38,7 @@ class Life:
     places: list[int] = field(default_factory=list)
     ended: int | None = None
     lost: bool = False
+    former: Life | None = None
 
     @property
     def over(self) -> bool:
@@ -70,7 +72,7 @@ def keys_of(entries: NDArray[np.void]) -> list[Key]:
 
 def lives_of(events: Events) -> list[Life]:
     """All that these events are of, which are in order; each event is of one."""
-    return _Growing(events).lives
+    return [life for life in _Growing(events).lives if life.places]
 
 
 class _Growing:
@@ -83,6 +85,7 @@ class _Growing:
         self._zones: dict[Ends, set[int]] = {}
         entries = events["entry"]
         self._times: list[int] = entries["seen_ns"].tolist()
+        self._kinds: list[int] = events["kind"].tolist()
         replies, inner, left = (
             ends_of(rows, at, entries["netns"])
             for rows, at in ((entries, 2), (events["inner"], 0), (events["left"]["original"], 0))
@@ -96,7 +99,7 @@ class _Growing:
             if kind == Kind.DROP and reason in FOUND_BAD:
                 # What speaks of another packet is of that one's connection.
                 about = [*([(inner[at], NO_ZONE)] if speaks else [key]), *([(left[at], NO_ZONE)] if late else [])]
-                life = self._bad(ct, about)
+                life = self._of_former(at, self._bad(ct, about))
             else:
                 about = [key, (replies[at], key[1])] if whole else [key]
                 life = self._life(at, key, kind, reason, ct, bool(ct and status & IPS_CONFIRMED))
@@ -152,7 +155,9 @@ class _Growing:
         """One that is not in the table yet: the last with this tuple, or one that begins now."""
         life = self._by_key.get(key)
         if life is None or life.entered or self._times[at] - self._times[life.places[-1]] > RETRY_NS:
-            return self._begin(key, ct, entered=False)
+            made = self._begin(key, ct, entered=False)
+            made.former = life if life is not None and life.over else None
+            return made
         life.ct = ct
         return life
 
@@ -187,6 +192,17 @@ class _Growing:
             if ct:
                 self._by_ct[ct] = life
         return life
+
+    def _of_former(self, at: int, life: Life) -> Life:
+        """An INVALID packet whose tracker refuses to begin with it had an entry for an instant: it comes after the former one."""
+        freed = all(self._kinds[place] == Kind.DESTROY for place in life.places)
+        if life.former is None or life.entered or not freed or self._times[at] - self._times[life.places[-1]] > INSTANT_NS:
+            return life
+        former, places, life.places = life.former, life.places, []
+        former.places = sorted([*former.places, *places])
+        if life.key is not None:
+            self._by_key[life.key] = former
+        return former
 
     def _found(self, key: Key) -> Life | None:
         """By its tuple; where its zone is not known, the one zone in which there is such a tuple."""

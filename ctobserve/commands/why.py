@@ -33,7 +33,7 @@ def why(request: Request, sought: Sought, no_invalid: bool, confirms: bool) -> N
 
     TUPLE is any part of a connection: 10.0.0.5, 10.0.0.9:443, [2001:db8::1]:53, :53/udp, 10.0.0.5-10.0.0.9, or all of it,
     10.0.0.5:40000-10.0.0.9:443/tcp; of either side of NAT, and in either direction. Looks for --duration or until Ctrl-C, then
-    into the table, and tells. Who ended or was refused comes first.
+    into the table, and tells; --duration 0 asks the table alone. Who ended or was refused comes first.
     """
     purpose = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS | Purpose.UPDATES
     for wanted, more in ((not no_invalid, Purpose.INVALID), (confirms, Purpose.CONFIRMS)):

@@ -13,7 +13,7 @@ from ctobserve.analysis.invalid import Like, likeness
 from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis.rules.tuples import address, connection, end, port, protocol
 from ctobserve.diagnosis.rules.words import plural
-from ctobserve.event import FOUND_BAD, TEXT_BYTES, Events, Kind, destroy_name, drop_name
+from ctobserve.event import FOUND_BAD, TEXT_BYTES, DestroyReason, Events, Kind, destroy_name, drop_name
 from ctobserve.model import (
     IPS_ASSURED,
     IPS_FIXED_TIMEOUT,
@@ -138,11 +138,11 @@ def _unseen(around: Around) -> str:
 
 def _refused(one: Connection) -> str:
     packets = one.packets
-    if one.end not in REFUSED:
+    if one.end == destroy_name(DestroyReason.UNCONFIRMED):
         if (one.events["detail"] == RESOLVED).any():
             return "It lost a clash, and its packet went on with the entry that won: nothing is lost"
         return "It died before it was in the table: a rule, routing or a queue took its packet, not conntrack"
-    why = REFUSED[one.end]
+    why = REFUSED.get(one.end, one.end)
     if len(packets):
         chains = packets["entry"]["chain"][-1]
         longest = max((int(nodes) for nodes in chains if nodes not in (0, UNKNOWN_CHAIN)), default=0)

@@ -112,9 +112,12 @@ class _Teller:
     def __init__(self, capture: Capture, read: Snapshot | None, lengths: Lengths, shown: list[Connection], lost: int) -> None:
         self._capture, self._read, self._lengths, self._lost = capture, read, lengths, lost
         self._clock: Clock = capture.clock()
-        last = {int(one.last["netns"]): held_by(one.last) for one in shown}
+        inums = {int(one.last["netns"]) for one in shown}
         names = {name for one in shown if (name := held_by(one.last))}
-        self._states = capture.namespaces(names, last.keys()) if names else {}
+        self._states = capture.namespaces(names, inums) if names else {}
+        having = {int(one.last["netns"]) for one in shown if may_have_one(one.now)}
+        # Of one namespace, or of all at once.
+        self._helped = capture.helped(having.pop() if len(having) == 1 else None) if having else None
 
     def life(self, one: Connection) -> LifeRow:
         """One."""
@@ -160,8 +163,7 @@ class _Teller:
         if not len(one.now):
             return EntryRows(last, self._capture.started)
         masters = self._capture.table.find(last["master"][last["master"] != 0])
-        helped = self._capture.helped(int(last["netns"][0])) if may_have_one(last) else None
-        helpers = None if helped is None else names_of(last, helped)
+        helpers = None if self._helped is None or not may_have_one(last) else names_of(last, self._helped)
         return EntryRows(with_chains(last, self._lengths), self._clock, masters, helpers)
 
 
@@ -177,7 +179,9 @@ def _bounded(events: Events) -> tuple[Events, int]:
 def _allocated_ns(events: Events) -> int | None:
     """CLOCK_MONOTONIC of __nf_conntrack_alloc, as its confirm tells it."""
     known = np.flatnonzero(events["since_alloc_ns"])
-    return int(events["entry"]["seen_ns"][known[-1]] - events["since_alloc_ns"][known[-1]]) if len(known) else None
+    if not len(known):
+        return None
+    return int(events["entry"]["seen_ns"][known[-1]]) - int(events["since_alloc_ns"][known[-1]])
 
 
 def _inserted_ns(one: Connection) -> int | None:

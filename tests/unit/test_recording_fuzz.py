@@ -26,7 +26,8 @@ from ctobserve.capture.recorded import RecordedCapture, RecordedView
 from ctobserve.capture.store.container import MOST_BYTES
 from ctobserve.capture.store.reader import Reader
 from ctobserve.capture.watch import Stretch
-from ctobserve.documents import buckets, diff, drops, events, expectations, report, size, top, verify
+from ctobserve.commands.sought import parse
+from ctobserve.documents import buckets, diff, drops, events, expectations, report, size, top, verify, why
 from ctobserve.documents import list as table
 from ctobserve.documents.instant import take
 from ctobserve.documents.request import Request
@@ -43,6 +44,7 @@ from ctobserve.render.spread import bucket_lines
 from ctobserve.render.stream import StreamLines
 from ctobserve.render.top import frame_lines
 from ctobserve.render.verify import verify_lines
+from ctobserve.render.why import why_lines
 from tests.unit.recordings import EVERYTHING, record
 from tests.unit.test_recording import busy
 
@@ -76,6 +78,12 @@ def _report(capture: RecordedCapture, stretch: Stretch) -> Lines:
     found = report.collect(capture, Request(), stretch, invalid=True)
     yield document(found)
     yield from report_lines(found)
+
+
+def _why(capture: RecordedCapture, stretch: Stretch) -> Lines:
+    found = why.collect(capture, Request(limit=300), stretch, parse("10.0.0.1"))
+    yield document(found)
+    yield from why_lines(found, 100)
 
 
 def _verify(capture: RecordedCapture, stretch: Stretch) -> Lines:
@@ -137,7 +145,7 @@ def _anonymised(capture: RecordedCapture, _: Stretch) -> Lines:
         yield from _report(RecordedCapture(reader, EVERYTHING), Stretch())
 
 
-STRETCHES = (_events, _drops, _top, _report, _verify)
+STRETCHES = (_events, _drops, _top, _report, _why, _verify)
 INSTANTS = (_list, _kernel_lines, _buckets, _size, _expected, _diff, _anonymised)
 
 

@@ -517,6 +517,21 @@ def test_times_are_those_of_allocation_insert_and_end():
     assert (life.allocated, life.inserted) == (None, "2023-11-14T22:13:19.000000000Z")
 
 
+def test_what_a_tracker_refuses_to_begin_with_comes_after_the_connection_that_left():
+    temporary = udp(512, status=0)
+    refusal = [went(temporary, DestroyReason.UNCONFIRMED, 3), packet(DropReason.INVALID, udp(), 3)]
+    gone = [came(udp()), went(udp(), DestroyReason.DELETED, 2, **NC)]
+    (life,) = why("10.0.0.5", ScriptedCapture(batches=in_time(join([*gone, *refusal, *refusal])))).lives
+    assert (life.end, len(life.events)) == ("deleted", 6)
+    assert (
+        life.sentence == "It was deleted by nc\\x1b[2J[4711]; since then 2 packets of it INVALID, the last: most like no_start."
+    )
+    (life,) = why("10.0.0.5", ScriptedCapture(batches=in_time(join([*refusal, *refusal])))).lives
+    assert (life.end, len(life.events)) == ("invalid", 4)
+    on_the_way = [*gone, refusal[0], packet(DropReason.INVALID, udp(), 4.5)]
+    assert asked("10.0.0.5", ScriptedCapture(batches=in_time(join(on_the_way)))) == ["invalid", "deleted"]
+
+
 def test_an_address_that_is_used_again_is_another_connection():
     one, other = udp(256), udp(256, sport=40001)
     happened = [came(one), went(one, DestroyReason.DELETED, 2), came(other, 3)]
