@@ -21,7 +21,7 @@ endef
 IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
-.PHONY: help setup tool lab lab-doc json-doc image wheel run test lint unit kernel-test kernel-bookworm kernel-trixie test-matrix
+.PHONY: help setup tool lab lab-doc recordings json-doc image wheel run test lint unit kernel-test kernel-bookworm kernel-trixie test-matrix
 .PHONY: bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -48,6 +48,13 @@ lab-doc: setup ## make the sessions in docs/lab.md anew, in the VM
 	mkdir -p .lab
 	$(PYTHON) tests/vm/lab.py --timeout 1800 -- env PYTHONPATH=$(CURDIR) $(CURDIR)/$(PYTHON) -m tests.kernel.sessions > .lab/lab.md
 	cat .lab/lab.md > docs/lab.md
+
+recordings: setup image ## play every scenario in the VM, record it, and write down what the commands say of five of them
+	mkdir -p .lab
+	$(PYTHON) tests/vm/lab.py --timeout 1800 -- $(IN_GUEST) sh -c '/usr/bin/python3 -m tests.kernel.recordings > /run/archive \
+		2> /run/complaints && base64 /run/archive || { cat /run/complaints; exit 1; }' > .lab/recordings || { cat .lab/recordings; exit 1; }
+	base64 -d .lab/recordings | tar -x --no-same-owner -C ctobserve_lab/recordings
+	$(PYTHON) -m tests.told
 
 json-doc: setup ## make docs/schema.json, the tables of docs/json.md and the index of docs/lab.md anew
 	$(PYTHON) -m tests.json_doc
@@ -84,13 +91,14 @@ kernel-test: wheel ## tests/kernel in VMs, both at once: Debian 12 (6.1, bcc 0.2
 	$(MAKE) --no-print-directory -j2 --output-sync=target kernel-bookworm kernel-trixie
 
 # A guest waits for a third of its time: for the kernel to be done with programs, for timeouts. So two take little longer than one.
+# They share the incidents: of each the unit tests know the verdicts by its recording, and test-matrix plays all on both.
 kernel-bookworm: wheel
-	$(PYTHON) tests/vm/lab.py --timeout 3300 -- $(IN_GUEST) $(PYTEST) tests/kernel
+	$(PYTHON) tests/vm/lab.py --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=1/2 $(PYTEST) tests/kernel
 kernel-trixie: wheel
-	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3300 -- $(IN_GUEST) $(PYTEST) tests/kernel $(ON_ONE)
+	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=2/2 $(PYTEST) tests/kernel $(ON_ONE)
 
-# What takes long: starts under load, random work with proofs, on both kernels.
-LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) tests/kernel/test_starts.py tests/kernel/test_property.py
+# What takes long: starts under load, random work with proofs, every incident, on both kernels.
+LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) $(addprefix tests/kernel/test_,starts.py property.py report.py)
 test-matrix: wheel ## the long runs, on every kernel: about an hour
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3000 -- $(LONG)

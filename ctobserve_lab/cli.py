@@ -14,6 +14,7 @@ from ctobserve.commands.cli import Group, ended, typed
 from ctobserve.commands.values import PATH, real
 from ctobserve_lab import guide
 from ctobserve_lab.machine import admit
+from ctobserve_lab.recordings import recording
 from ctobserve_lab.scenario import Scenario
 from ctobserve_lab.scenarios import SCENARIOS
 from ctobserve_lab.stage import Ended, Stage, end_by_exception
@@ -90,6 +91,13 @@ def guided(name: str, here: bool) -> None:
     with Stage() as stage:
         for line in guide.tell(SCENARIOS[name], stage):
             click.echo(line)
+
+
+@cli.command("recording", short_help="Where its recording lies, to be asked by ctobserve --from.")
+@name_argument
+def recorded(name: str) -> None:
+    """Print the path of a recording of this incident, which ctobserve reads by --from on any machine."""
+    click.echo(recording(name))
 
 
 def _introduce(name: str, scenario: Scenario) -> None:

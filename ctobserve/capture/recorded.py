@@ -31,6 +31,8 @@ from ctobserve.programs.hooks import Purpose
 
 COUNT = "nf_conntrack_count"
 STEPS = 200_000  # a stretch is told in so many, or as a live one is: whatever is fewer
+# Kinds of records that no hook tells but for this.
+ASKED_FOR = {"update": Purpose.UPDATES, "confirm": Purpose.CONFIRMS, "free": Purpose.REASONS | Purpose.UNCONFIRMED}
 NEAR_NS = NS_PER_S  # a reading of the table is of an instant that is no further away
 T = TypeVar("T")
 
@@ -327,7 +329,7 @@ class RecordedCapture(RecordedView):
         found = self._last("fidelity")
         told: Fidelity = Fidelity("unknown") if found is None else found.found
         before: Fidelity = self._before("fidelity", Fidelity("unknown"))
-        lost = +(Counter(told.lost) - Counter(before.lost)) if before.lost else dict(told.lost)
+        lost = concerning(+(Counter(told.lost) - Counter(before.lost)) if before.lost else told.lost, self._told_of)
         if self._reader.damaged:
             lost["damaged"] = self._reader.damaged
         return told._replace(
@@ -366,6 +368,11 @@ class RecordedCapture(RecordedView):
 
     def _is_now(self, fact: Fact) -> bool:
         return fact.at_ns == self.now_ns() or (self.over and self._to_the_end)
+
+
+def concerning(lost: Mapping[str, int], sees: Purpose) -> dict[str, int]:
+    """Of records that were lost, by kind, those that a capture for `sees` would have looked for."""
+    return {kind: count for kind, count in lost.items() if kind not in ASKED_FOR or ASKED_FOR[kind] & sees}
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def read_text(path: Path) -> str:
 
     What of it is shown goes through model.printable. Raises OSError.
     """
-    return path.read_text("utf-8", "surrogateescape")
+    return path.read_bytes().decode("utf-8", "surrogateescape")
 
 
 def release() -> str:

@@ -12,10 +12,17 @@ import signal
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
+from ctobserve.capture.capture import Snapshot
 from ctobserve.capture.live import LiveCapture, Options
+from ctobserve.capture.recorded import RecordedCapture
+from ctobserve.capture.recorder import Recorder
+from ctobserve.capture.store.reader import Reader
+from ctobserve.capture.store.writer import Writer
 from ctobserve.diagnosis.proof import prove
+from ctobserve.model import TCP, Entries
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import send_udp
 from tests.kernel.churn import Churn
@@ -24,29 +31,58 @@ from tests.kernel.tool import bpf_program_ids
 SECONDS = float(os.environ.get("CTOBSERVE_PROPERTY_S", "40"))
 SOAK_S = float(os.environ.get("CTOBSERVE_SOAK_S", "20"))
 STEPS = 11
+KEYFRAME_S = 7.0
 FLAT_KIB = 4096
 
 
-def test_random_work_leaves_equal_tables(net, sysctl, capsys):
+def test_random_work_leaves_equal_tables_and_a_recording_that_has_each_of_them(net, sysctl, capsys, tmp_path):
     seed = int(os.environ.get("CTOBSERVE_SEED", random.randrange(1 << 32)))
     sysctl("nf_conntrack_buckets", 4096)
-    with LiveCapture(Options(Purpose.TABLE | Purpose.UPDATES)) as capture:
+    sees = Purpose.TABLE | Purpose.UPDATES
+    with LiveCapture(Options(sees)) as capture, closing(Writer(tmp_path / "one", 1, {"sees": "table,updates"})) as writer:
         churn = Churn(net, seed)
         capture.follow()
+        recorder = Recorder(capture, writer, KEYFRAME_S)
+        snapshots: list[Snapshot] = []
         quiet, most, end = 0, 0, time.monotonic() + SECONDS
         while time.monotonic() < end:
             for _ in range(STEPS):
                 churn.step()
-                capture.step()
+                recorder.add(capture.step())
             capture.settle()
+            recorder.add(capture.step())
+            snapshots.append(capture.snapshot())
             proof = prove(capture)
             assert proof.equal, f"seed {seed}, after {len(churn.done)} operations, {churn.done[-STEPS:]}: {proof}"
             quiet, most = quiet + 1, max(most, proof.ours)
         assert capture.fidelity().unread == 0
+        recorder.end()
+    with closing(Reader(tmp_path / "one")) as reader:
+        for at, taken in enumerate(snapshots):
+            replayed = RecordedCapture(reader, sees, taken.at_ns, taken.at_ns).table.entries()
+            ours, theirs = connections(replayed), connections(taken.entries)
+            apart = [
+                (one, ours.get(one), theirs.get(one)) for one in ours.keys() | theirs.keys() if ours.get(one) != theirs.get(one)
+            ]
+            # Of what came, left or changed while the kernel's table was read it cannot be said which of both is later.
+            assert len(apart) <= len(taken.touched), f"seed {seed}, quiet point {at}: {apart[:5]}"
+        assert not reader.damaged and len(snapshots) == quiet
     with capsys.disabled():
         counts = ", ".join(f"{name} {count}" for name, count in sorted(Counter(churn.done).items()))
         print(f"\nseed {seed}: {len(churn.done)} operations ({counts}), equal at {quiet} quiet points, up to {most} entries")
     assert quiet > 0
+
+
+def connections(entries: Entries) -> dict[bytes, list[object]]:
+    """Who is in the table: in which state, and where. Of other protocols the tracker of TCP has no state."""
+    who, how = ("netns", "protonum", "addr", "port", "zone"), ("mark", "bucket")
+    return {
+        b"".join(row[name].tobytes() for name in who): [
+            *(row[name].tolist() for name in how),
+            row["tcp_state"] if row["protonum"] == TCP else None,
+        ]
+        for row in entries
+    }
 
 
 def test_killed_under_load_nothing_stays(net, start):

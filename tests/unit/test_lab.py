@@ -14,6 +14,7 @@ from ctobserve.commands.cli import ended
 from ctobserve_lab import machine
 from ctobserve_lab.cli import WIDTH
 from ctobserve_lab.errors import LabError
+from ctobserve_lab.recordings import recording
 from ctobserve_lab.scenarios import SCENARIOS
 from ctobserve_lab.world import run
 from tests.kernel.sessions import sessions
@@ -49,8 +50,13 @@ def test_the_index_of_the_guide_is_made_of_the_scenarios():
 def test_the_list_of_commands_cuts_nothing_off():
     code, out, _ = lab("--help")
     commands = out.partition("Commands:\n")[2]
-    assert code == 0 and [line.split()[0] for line in commands.splitlines()] == ["guide", "list", "run", "show"]
+    assert code == 0 and [line.split()[0] for line in commands.splitlines()] == ["guide", "list", "recording", "run", "show"]
     assert "..." not in commands
+
+
+def test_a_recording_is_where_it_is_said_to_be():
+    assert lab("recording", "table_full") == (0, f"{recording('table_full')}\n", "")
+    assert recording("table_full").is_file()
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

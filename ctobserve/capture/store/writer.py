@@ -97,7 +97,10 @@ class Writer:
             entries[name] = self._identities.of(np.ascontiguousarray(entries[name]))
         touched = np.empty(len(read.touched), TOUCHED)
         touched["ct"] = self._identities.of(np.ascontiguousarray(read.touched))
-        for kind, rows in (("entry", entries), ("extension", read.extensions), ("touched", touched)):
+        # By identity, the oldest first: neighbours have like ports and timeouts, and take less than by bucket.
+        order = np.argsort(entries["ct"], kind="stable")
+        extensions = pick(read.extensions, order) if len(read.extensions) else read.extensions
+        for kind, rows in (("entry", pick(entries, order)), ("extension", extensions), ("touched", touched)):
             self._rows(kind, rows, read.at_ns, number)
         self.keyframes += 1
 

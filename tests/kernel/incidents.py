@@ -1,0 +1,96 @@
+"""An incident watched once, judged and recorded: what is said of it live, and the file that must say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from ctobserve.capture.capture import Snapshot
+from ctobserve.capture.filters import Filter
+from ctobserve.capture.live import LiveCapture
+from ctobserve.capture.recorded import RecordedCapture, concerning
+from ctobserve.capture.recorder import Recorder
+from ctobserve.capture.store.reader import Reader
+from ctobserve.capture.store.writer import Writer
+from ctobserve.capture.watch import Stretch, watch
+from ctobserve.clock import Clock
+from ctobserve.diagnosis.collect import Collector
+from ctobserve.diagnosis.rules import Judgement, judge
+from ctobserve.diagnosis.verdict import Severity
+from ctobserve.programs.hooks import Purpose
+from ctobserve_lab.world import Space
+
+# What a recorder looks for, and the part of it that a report asks for.
+SEES = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS | Purpose.UPDATES | Purpose.INVALID
+REPORT = Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED | Purpose.INVALID
+ONCE_S = 3600.0  # the table is read at begin and end alone
+SMALL = 9
+
+
+class Standing(LiveCapture):
+    """Its clock stands still where it is told to, so that whoever asks meanwhile is answered of one instant."""
+
+    _stands: Clock | None = None
+
+    def stand(self, still: bool) -> None:
+        """From now on, or no longer."""
+        self._stands = super().clock() if still else None
+
+    def clock(self) -> Clock:
+        """Now, or when it stopped."""
+        return self._stands or super().clock()
+
+    def now_ns(self) -> int:
+        """Now, or when it stopped."""
+        return self._stands.monotonic_ns if self._stands else super().now_ns()
+
+    def snapshot(self, extensions: bool = False) -> Snapshot:
+        """As it is now."""
+        return super().snapshot(extensions)._replace(at_ns=self.now_ns())
+
+    def cease(self) -> None:
+        """There will be another incident."""
+
+
+def watched(
+    capture: Standing, space: Space | None, act: Callable[[], object], path: Path, more: Mapping[str, str] | None = None
+) -> Judgement:
+    """What a report says of what happens during the act, of which a recording is made beside it; `more` it says of itself."""
+    only = Filter(netns=space and space.inum)
+    sees = ",".join((one.name or "").lower() for one in Purpose if one in SEES)
+    capture.follow()
+    capture.settle()
+    with closing(Writer(path, SMALL, {"sees": sees, "watched": str(only.netns or "all"), **(more or {})})) as writer:
+        capture.stand(True)
+        recorder, collector = Recorder(capture, writer, ONCE_S), Collector(capture, only, invalid=True)
+        capture.stand(False)
+        act()
+        for events in watch(capture, Stretch(stopped=lambda: True)):
+            recorder.add(events)
+            collector.add(events)
+        capture.stand(True)
+        collector.end()
+        recorder.end()
+        evidence = collector.evidence()
+        lost = concerning(capture.fidelity().lost, REPORT)
+        capture.stand(False)
+    return judge(replace(evidence, events_lost=sum(lost.values())))
+
+
+def recorded(path: Path) -> Judgement:
+    """What a report says of the recording of what was watched."""
+    with closing(Reader(path)) as reader:
+        only = Filter(netns=None if reader.meta["watched"] == "all" else int(reader.meta["watched"]))
+        capture = RecordedCapture(reader, REPORT)
+        collector = Collector(capture, only, invalid=True)
+        for events in watch(capture, Stretch()):
+            collector.add(events)
+        collector.end()
+        return judge(collector.evidence())
+
+
+def severities(found: Judgement) -> dict[str, Severity]:
+    """What was found, and how bad it is."""
+    return {name: verdict.severity for name, verdict in found.verdicts.items()}

@@ -1,0 +1,65 @@
+"""What every command says of five incidents that were recorded, as a session in text: `make recordings` writes them anew."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+from ctobserve.commands.cli import main as ctobserve
+from ctobserve_lab.recordings import recording
+
+SESSIONS = Path(__file__).parent / "unit" / "told"
+INCIDENTS = ("table_full", "udp_race", "long_chains", "asymmetric_routing", "old_udp_mapping")
+COMMANDS = (
+    "report",
+    "report --json",
+    "drops --limit 30",
+    "drops --json --limit 2",
+    "events --limit 40",
+    "events --json --limit 3",
+    "list --limit 20",
+    "list --json --limit 2",
+    "list --format csv --limit 5",
+    "list --format kernel --limit 5",
+    "list --expect",
+    "list --at -0.2s --limit 5",
+    "buckets --limit 5",
+    "buckets --json --limit 1",
+    "top --by src,dport",
+    "size",
+    "verify",
+)
+
+
+def session(name: str) -> str:
+    """Of one incident: each command as it is typed beside the recording, with what it prints and its exit code."""
+    path = recording(name)
+    return "\n".join(f"$ ctobserve {typed} --from {path.name}\n{said(typed, path)}" for typed in COMMANDS)
+
+
+def said(typed: str, path: Path) -> str:
+    """Both streams of one command, as it is run where the recording lies."""
+    out, before = io.StringIO(), Path.cwd()
+    arguments = ["ctobserve", *typed.split(), "--from", path.name]
+    with patch.object(sys, "argv", arguments), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        os.chdir(path.parent)
+        try:
+            code = ctobserve()
+        finally:
+            os.chdir(before)
+    return f"{out.getvalue()}exit code {code}\n" if code else out.getvalue()
+
+
+def main() -> None:
+    """Write all sessions."""
+    SESSIONS.mkdir(exist_ok=True)
+    for name in INCIDENTS:
+        SESSIONS.joinpath(f"{name}.txt").write_text(session(name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The recordings that ship: each scenario's verdicts from its recording, and what every command says of five of them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from ctobserve.capture.recorded import RecordedView
+from ctobserve.capture.store.reader import Reader
+from ctobserve.diagnosis.verdict import Severity
+from ctobserve_lab.recordings import recording
+from ctobserve_lab.scenarios import SCENARIOS
+from tests import told
+from tests.kernel.incidents import recorded
+
+MOST_BYTES = 100_000
+LARGER = {"long_chains": 200_000}  # with fewer than 12,000 entries no chain of the smallest hash is too long
+GRAVE = (Severity.CRITICAL, Severity.WARNING)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_has_its_verdicts_and_no_other_from_its_recording(name):
+    scenario, found = SCENARIOS[name], recorded(recording(name)).verdicts
+    assert {one for one, verdict in found.items() if verdict.severity in GRAVE} == scenario.expected
+    assert scenario.notices <= found.keys()
+    assert ("healthy" in found) == (not scenario.expected)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_recording_is_small_and_says_where_and_when_it_was_made(name):
+    path = recording(name)
+    assert path.stat().st_size < LARGER.get(name, MOST_BYTES)
+    with closing(Reader(path)) as reader:
+        view = RecordedView(reader)
+        assert reader.meta["scenario"] == name and view.finished and not reader.damaged
+        assert view.host.release.startswith("6.1.") and view.iso(view.end_ns) > "2026-11-26"
+
+
+def test_there_is_none_of_a_scenario_that_is_no_more():
+    assert {path.stem for path in recording("any").parent.glob("*.ctobserve")} == set(SCENARIOS)
+
+
+@pytest.mark.parametrize("name", told.INCIDENTS)
+def test_every_command_says_of_an_incident_what_it_said(name):
+    assert told.session(name) == told.SESSIONS.joinpath(f"{name}.txt").read_text()
