@@ -14,8 +14,12 @@ from ctobserve.capture.store.joined import Recording
 from ctobserve.capture.store.reader import Chunk, Fact
 from ctobserve.capture.store.valid import MOST_ENTRIES, MOST_NS
 from ctobserve.capture.table import Table
+from ctobserve.clock import NS_PER_S
 from ctobserve.event import NO_EVENTS, Events
 from ctobserve.model import NDArray, join, pick
+
+
+LATE_NS = 2 * NS_PER_S  # an event is told so late at most, at HOLD_NS of the correlator and a second's batch
 
 
 class Replay:
@@ -39,16 +43,16 @@ class Replay:
         self.table = Table()
         self.buckets: int = self.base.found.buckets
         self.table.put(self.read(self.base).entries)
+        self._after_ns = 0 if at_ns is None else at_ns
+        if at_ns is not None:
+            self._go_to(at_ns, tell)
+        tell(1.0)
         self._chunks = reader.events(self.base.number)
         self._next: Chunk | None = next(self._chunks, None)
         self._held = NO_EVENTS
         self._until: NDArray[np.uint64] = np.empty(0, np.uint64)
         self._newest = 0
         self._torn = False
-        if at_ns is not None:
-            for _ in self._parts(at_ns, MOST_NS):
-                tell((self._newest - self.base.at_ns) / max(at_ns - self.base.at_ns, 1))
-        tell(1.0)
 
     def read(self, keyframe: Fact, extensions: bool = False) -> Snapshot:
         """What was read then."""
@@ -69,6 +73,23 @@ class Replay:
         """Events in their order until this time, of chunks that come before this number; the table has them now."""
         return join([NO_EVENTS, *self._parts(until_ns, before)])
 
+    def _go_to(self, at_ns: int, tell: Callable[[float], None]) -> None:
+        """The table of that instant: what happened until then, also what was told only later, when more was known of it."""
+        for chunk in self._reader.events(self.base.number):
+            if chunk.first_ns > at_ns + LATE_NS:
+                break
+            if chunk.first_ns <= at_ns:
+                happened = self._reader.chunk("event", chunk)
+                if chunk.last_ns > at_ns:
+                    happened = pick(happened, happened["entry"]["seen_ns"] <= at_ns)
+                self._apply(happened)
+                tell((chunk.first_ns - self.base.at_ns) / max(at_ns - self.base.at_ns, 1))
+
+    def _apply(self, happened: Events) -> None:
+        self.table.apply(happened)
+        if len(self.table) > MOST_ENTRIES:
+            raise Unreadable(f"{shown(self._reader.path)}: more entries than a table has")
+
     def _parts(self, until_ns: int, before: int) -> Iterator[Events]:
         """The same, chunk by chunk: a table at a late instant needs none of them."""
         while len(self._held) or self._load(until_ns, before):
@@ -77,9 +98,7 @@ class Replay:
                 break
             part = self._held if count == len(self._held) else pick(self._held, np.arange(count))
             self._held, self._until = self._held[count:], self._until[count:]
-            self.table.apply(part)
-            if len(self.table) > MOST_ENTRIES:
-                raise Unreadable(f"{shown(self._reader.path)}: more entries than a table has")
+            self._apply(part)
             yield part
 
     def _load(self, until_ns: int, before: int) -> bool:
@@ -90,7 +109,11 @@ class Replay:
         self._next = next(self._chunks, None)
         damaged = self._reader.damaged
         self._pass_readings(chunk.number)
+        if chunk.last_ns <= self._after_ns:
+            return True
         self._held = self._reader.chunk("event", chunk)
+        if chunk.first_ns <= self._after_ns:
+            self._held = pick(self._held, self._held["entry"]["seen_ns"] > self._after_ns)
         self._torn = self._torn or self._reader.damaged > damaged
         # What another CPU said earlier may come later: it belongs to the time of what it comes after.
         self._until = np.maximum(np.maximum.accumulate(self._held["entry"]["seen_ns"]), np.uint64(self._newest))

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from ctobserve.capture.capture import Snapshot
+from ctobserve.capture.capture import Fidelity, Snapshot
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.live import LiveCapture
 from ctobserve.capture.recorded import RecordedCapture, concerning
@@ -33,6 +33,14 @@ class Standing(LiveCapture):
     """Its clock stands still where it is told to, so that whoever asks meanwhile is answered of one instant."""
 
     _stands: Clock | None = None
+    _before: Fidelity | None = None
+
+    def begin(self) -> None:
+        """Another incident: what was seen, lost and doubtful before is none of it."""
+        self.follow()
+        self.settle()
+        self._before = None
+        self._before = self.fidelity()
 
     def stand(self, still: bool) -> None:
         """From now on, or no longer."""
@@ -50,6 +58,17 @@ class Standing(LiveCapture):
         """As it is now."""
         return super().snapshot(extensions)._replace(at_ns=self.now_ns())
 
+    def fidelity(self) -> Fidelity:
+        """Of this incident."""
+        told, before = super().fidelity(), self._before or Fidelity("")
+        return told._replace(
+            read_ns=min(told.read_ns, self.now_ns()),
+            seen=told.seen - before.seen,
+            lost={kind: more for kind, count in told.lost.items() if (more := count - before.lost.get(kind, 0))},
+            unpaired=told.unpaired - before.unpaired,
+            uncertain_ns=told.uncertain_ns - before.uncertain_ns,
+        )
+
     def cease(self) -> None:
         """There will be another incident."""
 
@@ -60,8 +79,7 @@ def watched(
     """What a report says of what happens during the act, of which a recording is made beside it; `more` it says of itself."""
     only = Filter(netns=space and space.inum)
     sees = ",".join((one.name or "").lower() for one in Purpose if one in SEES)
-    capture.follow()
-    capture.settle()
+    capture.begin()
     with closing(Writer(path, SMALL, {"sees": sees, "watched": str(only.netns or "all"), **(more or {})})) as writer:
         capture.stand(True)
         recorder, collector = Recorder(capture, writer, ONCE_S), Collector(capture, only, invalid=True)
@@ -89,6 +107,15 @@ def recorded(path: Path) -> Judgement:
             collector.add(events)
         collector.end()
         return judge(collector.evidence())
+
+
+def sentences(found: Judgement) -> dict[str, object]:
+    """All that a report says of it."""
+    verdicts = {
+        name: (one.severity, one.sentence, dict(one.evidence), list(map(str, one.do)), one.do_only_looks)
+        for name, one in found.verdicts.items()
+    }
+    return {**verdicts, "not judged": dict(found.not_judged)}
 
 
 def severities(found: Judgement) -> dict[str, Severity]:

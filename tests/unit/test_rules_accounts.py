@@ -11,6 +11,7 @@ from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.verdict import Severity, Unjudged
 from ctobserve.host.account import Account
 from ctobserve.host.bridges import Bridge
+from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Notrack, Ruleset
 from ctobserve.model import ICMP, IPS_DST_NAT, IPS_OFFLOAD, IPS_SRC_NAT, UDP
@@ -225,6 +226,14 @@ def with_blue(**changed):
 )
 def test_where_anything_is_tracked_the_rule_is_silent(made):
     assert RULES["nothing_tracked"](made) is None
+
+
+@pytest.mark.parametrize(("passed", "told"), [((0, 0), False), ((1, 0), True), ((0, 1), True), (None, True)])
+def test_one_through_which_nothing_goes_is_named_only_where_nobody_has_entries(passed, told):
+    alone = with_blue(passed=passed and IpPackets(*passed))
+    beside = replace(alone, namespaces={**alone.namespaces, 8: namespace(8, nf_conntrack_count=3)}, entries=entries(3, netns=8))
+    assert RULES["nothing_tracked"](alone) is not None
+    assert (RULES["nothing_tracked"](beside) is not None) is told
 
 
 def test_packets_that_nobody_counted_are_not_said_to_be_none():

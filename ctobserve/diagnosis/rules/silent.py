@@ -17,8 +17,13 @@ IPV4, IPV6 = frozenset({"ip", "inet", "bridge"}), frozenset({"ip6", "inet", "bri
 
 
 def judge(evidence: Evidence) -> RuleResult:
-    """A namespace with no entry and no event: its rule set was asked for, and says why as far as it can."""
+    """A namespace with no entry and no event: its rule set was asked for, and says why as far as it can.
+
+    One through which no packet went at all is nobody's question where another has entries or events.
+    """
     silent = [namespace for namespace in evidence.namespaces.values() if namespace.ruleset and _is_silent(evidence, namespace)]
+    if any(not _is_silent(evidence, namespace) for namespace in evidence.namespaces.values()):
+        silent = [namespace for namespace in silent if namespace.passed is None or any(namespace.passed)]
     return _verdict(evidence, silent[0], silent[0].ruleset or Ruleset()) if silent else None
 
 
