@@ -18,7 +18,6 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.event import NO_EVENTS, Events
 from ctobserve.model import NDArray, join, pick
 
-
 LATE_NS = 2 * NS_PER_S  # an event is told so late at most, at HOLD_NS of the correlator and a second's batch
 
 
