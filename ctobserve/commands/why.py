@@ -40,6 +40,6 @@ def why(request: Request, sought: Sought, no_invalid: bool, confirms: bool) -> N
         if wanted:
             purpose |= more
     with opened(request, purpose, chains=True) as (capture, stretch):
-        found = collect(capture, request, stretch, sought)
+        found = collect(capture, request, stretch, sought, invalid=not no_invalid)
         out([document(found)] if request.json else why_lines(found, room()))
         closed(capture, request, found.meta)

@@ -44,13 +44,16 @@ IN_A_SUM: Mapping[str, str] = {LIVES: "live on", UNSEEN: "left unseen"}
 class Around(NamedTuple):
     """What is known beside its events. `left_s`: seconds until its entry expires; `sure`: no packet can have put that off since.
 
-    `idle_s`: how long no packet had come when it timed out, None: not known. `lost`: records, and events that are forgotten.
+    `idle_s`: how long no packet had come when it timed out, None: not known; `timeout`: the sysctl of that value. `lost`:
+    records, and events that are forgotten. `invalid`: INVALID packets were looked for.
     """
 
     left_s: int | None
     sure: bool
     idle_s: int | None
+    timeout: str | None
     lost: int
+    invalid: bool
 
 
 def fate(one: Connection, around: Around) -> str:
@@ -62,7 +65,7 @@ def fate(one: Connection, around: Around) -> str:
     elif one.ended is None and one.end in BAD:
         return f"It has no entry: {_bad(one.packets)}{_past(one.packets)}."
     elif one.ended is None:
-        said = _refused(one)
+        said = _refused(one, around)
     else:
         said = _left(one, around)
     return f"{said}{_packets(one)}."
@@ -132,16 +135,22 @@ def _living(entry: np.void, around: Around) -> str:
 
 
 def _unseen(around: Around) -> str:
-    why = f": {plural(around.lost, 'event')} were lost or are forgotten" if around.lost else ""
-    return f"It is in the table no more, and how it left was not seen{why}"
+    return f"It is in the table no more, and how it left was not seen{_missing(around)}"
 
 
-def _refused(one: Connection) -> str:
+def _missing(around: Around) -> str:
+    return f": {plural(around.lost, 'event')} lost or forgotten" if around.lost else ""
+
+
+def _refused(one: Connection, around: Around) -> str:
     packets = one.packets
     if one.end == destroy_name(DestroyReason.UNCONFIRMED):
         if (one.events["detail"] == RESOLVED).any():
             return "It lost a clash, and its packet went on with the entry that won: nothing is lost"
-        return "It died before it was in the table: a rule, routing or a queue took its packet, not conntrack"
+        if around.lost:
+            return f"It died before it was in the table, and why was not seen{_missing(around)}"
+        unless = "not conntrack" if around.invalid else "unless that was INVALID, which was not looked for"
+        return f"It died before it was in the table: a rule, routing or a queue took its packet, {unless}"
     why = REFUSED.get(one.end, one.end)
     if len(packets):
         chains = packets["entry"]["chain"][-1]
@@ -163,7 +172,8 @@ def _left(one: Connection, around: Around) -> str:
     if one.end == "timeout":
         if entry["status"] & IPS_FIXED_TIMEOUT:
             return f"It timed out{aside} in {state}: its timeout was fixed, and no packet put it off{_unanswered(entry)}"
-        idle = "" if around.idle_s is None else f": no packet for {around.idle_s:,} s"
+        by_sysctl = f" ({around.timeout})" if around.timeout else ""
+        idle = "" if around.idle_s is None else f": no packet for {around.idle_s:,} s{by_sysctl}"
         return f"It timed out{aside}{idle} in {state}{_unanswered(entry)}"
     if one.end == "early_drop":
         room = connection(event["evictor"]) if event["evictor"]["l3num"] else "another, which was not seen,"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,8 +69,8 @@ class WhyDocument:
     )
 
 
-def collect(capture: Capture, request: Request, stretch: Stretch, sought: Sought) -> WhyDocument:
-    """Watch for a stretch of time, then look into the table."""
+def collect(capture: Capture, request: Request, stretch: Stretch, sought: Sought, invalid: bool) -> WhyDocument:
+    """Watch for a stretch of time, then look into the table. `invalid`: the capture looks for INVALID packets."""
     only, limit = request.filter, LIMIT if request.limit is None else request.limit
     found = Connections(sought, only, capture.table.entries(), capture.now_ns())
     for events in watch(capture, stretch):
@@ -83,7 +83,7 @@ def collect(capture: Capture, request: Request, stretch: Stretch, sought: Sought
     entries = int(np.count_nonzero(only.mask(table)))
     lost = meta.events_lost
     through = looked_through(found.came, entries, f"{meta.started[:19]}Z", lost, told.forgotten)
-    teller = _Teller(capture, read, lengths_of(table, capture.buckets), shown, lost + told.forgotten)
+    teller = _Teller(capture, read, lengths_of(table, capture.buckets), shown, lost + told.forgotten, invalid)
     return WhyDocument(
         meta=meta,
         asked=sought.typed,
@@ -94,7 +94,7 @@ def collect(capture: Capture, request: Request, stretch: Stretch, sought: Sought
         events_looked_through=found.came,
         entries_looked_through=entries,
         events_forgotten=told.forgotten,
-        lives=tuple(map(teller.life, shown)),
+        lives=tuple(teller.lives()),
     )
 
 
@@ -109,29 +109,37 @@ def _reading(capture: Capture) -> Snapshot | None:
 class _Teller:
     """Makes a LifeRow of each connection that is shown."""
 
-    def __init__(self, capture: Capture, read: Snapshot | None, lengths: Lengths, shown: list[Connection], lost: int) -> None:
-        self._capture, self._read, self._lengths, self._lost = capture, read, lengths, lost
+    def __init__(
+        self, capture: Capture, read: Snapshot | None, lengths: Lengths, shown: list[Connection], lost: int, invalid: bool
+    ) -> None:
+        self._capture, self._read, self._lengths = capture, read, lengths
+        self._lost, self._invalid = lost, invalid
         self._clock: Clock = capture.clock()
-        inums = {int(one.last["netns"]) for one in shown}
-        names = {name for one in shown if (name := held_by(one.last))}
+        self._shown = [one._replace(now=self._as_read(one.now)) for one in shown]
+        inums = {int(one.last["netns"]) for one in self._shown}
+        names = {name for one in self._shown if (name := held_by(one.last))}
         self._states = capture.namespaces(names, inums) if names else {}
-        having = {int(one.last["netns"]) for one in shown if may_have_one(one.now)}
+        having = {int(one.last["netns"]) for one in self._shown if may_have_one(one.now)}
         # Of one namespace, or of all at once.
         self._helped = capture.helped(having.pop() if len(having) == 1 else None) if having else None
 
-    def life(self, one: Connection) -> LifeRow:
-        """One."""
-        one = one._replace(now=self._as_read(one.now))
+    def lives(self) -> Iterator[LifeRow]:
+        """In their order."""
+        return map(self._life, self._shown)
+
+    def _life(self, one: Connection) -> LifeRow:
         last = one.last
         timeout = held_by(last)
         state = self._states.get(int(last["netns"]))
         timeout_s = state.sysctls.get(timeout) if state and timeout else None
         idle = idle_s(one, self._clock, timeout_s)
         left = left_s(last, self._clock, self._clock.monotonic_ns) if len(one.now) else None
+        by_sysctl = timeout if idle == timeout_s else None
+        around = Around(left, self._read is not None, idle, by_sysctl, self._lost, self._invalid)
         events, left_out = _bounded(one.events)
         started = self._capture.started
         return LifeRow(
-            sentence=fate(one, Around(left, self._read is not None, idle, self._lost)),
+            sentence=fate(one, around),
             end=one.end,
             before=one.before,
             allocated=_iso(started, _allocated_ns(one.events)),

@@ -31,8 +31,8 @@ def test_timed_out_deleted_and_living(net, start, form):
     lives = {life["end"]: life for life in found["lives"]}
     expired, deleted, living = lives["timeout"], lives["deleted"], lives["lives"]
     assert re.fullmatch(
-        r"It timed out(?: \(reaped by a netlink dump\))?: no packet for 3 s in udp state UNREPLIED, "
-        r"no answer from 127\.0\.0\.1:30000 was ever seen\.",
+        r"It timed out(?: \(reaped by a netlink dump\))?: no packet for 3 s \(nf_conntrack_udp_timeout\) "
+        r"in udp state UNREPLIED, no answer from 127\.0\.0\.1:30000 was ever seen\.",
         expired["sentence"],
     )
     assert (expired["before"], expired["idle_s"], expired["timeout"]) == (False, 3, "nf_conntrack_udp_timeout")

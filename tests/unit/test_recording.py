@@ -135,8 +135,8 @@ def of_host(view: Capture, _: Stretch) -> Any:
 OF_A_STRETCH: dict[str, Asks] = {
     "report": lambda capture, stretch: of(report.collect(capture, Request(), stretch, invalid=True)),
     "report of one": lambda capture, stretch: of(report.collect(capture, HERE, stretch, invalid=True)),
-    "why": lambda capture, stretch: of(why.collect(capture, Request(limit=200), stretch, parse("10.0.0.2"))),
-    "why, one": lambda capture, stretch: of(why.collect(capture, HERE, stretch, parse("10.0.0.1:1002-:53/udp"))),
+    "why": lambda capture, stretch: of(why.collect(capture, Request(limit=200), stretch, parse("10.0.0.2"), True)),
+    "why, one": lambda capture, stretch: of(why.collect(capture, HERE, stretch, parse("10.0.0.1:1002-:53/udp"), True)),
     "drops": lambda capture, stretch: of(drops.collect(capture, Request(), stretch)),
     "drops of one": lambda capture, stretch: of(drops.collect(capture, HERE, stretch)),
     "events": lambda capture, stretch: rows(capture, stretch, Request()),

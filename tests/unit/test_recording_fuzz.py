@@ -81,7 +81,7 @@ def _report(capture: RecordedCapture, stretch: Stretch) -> Lines:
 
 
 def _why(capture: RecordedCapture, stretch: Stretch) -> Lines:
-    found = why.collect(capture, Request(limit=300), stretch, parse("10.0.0.1"))
+    found = why.collect(capture, Request(limit=300), stretch, parse("10.0.0.1"), True)
     yield document(found)
     yield from why_lines(found, 100)
 

@@ -110,6 +110,7 @@ class Case:
         )
 
 
+LOSSY = FIDELITY._replace(lost={"insert": 1})
 LIVING = tcp("ESTABLISHED", status=ANSWERED | IPS_ASSURED)
 BEFORE = udp(left_s=2)
 NC = {"pid": 4711, "comm": b"nc\x1b[2J"}
@@ -146,7 +147,8 @@ ENDINGS = {
     ),
     "timed out, by the sysctl": Case(
         "timeout",
-        "It timed out: no packet for 30 s in udp state UNREPLIED, no answer from 10.0.0.9:53 was ever seen.",
+        "It timed out: no packet for 30 s (nf_conntrack_udp_timeout) in udp state UNREPLIED, "
+        "no answer from 10.0.0.9:53 was ever seen.",
         [went(BEFORE, DestroyReason.TIMEOUT)],
         BEFORE,
     ),
@@ -157,7 +159,7 @@ ENDINGS = {
     ),
     "timed out, TCP": Case(
         "timeout",
-        "It timed out (reaped by a netlink dump): no packet for 120 s in TIME_WAIT.",
+        "It timed out (reaped by a netlink dump): no packet for 120 s (nf_conntrack_tcp_timeout_time_wait) in TIME_WAIT.",
         [went(tcp("TIME_WAIT", left_s=2), DestroyReason.TIMEOUT, detail=b"reaped by a netlink dump")],
         tcp("TIME_WAIT", left_s=2),
     ),
@@ -263,7 +265,7 @@ ENDINGS = {
     ),
     "unseen": Case(
         "unseen",
-        "It is in the table no more, and how it left was not seen: 3 events were lost or are forgotten.",
+        "It is in the table no more, and how it left was not seen: 3 events lost or forgotten.",
         [came(udp()), came(udp(src="10.0.0.77"), 2)],
         more={"told": FIDELITY._replace(lost={"destroy": 3})},
     ),
@@ -288,7 +290,7 @@ ALL = Request()
 
 def why(typed: str, capture: ScriptedCapture, request: Request = ALL) -> WhyDocument:
     capture.follow()
-    return collect(capture, request, Stretch(DURATION_S), parse(typed))
+    return collect(capture, request, Stretch(DURATION_S), parse(typed), True)
 
 
 def of(found: WhyDocument) -> Any:
@@ -312,7 +314,20 @@ def test_a_recording_tells_the_same(tmp_path, name):
     case = ENDINGS[name]
     said = of(why(case.asked, case.capture()))
     record(case.capture(), tmp_path / "one", keyframe_s=60)
-    assert of(collect(replay(tmp_path / "one"), Request(), Stretch(), parse(case.asked))) == said
+    assert of(collect(replay(tmp_path / "one"), Request(), Stretch(), parse(case.asked), True)) == said
+
+
+def test_of_what_died_before_the_table_nothing_is_claimed_that_was_not_looked_for():
+    died = in_time(went(udp(), DestroyReason.UNCONFIRMED))
+    begins = "It died before it was in the table"
+    for told, invalid, says in (
+        (FIDELITY, False, ": a rule, routing or a queue took its packet, unless that was INVALID, which was not looked for."),
+        (LOSSY, True, ", and why was not seen: 1 event lost or forgotten."),
+    ):
+        capture = ScriptedCapture(batches=died, told=told)
+        capture.follow()
+        (life,) = collect(capture, ALL, Stretch(DURATION_S), parse("10.0.0.5"), invalid).lives
+        assert life.sentence == begins + says
 
 
 def test_every_reason_has_its_case():
@@ -482,7 +497,6 @@ def test_of_either_side_of_nat_it_says_what_became_of_which():
 
 
 BORN_NS = CLOCK.monotonic_ns - 10**9
-LOSSY = FIDELITY._replace(lost={"insert": 1})
 
 
 @pytest.mark.parametrize(
@@ -624,7 +638,7 @@ def test_its_entry_is_as_the_kernel_has_it_now_unless_an_event_knows_better():
 def test_in_the_middle_of_a_recording_only_what_is_known_of_its_end_is_said(tmp_path):
     record(ScriptedCapture(entries=udp(left_s=100)), tmp_path / "one", keyframe_s=60)
     middle = replay(tmp_path / "one", None, CLOCK.monotonic_ns + 3 * 10**9)
-    (life,) = collect(middle, Request(), Stretch(), parse("10.0.0.5")).lives
+    (life,) = collect(middle, Request(), Stretch(), parse("10.0.0.5"), True).lives
     assert life.sentence.startswith("It lives: udp state UNREPLIED, at least 97 s left, ")
 
 
