@@ -49,6 +49,7 @@ COMMANDS = {
     "verify": Listed("verify", "verify", "Prove the table rebuilt from events equal to the kernel's."),
     "record": Listed("record", "record", "Keep all of it in a file, for every command with --from FILE."),
     "diff": Listed("diff", "diff", "What is different between two recordings, or since a time in one."),
+    "convert": Listed("convert", "convert", "A recording as Parquet or JSON lines, for other programs."),
     "anonymise": Listed("anonymise", "anonymise", "A recording with other addresses and names, for sharing."),
     "check": Listed("check", "check", "What this kernel offers, which hooks are used, what stays blind."),
 }

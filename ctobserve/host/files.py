@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # A FIFO without a writer does not hold us up.
@@ -60,10 +61,23 @@ def sizes(within: int) -> dict[str, int]:
     return found
 
 
+@contextmanager
+def new_directory(path: Path) -> Iterator[int]:
+    """The same of one that did not exist, for our user alone; raises FileExistsError where anything has its name, and OSError."""
+    path.mkdir(mode=0o700)
+    with directory(path) as fd:
+        yield fd
+
+
+def new(name: str, within: int) -> BinaryIO:
+    """An open file that did not exist, as `create` makes it."""
+    return open(os.open(name, _NEW, 0o600, dir_fd=within), "wb")
+
+
 def create(name: str, within: int, content: bytes = b"") -> None:
     """A new file in the open directory `within`, for our user alone; raises FileExistsError where anything has the name, be it
     a link that leads nowhere, and OSError."""
-    with open(os.open(name, _NEW, 0o600, dir_fd=within), "wb") as file:
+    with new(name, within) as file:
         file.write(content)
 
 

@@ -38,6 +38,7 @@ OFFERED = {
     | {"--source", "--no-invalid", "--confirms", "--packets", "--keyframe", "--compress"}
     | {"--keep", "--max-size", "--on", "--after", "--max-incidents"},
     "diff": TUPLE | {"--json", "--netns", "--limit", "--by", "--since", "--until"},
+    "convert": {"--tables", "--format"},
     "anonymise": {"--key-file"},
     "check": {"--json", "--attach"},
 }

@@ -13,6 +13,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +28,7 @@ from ctobserve.capture.store.container import MOST_BYTES
 from ctobserve.capture.store.reader import Reader
 from ctobserve.capture.watch import Stretch
 from ctobserve.commands.sought import parse
-from ctobserve.documents import buckets, diff, drops, events, expectations, report, size, top, verify, why
+from ctobserve.documents import buckets, convert, diff, drops, events, expectations, report, size, top, verify, why
 from ctobserve.documents import list as table
 from ctobserve.documents.instant import take
 from ctobserve.documents.request import Request
@@ -36,12 +37,15 @@ from ctobserve.event import Kind
 from ctobserve.render.copied import copied_line
 from ctobserve.render.diff import diff_lines
 from ctobserve.render.drops import balance_lines
+from ctobserve.render.jsonlines import json_lines
 from ctobserve.render.jsonout import document, line, lines
 from ctobserve.render.list import csv, listing_lines, table_lines
+from ctobserve.render.parquet import ParquetTable
 from ctobserve.render.report import report_lines
 from ctobserve.render.size import size_lines
 from ctobserve.render.spread import bucket_lines
 from ctobserve.render.stream import StreamLines
+from ctobserve.render.tables import batches
 from ctobserve.render.top import frame_lines
 from ctobserve.render.verify import verify_lines
 from ctobserve.render.why import why_lines
@@ -145,8 +149,19 @@ def _anonymised(capture: RecordedCapture, _: Stretch) -> Lines:
         yield from _report(RecordedCapture(reader, EVERYTHING), Stretch())
 
 
+def _converted(capture: RecordedCapture, _: Stretch) -> Lines:
+    files = {table: BytesIO() for table in convert.TABLES}
+    sinks = {table: ParquetTable(table, file) for table, file in files.items()}
+    for batch in batches(convert.collect(capture._reader, convert.TABLES, lambda _: None)):
+        yield from json_lines(batch)
+        sinks[batch.table].write(batch)
+    for sink in sinks.values():
+        sink.close()
+    assert all(file.getvalue().endswith(b"PAR1") for file in files.values())
+
+
 STRETCHES = (_events, _drops, _top, _report, _why, _verify)
-INSTANTS = (_list, _kernel_lines, _buckets, _size, _expected, _diff, _anonymised)
+INSTANTS = (_list, _kernel_lines, _buckets, _size, _expected, _diff, _anonymised, _converted)
 
 
 def read(path: Path, some: Random) -> str | None:

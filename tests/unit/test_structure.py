@@ -50,6 +50,7 @@ DATA = {
 }
 # What commands do themselves, each in one place.
 DOORS = {
+    "commands.convert": {"host.files"},  # makes the files of tables
     "commands.opening": {"host.kernel"},  # are we root, is conntrack there yet (--wait)
     "commands.ready": {"host.files"},  # makes the ready file
     "commands.values": {"host.netns"},  # whose inode number a typed name is
@@ -151,7 +152,7 @@ def test_who_observes_does_not_know_who_makes_trouble(path):
     assert not [name for name in imports(path) if name.split(".")[0] == "ctobserve_lab"]
 
 
-@pytest.mark.parametrize(("library", "owner"), [("bcc", "compiler.py"), ("pyroute2", "netlink.py")])
+@pytest.mark.parametrize(("library", "owner"), [("bcc", "compiler.py"), ("pyroute2", "netlink.py"), ("pyarrow", "parquet.py")])
 def test_one_module_imports(library, owner):
     users = [path.name for path in MODULES if any(name.split(".")[0] == library for name in imports(path))]
     assert users == [owner]

@@ -1,0 +1,123 @@
+"""ctobserve convert: what a recording holds, part by part in the order in which it was told, for tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ctobserve.analysis.chains import with_chains
+from ctobserve.analysis.helped import Names, names_of
+from ctobserve.capture.capture import NamespaceState
+from ctobserve.capture.extensions import Extensions
+from ctobserve.capture.recorded import RecordedView
+from ctobserve.capture.store.chunks import Rows
+from ctobserve.capture.store.facts import MOST_CHARACTERS, encoded
+from ctobserve.capture.store.reader import Fact, Reader
+from ctobserve.capture.table import lengths_of
+from ctobserve.clock import Clock
+from ctobserve.documents.base import Labels
+from ctobserve.event import Events
+from ctobserve.model import Entries, shown_before
+
+EVENTS, ENTRIES, COUNTERS, FACTS = TABLES = ("events", "entries", "counters", "facts")
+
+
+class OfEvents(NamedTuple):
+    """Some of them, in order; `names` are those of namespaces then."""
+
+    events: Events
+    names: Labels
+
+
+class OfEntries(NamedTuple):
+    """A reading of the table; `number` is that of its fact. `extensions` has a row for each entry, or none."""
+
+    number: int
+    at_ns: int
+    entries: Entries
+    extensions: Extensions
+    masters: Entries
+    helpers: Names
+    names: Labels
+
+
+class OfCounters(NamedTuple):
+    """A reading of the kernel's counters: rows as capture/store/columns.py has them."""
+
+    at_ns: int
+    rows: Rows
+    names: Labels
+
+
+class OfFact(NamedTuple):
+    """A fact; `body` is JSON that a terminal can show."""
+
+    number: int
+    at_ns: int
+    kind: str
+    netns: int | None
+    body: str
+
+
+Part = OfEvents | OfEntries | OfCounters | OfFact
+
+
+class Recorded(NamedTuple):
+    """`clock` is what times are told by; `boot` is the random id of the recorded host's boot, which is another of each host."""
+
+    boot: str | None
+    kernel: str
+    clock: Clock
+    parts: Iterator[Part]
+
+
+def collect(reader: Reader, wanted: Collection[str], tell: Callable[[float], None]) -> Recorded:
+    """What these of TABLES are made of; `tell` hears how much is done, 0 to 1. Raises Unreadable."""
+    view, clock = RecordedView(reader), reader.first("clock")
+    assert clock is not None, "else there were no view"
+    return Recorded(view.host.boot, view.host.release, clock.found, _parts(reader, wanted, tell))
+
+
+def _parts(reader: Reader, wanted: Collection[str], tell: Callable[[float], None]) -> Iterator[Part]:
+    last, names = max(reader.last_number(), 1), dict[int, str]()
+    helped = list(reader.all("helped"))
+    for one in reader.told():
+        tell(one.number / last)
+        if not isinstance(one, Fact):
+            if one.kind == "event" and EVENTS in wanted:
+                yield OfEvents(reader.chunk(one.kind, one), names)
+            continue
+        if one.kind == "names":
+            names = one.found
+        if one.kind == "keyframe" and ENTRIES in wanted:
+            yield _of_entries(reader, one, next((fact for fact in helped if fact.number > one.number), None), names)
+        elif one.kind == "counters" and COUNTERS in wanted:
+            yield OfCounters(one.at_ns, reader.rows("counters", one.number, one.found.rows), names)
+        if FACTS in wanted:
+            inum = one.found.inum if isinstance(one.found, NamespaceState) else None
+            yield OfFact(one.number, one.at_ns, one.kind, inum, json.dumps(_shown(json.loads(encoded(one.found)))))
+
+
+def _of_entries(reader: Reader, keyframe: Fact, helped: Fact | None, names: Labels) -> OfEntries:
+    """`helped`: which entries had a helper, asked after the table was read."""
+    number, found = keyframe.number, keyframe.found
+    entries = reader.rows("entry", number, found.entries)
+    extensions = reader.rows("extension", number, found.extensions)
+    rows = reader.rows("helped", helped.number, helped.found.rows) if helped else reader.rows("helped", 0, 0)
+    of = {inum: np.ascontiguousarray(rows["row"][rows["netns"] == inum]) for inum in np.unique(rows["netns"]).tolist()}
+    masters = entries[np.isin(entries["ct"], entries["master"][entries["master"] != 0])]
+    whole = with_chains(entries, lengths_of(entries, found.buckets))
+    told = extensions if len(extensions) == len(entries) else extensions[:0]
+    return OfEntries(number, keyframe.at_ns, whole, told, masters, names_of(entries, of), names)
+
+
+def _shown(value: Any) -> Any:
+    """The same with every text as a terminal can show it."""
+    if isinstance(value, dict):
+        return {_shown(key): _shown(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return list(map(_shown, value))
+    return shown_before(value, MOST_CHARACTERS) if isinstance(value, str) else value
