@@ -15,7 +15,8 @@ from ctobserve.capture.extensions import Extensions
 from ctobserve.capture.recorded import RecordedView
 from ctobserve.capture.store.chunks import Rows
 from ctobserve.capture.store.facts import MOST_CHARACTERS, encoded
-from ctobserve.capture.store.reader import Fact, Reader
+from ctobserve.capture.store.joined import Recording
+from ctobserve.capture.store.reader import Fact
 from ctobserve.capture.table import lengths_of
 from ctobserve.clock import Clock
 from ctobserve.documents.base import Labels
@@ -74,14 +75,14 @@ class Recorded(NamedTuple):
     parts: Iterator[Part]
 
 
-def collect(reader: Reader, wanted: Collection[str], tell: Callable[[float], None]) -> Recorded:
+def collect(reader: Recording, wanted: Collection[str], tell: Callable[[float], None]) -> Recorded:
     """What these of TABLES are made of; `tell` hears how much is done, 0 to 1. Raises Unreadable."""
     view, clock = RecordedView(reader), reader.first("clock")
     assert clock is not None, "else there were no view"
     return Recorded(view.host.boot, view.host.release, clock.found, _parts(reader, wanted, tell))
 
 
-def _parts(reader: Reader, wanted: Collection[str], tell: Callable[[float], None]) -> Iterator[Part]:
+def _parts(reader: Recording, wanted: Collection[str], tell: Callable[[float], None]) -> Iterator[Part]:
     last, names = max(reader.last_number(), 1), dict[int, str]()
     helped = list(reader.all("helped"))
     for one in reader.told():
@@ -101,7 +102,7 @@ def _parts(reader: Reader, wanted: Collection[str], tell: Callable[[float], None
             yield OfFact(one.number, one.at_ns, one.kind, inum, json.dumps(_shown(json.loads(encoded(one.found)))))
 
 
-def _of_entries(reader: Reader, keyframe: Fact, helped: Fact | None, names: Labels) -> OfEntries:
+def _of_entries(reader: Recording, keyframe: Fact, helped: Fact | None, names: Labels) -> OfEntries:
     """`helped`: which entries had a helper, asked after the table was read."""
     number, found = keyframe.number, keyframe.found
     entries = reader.rows("entry", number, found.entries)
