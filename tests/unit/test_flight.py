@@ -39,10 +39,10 @@ from ctobserve.documents.request import Request
 from ctobserve.documents.triggers import Conditions
 from ctobserve.errors import UsageError
 from ctobserve.event import Kind
-from ctobserve.model import join
+from ctobserve.model import Entries, join
 from ctobserve.programs.hooks import Purpose
 from tests import scripted
-from tests.scripted import CLOCK, NETNS, ScriptedCapture
+from tests.scripted import CLOCK, NETNS, ScriptedCapture, reading
 from tests.unit.flights import MIB, Churning, disk_bytes, fly, lost
 from tests.unit.recordings import EVERYTHING
 from tests.unit.tables import entries
@@ -429,6 +429,20 @@ def test_commands_read_the_directory(typed, monkeypatch, capsys):
     ):
         code, out, err = run(monkeypatch, capsys, *words.split(), "--from", "DIR")
         assert code == 0 and says in out, (words, out, err)
+
+
+def test_what_is_different_since_a_time_that_the_directory_still_has(typed, monkeypatch, capsys):
+    typed(Churning(0.5, readings=[reading(), *(reading(drop=count) for count in range(99))]), "DIR --duration 100 --keep 60s")
+    at = [len(table_at(Path("DIR"), before_s)) for before_s in (20, 0)]
+    code, out, err = run(monkeypatch, capsys, "diff", "DIR", "--since", "-20s", "--by", "dport")
+    found = re.search(r"^entries   (\d+) -> (\d+): \d+ came, \d+ went, \d+ stayed$", out, re.M)
+    assert (code, err) == (0, "") and found and [int(count) for count in found.groups()] == at
+    assert re.search(r"^counters  drop \+\d+ from ", out, re.M)
+
+
+def table_at(path: Path, before_s: int) -> Entries:
+    at_ns = replay(path).end_ns - before_s * NS_PER_S
+    return replay(path, at_ns, at_ns).table.entries()
 
 
 @pytest.mark.parametrize(
