@@ -5,6 +5,7 @@ CTOBSERVE_FLIGHT_DAYS says how long it flies, CTOBSERVE_KILLS how often a record
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -49,9 +50,19 @@ from tests.unit.tables import entries
 from tests.unit.test_recording import nameless
 from tests.unit.typed import run
 
-DAYS = float(os.environ.get("CTOBSERVE_FLIGHT_DAYS", "0.05"))
+DAYS = float(os.environ.get("CTOBSERVE_FLIGHT_DAYS", "0.2"))
 KILLS = int(os.environ.get("CTOBSERVE_KILLS", "5"))
 ON_DROP = Conditions(drop=True)
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory: days pass here, and each part waits for a disk several times."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", tmp_path], check=True)
+    yield tmp_path
+    os.chdir("/")
+    gc.collect()  # a file that is open is in use
+    subprocess.run(["umount", tmp_path], check=True)
 
 
 def replay(path: Path, since_ns: int | None = None, until_ns: int | None = None) -> RecordedCapture:

@@ -1,0 +1,114 @@
+"""The flight recorder on a real kernel: what is around a loss is kept and judged alike; when it is killed all can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctobserve_lab.scenarios import SCENARIOS
+from ctobserve_lab.stage import Stage
+from ctobserve_lab.traffic import load, send_udp
+from ctobserve_lab.world import run
+from tests.kernel.conftest import Running
+from tests.kernel.tool import CTOBSERVE
+
+KEEP = ("--keep", "20s", "--after", "3s", "--max-size", "32MiB")
+WAIT_S = 120
+MOST_BYTES = 32 << 20
+
+
+def waited_for(directory: Path, why: str, running: Running) -> Path:
+    """The incident that is kept for this, once it is whole."""
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        assert running.process.poll() is None, running.errors
+        for path in directory.glob("incident-*"):
+            if path.name.endswith(f"-{why}"):
+                return path
+        time.sleep(0.2)
+    raise AssertionError(f"no incident for {why}: {sorted(os.listdir(directory))} {running.errors}")
+
+
+def asked(*words: str) -> Any:
+    """What a command says of a recording."""
+    return json.loads(run(*CTOBSERVE, *words, "--json"))
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with Stage() as made:
+        yield made
+
+
+def test_a_full_table_is_kept_with_what_came_before_and_the_report_says_so(stage, start, tmp_path):
+    directory = tmp_path / "DIR"
+    play = SCENARIOS["table_full"].play(stage)
+    space = next(play)
+    running = start("record", str(directory), *KEEP, "--on", "drop", "--json")
+    next(play)
+    incident = waited_for(directory, "drop", running)
+    said = json.loads(running.end())
+    found = asked("report", "--from", str(incident), "--netns", space.name)
+    worst = found["verdicts"][0]
+    assert (worst["id"], worst["evidence"]["packets"], found["meta"]["events_lost"]) == ("table_full", 23, 0)
+    assert found["meta"]["duration_s"] >= 3
+    assert asked("drops", "--from", str(incident), "--netns", space.name)["by_reason"] == {"table_full": 23}
+    assert said["incidents"] == [incident.name] and said["unwritten"] == 0
+    assert "packets lost (table_full" in running.errors and f"kept {incident}: drop" in running.errors
+    assert incident.stat().st_mode & 0o777 == 0o600 and directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_sigusr1_keeps_the_table_as_it_is(net, start, tmp_path):
+    directory, space = tmp_path / "DIR", net.space("asked")
+    load(space, 211)
+    running = start("record", str(directory), *KEEP)
+    running.process.send_signal(signal.SIGUSR1)
+    incident = waited_for(directory, "asked", running)
+    running.end()
+    for source in (incident, directory):
+        assert len(asked("list", "--from", str(source), "--netns", space.name)["entries"]) == 211
+    assert asked("verify", "--from", str(incident), "--netns", space.name)["equal"]
+
+
+def test_it_goes_round_in_bounded_space_and_leaves_what_can_be_read_when_it_is_killed(net, start, tmp_path):
+    directory, space = tmp_path / "DIR", net.space("round")
+    running = start("record", str(directory), *KEEP, "--keyframe", "5")
+    sent, most, first = 0, 0, directory / "part-00000001"
+    end = time.monotonic() + WAIT_S
+    while (sent < 5000 or first.exists()) and time.monotonic() < end:
+        sent += 211 - send_udp(space, 211, first_port=10000 + sent % 40_000)
+        most = max(most, sum(path.stat().st_blocks * 512 for path in directory.glob("*") if path.exists()))
+        time.sleep(0.2)
+    assert not first.exists() and most <= MOST_BYTES, (sorted(os.listdir(directory)), most)
+    time.sleep(2)  # what is older than a second is committed
+    running.process.kill()
+    running.process.wait()
+    events = [
+        json.loads(line)
+        for line in run(*CTOBSERVE, "events", "--from", str(directory), "--netns", space.name, "--json").splitlines()
+    ]
+    assert any(row["event"] == "insert" for row in events)
+    there = len(asked("list", "--from", str(directory), "--netns", space.name)["entries"])
+    assert 0 < there <= sent
+
+
+def test_a_verdict_is_waited_for(net, start, tmp_path, sysctl: Callable[[str, int], None]):
+    directory, space = tmp_path / "DIR", net.space("verdict")
+    load(space, 97)
+    running = start("record", str(directory), *KEEP, "--keyframe", "10", "--on", "verdict:table_full", "--no-invalid")
+    sysctl("nf_conntrack_max", space.count())
+    end = time.monotonic() + WAIT_S
+    while not list(directory.glob("incident-*-verdict-table_full")) and time.monotonic() < end:
+        send_udp(space, 3, first_port=50_000)
+        time.sleep(0.5)
+    incident = waited_for(directory, "verdict-table_full", running)
+    running.end()
+    found = asked("report", "--from", str(incident), "--netns", space.name, "--no-invalid")
+    assert "table_full" in {row["id"] for row in found["verdicts"]}
