@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from secrets import token_hex
 from typing import NamedTuple
 
 from ctobserve.capture.capture import Capture
+from ctobserve.capture.recorded import RecordedView
 from ctobserve.capture.recorder import Hooks, Recorder
-from ctobserve.capture.store.container import shown
+from ctobserve.capture.store.container import Unreadable, shown
 from ctobserve.capture.store.facts import Trigger
-from ctobserve.capture.store.joined import RUN
+from ctobserve.capture.store.joined import RUN, Joined
 from ctobserve.capture.store.parts import Parts
 from ctobserve.capture.store.writer import Identities, NotWritten, Part, Writer
-from ctobserve.clock import NS_PER_S
+from ctobserve.clock import NS_PER_S, iso
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
 
+KILLED = "killed"
 PARTS = 8  # that the time to be kept is cut into
 MOST_TRIGGERS = 100  # noted in one incident
 ENTRY_BYTES = 24  # of a reading of the table, compressed, at most
@@ -58,7 +60,6 @@ class FlightRecorder:
         self, capture: Capture, flight: Flight, level: int, keyframe_s: float, meta: Mapping[str, str], hooks: Hooks
     ) -> None:
         """`level`, `keyframe_s` and `meta` as Writer and Recorder have them."""
-        self.kept = 0  # incidents, in all
         self._capture = capture
         self._flight = flight
         self._level = level
@@ -74,6 +75,7 @@ class FlightRecorder:
         self._parts = Parts(flight.path, flight.most_bytes, flight.most_incidents)
         self._writer: Writer | None = None
         try:
+            self._keep_left()
             self._recorder = Recorder(capture, self._fresh(), keyframe_s, hooks._replace(fresh=self._fresh))
             self._begun()
         except BaseException:
@@ -133,8 +135,7 @@ class FlightRecorder:
         """Keep what is there and what comes next; what happens until then is of the same incident."""
         now_ns = self._capture.now_ns()
         if self._window is None:
-            wall = datetime.fromtimestamp(self._capture.wall_ns() // NS_PER_S, UTC)
-            name = f"incident-{wall:%Y%m%dT%H%M%SZ}-{trigger.why}"
+            name = _named(iso(self._capture.wall_ns()), trigger.why)
             until_ns = now_ns + round(self._flight.after_s * NS_PER_S)
             self._window = _Window(name, now_ns - self._keep_ns, until_ns, [])
             self._say(f"{trigger.says}: kept as {name} in {self._flight.after_s:g} s")
@@ -201,11 +202,30 @@ class FlightRecorder:
     def _end_window(self, window: _Window) -> None:
         self._window = None
         parts = self._parts.since(window.since_ns, self._writer is not None)
-        try:
-            path = self._capture.aside(lambda: self._parts.keep(parts, window.name))
-        except (CtobserveError, OSError, sqlite3.Error) as error:
-            self._say(f"{window.name} could not be kept: {error}")
+        self._copy(parts, window.name, ", ".join(dict.fromkeys(trigger.why for trigger in window.triggers)))
+
+    def _keep_left(self) -> None:
+        """What a recorder held that did not end in order: the host may have gone down with it."""
+        if not self._parts.held:
             return
-        self.kept += 1
-        whys = ", ".join(dict.fromkeys(trigger.why for trigger in window.triggers))
-        self._say(f"kept {shown(path)}: {whys}")
+        try:
+            with closing(Joined(self._flight.path)) as left:
+                view, parts = RecordedView(left), left.paths
+        except Unreadable:
+            return
+        # One that is killed again and again, soon after its begin, would drive out all others.
+        if not view.finished and view.end_ns - view.begin_ns >= self._keep_ns // PARTS:
+            self._copy(parts, _named(view.iso(view.end_ns), KILLED), "the recorder before did not end in order")
+
+    def _copy(self, parts: Sequence[Path], name: str, what: str) -> None:
+        try:
+            path = self._capture.aside(lambda: self._parts.keep(parts, name))
+        except (CtobserveError, OSError, sqlite3.Error) as error:
+            self._say(f"{name} could not be kept: {error}")
+        else:
+            self._say(f"kept {shown(path)}: {what}")
+
+
+def _named(time: str, why: str) -> str:
+    """A file's name, of an ISO time, that no shell takes for anything else."""
+    return f"incident-{time[:19].replace('-', '').replace(':', '')}Z-{why}"

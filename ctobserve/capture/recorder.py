@@ -87,7 +87,9 @@ class Recorder:
         writer, capture, now_ns = self.writer, self._capture, at.at_ns
         self._told, self._hash = capture.fidelity(), capture.buckets
         writer.fact("host", capture.host, now_ns)
-        writer.fact("clock", capture.started, capture.started.monotonic_ns)
+        if self._hooks.fresh is None:
+            writer.fact("clock", capture.started, capture.started.monotonic_ns)
+        # Of a recorder that runs for months it is not told: the wall clock may have been set since, or the host have slept.
         self._write_clock()
         self._names, self._met = {}, {0, *at.names}
         self._note_names(at.names, now_ns)

@@ -1,6 +1,7 @@
 """The flight recorder: the last minutes in bounded space, each stretch readable whatever happens, and incidents out of it.
 
-CTOBSERVE_FLIGHT_DAYS says how long it flies, CTOBSERVE_KILLS how often a recorder is killed.
+CTOBSERVE_FLIGHT_DAYS says how long it flies, CTOBSERVE_KILLS how often a recorder is killed, CTOBSERVE_MUTATIONS how many
+directories are tried, at 25 files each.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ctobserve.diagnosis.rules import RULES
 from ctobserve.documents import report
 from ctobserve.documents.request import Request
 from ctobserve.documents.triggers import Conditions
-from ctobserve.errors import UsageError
+from ctobserve.errors import CtobserveError, UsageError
 from ctobserve.event import Kind
 from ctobserve.model import Entries, join
 from ctobserve.programs.hooks import Purpose
@@ -52,6 +53,7 @@ from tests.unit.typed import run
 
 DAYS = float(os.environ.get("CTOBSERVE_FLIGHT_DAYS", "0.2"))
 KILLS = int(os.environ.get("CTOBSERVE_KILLS", "5"))
+MUTATIONS = int(os.environ.get("CTOBSERVE_MUTATIONS", "1500")) // 25
 ON_DROP = Conditions(drop=True)
 
 
@@ -274,7 +276,7 @@ def fly_until_killed(path: Path) -> None:
 
 def test_a_recorder_that_is_killed_leaves_a_directory_that_can_be_read_and_gone_on_with(tmp_path):
     some, path = Random("flight"), tmp_path / "DIR"
-    met = set()
+    met, most = set(), 0
     for _ in range(KILLS):
         child = os.fork()
         if not child:
@@ -290,13 +292,20 @@ def test_a_recorder_that_is_killed_leaves_a_directory_that_can_be_read_and_gone_
                 with closing(opened(one)) as reader:
                     found = RecordedCapture(reader, EVERYTHING)
                     assert len(join(list(watch(found, Stretch())))) and reader.complaint is None
-            assert all(replay(path / name).finished for name in names if PARTIAL not in name)
+                    most = max(most, found.end_ns - found.begin_ns)
+            assert all(replay(path / name).finished for name in names if not name.endswith((PARTIAL, "-killed")))
     assert met == {True}
-    fly(Churning(0.5), path, 10, keep_s=20)
+    assert most > 10 * NS_PER_S
+    said: list[str] = []
+    fly(Churning(0.5), path, 10, keep_s=20, say=said.append)
+    assert [line for line in said if line.endswith("-killed: the recorder before did not end in order")]
+    assert [name for name in incidents(path) if name.endswith("-killed")]
     assert not [name for name in os.listdir(path) if PARTIAL in name]
     assert seconds(replay(path)) == (0, 10), "of this recorder alone"
     assert len(parts(path)) > 5, "what an earlier one left stays until this one has as much"
-    fly(Churning(0.5), path, 60, keep_s=20)
+    said.clear()
+    fly(Churning(0.5), path, 60, keep_s=20, say=said.append)
+    assert not said, "that one ended in order"
     with closing(opened(path)) as reader:
         runs = {Reader(path / name).meta["run"] for name in parts(path)}
         assert runs == {reader.meta["run"]}
@@ -486,3 +495,26 @@ def test_every_rule_of_the_report_can_be_waited_for():
     assert INCIDENT.fullmatch("incident-20231114T221410Z-verdict-table_full-2")
     for name in (f"verdict-{rule.id}" for rule in RULES):
         assert INCIDENT.fullmatch(f"incident-20231114T221410Z-{name}") and shlex.quote(name) == name
+
+
+def test_whatever_lies_in_a_directory_is_read_or_one_line_says_why_not(tmp_path):
+    fly(Churning(0.5), tmp_path / "DIR", 40, keep_s=20)
+    files = {name: (tmp_path / "DIR" / name).read_bytes() for name in parts(tmp_path / "DIR")}
+    some, read = Random("directory"), 0
+    for number in range(MUTATIONS):
+        path = tmp_path / str(number)
+        path.mkdir()
+        names = sorted(files)
+        for name in names:
+            content = bytearray(files[some.choice(names)] if some.random() < 0.1 else files[name])
+            for _ in range(some.choice((0, 0, 1, 9))):
+                content[some.randrange(len(content))] = some.randrange(256)
+            (path / name).write_bytes(content[: some.randrange(len(content))] if some.random() < 0.05 else content)
+        try:
+            with closing(opened(path)) as reader:
+                found = RecordedCapture(reader, EVERYTHING)
+                report.collect(found, Request(), Stretch(), invalid=True)
+                read += 1
+        except CtobserveError as error:
+            assert str(error).isprintable()
+    assert read > MUTATIONS / 2

@@ -125,6 +125,11 @@ class Joined:
             part.close()
 
     @property
+    def paths(self) -> list[Path]:
+        """Of the parts, in order."""
+        return [part.path for part in self._parts]
+
+    @property
     def meta(self) -> Mapping[str, str]:
         """What the last part says of itself."""
         return self._parts[-1].meta
