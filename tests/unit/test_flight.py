@@ -518,3 +518,24 @@ def test_whatever_lies_in_a_directory_is_read_or_one_line_says_why_not(tmp_path)
         except CtobserveError as error:
             assert str(error).isprintable()
     assert read > MUTATIONS / 2
+
+
+def test_who_reads_the_directory_is_not_waited_for(tmp_path):
+    made, readers, slowest, before = Churning(0.5), [], [], [time.monotonic()]
+
+    def reads() -> None:
+        now = time.monotonic()
+        slowest.append(now - before[0])
+        before[0] = now
+        if made.passed_s() % 5 == 0:
+            readers.append(opened(tmp_path / "DIR"))
+            next(readers[-1].events(0))
+
+    made.each_step = reads
+    made.happens = {30: lost()}
+    fly(made, tmp_path / "DIR", 60, ON_DROP)
+    assert max(slowest) < 4, "SQLite's own patience is 5 s"
+    assert len(readers) == 12 and all(reader.complaint is None for reader in readers)
+    assert incidents(tmp_path / "DIR") and seconds(replay(tmp_path / "DIR"))[1] == 60
+    for reader in readers:
+        reader.close()
