@@ -21,16 +21,12 @@ class ParquetTable:
             [arrow.field(one.name, forms[one.form], metadata={"says": one.says}) for one in COLUMNS[table]]
         )
         self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd")
-        self._held: list[Any] = []
+        self._held: list[Batch] = []
         self._waiting = 0
 
     def write(self, batch: Batch) -> None:
         """Rows, in order."""
-        columns = [
-            self._arrow.nulls(batch.rows, field.type) if values is None else self._arrow.array(values, field.type)
-            for values, field in zip(batch.values, self._schema, strict=True)
-        ]
-        self._held.append(self._arrow.RecordBatch.from_arrays(columns, schema=self._schema))
+        self._held.append(batch)
         self._waiting += batch.rows
         if self._waiting >= TOGETHER:
             self._flush()
@@ -42,8 +38,16 @@ class ParquetTable:
 
     def _flush(self) -> None:
         if self._held:
-            self._writer.write_table(self._arrow.Table.from_batches(self._held).combine_chunks(), TOGETHER)
+            columns = [self._column(at, field.type) for at, field in enumerate(self._schema)]
+            self._writer.write_table(self._arrow.Table.from_arrays(columns, schema=self._schema), TOGETHER)
         self._held, self._waiting = [], 0
+
+    def _column(self, at: int, form: Any) -> Any:
+        """Of the rows that are held; most columns are unknown in all of them."""
+        parts = [(batch.values[at], batch.rows) for batch in self._held]
+        if all(values is None for values, _ in parts):
+            return self._arrow.nulls(self._waiting, form)
+        return self._arrow.array([one for values, rows in parts for one in values or [None] * rows], form)
 
 
 def libraries() -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from ctobserve.capture.anonymous.addresses import RANGES, Addresses
 from ctobserve.capture.anonymous.facts import TEXTS, Facts
 from ctobserve.capture.anonymous.key import Key
 from ctobserve.capture.anonymous.names import Names
-from ctobserve.capture.anonymous.rows import ADDRESSES, DEVICES, PADDING, PROCESSES, WORDS
+from ctobserve.capture.anonymous.rows import ADDRESSES, DEVICES, PADDING, PROCESSES, WORDS, OtherRows
 from ctobserve.capture.capture import Host, NamespaceState
 from ctobserve.capture.store.columns import ROWS, columns_of
 from ctobserve.capture.store.facts import KINDS, encoded
@@ -277,6 +277,27 @@ def test_a_rule_means_the_same_of_the_other_addresses(tmp_path):
     assert {number for low, high in ranges for number in range(low, high + 1)} == inside and len(inside) == 4
     assert made.rules[0].addresses == ((int(addresses.one(ip_address("100.127.9.9"))),) * 2,)
     assert made.rules[0].ports == (80, 80) and made.rules[0].matches[2].names == (names.device("acme0")[:4] + "*",)
+
+
+@pytest.mark.parametrize(
+    ("words", "there", "left"),
+    [
+        (b"bad checksum", (), b"bad checksum"),
+        (b"SEQ is over upper bound 4711 (over the window)", (), b"SEQ is over upper bound 4711 (over the window)"),
+        (b"from 198.51.100.7 to fd00::17", ("198.51.100.7", "fd00::17"), b"from {} to {}"),
+        (b"daddr fd00:0000:0000:0000:0000:0000:0000:0017, at 12:30", ("fd00::17",), b"daddr {}, at 12:30"),
+        (b"it is 999.1.1.1 or 1:2:3", (), b"it is ? or ?"),
+        (b"x" * 73 + b" 198.51.10", (), b"x" * 73 + b" "),
+        (b"x" * 77 + b" faded", (), b"x" * 77 + b" "),
+        (b"x" * 77 + b"-invalid", (), b"x" * 77 + b"-invali"),
+    ],
+)
+def test_in_words_of_the_kernel_addresses_become_others_and_none_is_left_in_part(words, there, left):
+    row = scripted.events(Kind.DROP, entries(1), has=HAS_TEXT, text=words)
+    addresses = Addresses(SECRET)
+    made = OtherRows(addresses, Names(SECRET)).of("event", row)
+    others = [str(addresses.one(ip_address(one))) for one in there]
+    assert made["text"][0].decode() == left.decode().format(*others)
 
 
 @pytest.mark.parametrize("one", [(9, 3), (-5, 3), (1 << 127, 1 << 129)])

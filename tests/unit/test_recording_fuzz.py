@@ -50,6 +50,7 @@ from ctobserve.render.top import frame_lines
 from ctobserve.render.verify import verify_lines
 from ctobserve.render.why import why_lines
 from tests.unit.recordings import EVERYTHING, record
+from tests.unit.test_anonymous import telling
 from tests.unit.test_recording import busy
 
 MUTATIONS = int(os.environ.get("CTOBSERVE_MUTATIONS", "1500"))
@@ -189,6 +190,14 @@ def whole(tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory) -> bytes:
+    """One with rules, devices, bridges, queues."""
+    path = tmp_path_factory.mktemp("talkative") / "one"
+    record(telling(), path, keyframe_s=2)
+    return path.read_bytes()
+
+
 def of_bytes(content: bytes, some: Random) -> bytes:
     """Bits, bytes, pages, the end."""
     made = bytearray(content)
@@ -273,7 +282,7 @@ def _numbers(found: sqlite3.Connection, some: Random) -> None:
 
 
 @pytest.mark.parametrize("how", [of_bytes, of_values], ids=lambda how: how.__name__)
-def test_any_change_is_read_or_refused_in_a_line(whole, tmp_path, how: Callable[[bytes, Random], bytes]):
+def test_any_change_is_read_or_refused_in_a_line(whole, talkative, tmp_path, how: Callable[[bytes, Random], bytes]):
     def late(*_: object) -> None:
         raise AssertionError(f"a file takes longer than {SECONDS} s")
 
@@ -282,7 +291,7 @@ def test_any_change_is_read_or_refused_in_a_line(whole, tmp_path, how: Callable[
     path = tmp_path / "one"
     for number in range(MUTATIONS // 2):
         some = Random(f"{SEED} {how.__name__} {number}")
-        path.write_bytes(how(whole, some))
+        path.write_bytes(how(some.choice((whole, talkative)), some))
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             said = read(path, some)

@@ -39,6 +39,7 @@ from ctobserve.capture.store.facts import (
     encoded,
 )
 from ctobserve.capture.store.reader import Reader
+from ctobserve.capture.store.valid import check_fact
 from ctobserve.capture.store.writer import MOST_FACT, TOO_LONG, NotWritten, Writer
 from ctobserve.capture.watch import Stretch, watch
 from ctobserve.clock import NS_PER_S
@@ -371,3 +372,10 @@ def test_a_disk_that_is_full_at_the_begin_is_one_line_and_leaves_no_file(disk):
 
 def test_every_kind_of_fact_is_tried_here():
     assert SAID.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("address", ["", "br0", "10.0.0.1/33", "\x1b[2J"])
+def test_an_account_whose_bridge_has_no_such_address_is_none(address):
+    with pytest.raises(Damaged, match="an address of a bridge"):
+        check_fact({7: Account(9, bridges=(Bridge("br0", 2, ("10.0.0.1/24", address)),))})
+    check_fact({7: Account(9, bridges=(Bridge("br0", 2, ("10.0.0.1/24", "fd00::1/64")),)), 8: Account()})

@@ -66,10 +66,7 @@ def _rule(facts: Facts, text: str) -> str:
 
 
 def _network(facts: Facts, text: str) -> str:
-    try:
-        return str(facts.interface(ip_interface(text)))
-    except ValueError:
-        return ""
+    return str(facts.interface(ip_interface(text)))
 
 
 # By the class that has it and its name there, or by the kind of fact where that has no class. Helpers are named after protocols.

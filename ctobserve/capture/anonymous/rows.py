@@ -33,7 +33,7 @@ WORDS: Columns = {"event": ("detail", "text"), "helped": ("row.helper",), "expec
 PADDING: Columns = {"event": ("padding", "entry.padding"), "entry": ("padding",)}  # nothing, but a file may have anything there
 MASKS = {"expectation": slice(2, 4)}  # of its addresses: bits that must be so, no addresses
 _ADDRESS = re.compile(rb"(?<![\w.:])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F]{0,4}:[0-9a-fA-F:]*:[0-9a-fA-F:.]*)(?![\w:])")
-_CUT_OFF = re.compile(rb"[0-9a-fA-F:.]+\Z")
+_CUT_OFF = re.compile(rb"(?<![\w.:])[0-9a-fA-F:.]+\Z")
 Texts = NDArray[np.bytes_]
 
 

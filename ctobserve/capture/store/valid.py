@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from ipaddress import ip_interface
+
 import numpy as np
 
 from ctobserve.capture.store.chunks import Damaged, Rows
 from ctobserve.capture.store.facts import Keyframe
 from ctobserve.clock import Clock
 from ctobserve.event import NO_DIRECTION, ORIGINAL, REPLY, Kind
+from ctobserve.host.account import Account
 from ctobserve.model import NF_HOOKS, UNKNOWN_BUCKET, Entries, NDArray
 
 MOST_NS = 4_000_000_000_000_000_000  # 126 years: sums of two are still dates
@@ -39,6 +43,9 @@ def _entries(rows: Entries) -> None:
 
 def check_fact(found: object) -> None:
     """Raises Damaged where this fact cannot be."""
+    if isinstance(found, Mapping):
+        bridges = [bridge for one in found.values() if isinstance(one, Account) for bridge in one.bridges]
+        _need(all(_is_interface(address) for bridge in bridges for address in bridge.addresses), "an address of a bridge")
     if isinstance(found, Clock):
         _need(0 <= found.monotonic_ns <= MOST_NS and 0 <= found.wall_ns <= MOST_NS, "a time")
         _need(0 <= found.jiffies < 1 << 32 and 1 <= found.hz <= MOST_HZ, "a number of jiffies")
@@ -48,6 +55,13 @@ def check_fact(found: object) -> None:
         _need(
             all(0 <= count <= MOST_ENTRIES for count in (found.entries, found.extensions, found.touched)), "a number of entries"
         )
+
+
+def _is_interface(address: str) -> bool:
+    try:
+        return bool(ip_interface(address))
+    except ValueError:
+        return False
 
 
 def _shows(texts: NDArray[np.bytes_]) -> bool:
