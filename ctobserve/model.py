@@ -134,6 +134,14 @@ WITH_PORTS = frozenset((TCP, UDP, DCCP, SCTP, UDPLITE))
 WITH_ICMP = frozenset((ICMP, ICMPV6))
 
 
+def in_order(entries: Entries) -> Entries:
+    """By namespace, protocol and original tuple: the same of the same table, however it lies in memory."""
+    addresses = np.ascontiguousarray(entries["addr"][:, :2]).view(">u8").reshape(-1, 4).astype(np.uint64)
+    ports = entries["port"][:, :2].astype(np.uint16)
+    whole = (entries["netns"], entries["zone"], entries["protonum"], *addresses.T, *ports.T)
+    return pick(entries, np.lexsort(whole[::-1]))
+
+
 def everywhere(mask: Mask) -> bool:
     """mask.all(), which looks around at length before it looks at the mask; short batches are made of such questions."""
     return b"\0" not in mask.tobytes()

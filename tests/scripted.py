@@ -92,6 +92,10 @@ class ScriptedCapture:
         self._seen = 0
         self._followed = 0
 
+    @property
+    def uncertain_ns(self) -> int:
+        return self.told.uncertain_ns
+
     def now_ns(self) -> int:
         return CLOCK.monotonic_ns + self._ns
 

@@ -208,6 +208,11 @@ class Capture(HostView, Protocol):
         ...
 
     @property
+    def uncertain_ns(self) -> int:
+        """How long in all the table was wrong because records were lost, until it was read again."""
+        ...
+
+    @property
     def over(self) -> bool:
         """Nothing more will come: nf_conntrack was unloaded, the recording is at its end."""
         ...

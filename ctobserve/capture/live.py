@@ -283,6 +283,11 @@ class LiveCapture(LiveView):
         return self._follower.buckets
 
     @property
+    def uncertain_ns(self) -> int:
+        """How long in all the table was wrong because records were lost, until it was read again."""
+        return self._follower.uncertain_ns
+
+    @property
     def over(self) -> bool:
         """Whether nf_conntrack was unloaded."""
         return self._gone
@@ -354,7 +359,7 @@ class LiveCapture(LiveView):
             lost=attachment.missed(),
             unpaired=attachment.unpaired(),
             read_ns=follower.read_ns,
-            uncertain_ns=follower.uncertain_ns,
+            uncertain_ns=self.uncertain_ns,
             unread=follower.unread,
         )
 

@@ -253,6 +253,11 @@ class RecordedCapture(RecordedView):
         return self._replay.buckets
 
     @property
+    def uncertain_ns(self) -> int:
+        """How long in all the recorder's table was wrong."""
+        return self.fidelity().uncertain_ns
+
+    @property
     def over(self) -> bool:
         """Whether the stretch has passed: `step` then has the rest of it, and `drain` what came while the table was read."""
         return self._now_ns >= self._over_ns

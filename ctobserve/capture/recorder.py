@@ -230,17 +230,19 @@ class Recorder:
         if len(events) and self._concern_others(events):
             # They were called so before the first of these events, which is to be told with the name.
             self._note_names(self._capture.names(), int(events["entry"]["seen_ns"].min()))
-        resized = self._capture.buckets != self._hash
-        if resized or now_ns - self._committed_ns >= COMMIT_NS:
+        if self._repaired() or now_ns - self._committed_ns >= COMMIT_NS:
             self._look_around(now_ns)
             self._committed_ns = now_ns
             self._commit()
 
+    def _repaired(self) -> bool:
+        """Whether the table was read again, as records were lost or the hash has another size."""
+        return self._capture.uncertain_ns != self._told.uncertain_ns or self._capture.buckets != self._hash
+
     def _look_around(self, now_ns: int) -> None:
         """Once a second."""
         told = self._capture.fidelity()
-        # The table was read again: records were lost, or the hash has another size.
-        again = told.uncertain_ns != self._told.uncertain_ns or self._capture.buckets != self._hash
+        again = self._repaired()
         many = self.writer.events - self._read_events >= MOST_EVENTS
         if again or many or now_ns - self._read_ns >= self._keyframe_ns:
             if not self._read_table(repairs=again):

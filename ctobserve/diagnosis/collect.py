@@ -19,7 +19,7 @@ from ctobserve.diagnosis.rules.paste import way_into
 from ctobserve.event import FOUND_BAD, NO_EVENTS, DestroyReason, Events, Kind, destroy_name, drop_name
 from ctobserve.host.counters import delta, total
 from ctobserve.host.sysctls import TIMEOUTS
-from ctobserve.model import Entries, join, pick
+from ctobserve.model import Entries, in_order, join, pick
 
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
 BAD = 3  # INVALID packets of a namespace: its rules say whether these are dropped
@@ -110,7 +110,7 @@ class Collector:
     def evidence(self) -> Evidence:
         """Ask the namespaces what they say of themselves. Rule sets need their time: what comes meanwhile is no part of this."""
         only, fidelity = self._only, self._fidelity
-        entries = only.passing(self._whole)
+        entries = in_order(only.passing(self._whole))
         many = {inum for inum, count in by_namespace(entries).items() if count >= ASKED_FROM}
         # The rules say whether an entry that is not answered sends its packets to where new ones would go, and whether INVALID
         # packets are dropped.

@@ -19,6 +19,7 @@ from ctobserve.clock import Clock
 from ctobserve.diagnosis.collect import Collector
 from ctobserve.diagnosis.rules import Judgement, judge
 from ctobserve.diagnosis.verdict import Severity
+from ctobserve.event import NO_EVENTS, Events
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.world import Space
 
@@ -39,6 +40,7 @@ class Standing(LiveCapture):
         """Another incident: what was seen, lost and doubtful before is none of it."""
         self.follow()
         self.settle()
+        self.drain()
         self._before = None
         self._before = self.fidelity()
 
@@ -58,6 +60,11 @@ class Standing(LiveCapture):
         """As it is now."""
         return super().snapshot(extensions)._replace(at_ns=self.now_ns())
 
+    @property
+    def uncertain_ns(self) -> int:
+        """Of this incident."""
+        return super().uncertain_ns - (self._before.uncertain_ns if self._before else 0)
+
     def fidelity(self) -> Fidelity:
         """Of this incident."""
         told, before = super().fidelity(), self._before or Fidelity("")
@@ -66,8 +73,15 @@ class Standing(LiveCapture):
             seen=told.seen - before.seen,
             lost={kind: more for kind, count in told.lost.items() if (more := count - before.lost.get(kind, 0))},
             unpaired=told.unpaired - before.unpaired,
-            uncertain_ns=told.uncertain_ns - before.uncertain_ns,
         )
+
+    def step(self) -> Events:
+        """Nothing while the clock stands: whoever asks then has had everything."""
+        return NO_EVENTS if self._stands else super().step()
+
+    def drain(self) -> Events:
+        """Nothing while the clock stands."""
+        return NO_EVENTS if self._stands else super().drain()
 
     def cease(self) -> None:
         """There will be another incident."""
@@ -88,6 +102,9 @@ def watched(
         for events in watch(capture, Stretch(stopped=lambda: True)):
             recorder.add(events)
             collector.add(events)
+        last = capture.drain()
+        recorder.add(last)
+        collector.add(last)
         capture.stand(True)
         collector.end()
         recorder.end()
