@@ -213,9 +213,11 @@ class FlightRecorder:
                 view, parts = RecordedView(left), left.paths
         except Unreadable:
             return
+        name = _named(view.iso(view.end_ns), KILLED)
         # One that is killed again and again, soon after its begin, would drive out all others.
-        if not view.finished and view.end_ns - view.begin_ns >= self._keep_ns // PARTS:
-            self._copy(parts, _named(view.iso(view.end_ns), KILLED), "the recorder before did not end in order")
+        short = view.end_ns - view.begin_ns < self._keep_ns // PARTS
+        if not view.finished and not short and name not in self.incidents:
+            self._copy(parts, name, "the recorder before did not end in order")
 
     def _copy(self, parts: Sequence[Path], name: str, what: str) -> None:
         try:

@@ -22,7 +22,7 @@ from ctobserve.host.counters import Reading
 from ctobserve.model import IPS_EXPECTED, IPS_HELPER, Entries
 
 COMMIT_NS = NS_PER_S
-RETRY_NS = 5 * NS_PER_S  # on a full disk
+RETRY_NS = 5 * NS_PER_S  # on a full disk: each try takes the table as it is
 RULES_NS = 900 * NS_PER_S  # listing rules costs processes, and nobody may ever ask for them
 MOST_EVENTS = 1 << 21  # between two readings of the table: so many are replayed in about a second
 COUNT = "nf_conntrack_count"  # moves all the time: no change of a setting
@@ -268,6 +268,9 @@ class Recorder:
         except CtobserveError:
             return False
         self.writer.keyframe(read, began_ns, repairs)
+        if self._hooks.fresh is not None:
+            # Packets move timeouts, and no event tells it: the next part is to begin with those that were read last.
+            self._capture.table.merge(read.entries, read.touched)
         self._read_ns, self._read_events = self._capture.now_ns(), self.writer.events
         self._hash = read.buckets
         return True

@@ -64,7 +64,7 @@ SOURCE: Group = (
 FROM: Group = (
     option(
         RECORDED, "--from", "recording", type=PATH, is_eager=True, metavar="FILE",
-        help="Read what `ctobserve record` kept in FILE, in place of this host. Needs no root.",
+        help="Read what `ctobserve record` kept in FILE, or in a directory with --keep, in place of this host. Needs no root.",
     ),
 )  # fmt: skip
 AT: Group = (

@@ -258,6 +258,28 @@ def test_a_table_that_is_too_large_for_it_is_said_and_what_is_there_stays(tmp_pa
     assert disk_bytes(tmp_path / "DIR") <= 4 * MIB and len(replay(tmp_path / "DIR").table)
 
 
+def test_a_part_begins_with_timeouts_that_were_read_and_not_with_those_of_months_ago(tmp_path):
+    old, now = (entries(9, ct=np.arange(1, 10) * 64, timeout=timeout) for timeout in (1, 999))
+    fly(ScriptedCapture(entries=old, kernel=now), tmp_path / "DIR", 30, keyframe_s=5)
+    found = replay(tmp_path / "DIR")
+    begins = [set(found._replay.read(one).entries["timeout"].tolist()) for one in found.keyframes]
+    assert begins[0] == {1} and begins[-1] == {999} and begins.count({1}) == 1
+    assert set(found.table.entries()["timeout"].tolist()) == {1}, "of the begin that it was asked for"
+    assert set(replay(tmp_path / "DIR", found.end_ns, found.end_ns).table.entries()["timeout"].tolist()) == {999}
+
+
+def test_what_is_not_ours_stays_in_the_directory(tmp_path):
+    path = tmp_path / "DIR"
+    path.mkdir(mode=0o700)
+    others = ("notes.txt", "part-1", "part-00000001.old", "incident-of-mine", "incident-20231114T221500Z")
+    for name in others:
+        (path / name).write_text("precious")
+    made = Churning(0.5)
+    made.happens = {at: lost() for at in range(20, 200, 30)}
+    fly(made, path, 200, ON_DROP, most_incidents=1)
+    assert all((path / name).read_text() == "precious" for name in others)
+
+
 def test_numbers_of_entries_that_are_forgotten_make_no_other_table(monkeypatch, tmp_path):
     monkeypatch.setattr("ctobserve.capture.flight.MANY", 100)
     made = Churning(0.5, room=100_000)

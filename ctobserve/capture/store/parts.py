@@ -149,7 +149,7 @@ class Parts:
 
     def _taken(self) -> int:
         there = files.sizes(self._directory)
-        return sum(size for name, size in there.items() if PART.match(name))
+        return sum(there.get(part.name + side, 0) for part in self.held for side in ("", *SIDES))
 
     def _remove(self, name: str) -> None:
         for side in ("", *SIDES):
