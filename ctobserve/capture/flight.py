@@ -127,7 +127,8 @@ class FlightRecorder:
         full = recorder.writer.taken - self._first_bytes >= self._parts.part_bytes
         if window and now_ns >= window.until_ns:
             self._turn(whole=True)
-            self._end_window(window)
+            if not recorder.failed:
+                self._end_window(window)
         elif full or now_ns - self._begun_ns >= self._keep_ns // PARTS:
             self._turn()
 
@@ -139,6 +140,8 @@ class FlightRecorder:
             until_ns = now_ns + round(self._flight.after_s * NS_PER_S)
             self._window = _Window(name, now_ns - self._keep_ns, until_ns, [])
             self._say(f"{trigger.says}: kept as {name} in {self._flight.after_s:g} s")
+        else:
+            self._say(f"{trigger.says}: of {self._window.name}, too")
         if len(self._window.triggers) < MOST_TRIGGERS:
             self._window.triggers.append(trigger)
             self._recorder.note("trigger", trigger)
@@ -181,7 +184,7 @@ class FlightRecorder:
         if self._writer is not None:
             writer, self._before = self._writer, self.written
             self._last, self._writer = writer.last, None
-            writer.close()
+            self._capture.aside(writer.close)
             if not writer.keyframes:
                 # It found no room for its begin.
                 self._first_bytes = max(self._first_bytes, writer.taken)

@@ -96,13 +96,15 @@ class Recorder:
         writer.counters(at.counters, now_ns)
         writer.fact("accounts", dict(at.accounts), now_ns)
         writer.fact("allocation", capture.allocation(), now_ns)
-        writer.keyframe(_begun(capture, at.entries, now_ns), now_ns, repairs or writer.part.anew)
+        begun = _begun(capture, at.entries, now_ns)
+        # Of a large table it takes seconds, in which events come.
+        capture.aside(lambda: writer.keyframe(begun, now_ns, repairs or writer.part.anew))
         writer.fact("fidelity", self._with_unwritten(self._told), now_ns)
         writer.fact("packets", tuple(capture.packets()), now_ns)
         writer.commit()
         self._write_namespaces(self._namespaces(at.entries) if states is None else states, now_ns, anew=True)
         self._write_expected(at.entries, now_ns)
-        writer.commit(settle=True)
+        capture.aside(lambda: writer.commit(settle=True))
         self._committed_ns = self._read_ns = now_ns
         self._read_events = writer.events
 
@@ -267,7 +269,7 @@ class Recorder:
             read = self._capture.snapshot(extensions)
         except CtobserveError:
             return False
-        self.writer.keyframe(read, began_ns, repairs)
+        self._capture.aside(lambda: self.writer.keyframe(read, began_ns, repairs))
         if self._hooks.fresh is not None:
             # Packets move timeouts, and no event tells it: the next part is to begin with those that were read last.
             self._capture.table.merge(read.entries, read.touched)

@@ -80,7 +80,11 @@ def incidents(path: Path) -> list[str]:
 
 
 def verdicts(path: Path) -> set[str]:
-    return {row.id for row in report.collect(replay(path), Request(), Stretch(), invalid=True).verdicts}
+    return {row.id for row in report_of(str(path)).verdicts}
+
+
+def report_of(path: str) -> report.ReportDocument:
+    return report.collect(replay(Path(path)), Request(), Stretch(), invalid=True)
 
 
 def seconds(found: RecordedCapture) -> tuple[float, float]:
@@ -169,6 +173,7 @@ def test_an_incident_is_what_came_before_and_after_and_says_what_for(tmp_path):
     ]
     assert said == [
         f"packets lost (table_full 3): kept as {name} in 5 s",
+        f"entries evicted by early_drop (1): of {name}, too",
         f"kept {path}: drop, early_drop",
     ]
     begin_s, end_s = seconds(replay(tmp_path / "DIR"))
@@ -480,6 +485,16 @@ def test_commands_read_the_directory(typed, monkeypatch, capsys):
     ):
         code, out, err = run(monkeypatch, capsys, *words.split(), "--from", "DIR")
         assert code == 0 and says in out, (words, out, err)
+    for words, says in (
+        ("diff DIR --since -30s", "entries"),
+        ("anonymise DIR OUT", "OUT"),
+        ("report --from OUT", "table_full"),
+    ):
+        code, out, err = run(monkeypatch, capsys, *words.split())
+        assert code == 0 and says in out, (words, out, err)
+    there, shared = report_of("DIR"), report_of("OUT")
+    assert [row.id for row in there.verdicts] == [row.id for row in shared.verdicts]
+    assert (there.meta.events_seen, there.meta.events_lost) == (shared.meta.events_seen, shared.meta.events_lost)
 
 
 def test_what_is_different_since_a_time_that_the_directory_still_has(typed, monkeypatch, capsys):

@@ -56,7 +56,7 @@ def test_what_it_must_read_is_not_hidden():
     for name in ("ProtectKernelTunables", "ProtectKernelLogs", "ProtectKernelModules", "ProtectProc", "PrivateNetwork"):
         assert name not in found and f"{name}=" in UNIT.read_text(), "and there it says why"
     assert found["ReadOnlyPaths"] == ["/proc/sys /sys"] and found["ProtectSystem"] == ["strict"]
-    assert found["NoNewPrivileges"] == ["yes"] and found["MemoryMax"] == ["1G"]
+    assert found["NoNewPrivileges"] == ["yes"] and found["MemoryMax"] == ["2G"]
     assert found["RestrictNamespaces"] == ["net"] and {"bpf", "perf_event_open", "setns"} < set(
         found["SystemCallFilter"][0].split()
     )

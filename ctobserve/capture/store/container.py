@@ -68,7 +68,8 @@ def create(path: Path, facts: dict[str, str]) -> sqlite3.Connection:
     except (OSError, ValueError) as error:
         why = (getattr(error, "strerror", None) or str(error)).lower()
         raise UsageError(f"{shown(path)}: {why}; give a path where a file can be created") from None
-    made = sqlite3.connect(_uri(path, "mode=rw"), uri=True, isolation_level=None)
+    # Who writes may do so in several threads, one after the other.
+    made = sqlite3.connect(_uri(path, "mode=rw"), uri=True, isolation_level=None, check_same_thread=False)
     try:
         _fill(made, facts)
     except BaseException:
