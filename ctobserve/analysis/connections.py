@@ -111,6 +111,8 @@ class Connections:
         for life in lives:
             key, row = rows.get(life.ct, (None, here[:0])) if life.entered and not life.over else (None, here[:0])
             mine = key is not None and life.key in (None, key)
+            if mine:
+                life.key = key
             found.append(self._connection(life, events, row if mine else here[:0], sure))
             if mine:
                 del rows[life.ct]

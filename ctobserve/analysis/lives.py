@@ -112,6 +112,8 @@ class _Growing:
             return self._inserted(at, key, ct)
         if kind == Kind.DESTROY and reason == DestroyReason.UNCONFIRMED:
             return self._freed(at, key, ct)
+        if kind == Kind.RESOLVED:
+            return self._resolved(at, key, ct, confirmed)
         if kind == Kind.DESTROY:
             life = self._of_entry(key, ct)
             life.ended = at
@@ -119,7 +121,7 @@ class _Growing:
             return life
         if kind in (Kind.UPDATE, Kind.CONFIRM) or (reason == DropReason.HELPER and confirmed):
             return self._of_entry(key, ct)
-        return self._refused(at, key, ct, kind == Kind.RESOLVED or reason in IN_CONFIRM)
+        return self._refused(at, key, ct, reason in IN_CONFIRM)
 
     def _begin(self, key: Key | None, ct: int, entered: bool) -> Life:
         life = Life(key, ct, entered)
@@ -171,15 +173,23 @@ class _Growing:
         return life
 
     def _freed(self, at: int, key: Key, ct: int) -> Life:
-        """It never entered the table; what became of its packet may have been told before."""
+        """It never entered the table; what became of its packet may have been told before, or its connection has an entry."""
         self._leave_unseen(ct)
         life = self._by_ct.pop(ct, None)
-        return self._attempt(at, key, ct) if life is None or life.lost else life
+        return (self._living(key) or self._attempt(at, key, ct)) if life is None or life.lost else life
+
+    def _living(self, key: Key) -> Life | None:
+        """The one with this tuple that is in the table."""
+        life = self._by_key.get(key)
+        return life if life is not None and life.entered and not life.over else None
+
+    def _resolved(self, at: int, key: Key, ct: int, confirmed: bool) -> Life:
+        """The packet goes on with the entry that won: this one, or the loser's, which enters the table in reply direction."""
+        return self._own(ct) or self._living(key) or (self._of_entry(key, ct) if confirmed else self._attempt(at, key, ct))
 
     def _refused(self, at: int, key: Key, ct: int, confirming: bool) -> Life:
         """A packet that got no entry of its own: who lost a clash is of the connection that won it."""
-        winner = self._by_key.get(key)
-        life = winner if confirming and winner and winner.entered and not winner.over else self._attempt(at, key, ct)
+        life = (self._living(key) if confirming else None) or self._attempt(at, key, ct)
         if ct:
             self._by_ct[ct] = life
         return life

@@ -24,6 +24,7 @@ PLAUSIBLE = (
     *("12:03", "12:03:05", "12:03:05.25", "2026-11-26T12:03", "2026-11-26T12:03:05.123456789Z", "-90s", "-1.5h"),
     *("-", "--", "-1", "-h", "--json", "nan", "inf"),
 )
+TYPED = {"TUPLE": "10.0.0.5"}  # what stands without a name: files, and this
 DIGITS = ("\u00b2", "\uff11", "\u0663", "\u07c5", "\U0001d7d7", "\u00bd", "\u2167")  # superscript, of other scripts, fractions
 ODD = (
     *DIGITS,
@@ -78,7 +79,8 @@ def check(code: int, stderr: str) -> None:
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_any_value_of_any_option(command, option, capsys):
     some = Random(f"{command} {option}")
-    file = [one.human_readable_name for one in COMMANDS[command].params if isinstance(one, click.Argument)]
+    names = [one.human_readable_name for one in COMMANDS[command].params if isinstance(one, click.Argument)]
+    file = [TYPED.get(name, name) for name in names]
     meant = [word for word in PLAUSIBLE if parse(command, *file, option, word)[0] == ExitStatus.DONE]
     assert meant, "no word here has a meaning for this option: add one"
     capsys.readouterr()
@@ -89,6 +91,22 @@ def test_any_value_of_any_option(command, option, capsys):
             # Names of people's own choice apart, what has a meaning is plain: digits of one script, no blank, no line end.
             assert word.isascii() and word.isprintable() and not set(word) & set(" +"), word
             assert "_" not in word or any(map(str.isalpha, word)), word
+
+
+def test_any_part_of_a_connection(capsys):
+    tuples = (
+        "10.0.0.5",
+        "10.0.0.9:443",
+        "[2001:db8::1]:53",
+        "2001:db8::1",
+        ":53/udp",
+        "10.0.0.5:40000-10.0.0.9:443/tcp",
+        "::1-::2",
+    )
+    for word in words(Random("tuples"), 3000, tuples):
+        code, request = parse("why", "--", word)
+        check(code, capsys.readouterr().err)
+        assert request is None or (word.isascii() and word.isprintable() and not set(word) & set("+_")), word
 
 
 def test_any_command(capsys):

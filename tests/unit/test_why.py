@@ -261,7 +261,7 @@ ENDINGS = {
     "clash resolved": Case(
         "unconfirmed",
         "It lost a clash, and its packet went on with the entry that won: nothing is lost.",
-        [scripted.events(Kind.RESOLVED, udp(), at_s=1), went(udp(), DestroyReason.UNCONFIRMED, 1, detail=b"clash_resolved")],
+        [went(udp(), DestroyReason.UNCONFIRMED, 1, detail=b"clash_resolved")],
     ),
     "unseen": Case(
         "unseen",
@@ -507,6 +507,7 @@ BORN_NS = CLOCK.monotonic_ns - 10**9
         ([], udp(), FIDELITY, True),
         ([], udp(), LOSSY, True),
         ([changed(udp())], udp(), LOSSY, True),
+        ([scripted.events(Kind.DROP, udp(has_ct=2), at_s=1, reason=DropReason.INVALID)], udp(), LOSSY, True),
         ([went(udp(), DestroyReason.DELETED)], udp(), LOSSY, True),
         ([went(udp(), DestroyReason.DELETED)], NO_ENTRIES, FIDELITY, True),
         ([went(udp(), DestroyReason.DELETED)], NO_ENTRIES, LOSSY, None),
@@ -706,15 +707,30 @@ def test_as_text_it_says_when_it_was_allocated_and_inserted_and_what_is_not_know
 
 
 def test_a_clash_that_was_resolved_is_told_of_the_connection_that_won_it():
-    lost = [
-        scripted.events(Kind.RESOLVED, LOSER, at_s=1.1),
-        went(LOSER, DestroyReason.UNCONFIRMED, 1.1, detail=b"clash_resolved"),
-    ]
+    freed = went(LOSER, DestroyReason.UNCONFIRMED, 1.1, detail=b"clash_resolved")
+    lost = [freed, scripted.events(Kind.RESOLVED, WINNER, at_s=1.1)]
     found = why("10.0.0.5", ScriptedCapture(batches=in_time(join([came(WINNER), *lost])), states=BLUE))
     (life,) = found.lives
     assert life.sentence == "It lives: udp state UNREPLIED, 25 s left, no answer from 10.0.0.9:53 was ever seen."
     assert [row["event"] for row in plain(life.events)] == ["insert", "destroy"]
     assert any("reason=unconfirmed" in line and "(clash_resolved)" in line for line in why_lines(found))
+
+
+def test_an_entry_that_lost_a_clash_and_enters_by_its_reply_alone_is_one_of_its_own():
+    alone = udp(512, reply_dport=40001, reply_only=1)
+    happened = [
+        came(WINNER),
+        scripted.events(Kind.RESOLVED, alone, at_s=1.1),
+        came(alone, 1.1),
+        went(alone, DestroyReason.TIMEOUT),
+    ]
+    assert asked("10.0.0.5", ScriptedCapture(batches=in_time(join(happened)))) == ["timeout", "lives"]
+
+
+def test_a_clash_is_of_the_winner_also_where_its_insert_was_not_seen():
+    happened = join([scripted.events(Kind.RESOLVED, WINNER, at_s=1), went(WINNER, DestroyReason.DELETED)])
+    (life,) = why("10.0.0.5", ScriptedCapture(batches=in_time(happened), entries=WINNER)).lives
+    assert (life.end, life.before) == ("deleted", True)
 
 
 def test_names_and_words_of_others_are_shown_escaped():
