@@ -17,6 +17,9 @@ INCIDENTS = ("table_full", "udp_race", "long_chains", "asymmetric_routing", "old
 COMMANDS = (
     "report",
     "report --json",
+    "why 10.1.0.1 --limit 2",
+    "why 127.0.0.1/udp --limit 3",
+    "why 127.0.0.1 --json --limit 1",
     "drops --limit 30",
     "drops --json --limit 2",
     "events --limit 40",
