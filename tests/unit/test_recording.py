@@ -325,7 +325,10 @@ def typed(monkeypatch, capsys, tmp_path):
         ("report --from FILE", "CRITICAL"),
         ("report --from FILE --since -3s --until -1s", "CRITICAL"),
         ("why 10.0.0.1:1002 --from FILE", "1 connection matched"),
-        ("why :53/udp --from FILE --since -3s --until -1s --netns blue --zone 0", "26 connections matched"),
+        (
+            "why :53/udp --from FILE --since -3s --until -1s --netns blue --zone 0",
+            "25 connections matched :53/udp: 21 live on, 4 timeout; ",
+        ),
         ("drops --from FILE --since 22:13:21", "22:13:22"),
         ("events --from FILE --events destroy --netns green", "22:13:22"),
         ("top --from FILE --at -1s", "22:13:24"),
