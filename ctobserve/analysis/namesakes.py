@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 Names = Mapping[int, str]  # by inode number; one that has no name is called by its number
-Identity = int | str | tuple[str, int]
 
 
 class Namesake(NamedTuple):
@@ -18,23 +17,28 @@ class Namesake(NamedTuple):
     second: int | None
 
 
-def namesakes(first: Names, second: Names, one_boot: bool) -> list[Namesake]:
-    """Each namespace of either. Within one boot the inode number says which it is, else its name, where no other has that."""
-    before, after = _by_identity("first", first, one_boot), _by_identity("second", second, one_boot)
-    words = {who: names[inum] for found, names in ((before, first), (after, second)) for who, inum in found.items()}
-    often = Counter(words.values())
-    return [
-        Namesake(
-            word if often[word] == 1 else f"{word} ({after[who] if who in after else f'{before[who]} at first'})",
-            before.get(who),
-            after.get(who),
-        )
-        for who, word in words.items()
-    ]
+def namesakes(first: Names, second: Names, lasting: Collection[int]) -> list[Namesake]:
+    """Each namespace of either.
+
+    It is the same by its name, where no other has that: one that is made again is what people mean by it. Of the others those are
+    the same that are `lasting`: inode numbers that had not been given to another meanwhile.
+    """
+    before, after = _by_name(first), _by_name(second)
+    pairs = {after[name]: before[name] for name in after if name in before}
+    left = (first.keys() - pairs.values()) & (second.keys() - pairs.keys())
+    pairs |= {inum: inum for inum in lasting if inum in left}
+    met = set(pairs.values())
+    found = [Namesake(second[inum], pairs.get(inum), inum) for inum in second]
+    found += [Namesake(first[inum], inum, None) for inum in first if inum not in met]
+    often = Counter(one.name for one in found)
+    return [one if often[one.name] == 1 else one._replace(name=_told_apart(one)) for one in found]
 
 
-def _by_identity(side: str, names: Names, one_boot: bool) -> dict[Identity, int]:
-    if one_boot:
-        return {inum: inum for inum in names}
+def _by_name(names: Names) -> dict[str, int]:
+    """Those that have one of their own."""
     often = Counter(names.values())
-    return {name if often[name] == 1 and name != str(inum) else (side, inum): inum for inum, name in names.items()}
+    return {name: inum for inum, name in names.items() if often[name] == 1 and name != str(inum)}
+
+
+def _told_apart(one: Namesake) -> str:
+    return f"{one.name} ({one.second})" if one.second is not None else f"{one.name} ({one.first} at first)"

@@ -141,10 +141,10 @@ class RecordedView:
             return Reading({}, frozenset(self.names()))
         return self._counters(fact, only)
 
-    def last_counters(self, only: int | None = None) -> tuple[int, Reading]:
+    def last_counters(self) -> tuple[int, Reading]:
         """When they were read last (CLOCK_MONOTONIC), and what they were; 0 and none where that cannot be read."""
         fact = self._last("counters")
-        return (0, Reading({})) if fact is None else (fact.at_ns, self._counters(fact, only))
+        return (0, Reading({})) if fact is None else (fact.at_ns, self._counters(fact, None))
 
     def _counters(self, fact: Fact, only: int | None) -> Reading:
         found: CountersRead = fact.found

@@ -66,9 +66,7 @@ class DiffDocument:
     """Two instants, of one recording or of two, beside each other."""
 
     meta: Timed = doc("who says it; `started` is the first instant and `ended` the second, of which `kernel` and `netns` are")
-    one_boot: bool | None = doc(
-        "both are of one boot of one host, in which inode numbers tell namespaces apart; else names do. null: not known"
-    )
+    one_boot: bool | None = doc("both are of one boot of one host; null: not known")
     first: DiffInstant = doc("the first instant")
     second: DiffInstant = doc("the second instant")
     came: int = doc("entries that only the second has; they are the same by namespace, zone and both tuples")
@@ -79,13 +77,15 @@ class DiffDocument:
     more_groups: int = doc("groups that changed beside these")
     namespaces: tuple[DiffNamespace, ...] = doc("all, whatever the filter; the fullest first")
     sysctls: tuple[DiffSetting, ...] = doc("nf_conntrack_* that differ, of namespaces that were there at both instants")
-    counters: DiffCounters | None = doc("null unless both are of one boot and the counters were read in between")
+    counters: DiffCounters | None = doc(
+        "null unless both are of one boot, the counters were read in between, and the namespace asked for was there all the time"
+    )
 
 
 def collect(first: Taken, second: Taken, by: tuple[str, ...], limit: int | None, one_recording: bool = False) -> DiffDocument:
     """By columns of groups.COLUMNS; no more than `limit` groups. `one_recording`: both are instants of it."""
     one_boot = one_recording or _one_boot(first.boot, second.boot)
-    known = namesakes(first.names, second.names, one_boot is True)
+    known = namesakes(first.names, second.names, _lasting(first, second) if one_boot else ())
     both = join([first.shown, second.shown])
     _renumber(both[: len(first.shown)], {one.first: place for place, one in enumerate(known)})
     _renumber(both[len(first.shown) :], {one.second: place for place, one in enumerate(known)})
@@ -106,6 +106,16 @@ def collect(first: Taken, second: Taken, by: tuple[str, ...], limit: int | None,
         sysctls=_sysctls(first, second, known),
         counters=_counters(first, second) if one_boot else None,
     )
+
+
+def _lasting(first: Taken, second: Taken) -> set[int]:
+    """Inode numbers that are of the same namespace at both instants of a boot: by their cookies, where those are known."""
+    before, after = first.counters.cookies, second.counters.cookies
+    return {
+        inum
+        for inum in first.names.keys() & second.names.keys()
+        if inum not in before or inum not in after or before[inum] == after[inum]
+    }
 
 
 def _one_boot(one: str | None, other: str | None) -> bool | None:
@@ -162,7 +172,9 @@ def _sysctls(first: Taken, second: Taken, known: Sequence[Namesake]) -> tuple[Di
 
 
 def _counters(first: Taken, second: Taken) -> DiffCounters | None:
-    if not first.read_ns < second.read_ns:
+    netns = second.only.netns
+    if first.only.netns != netns or not first.read_ns < second.read_ns:
         return None
-    gained = total(delta(first.counters, second.counters).values())
+    moved = delta(first.counters, second.counters)
+    gained = total(values for (inum, _), values in moved.items() if netns in (None, inum))
     return DiffCounters(first.clock.iso(first.read_ns), second.clock.iso(second.read_ns), dict(gained))

@@ -36,8 +36,8 @@ class Taken(NamedTuple):
     """What is needed of an instant when its capture is gone, which has a table that is as large again.
 
     `shown` are the entries that `only` lets pass. By inode number of the namespace: `names`, `entries` (how many, whatever the
-    filter), `limits` and `sysctls`, those of the one that was asked for. `counters` are those that were read last, `read_ns` when
-    that was (CLOCK_MONOTONIC).
+    filter), `limits` and `sysctls`, those of the one that was asked for. `counters` of all are those that were read last, and
+    `read_ns` is when that was (CLOCK_MONOTONIC).
     """
 
     clock: Clock
@@ -61,7 +61,7 @@ def take(capture: RecordedCapture, only: Filter) -> Taken:
     shown = only.passing(whole)
     called, states = capture.names(), capture.namespaces(sysctls=None)
     names = {**{inum: str(inum) for inum in inums}, **called}
-    read_ns, counters = capture.last_counters(only.netns)
+    read_ns, counters = capture.last_counters()
     told = capture.fidelity()
     return Taken(
         clock=capture.started,

@@ -14,8 +14,8 @@ NAMED = 10  # names in a line
 WIDTH = 9  # of what begins a line
 INDENT = " " * (WIDTH + 1)
 BOOTS = {
-    False: "Of two hosts, or of two boots of one: namespaces are matched by name, and the kernel's counters are not compared.",
-    None: "It is not known whether both are of one boot: namespaces are matched by name, and counters are not compared.",
+    False: "Of two hosts, or of two boots of one: namespaces are matched by name alone, and counters are not compared.",
+    None: "It is not known whether both are of one boot: namespaces are matched by name alone, and counters are not compared.",
 }
 
 
@@ -78,8 +78,8 @@ def _line(name: str, text: str) -> str:
 
 
 def _time(iso: str) -> str:
-    """To the second, with the date: what is compared may be of two days."""
-    return f"{iso[:19]}Z"
+    """To the millisecond, with the date: what is compared may be of two days."""
+    return f"{iso[:23]}Z"
 
 
 def _doubt(one: DiffInstant) -> str:

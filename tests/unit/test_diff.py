@@ -21,14 +21,19 @@ from ctobserve.analysis.groups import COLUMNS, key
 from ctobserve.analysis.namesakes import Namesake, namesakes
 from ctobserve.capture.capture import NamespaceState
 from ctobserve.capture.filters import Filter
+from ctobserve.capture.recorded import RecordedCapture, RecordedView
+from ctobserve.capture.store.reader import Reader
 from ctobserve.clock import NS_PER_S
 from ctobserve.documents.diff import DiffDocument, DiffSetting, collect
 from ctobserve.documents.instant import take
 from ctobserve.event import DestroyReason, Kind
 from ctobserve.host.counters import Reading
 from ctobserve.model import IPS_ASSURED, TCP_STATES, Entries, join
+from ctobserve.programs.hooks import Purpose
 from ctobserve.render.diff import diff_lines
 from ctobserve.render.jsonout import document
+from ctobserve_lab.recordings import recording
+from ctobserve_lab.scenarios import SCENARIOS
 from tests import scripted
 from tests.scripted import CLOCK, FIDELITY, HOST, NETNS, ScriptedCapture, reading
 from tests.unit.recordings import at_end, in_time, record, replay
@@ -139,28 +144,33 @@ def test_it_is_what_counting_one_by_one_says(seed):
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "one_boot", "known"),
+    ("first", "second", "lasting", "known"),
     [
-        # By its number, whatever it was called.
-        ({7: "init", 8: "old"}, {7: "init", 8: "new", 9: "9"}, True, [("init", 7, 7), ("new", 8, 8), ("9", None, 9)]),
-        # Made anew by the same name.
-        ({8: "blue"}, {9: "blue"}, True, [("blue (8 at first)", 8, None), ("blue (9)", None, 9)]),
-        # By name, whatever its number.
-        ({7: "init", 8: "blue"}, {8: "init", 9: "red"}, False, [("init", 7, 8), ("blue", 8, None), ("red", None, 9)]),
+        # By name, whatever its number: it may have been made anew, or be of another boot.
+        ({7: "init", 8: "blue"}, {8: "init", 9: "red"}, [], [("init", 7, 8), ("red", None, 9), ("blue", 8, None)]),
+        ({8: "blue"}, {9: "blue"}, [], [("blue", 8, 9)]),
+        ({8: "blue", 9: "red"}, {9: "blue", 8: "red"}, [8, 9], [("blue", 8, 9), ("red", 9, 8)]),
+        # By its number, where it is called otherwise.
+        ({7: "init", 8: "nc[3]"}, {7: "init", 8: "sh[5]", 9: "9"}, [7, 8], [("init", 7, 7), ("sh[5]", 8, 8), ("9", None, 9)]),
+        ({8: "8"}, {8: "8"}, [8], [("8", 8, 8)]),
+        # The number is another's by now.
+        ({8: "old"}, {8: "new"}, [], [("new", None, 8), ("old", 8, None)]),
         # A number is no name.
-        ({8: "8"}, {8: "8"}, False, [("8 (8 at first)", 8, None), ("8 (8)", None, 8)]),
+        ({8: "8"}, {8: "8"}, [], [("8 (8)", None, 8), ("8 (8 at first)", 8, None)]),
         # Nor is one that several have.
         (
             {1: "x", 2: "x"},
-            {3: "x"},
-            False,
-            [("x (1 at first)", 1, None), ("x (2 at first)", 2, None), ("x (3)", None, 3)],
+            {2: "x"},
+            [2],
+            [("x (2)", 2, 2), ("x (1 at first)", 1, None)],
         ),
-        ({}, {}, False, []),
+        # One that is known by its name is not another by its number, too.
+        ({8: "a", 9: "b"}, {9: "a", 8: "c"}, [8, 9], [("a", 8, 9), ("c", None, 8), ("b", 9, None)]),
+        ({}, {}, [], []),
     ],
 )
-def test_which_namespace_is_which(first, second, one_boot, known):
-    assert namesakes(first, second, one_boot) == [Namesake(*one) for one in known]
+def test_which_namespace_is_which(first, second, lasting, known):
+    assert namesakes(first, second, lasting) == [Namesake(*one) for one in known]
 
 
 LIMITED = {"nf_conntrack_max": 400, "nf_conntrack_count": 7, "nf_conntrack_buckets": 1024, "nf_conntrack_x": 1}
@@ -277,8 +287,8 @@ def test_the_whole_document_as_json():
 
 def test_the_whole_document_as_text():
     assert list(diff_lines(compared())) == [
-        "first     2023-11-14T22:13:21Z  A",
-        "second    2023-11-14T23:13:21Z  B",
+        "first     2023-11-14T22:13:21.000Z  A",
+        "second    2023-11-14T23:13:21.000Z  B",
         "entries   120 -> 300: 230 came, 50 went, 70 stayed",
         "buckets   1024 -> 4096",
         "chains    240 -> 600 nodes in the longest",
@@ -291,7 +301,7 @@ def test_the_whole_document_as_text():
         "sysctl    nf_conntrack_max: 400 -> 800 in blue",
         "sysctl    nf_conntrack_x: 1 -> - in blue",
         "sysctl    nf_conntrack_y: - -> 2 in blue",
-        "counters  drop +7, early_drop +3 from 2023-11-14T22:13:21Z to 2023-11-14T23:13:21Z",
+        "counters  drop +7, early_drop +3 from 2023-11-14T22:13:21.000Z to 2023-11-14T23:13:21.000Z",
         "",
         "   CHANGE     FIRST    SECOND      CAME      WENT  SRC, NETNS",
         "      -30       100        70         0        30  10.0.0.1 blue",
@@ -303,14 +313,38 @@ def test_the_whole_document_as_text():
 def test_where_nothing_is_different_little_is_said():
     found = compared(morning(), morning())
     assert list(diff_lines(found)) == [
-        "first     2023-11-14T22:13:21Z  A",
-        "second    2023-11-14T23:13:21Z  B",
+        "first     2023-11-14T22:13:21.000Z  A",
+        "second    2023-11-14T23:13:21.000Z  B",
         "entries   120 -> 120: 0 came, 0 went, 120 stayed",
         "full      100 of 400 (25.0 %) -> 100 of 400 (25.0 %) in blue",
         "full      20 of - -> 20 of - in green",
-        "counters  none moved from 2023-11-14T22:13:21Z to 2023-11-14T23:13:21Z",
+        "counters  none moved from 2023-11-14T22:13:21.000Z to 2023-11-14T23:13:21.000Z",
     ]
     assert (found.groups, found.more_groups, found.sysctls) == ((), 0, ())
+
+
+@pytest.mark.parametrize(("cookie", "came"), [(2, 0), (3, 1)])
+def test_an_inode_number_that_was_given_out_again_is_another_namespace(cookie, came):
+    """Of one boot and with another name; who has the same cookie is the same."""
+
+    def of(label: str, unique: int) -> ScriptedCapture:
+        return morning(
+            entries=entries(1, netns=8),
+            states={NETNS: BLUE, 8: NamespaceState(8, label)},
+            readings=[Reading({(NETNS, 1, 0): Counter(drop=1), (8, unique, 0): Counter(drop=unique)})],
+        )
+
+    found = compared(of("nc[3]", 2), of("sh[5]", cookie))
+    assert (found.one_boot, found.came, found.went, len(found.namespaces)) == (True, came, came, 2 + came)
+
+
+def test_a_namespace_that_is_made_again_is_the_same_and_its_counters_began_anew():
+    again = morning(entries=entries(3, netns=9), states={NETNS: BLUE, 9: GREEN._replace(inum=9)}, readings=[reading(netns=9)])
+    with tempfile.TemporaryDirectory() as directory:
+        first, second = recorded(Path(directory), morning(entries=entries(3, netns=8)), again)
+        before, after = take(at_end(first), Filter(netns=8)), take(at_end(second), Filter(netns=9))
+        found = collect(before, after, ("netns",), None)
+    assert (found.one_boot, found.stayed, found.came, found.counters) == (True, 3, 0, None)
 
 
 OTHER_BOOT, NO_BOOT = HOST._replace(boot="b2", release="6.12.0-test"), HOST
@@ -325,8 +359,8 @@ def test_of_two_boots_or_hosts_it_says_so_and_goes_by_the_names_of_namespaces():
     assert (found.one_boot, found.counters, found.came, found.went, found.stayed) == (False, None, 0, 0, 120)
     lines = list(diff_lines(found))
     assert lines[2:4] == [
-        "Of two hosts, or of two boots of one: namespaces are matched by name, and the kernel's counters",
-        "  are not compared.",
+        "Of two hosts, or of two boots of one: namespaces are matched by name alone, and counters are not",
+        "  compared.",
     ]
     assert "kernel    6.1.0-test -> 6.12.0-test" in lines and "netns     came: red" in lines
 
@@ -393,8 +427,8 @@ def test_what_is_doubtful_of_a_table_stands_beside_its_name():
     found = compared(morning(told=lossy), morning())
     assert (found.first.events_lost, found.first.table_uncertain_s, found.second.events_lost) == (7, 2.0, 0)
     first, second, *_ = diff_lines(found)
-    assert first == "first     2023-11-14T22:13:21Z  A; 7 records lost until then, the table wrong for up to 2.0 s"
-    assert second == "second    2023-11-14T23:13:21Z  B"
+    assert first == "first     2023-11-14T22:13:21.000Z  A; 7 records lost until then, the table wrong for up to 2.0 s"
+    assert second == "second    2023-11-14T23:13:21.000Z  B"
 
 
 def day() -> ScriptedCapture:
@@ -493,3 +527,25 @@ def test_the_table_at_an_instant_is_what_a_list_of_it_shows(typed, tmp_path):
     there = replay(tmp_path / "DAY", at_ns, at_ns).table.entries()
     _, out, _ = typed("DAY --since 22:13:22 --json")
     assert json.loads(out)["first"]["entries"] == len(there) == 15
+
+
+def test_a_recorded_incident_is_what_was_different(monkeypatch, capsys):
+    """23 packets found a table full of 7."""
+    code, out, _ = run(monkeypatch, capsys, "diff", str(recording("table_full")), "--json")
+    said = json.loads(out)
+    assert code == 0 and said["counters"]["gained"]["drop"] == 23
+    (setting,) = said["sysctls"]
+    assert (setting["name"], setting["second"]) == ("nf_conntrack_max", 7) and "full" in setting["netns"]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_of_any_recorded_incident_all_that_came_and_went_is_the_difference(name):
+    with closing(Reader(recording(name))) as reader:
+        view = RecordedView(reader)
+        ends = [RecordedCapture(reader, Purpose(0), at_ns, at_ns) for at_ns in (view.begin_ns, view.end_ns)]
+        found = collect(*(take(end, Filter()) for end in ends), ("netns",), 1000, one_recording=True)
+    assert found.second.entries - found.first.entries == found.came - found.went
+    assert sum(group.came for group in found.groups) == found.came and found.more_groups == 0
+    assert [one.entries for one in (found.first, found.second)] == [len(end.table.entries()) for end in ends]
+    for side in ("first", "second"):
+        assert sum(getattr(one, side) or 0 for one in found.namespaces) == getattr(found, side).entries
