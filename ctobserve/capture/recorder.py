@@ -269,10 +269,10 @@ class Recorder:
             read = self._capture.snapshot(extensions)
         except CtobserveError:
             return False
-        self._capture.aside(lambda: self.writer.keyframe(read, began_ns, repairs))
         if self._hooks.fresh is not None:
             # Packets move timeouts, and no event tells it: the next part is to begin with those that were read last.
             self._capture.table.merge(read.entries, read.touched)
+        self._capture.aside(lambda: self.writer.keyframe(read, began_ns, repairs))
         self._read_ns, self._read_events = self._capture.now_ns(), self.writer.events
         self._hash = read.buckets
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,11 +16,13 @@ from ctobserve.documents.record import Keeping, RecordDocument
 from ctobserve.documents.request import Request
 from ctobserve.documents.triggers import Conditions
 from ctobserve.event import DestroyReason, DropReason, Events, Kind
+from ctobserve.host.threads import elsewhere
 from ctobserve.model import join
 from tests.scripted import CLOCK, ScriptedCapture, events
 from tests.unit.recordings import EVERYTHING
 from tests.unit.tables import entries
 
+T = TypeVar("T")
 MIB = 1 << 20
 NONE = Conditions()
 
@@ -29,7 +31,7 @@ class Churning(ScriptedCapture):
     """At each step some entries come and those that came before leave; `happens` says what else comes when, by whole seconds.
 
     A step takes `pace_s`, at `floods` a hundred times as many come. Addresses are used again, as a slab does, out of `room`.
-    `told_so_far` is what it told, where somebody asks for it.
+    `told_so_far` is what it told, where somebody asks for it. Something comes whenever it can.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Churning(ScriptedCapture):
         self.happens: dict[float, Events] = {}
         self.each_step: Callable[[], object] = lambda: None
         self.told_so_far: list[Events] | None = None
+        self._meanwhile: list[Events] = []
 
     def wait(self, seconds: float) -> None:
         super().wait(max(seconds, self._pace_s))
@@ -56,10 +59,22 @@ class Churning(ScriptedCapture):
         if self._floods and self._floods[0] <= at_s:
             self._floods.pop(0)
             count *= 100
-        return self._come(count)
+        return self._tell(self._come(count))
 
     def drain(self) -> Events:
-        return self._come(1)
+        return self._tell(self._come(1))
+
+    def aside(self, function: Callable[[], T]) -> T:
+        """In a thread of its own, as on a real host; what comes meanwhile is in the table, and told later."""
+        made = elsewhere(function)
+        self._meanwhile.append(self._come(2))
+        return made
+
+    def _tell(self, came: Events) -> Events:
+        came, self._meanwhile = join([*self._meanwhile, came]), []
+        if self.told_so_far is not None:
+            self.told_so_far.append(came)
+        return came
 
     def _come(self, count: int) -> Events:
         at_s = self.passed_s()
@@ -75,8 +90,6 @@ class Churning(ScriptedCapture):
             more = self.happens.pop(when)
             more["entry"]["seen_ns"] = self.now_ns()
             happened.append(more)
-        if self.told_so_far is not None and not self.ceased:
-            self.told_so_far += happened
         return self._told(join(happened))
 
 
