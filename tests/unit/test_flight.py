@@ -60,9 +60,10 @@ ON_DROP = Conditions(drop=True)
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
     """In memory: days pass here, and each part waits for a disk several times."""
+    before = os.getcwd()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", tmp_path], check=True)
     yield tmp_path
-    os.chdir("/")
+    os.chdir(before)
     gc.collect()  # a file that is open is in use
     subprocess.run(["umount", tmp_path], check=True)
 
