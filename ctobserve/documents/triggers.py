@@ -101,7 +101,7 @@ class Triggers:
         except CtobserveError:
             pass  # the hash is being resized: the next judgement is of another table
         self._collector, self._judged_ns = self._collects(take), self._capture.now_ns()
-        for name in found.keys() & set(self._wanted.verdicts):
+        for name in sorted(found.keys() & set(self._wanted.verdicts)):
             if self._is_new(f"verdict {name}", now_ns, max(self._quiet_ns, 2 * self._judge_ns)):
                 yield Trigger(f"verdict-{name}", found[name].sentence)
 

@@ -22,6 +22,7 @@ from ctobserve.host import files
 PART = re.compile(r"part-([0-9]{8,12})")
 INCIDENT = re.compile(r"incident-[0-9]{8}T[0-9]{6}Z-[0-9a-z_-]+")
 PARTIAL = ".partial"
+UNFINISHED = re.compile(rf"{INCIDENT.pattern}{re.escape(PARTIAL)}({'|'.join(SIDES)})?")
 WAL = 2.2  # what is written at once is on disk twice: in the log, then in the file
 OF_PARTS = 0.5  # of all
 
@@ -55,9 +56,8 @@ class Parts:
                 why = (getattr(error, "strerror", None) or str(error)).lower()
                 raise UsageError(f"{shown(path)}: {why}; give a directory that only you can write to, or a free name") from None
             there = files.sizes(self._directory)
-            for name in there:
-                if PARTIAL in name:
-                    files.remove(name, self._directory)
+            for name in filter(UNFINISHED.fullmatch, there):
+                files.remove(name, self._directory)
             self.held = [Held(name, None) for name in sorted(filter(PART.fullmatch, there), key=_number)]
             self._opened = opened.pop_all()
 
