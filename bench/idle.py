@@ -21,7 +21,7 @@ WATCHING = (("drops",), ("buckets", "--json", "--duration", "100000"))
 
 
 def measure(repeats: int) -> tuple[dict[str, Measured], dict[str, dict[str, int]]]:
-    """Of each command: instructions a second, and bytes of its memory by their names in /proc/PID/status."""
+    """Of each command: instructions a second, and bytes of its memory by kind."""
     alone = _several(repeats).value
     rates, memory = {}, {}
     with TemporaryDirectory(dir="/dev/shm") as directory:
@@ -46,6 +46,10 @@ def _rate() -> float:
 
 
 def resident(pid: int) -> dict[str, int]:
-    """Bytes in memory: all, and of these its own, of files (with them the ring, which is mapped twice), shared."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return {name: int(kib) << 10 for name, kib in re.findall(r"^(VmRSS|RssAnon|RssFile|RssShmem):\s+(\d+) kB$", status, re.M)}
+    """Bytes in memory: all, and of these its own, and of files (with them the ring, which is mapped twice).
+
+    Counted page by page: what /proc/PID/status says lags behind what a mapping brought at once, such as the ring's.
+    """
+    counted = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = {name: int(kib) << 10 for name, kib in re.findall(r"^(Rss|Anonymous):\s+(\d+) kB$", counted, re.M)}
+    return {"resident": found["Rss"], "own": found["Anonymous"], "files": found["Rss"] - found["Anonymous"]}

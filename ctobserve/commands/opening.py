@@ -21,7 +21,7 @@ from ctobserve.commands import ready
 from ctobserve.commands.progress import progress
 from ctobserve.commands.replaying import replayed, require_live
 from ctobserve.documents.meta import Meta
-from ctobserve.documents.request import Request
+from ctobserve.documents.request import LOSSES_MIB, RING_MIB, Request
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
 from ctobserve.host import kernel
 from ctobserve.programs.hooks import Purpose
@@ -114,7 +114,7 @@ def opened(
         purpose,
         attach=request.attach,
         chains=chains,
-        ring_mib=request.ring_mib,
+        ring_mib=request.ring_mib or (RING_MIB if Purpose.TABLE in purpose else LOSSES_MIB),
         read_via=request.source,
         reads=reads,
         tells=tells,

@@ -13,7 +13,7 @@ from ctobserve.capture.filters import Filter
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands.help import ENTRIES, LOOK, OBSERVE, OUTPUT, RECORDED, SCRIPTS, option
 from ctobserve.commands.values import MARK, NETNS, NETWORK, PATH, PORTS, PROTOCOL, STATE, WHEN, real, some_of, whole
-from ctobserve.documents.request import DEFAULT_RING_MIB, Request
+from ctobserve.documents.request import LOSSES_MIB, RING_MIB, Request
 from ctobserve.errors import UsageError
 
 Command = Callable[..., Any]
@@ -30,8 +30,8 @@ OBSERVING: Group = (
     ),
     option(
         OBSERVE, "--ring-mib", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128", "256"]),
-        default=str(DEFAULT_RING_MIB), callback=lambda _ctx, _param, value: int(value), metavar="MIB",
-        help=f"Size of the ring between kernel and us: a power of two up to 256. Default: {DEFAULT_RING_MIB}.",
+        callback=lambda _ctx, _param, value: value and int(value), metavar="MIB",
+        help=f"Size of the ring between kernel and us: a power of two up to 256. Default: {RING_MIB}, of losses {LOSSES_MIB}.",
     ),
     option(SCRIPTS, "--wait", is_flag=True, help="If nf_conntrack is not loaded, wait until it is."),
     option(SCRIPTS, "--ready-file", type=PATH, metavar="PATH", help="Create PATH, empty, when everything is attached."),

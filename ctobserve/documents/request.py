@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.when import When
 
-DEFAULT_RING_MIB = 32
+RING_MIB, LOSSES_MIB = 32, 8  # of every event; of losses alone: of those the smaller one holds a million a second
 
 
 class Request(NamedTuple):
@@ -19,7 +19,7 @@ class Request(NamedTuple):
     limit: int | None = None
     source: str = "auto"
     attach: str = "auto"
-    ring_mib: int = DEFAULT_RING_MIB
+    ring_mib: int | None = None
     wait: bool = False
     ready_file: Path | None = None
     fail_on_loss: bool = False

@@ -81,11 +81,14 @@ def host(monkeypatch):
 def test_what_was_asked_for_is_what_the_capture_is_told(host):
     with opened(Request(), Purpose.DROPS):
         pass
+    with opened(Request(), Purpose.DROPS | Purpose.TABLE):
+        pass
     asked = Request(duration=2.5, attach="kprobe", ring_mib=4, source="proc", filter=Filter(netns=NETNS, proto=6))
     with opened(asked, Purpose.TABLE, follows=False, reads=False, chains=True, tells=False) as (capture, stretch):
         assert capture is host.capture and stretch.seconds == 2.5
     assert host.options == [
-        Options(Purpose.DROPS, "auto", False, 32, "auto", True, True, None),
+        Options(Purpose.DROPS, "auto", False, 8, "auto", True, True, None),
+        Options(Purpose.DROPS | Purpose.TABLE, "auto", False, 32, "auto", True, True, None),
         Options(Purpose.TABLE, "kprobe", True, 4, "proc", False, False, NETNS, NETNS),
     ]
 
