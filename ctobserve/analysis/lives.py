@@ -156,12 +156,15 @@ class _Growing:
     def _attempt(self, at: int, key: Key, ct: int) -> Life:
         """One that is not in the table yet: the last with this tuple, or one that begins now."""
         life = self._by_key.get(key)
-        if life is None or life.entered or self._times[at] - self._times[life.places[-1]] > RETRY_NS:
-            made = self._begin(key, ct, entered=False)
-            made.former = life if life is not None and life.over else None
-            return made
-        life.ct = ct
-        return life
+        if life is not None and not life.entered and life.key == key and self._just_now(at, life, RETRY_NS):
+            life.ct = ct
+            return life
+        made = self._begin(key, ct, entered=False)
+        made.former = life if life is not None and life.over else None
+        return made
+
+    def _just_now(self, at: int, life: Life, within_ns: int) -> bool:
+        return bool(life.places) and self._times[at] - self._times[life.places[-1]] <= within_ns
 
     def _of_entry(self, key: Key, ct: int) -> Life:
         life = self._own(ct)
@@ -179,9 +182,9 @@ class _Growing:
         return (self._living(key) or self._attempt(at, key, ct)) if life is None or life.lost else life
 
     def _living(self, key: Key) -> Life | None:
-        """The one with this tuple that is in the table."""
+        """The one with this original tuple that is in the table."""
         life = self._by_key.get(key)
-        return life if life is not None and life.entered and not life.over else None
+        return life if life is not None and life.entered and not life.over and life.key in (None, key) else None
 
     def _resolved(self, at: int, key: Key, ct: int, confirmed: bool) -> Life:
         """The packet goes on with the entry that won: this one, or the loser's, which enters the table in reply direction."""
@@ -206,7 +209,7 @@ class _Growing:
     def _of_former(self, at: int, life: Life) -> Life:
         """An INVALID packet whose tracker refuses to begin with it had an entry for an instant: it comes after the former one."""
         freed = all(self._kinds[place] == Kind.DESTROY for place in life.places)
-        if life.former is None or life.entered or not freed or self._times[at] - self._times[life.places[-1]] > INSTANT_NS:
+        if life.former is None or life.entered or not freed or not self._just_now(at, life, INSTANT_NS):
             return life
         former, places, life.places = life.former, life.places, []
         former.places = sorted([*former.places, *places])

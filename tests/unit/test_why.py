@@ -559,6 +559,12 @@ def test_an_address_that_is_used_again_is_another_connection():
     assert asked("10.0.0.5", changed_to)[0] == "unseen"
 
 
+def test_a_packet_with_the_reply_tuple_of_another_connection_is_not_of_it():
+    lost = refused(DropReason.CLASH, udp(512, src="10.0.0.5", sport=1, reply_dport=40000))
+    mirrored = packet(DropReason.TABLE_FULL, udp(0), 2)
+    assert asked("10.0.0.5", ScriptedCapture(batches=in_time(join([*lost, mirrored])))) == ["table_full", "clash"]
+
+
 def test_a_tuple_that_is_used_again_much_later_is_another_connection():
     attempts = [packet(DropReason.TABLE_FULL, udp(), at_s) for at_s in (1, 60, 131)]
     found = Connections(parse("10.0.0.5"), Filter(), NO_ENTRIES, CLOCK.monotonic_ns)
