@@ -118,8 +118,10 @@ def test_the_broadcast_address_of_a_network_is_that_of_its_network():
 
 
 def test_what_is_forgotten_is_found_again(monkeypatch):
-    monkeypatch.setattr("ctobserve.capture.anonymous.addresses.REMEMBERED", 3)
+    for name in ("REMEMBERED", "REMEMBERED_BYTES"):
+        monkeypatch.setattr(f"ctobserve.capture.anonymous.addresses.{name}", 3)
     addresses, there = Addresses(SECRET), [ip_address(0x0A000001 + at) for at in range(9)]
+    monkeypatch.undo()
     assert [addresses.one(one) for one in there * 2] == [Addresses(SECRET).one(one) for one in there * 2]
 
 
@@ -277,6 +279,18 @@ def test_a_rule_means_the_same_of_the_other_addresses(tmp_path):
     assert {number for low, high in ranges for number in range(low, high + 1)} == inside and len(inside) == 4
     assert made.rules[0].addresses == ((int(addresses.one(ip_address("100.127.9.9"))),) * 2,)
     assert made.rules[0].ports == (80, 80) and made.rules[0].matches[2].names == (names.device("acme0")[:4] + "*",)
+
+
+def test_of_rules_with_more_networks_than_any_has_the_rest_is_not_known(monkeypatch):
+    monkeypatch.setattr("ctobserve.capture.anonymous.facts.MOST_NETWORKS", 9)
+    few, many = ((1, 1),), ((1, (1 << 32) - 2),)
+    matches = (Match(Field.SRC, few), Match(Field.DPORT, many), Match(Field.DST, many), Match(Field.DST, few))
+    rule = NatRule("filter", "input", 1, matches, Does.DNAT, addresses=many)
+    rules = Ruleset(nat=(NatChain("ip", "nat", "input", None, 0, (rule,)),))
+    found = Facts(Addresses(SECRET), Names(SECRET)).of("namespace", NamespaceState(7, "blue", ruleset=rules))
+    (made,) = found.ruleset.nat[0].rules
+    assert made.addresses is None and made.matches[1] == matches[1] and made.matches[2] == Match(Field.UNKNOWN)
+    assert [len(made.matches[at].ranges) for at in (0, 3)] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,18 @@ of it each, and the bytes before are what it is the digest of.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Any
 
 import numpy as np
 
 from ctobserve.capture.anonymous.key import Key
-from ctobserve.model import Mask, NDArray
+from ctobserve.model import NDArray
 
 IPV4, IPV6 = 2, 10
 SIZES = {IPV4: 4, IPV6: 16}  # bytes of an address, by its family (ENTRY's l3num)
 PURPOSES = {IPV4: b"ipv4", IPV6: b"ipv6"}
-REMEMBERED = 1 << 18  # addresses of a family
-BRANCHES = 256
+REMEMBERED, REMEMBERED_BYTES = 1 << 18, 1 << 16  # addresses and their beginnings; flips of the byte after a beginning
 Bytes = NDArray[np.uint8]
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -44,8 +43,8 @@ class Addresses:
     def __init__(self, key: Key, broadcasts: Iterable[tuple[IPv4Address, int]] = ()) -> None:
         """`broadcasts`: the last addresses of IPv4 networks with their prefix lengths, which shall be the last ones again."""
         self._key = key
-        self._known: dict[int, dict[bytes, bytes]] = {family: {} for family in SIZES}
-        self._unflipped: dict[tuple[int, bytes], Mask] = {}
+        self._unflipped: dict[tuple[int, bytes], int] = {}
+        self._other, self._flips = lru_cache(REMEMBERED)(self._made), lru_cache(REMEMBERED_BYTES)(self._digest)
         for text in (*RANGES, *KEPT):
             network = ip_network(text)
             self._keep(network.network_address, 0, network.prefixlen)
@@ -57,14 +56,12 @@ class Addresses:
         family = IPV4 if address.version == 4 else IPV6
         for at in range(first, end):
             byte, bit = divmod(at, 8)
-            none = np.zeros(BRANCHES, np.bool_)
-            self._unflipped.setdefault((family, address.packed[:byte]), none)[_branch(address.packed[byte], bit)] = True
+            place = family, address.packed[:byte]
+            self._unflipped[place] = self._unflipped.get(place, 0) | 1 << _branch(address.packed[byte], bit)
 
     def one(self, address: Address) -> Address:
         """In place of this one."""
-        family = IPV4 if address.version == 4 else IPV6
-        found = self._many(family, [address.packed])[0]
-        return type(address)(found)
+        return type(address)(self._other(IPV4 if address.version == 4 else IPV6, address.packed))
 
     def network(self, network: Network) -> Network:
         """In place of this one, of the same length."""
@@ -77,55 +74,39 @@ class Addresses:
         """
         made = np.zeros_like(packed)
         for family, size in SIZES.items():
-            which = families == family
-            if which.any():
+            which = np.flatnonzero(families == family)
+            if len(which):
                 some = np.ascontiguousarray(packed[which, :size])
                 distinct, of = np.unique(some.view(f"V{size}")[:, 0], return_inverse=True)
-                mapped = np.frombuffer(b"".join(self._many(family, distinct.tolist())), np.uint8).reshape(-1, size)
-                made[np.flatnonzero(which)[:, None], np.arange(size)] = mapped[of]
+                others = b"".join(self._other(family, one) for one in distinct.tolist())
+                made[which[:, None], np.arange(size)] = np.frombuffer(others, np.uint8).reshape(-1, size)[of]
         return made
 
-    def _many(self, family: int, addresses: list[bytes]) -> list[bytes]:
-        """In place of these; those of late are remembered."""
-        known = self._known[family]
-        fresh = list({one for one in addresses if one not in known})
-        if fresh:
-            if len(known) + len(fresh) > REMEMBERED:
-                known.clear()
-                fresh = list(set(addresses))
-            known.update(zip(fresh, self._made(family, fresh), strict=True))
-        return [known[one] for one in addresses]
+    def _made(self, family: int, address: bytes) -> bytes:
+        """Of an address, or of its first bytes: those before the last are exchanged as in any other address with them."""
+        if not address:
+            return address
+        before, byte = address[:-1], address[-1]
+        flips = self._flips(family, before)
+        for branch, bit in _BITS[byte]:
+            if flips >> branch & 1:
+                byte ^= bit
+        return self._other(family, before) + bytes((byte,))
 
-    def _made(self, family: int, addresses: list[bytes]) -> list[bytes]:
-        size = SIZES[family]
-        found = np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, size)
-        made = found.copy()
-        for at in range(size):
-            beginnings = [one[:at] for one in addresses]
-            places = {beginning: place for place, beginning in enumerate(dict.fromkeys(beginnings))}
-            digests = np.frombuffer(b"".join(self._flips(family, beginning) for beginning in places), np.uint8)
-            flips = np.unpackbits(digests.reshape(-1, BRANCHES // 8), axis=1, bitorder="little")
-            of = np.array([places[beginning] for beginning in beginnings])
-            for bit in range(8):
-                made[:, at] ^= flips[of, _branch(found[:, at].astype(np.intp), bit)] << np.uint8(7 - bit)
-        return [row.tobytes() for row in made]
-
-    def _flips(self, family: int, beginning: bytes) -> bytes:
-        """A bit for each _branch: whether the bit that follows is flipped."""
-        if beginning.startswith(_KEPT_BYTES[family]):
-            return bytes(BRANCHES // 8)
-        digest = self._key.digest(PURPOSES[family], beginning)
-        unflipped = self._unflipped.get((family, beginning))
-        if unflipped is None:
-            return digest
-        flips = np.unpackbits(np.frombuffer(digest, np.uint8), bitorder="little")
-        flips[unflipped] = 0
-        return np.packbits(flips, bitorder="little").tobytes()
+    def _digest(self, family: int, before: bytes) -> int:
+        """After these bytes, for each _branch a bit: whether the bit that follows it is flipped."""
+        if before.startswith(_KEPT_BYTES[family]):
+            return 0
+        return int.from_bytes(self._key.digest(PURPOSES[family], before), "little") & ~self._unflipped.get((family, before), 0)
 
 
-def _branch(byte: Any, bit: int) -> Any:
+def _branch(byte: int, bit: int) -> int:
     """Which of the beginnings of a byte its first `bit` bits are."""
     return (1 << bit) - 1 + (byte >> 8 - bit)
+
+
+# Of each byte its bits, the first the highest, each with the beginning that says whether it is flipped.
+_BITS = [[(_branch(byte, bit), 1 << 7 - bit) for bit in range(8)] for byte in range(256)]
 
 
 def _kept_bytes(family: int) -> tuple[bytes, ...]:

@@ -20,10 +20,11 @@ from typing import Any
 from ctobserve.capture.anonymous.addresses import Addresses, Network
 from ctobserve.capture.anonymous.names import Names
 from ctobserve.capture.capture import NamespaceState
-from ctobserve.host.nat_rules import FAMILIES, Field, NatChain, NatRule, Range
+from ctobserve.host.nat_rules import FAMILIES, Field, Match, NatChain, NatRule, Range
 from ctobserve.model import printable
 
 Text = Callable[["Facts", str], str]
+MOST_NETWORKS = 50_000  # of which the ranges in the rules of one namespace are made; rules that come later are not known
 NOWHERE: Range = (1, 0)  # a range that nothing is in
 IPV4_NUMBERS = 1 << 32
 _SYSCTL = re.compile("nf_conntrack_[a-z0-9_]+")
@@ -120,9 +121,11 @@ class Facts:
 
     def __init__(self, addresses: Addresses, names: Names) -> None:
         self.addresses, self.names = addresses, names
+        self._left = MOST_NETWORKS
 
     def of(self, kind: str, found: Any) -> Any:
         """What is so of an anonymous host where this was of the one that there is. Raises KeyError for a text without a rule."""
+        self._left = MOST_NETWORKS
         return self._of(found, kind)
 
     def _of(self, value: Any, name: str) -> Any:
@@ -156,15 +159,24 @@ class Facts:
     def _rule(self, rule: NatRule, family: str) -> NatRule:
         """With other addresses in its conditions, and where it sends packets."""
         is_ipv4 = _is_of_ipv4(rule, family)
-        matches = tuple(
-            match._replace(ranges=self._ranges(match.ranges, is_ipv4)) if match.field in (Field.SRC, Field.DST) else match
-            for match in rule.matches
-        )
         addresses = None if rule.addresses is None else self._ranges(rule.addresses, is_ipv4)
-        return rule._replace(matches=matches, addresses=addresses)
+        return rule._replace(matches=tuple(self._match(match, is_ipv4) for match in rule.matches), addresses=addresses)
 
-    def _ranges(self, ranges: tuple[Range, ...], is_ipv4: bool | None) -> tuple[Range, ...]:
-        return tuple(made for one in ranges for made in self._range(one, is_ipv4))
+    def _match(self, match: Match, is_ipv4: bool | None) -> Match:
+        if match.field not in (Field.SRC, Field.DST):
+            return match
+        ranges = self._ranges(match.ranges, is_ipv4)
+        return Match(Field.UNKNOWN) if ranges is None else match._replace(ranges=ranges)
+
+    def _ranges(self, ranges: tuple[Range, ...], is_ipv4: bool | None) -> tuple[Range, ...] | None:
+        """None: more than are taken of a fact."""
+        made: list[Range] = []
+        for one in ranges:
+            made += self._range(one, is_ipv4)
+            if len(made) > self._left:
+                return None
+        self._left -= len(made)
+        return tuple(made)
 
     def _range(self, one: Range, is_ipv4: bool | None) -> Iterator[Range]:
         """Networks become networks, so a range becomes those that it is made of."""
