@@ -39,7 +39,8 @@ from ctobserve.host.invalid_rules import Refusing
 from ctobserve.host.nat_rules import Does, Field, Match, NatChain, NatRule
 from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Notrack, Ruleset
-from tests import scripted
+from ctobserve_lab.recordings import recording
+from tests import scripted, told
 from tests.scripted import HOST, NETNS, ScriptedCapture
 from tests.unit.cases import CASES, PEACE, expectations
 from tests.unit.recordings import capture_of, in_time, record, replay
@@ -337,6 +338,12 @@ def of_verdicts(path: Path) -> list[Any]:
 @pytest.mark.parametrize("name", [*CASES, "peace"])
 def test_verdicts_and_their_numbers_are_the_same(tmp_path, name):
     record(capture_of(CASES[name][0] if name in CASES else PEACE), tmp_path / "one")
+    assert of_verdicts(copied(tmp_path / "one")) == of_verdicts(tmp_path / "one")
+
+
+@pytest.mark.parametrize("name", told.INCIDENTS)
+def test_of_a_real_incident_too(tmp_path, name):
+    (tmp_path / "one").write_bytes(recording(name).read_bytes())
     assert of_verdicts(copied(tmp_path / "one")) == of_verdicts(tmp_path / "one")
 
 
