@@ -10,6 +10,7 @@ from ctobserve.capture.anonymous import key
 from ctobserve.capture.anonymous.copying import copy
 from ctobserve.capture.store.container import shown
 from ctobserve.commands.help import OUTPUT, Command, Example, option
+from ctobserve.commands.making import making
 from ctobserve.commands.opening import out
 from ctobserve.commands.progress import progress
 from ctobserve.commands.replaying import reading
@@ -39,6 +40,6 @@ def anonymise(path: Path, made: Path, key_file: Path | None) -> None:
     numbers and settings stay, and so does each verdict. docs/recording.md says what can still be learnt from OUT.
     """
     secret = key.random() if key_file is None else key.read(key_file)
-    with reading(path) as reader, progress("writing it anew") as tell:
+    with reading(path) as reader, progress("writing it anew") as tell, making(made):
         copied = copy(reader, made, secret, tell)
     out([copied_line(shown(made), copied)])

@@ -13,6 +13,7 @@ import click
 
 from ctobserve.capture.store.container import shown
 from ctobserve.commands.help import LOOK, OUTPUT, Command, Example, option
+from ctobserve.commands.making import making
 from ctobserve.commands.opening import out
 from ctobserve.commands.progress import progress
 from ctobserve.commands.replaying import reading
@@ -76,7 +77,7 @@ def _print(batch: Batch) -> None:
 
 @contextmanager
 def _directory(made: Path, tables: tuple[str, ...], form: str) -> Iterator[Write]:
-    """Writes rows into files of a new directory. Raises UsageError where it cannot be made, OSError where the disk is full."""
+    """Writes rows into files of a new directory. Raises UsageError where it cannot be made."""
     if form == "parquet":
         libraries()  # before anything is made
     with ExitStack() as opened:
@@ -85,6 +86,7 @@ def _directory(made: Path, tables: tuple[str, ...], form: str) -> Iterator[Write
         except (OSError, ValueError) as error:
             why = (getattr(error, "strerror", None) or str(error)).lower()
             raise UsageError(f"{shown(made)}: {why}; OUT is a directory that does not exist yet, or -") from None
+        opened.enter_context(making(made))
         writes: dict[str, Write] = {}
         for table in tables:
             file = opened.enter_context(files.new(f"{table}.{form}", within))

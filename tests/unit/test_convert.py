@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import sqlite3
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -297,3 +299,44 @@ def test_what_is_damaged_is_left_out_and_said(tmp_path, monkeypatch, capsys):
     code, out, err = run(monkeypatch, capsys, "convert", "FILE", "-", "--format", "jsonl")
     assert code == 0 and err.startswith("ctobserve: FILE: not all could be read") and err.count("\n") == 1
     assert len(out.splitlines()) == sum(map(len, whole.values())) - len(whole["events"])
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A disk with room for less than a recording."""
+    made = tmp_path / "disk"
+    made.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(made)], check=True)
+    yield made
+    subprocess.run(["umount", str(made)], check=True)
+
+
+@pytest.mark.parametrize("words", ["convert FILE disk/made", "convert FILE disk/made --format jsonl"])
+def test_on_a_full_disk_it_says_that_it_is_not_whole(small, tmp_path, monkeypatch, capsys, words):
+    record(busy(), tmp_path / "FILE", keyframe_s=1)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(monkeypatch, capsys, *words.split())
+    assert (code, out) == (1, "")
+    assert err == "ctobserve: disk/made is not whole: no space left on device; remove it, and try again\n"
+
+
+@pytest.mark.parametrize("words", ["convert FILE made", "convert FILE made --format jsonl", "anonymise FILE made"])
+def test_who_interrupts_it_is_told_that_it_is_not_whole(tmp_path, monkeypatch, capsys, words):
+    record(busy(), tmp_path / "FILE")
+    monkeypatch.chdir(tmp_path)
+    told = Reader.told
+
+    def interrupted(reader: Reader) -> Any:
+        for at, one in enumerate(told(reader)):
+            if at == 9:
+                signal.raise_signal(signal.SIGINT)
+            yield one
+
+    monkeypatch.setattr(Reader, "told", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, out, err = run(monkeypatch, capsys, *words.split())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, out) == (1, "")
+    assert err == "ctobserve: made is not whole: interrupted; remove it, and try again\n"
