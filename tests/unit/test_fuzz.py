@@ -19,7 +19,7 @@ PLAUSIBLE = (
     *("0", "1", "53", "1024-65535", "7.5", "0.1", "65535", "4294967295", "0x10", "0xffffffff", "2147483647", "1e3", "0b1", "010"),
     *("10.0.0.1", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "2001:db8::/32", "::", "fe80::1%lo", "::ffff:10.0.0.1", "0.0.0.0/0"),
     *("tcp", "udp", "icmpv6", "UNREPLIED", "assured", "syn_sent", "TIME_WAIT", "src,dport", "netns", "insert,drop", "confirm"),
-    *("udp_timeout=10", "nf_conntrack_max=3", "tcp_timeout_close=0", "auto", "walk", "kprobe", "csv", "html", "entries"),
+    *("udp_timeout=10", "nf_conntrack_max=3", "tcp_timeout_close=0", "auto", "walk", "kprobe", "csv", "html", "entries", "jsonl"),
     *("all", "init", str(Path("/proc/self/ns/net").stat().st_ino), "ready", "ready/file", "."),
     *("12:03", "12:03:05", "12:03:05.25", "2026-11-26T12:03", "2026-11-26T12:03:05.123456789Z", "-90s", "-1.5h"),
     *("90s", "15m", "2h", "64MiB", "2GiB", "drop", "early_drop", "fill>=90%", "verdict:table_full"),
@@ -88,7 +88,7 @@ def test_any_value_of_any_option(command, option, capsys):
     for word in words(some, WORDS // len(OPTIONS) + 1, meant):
         code, request = parse(command, *file, *some.choice(((option, word), (f"{option}={word}",))))
         check(code, capsys.readouterr().err)
-        if request is not None and option not in ("--netns", "--ready-file", "--from"):
+        if request is not None and option not in ("--netns", "--ready-file", "--key-file", "--from"):
             # Names of people's own choice apart, what has a meaning is plain: digits of one script, no blank, no line end.
             assert word.isascii() and word.isprintable() and not set(word) & set(" +"), word
             assert "_" not in word or any(map(str.isalpha, word)), word
