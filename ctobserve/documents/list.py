@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from ctobserve.analysis.chains import with_chains
 from ctobserve.analysis.helped import may_have_one, names_of
 from ctobserve.analysis.printed import printed
@@ -52,6 +54,9 @@ def collect(capture: Capture, request: Request, stretch: Stretch) -> ListDocumen
         capture.follow()
     whole = capture.table.entries()
     shown = with_chains(request.filter.passing(whole)[: request.limit], lengths_of(whole, capture.buckets))
+    if request.duration:
+        # Rows that stayed have the time of their insert, and the timeout that was read just now.
+        shown["seen_ns"] = np.maximum(shown["seen_ns"], np.uint64(capture.fidelity().read_ns))
     masters = capture.table.find(shown["master"][shown["master"] != 0])
     clock = capture.clock()
     helped = capture.helped(request.filter.netns) if may_have_one(shown) else None

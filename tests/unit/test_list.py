@@ -170,6 +170,12 @@ def extended(count, **given):
     return made
 
 
+def test_what_is_left_of_a_timeout_is_counted_from_when_it_was_read():
+    stays = entries(1, left_s=100)
+    found = collect(*started(ScriptedCapture(entries=stays, kernel=stays), duration=7.0))
+    assert json.loads(document(found))["entries"][0]["timeout_s"] == 93
+
+
 def test_the_kernels_own_lines_are_in_the_order_of_buckets():
     found = listing(extended(3), TABLE[::-1])
     assert list(listing_notes(found)) == []
