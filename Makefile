@@ -21,7 +21,7 @@ endef
 IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
-.PHONY: help setup tool lab lab-doc recordings json-doc image wheel run test lint unit kernel-test kernel-bookworm kernel-trixie test-matrix
+.PHONY: help setup tool lab lab-doc recordings json-doc image wheel run test lint unit kernel-test test-matrix
 .PHONY: bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -86,15 +86,11 @@ PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider --durations=15
 # What does not depend on the kernel's version is tested on one; kprobes in each form on 6.1, on 6.12 where a test takes both.
 ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py lab.py lab_doc.py) -k 'not kprobe and not between and not every_loss'
 
-kernel-test: wheel ## tests/kernel in VMs, both at once: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
+# One after the other: two emulated machines on two cores take longer together than in turn. They share the incidents: of each the
+# unit tests know the verdicts by its recording, and test-matrix plays all on both.
+kernel-test: wheel ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm
-	$(MAKE) --no-print-directory -j2 --output-sync=target kernel-bookworm kernel-trixie
-
-# A guest waits for a third of its time: for the kernel to be done with programs, for timeouts. So two take little longer than one.
-# They share the incidents: of each the unit tests know the verdicts by its recording, and test-matrix plays all on both.
-kernel-bookworm: wheel
 	$(PYTHON) tests/vm/lab.py --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=1/2 $(PYTEST) tests/kernel
-kernel-trixie: wheel
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=2/2 $(PYTEST) tests/kernel $(ON_ONE)
 
 # What takes long: starts under load, random work with proofs, every incident, on both kernels.

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ctobserve_lab.traffic import load, send_udp
 from ctobserve_lab.world import run
 from tests.kernel.conftest import Running
 from tests.kernel.tool import CTOBSERVE
+from tests.unit.test_service import settings
 
 KEEP = ("--keep", "20s", "--after", "3s", "--max-size", "32MiB")
 WAIT_S = 120
@@ -39,6 +40,12 @@ def waited_for(directory: Path, why: str, running: Running) -> Path:
 def asked(*words: str) -> Any:
     """What a command says of a recording."""
     return json.loads(run(*CTOBSERVE, *words, "--json"))
+
+
+def bits(capabilities: Sequence[str]) -> int:
+    """As /proc/PID/status has them; numbers of linux/capability.h."""
+    numbers = {"DAC_READ_SEARCH": 2, "NET_ADMIN": 12, "SYS_PTRACE": 19, "SYS_ADMIN": 21, "SYSLOG": 34, "PERFMON": 38, "BPF": 39}
+    return sum(1 << numbers[name.removeprefix("CAP_")] for name in capabilities)
 
 
 @pytest.fixture
@@ -65,10 +72,14 @@ def test_a_full_table_is_kept_with_what_came_before_and_the_report_says_so(stage
     assert incident.stat().st_mode & 0o777 == 0o600 and directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_sigusr1_keeps_the_table_as_it_is(net, start, tmp_path):
+def test_sigusr1_keeps_the_table_as_it_is_with_the_capabilities_of_the_unit_and_no_other(net, start, tmp_path):
     directory, space = tmp_path / "DIR", net.space("asked")
     load(space, 211)
-    running = start("record", str(directory), *KEEP)
+    (line,) = settings()["CapabilityBoundingSet"]
+    allowed = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in line.split())])
+    running = start("record", str(directory), *KEEP, by=("setpriv", "--no-new-privs", f"--bounding-set={allowed}"))
+    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    assert f"CapEff:\t{bits(line.split()):016x}" in status
     running.process.send_signal(signal.SIGUSR1)
     incident = waited_for(directory, "asked", running)
     running.end()
