@@ -31,9 +31,9 @@ def play(stage: Stage) -> Play:
     yield client
     calling = called(server, client, (target, source))
     dropped(stage)
+    calling.close()  # it would call again, and be dropped again before anybody has mended it
     stage.say("the client listed no file: the server's call was dropped")
     yield client
-    calling.close()
     client.sockets.append(called(server, client, (target, source)))
     client.sockets.append(waiting.accept()[0])
     stage.say("the server's call came through")
