@@ -10,6 +10,7 @@ from pathlib import Path
 from ctobserve.capture.capture import Fidelity, Snapshot
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.live import LiveCapture
+from ctobserve.capture.quiet import quiet_reading
 from ctobserve.capture.recorded import RecordedCapture, concerning
 from ctobserve.capture.recorder import Recorder
 from ctobserve.capture.store.reader import Reader
@@ -20,6 +21,8 @@ from ctobserve.diagnosis.collect import Collector
 from ctobserve.diagnosis.rules import Judgement, judge
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.event import NO_EVENTS, Events
+from ctobserve.host.account import Account
+from ctobserve.host.counters import Reading
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.world import Space
 
@@ -35,18 +38,25 @@ class Standing(LiveCapture):
 
     _stands: Clock | None = None
     _before: Fidelity | None = None
+    _reading: Reading | None = None
+    _accounts: dict[int, Account] | None = None
 
     def begin(self) -> None:
         """Another incident: what was seen, lost and doubtful before is none of it."""
         self.follow()
         self.settle()
-        self.drain()
         self._before = None
         self._before = self.fidelity()
 
-    def stand(self, still: bool) -> None:
-        """From now on, or no longer."""
-        self._stands = super().clock() if still else None
+    def stand(self, told: Callable[[Events], object]) -> None:
+        """From now on; every event until then is told, and the counters are those of the same packets."""
+        self._reading = quiet_reading(self, None, told)
+        self._accounts = super().accounts()
+        self._stands = super().clock()
+
+    def go_on(self) -> None:
+        """No longer."""
+        self._stands = self._reading = self._accounts = None
 
     def clock(self) -> Clock:
         """Now, or when it stopped."""
@@ -75,6 +85,18 @@ class Standing(LiveCapture):
             unpaired=told.unpaired - before.unpaired,
         )
 
+    def counters(self, only: int | None = None) -> Reading:
+        """Now, or when the clock stopped."""
+        if self._reading is None:
+            return super().counters(only)
+        return self._reading._replace(counts={at: one for at, one in self._reading.counts.items() if only in (None, at[0])})
+
+    def accounts(self, only: int | None = None) -> dict[int, Account]:
+        """Likewise."""
+        if self._accounts is None:
+            return super().accounts(only)
+        return {inum: one for inum, one in self._accounts.items() if only in (None, inum)}
+
     def step(self) -> Events:
         """Nothing while the clock stands: whoever asks then has had everything."""
         return NO_EVENTS if self._stands else super().step()
@@ -95,22 +117,23 @@ def watched(
     sees = ",".join((one.name or "").lower() for one in Purpose if one in SEES)
     capture.begin()
     with closing(Writer(path, SMALL, {"sees": sees, "watched": str(only.netns or "all"), **(more or {})})) as writer:
-        capture.stand(True)
+        capture.stand(lambda _: None)
         recorder, collector = Recorder(capture, writer, ONCE_S), Collector(capture, only, invalid=True)
-        capture.stand(False)
+        capture.go_on()
         act()
-        for events in watch(capture, Stretch(stopped=lambda: True)):
+
+        def told(events: Events) -> None:
             recorder.add(events)
             collector.add(events)
-        last = capture.drain()
-        recorder.add(last)
-        collector.add(last)
-        capture.stand(True)
+
+        for events in watch(capture, Stretch(stopped=lambda: True)):
+            told(events)
+        capture.stand(told)
         collector.end()
         recorder.end()
         evidence = collector.evidence()
         lost = concerning(capture.fidelity().lost, REPORT)
-        capture.stand(False)
+        capture.go_on()
     return judge(replace(evidence, events_lost=sum(lost.values())))
 
 
