@@ -25,7 +25,7 @@ from tests.kernel.incidents import SEES, Standing, recorded, sentences, severiti
 from tests.kernel.machine import machine
 from tests.unit.typed import parse
 
-# Which incidents: "1/2" is the first of every two, "2/2" the second, what two machines share; else all.
+# Which incidents: "2/3" is the second of every three; else all.
 PART, PARTS = map(int, os.environ.get("CTOBSERVE_PART", "1/1").split("/"))
 GRAVE = (Severity.CRITICAL, Severity.WARNING)
 LOOK_S, TIMED_OUT = 60, 124
