@@ -43,8 +43,11 @@ class Differences:
 
 
 def compare(ours: Entries, kernel: Entries) -> Differences:
-    """Two tables by address of the entries; rows in flux must have been taken out of both before."""
-    both, left, right = np.intersect1d(ours["ct"], kernel["ct"], assume_unique=True, return_indices=True)
+    """Two tables by address of the entries; rows in flux must have been taken out of both before.
+
+    A second row of one address, which a recording may hold, is one that the other side lacks.
+    """
+    both, left, right = np.intersect1d(ours["ct"], kernel["ct"], return_indices=True)
     found = Differences(np.delete(ours, left), np.delete(kernel, right))
     for name in FIELDS:
         mine, theirs = ours[name][left], kernel[name][right]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ctobserve.analysis.verify import compare
 from ctobserve.capture.watch import Stretch
 from ctobserve.diagnosis.proof import PAUSE_S, ROUNDS, prove
 from ctobserve.documents.request import Request
@@ -184,3 +185,10 @@ def test_on_a_terminal_no_line_is_longer_than_it():
     rows = slice(1, len(whole) - 1)  # the verdict and what could not be entered are running text
     assert max(map(len, whole[rows])) > 60 >= max(len(line) for row in folded[rows] for line in row.split("\n"))
     assert " ".join("\n".join(folded).split()) == " ".join("\n".join(whole).split()), "the same words in the same order"
+
+
+def test_a_second_row_of_one_address_is_one_that_the_other_side_lacks():
+    one, twice = entries(2, ct=[1, 2]), entries(3, ct=[1, 2, 2])
+    for ours, kernel, names in ((one, twice, {(2, "only_kernel")}), (twice, one, {(2, "only_ours")}), (twice, twice, None)):
+        found = compare(ours, kernel)
+        assert found.names() == (names or {(2, "only_ours"), (2, "only_kernel")})
