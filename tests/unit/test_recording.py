@@ -254,6 +254,20 @@ def test_the_table_at_any_instant_is_what_events_had_made_of_it(tmp_path, keyfra
         assert ours == theirs
 
 
+def test_what_is_told_late_is_of_the_instant_at_which_it_happened(tmp_path):
+    held = entries(3, ct=[1, 2, 3])
+    late = join(
+        [
+            scripted.events(Kind.INSERT, entries(1, ct=9, sport=7), at_s=3.4),
+            scripted.events(Kind.DESTROY, held[:1], at_s=2.6, reason=DestroyReason.TIMEOUT),
+        ]
+    )
+    record(ScriptedCapture(batches=(NO_EVENTS, NO_EVENTS, late), entries=held), tmp_path / "one")
+    for at_s, left in ((2.5, 3), (3.0, 2), (3.5, 3)):
+        at_ns = CLOCK.monotonic_ns + round(at_s * NS_PER_S)
+        assert len(replay(tmp_path / "one", at_ns, at_ns).table) == left
+
+
 def nameless(rows: Any) -> Any:
     """Without what a recording keeps of addresses, and when it was looked at."""
     made = rows.copy()
