@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ctobserve.analysis.hash_cells import by_length
 from ctobserve.analysis.lookup import Lookup, choices, longest_by_part, lookup, verdict
-from ctobserve.analysis.poisson import pmf
 from ctobserve.capture.table import Lengths
 from ctobserve.model import Entries, NDArray
 
@@ -52,15 +52,14 @@ class Distribution(NamedTuple):
 def distribution(lengths: Lengths, limit: int, entries_in: Callable[[int], Entries]) -> Distribution:
     """Of all chains, which all namespaces share; `entries_in` is asked who is in each of the `limit` longest."""
     buckets, nodes = len(lengths.of_bucket), lengths.nodes
-    counts = np.bincount(lengths.of_bucket)
+    counts = by_length(lengths.of_bucket)
     longest = [Chain(bucket, int(lengths.of_bucket[bucket]), entries_in(bucket)) for bucket in _top(lengths.of_bucket, limit)]
-    load = nodes / buckets
     return Distribution(
         buckets,
         lengths.entries,
         nodes,
-        {length: int(n) for length, n in enumerate(counts)},
-        {length: buckets * pmf(length, load) for length in range(len(counts))},
+        {one.nodes: one.buckets for one in counts},
+        {one.nodes: one.perfect for one in counts},
         longest,
         verdict(lengths.of_bucket),
         lookup(lengths.of_bucket),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ctobserve.analysis.hash_cells import cells
 from ctobserve.analysis.poisson import Fit, fit, tail
 from ctobserve.model import NDArray
 
@@ -66,4 +67,4 @@ def verdict(lengths: NDArray[np.uint16]) -> str:
 
 def longest_by_part(lengths: NDArray[np.uint16], parts: int = PARTS) -> list[int]:
     """The longest chain in each of so many equal parts of the table, in the order of buckets."""
-    return [int(part.max(initial=0)) for part in np.array_split(lengths, min(parts, len(lengths)))]
+    return [int(longest) for longest in cells(lengths, 1, parts).longest]

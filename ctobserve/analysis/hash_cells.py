@@ -1,0 +1,58 @@
+"""The hash as a picture: a few hundred cells, each a stretch of buckets, whatever the number of buckets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ctobserve.analysis.poisson import pmf
+from ctobserve.model import NDArray
+
+
+class Cells(NamedTuple):
+    """Row after row, in the order of buckets; each array of shape (cells,), which are fewer than rows * columns of few buckets.
+
+    Cell i stands for buckets first[i] to first[i] + width[i] - 1: together all, each once, and no two widths differ by more
+    than one. `longest` is the number of nodes in its longest chain, `worst` the first bucket with such a chain, `nodes` are
+    those of all its chains.
+    """
+
+    columns: int
+    first: NDArray[np.int64]
+    width: NDArray[np.int64]
+    longest: NDArray[np.int64]
+    worst: NDArray[np.int64]
+    nodes: NDArray[np.int64]
+
+
+class ChainCount(NamedTuple):
+    """So many buckets have chains of so many nodes; a perfect hash would make `perfect` of them (Poisson)."""
+
+    nodes: int
+    buckets: int
+    perfect: float
+
+
+def cells(lengths: NDArray[np.uint16], rows: int, columns: int) -> Cells:
+    """Of the lengths of all chains, at least one, shape (buckets,)."""
+    buckets = len(lengths)
+    count = min(rows * columns, buckets)
+    usual, more = divmod(buckets, count)
+    at = np.arange(count)
+    first = at * usual + np.minimum(at, more)
+    width = np.full(count, usual)
+    width[:more] += 1
+    sizes = lengths.astype(np.int64)
+    longest = np.maximum.reduceat(sizes, first)
+    as_long = np.flatnonzero(sizes == np.repeat(longest, width))
+    worst = as_long[np.searchsorted(as_long, first)]
+    return Cells(columns, first, width, longest, worst, np.add.reduceat(sizes, first))
+
+
+def by_length(lengths: NDArray[np.uint16]) -> list[ChainCount]:
+    """From empty buckets to the longest chain, each number of nodes once."""
+    counts = np.bincount(lengths)
+    buckets = len(lengths)
+    load = int((counts * np.arange(len(counts))).sum()) / buckets
+    return [ChainCount(nodes, int(count), buckets * pmf(nodes, load)) for nodes, count in enumerate(counts)]
