@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ctobserve.analysis.groups import Key
+from ctobserve.analysis.growth import full_in_s
+from ctobserve.analysis.timeline import Bins, Timeline
 from ctobserve.analysis.top import Gathered, Line, heaviest
-from ctobserve.capture.capture import Capture
+from ctobserve.capture.capture import Capture, NamespaceState
 from ctobserve.capture.filters import Filter
-from ctobserve.capture.table import lengths_of
+from ctobserve.capture.table import Lengths, lengths_of
 from ctobserve.capture.watch import Stretch, watch
 from ctobserve.clock import NS_PER_S
-from ctobserve.documents.base import doc
+from ctobserve.documents.base import Labels, doc
 from ctobserve.documents.limits import MAX, limits
 from ctobserve.documents.request import Request
 from ctobserve.event import DestroyReason, Events, Kind, drop_name, entries_in
-from ctobserve.model import IPS_OFFLOAD
+from ctobserve.model import IPS_OFFLOAD, Entries, pick
 
 LINES = 10
+ASKED_NS = 5 * NS_PER_S  # what namespaces are called and may have: asking all of them costs more than a frame
+HISTORY_NS = 480 * NS_PER_S  # so many bins of the time line as it has at most are then less than a second wide
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class Frame:
     groups: tuple[GroupRow, ...] = doc("those with the most of what --order names first: 10 at most, or --limit")
     events_lost: int = doc("records lost since the start")
     entries_offloaded: int = doc("those of `entries` that are in a flow table: conntrack sees no packets of theirs")
+    full_in_s_by_netns: Mapping[str, float | None] = doc(
+        "inode number -> seconds until it has as many entries as it may, if it goes on growing as in the last 30 s; 0: it has; "
+        "null: it does not grow, or has no limit that is known"
+    )
+    longest_bucket: int | None = doc("the first bucket with `max_chain` nodes; null: no entry is in the table")
 
 
 @dataclass(frozen=True)
@@ -66,19 +76,115 @@ class View:
     interval_s: float
 
 
+class Moment(NamedTuple):
+    """A frame, and what a picture of it needs besides: all that happened in the last minutes, of what the filter lets pass; the
+    lengths of all chains; what namespaces are called."""
+
+    frame: Frame
+    history: Bins
+    lengths: Lengths
+    labels: Labels
+
+
 def collect(capture: Capture, request: Request, stretch: Stretch, view: View) -> Iterator[Frame]:
     """One after every interval, and one at the end."""
-    # What happened until here is in the table.
-    capture.drain()
-    interval = _Interval(request.filter, view.by, capture.now_ns())
-    due_ns = interval.began_ns + round(view.interval_s * NS_PER_S)
+    moments = Moments(capture, request.filter, view, LINES if request.limit is None else request.limit)
     for events in watch(capture, stretch, idle=True):
-        interval.add(events)
-        if capture.now_ns() >= due_ns:
-            yield _frame(capture, request, view, interval)
-            interval = _Interval(request.filter, view.by, capture.now_ns())
-            due_ns += round(view.interval_s * NS_PER_S)
-    yield _frame(capture, request, view, interval)
+        moments.add(events)
+        if moments.due():
+            yield moments.next().frame
+    yield moments.next().frame
+
+
+class Moments:
+    """Made when the table is followed; `add` every batch of events, empty ones too, and take the `next` one when it is `due`."""
+
+    def __init__(self, capture: Capture, only: Filter, view: View, limit: int) -> None:
+        """`only`: what it is of, but for the fill of namespaces and the hash, which are always whole. `limit`: of groups."""
+        # What happened until here is in the table.
+        capture.drain()
+        self._capture, self._limit = capture, limit
+        now_ns = capture.now_ns()
+        self._states: Mapping[int, NamespaceState] = {}
+        self._labels: Labels = {}
+        self._asked_ns: int | None = None
+        self._met: set[int] = set()
+        self._whole = Timeline(now_ns)
+        self._whole.level(now_ns, _by_netns(capture.table.entries()))
+        self.look_at(only, view)
+
+    def look_at(self, only: Filter, view: View) -> None:
+        """From now on, of these entries, grouped so."""
+        now_ns = self._capture.now_ns()
+        self._only, self._view = only, view
+        self._some = None if only == Filter() else Timeline(now_ns)
+        self._interval = _Interval(only, view.by, now_ns)
+        self._due_ns = now_ns + round(view.interval_s * NS_PER_S)
+
+    def add(self, events: Events) -> None:
+        """What happened, in order."""
+        self._whole.add(events)
+        self._interval.add(events)
+        if self._some and len(events):
+            self._some.add(pick(events, self._only.mask(events["entry"])))
+
+    def due(self) -> bool:
+        """Whether an interval is over."""
+        return self._capture.now_ns() >= self._due_ns
+
+    def next(self) -> Moment:
+        """Of now; another interval begins."""
+        now_ns = self._capture.now_ns()
+        entries = self._capture.table.entries()
+        lengths = lengths_of(entries, self._capture.buckets)
+        counts = _by_netns(entries)
+        self._ask(now_ns, counts)
+        self._whole.level(now_ns, counts)
+        frame = self._frame(now_ns, entries, lengths, counts)
+        history = (self._some or self._whole).bins(now_ns)
+        for timeline in filter(None, (self._whole, self._some)):
+            timeline.forget(now_ns - HISTORY_NS)
+        self._interval = _Interval(self._only, self._view.by, now_ns)
+        self._due_ns = max(self._due_ns + round(self._view.interval_s * NS_PER_S), now_ns)
+        return Moment(frame, history, lengths, self._labels)
+
+    def _ask(self, now_ns: int, counts: Mapping[int, int]) -> None:
+        """Namespaces, of what changes seldom."""
+        if self._asked_ns is None or now_ns - self._asked_ns >= ASKED_NS or not counts.keys() <= self._met:
+            self._asked_ns, self._met = now_ns, {*counts, self._capture.host.here}
+            self._states = self._capture.namespaces(sysctls=(MAX,), among=self._met)
+            self._labels = dict(self._capture.names())
+
+    def _frame(self, now_ns: int, whole: Entries, lengths: Lengths, counts: Mapping[int, int]) -> Frame:
+        capture, interval, view, states = self._capture, self._interval, self._view, self._states
+        # A recording's last event may end an interval as it begins.
+        seconds = max(now_ns - interval.began_ns, 1) / NS_PER_S
+        shown = self._only.passing(whole)
+        lines = heaviest(shown, interval.new, interval.lost, view.by, view.order, self._limit)
+        here = capture.host.here
+        most = limits(counts, states)
+        longest = int(lengths.of_bucket.max(initial=0))
+        return Frame(
+            ts=capture.started.iso(now_ns),
+            interval_s=round(seconds, 3),
+            max=states[here].sysctls.get(MAX) if here in states else None,
+            max_by_netns={str(inum): limit for inum, limit in most.items()},
+            entries=len(shown),
+            entries_by_netns={str(inum): count for inum, count in counts.items()},
+            buckets=len(lengths.of_bucket),
+            max_chain=longest,
+            new_per_s=round(interval.new.total / seconds, 1),
+            gone_per_s=round(interval.gone / seconds, 1),
+            lost_per_s=round(interval.lost.total / seconds, 1),
+            lost_by_reason={drop_name(reason): count for reason, count in interval.reasons.items()},
+            not_grouped=interval.new.forgotten + interval.lost.forgotten,
+            by=view.by,
+            groups=tuple(_row(line, seconds) for line in lines),
+            events_lost=sum(capture.fidelity().lost.values()),
+            entries_offloaded=int(np.count_nonzero(shown["status"] & IPS_OFFLOAD)),
+            full_in_s_by_netns={str(inum): left for inum, left in full_in_s(self._whole.bins(now_ns), now_ns, most).items()},
+            longest_bucket=int(lengths.of_bucket.argmax()) if longest else None,
+        )
 
 
 class _Interval:
@@ -100,36 +206,10 @@ class _Interval:
         self.reasons.update(reasons[lost].tolist())
 
 
-def _frame(capture: Capture, request: Request, view: View, interval: _Interval) -> Frame:
-    now_ns = capture.now_ns()
-    seconds = max(now_ns - interval.began_ns, 1) / NS_PER_S  # a recording's last event may end an interval as it begins
-    whole = capture.table.entries()
-    shown = request.filter.passing(whole)
-    limit = LINES if request.limit is None else request.limit
-    lines = heaviest(shown, interval.new, interval.lost, view.by, view.order, limit)
-    lengths = lengths_of(whole, capture.buckets)
-    inums, counts = (column.tolist() for column in np.unique(whole["netns"], return_counts=True))
-    here = capture.host.here
-    states = capture.namespaces(sysctls=(MAX,), among={*inums, here})
-    return Frame(
-        ts=capture.started.iso(now_ns),
-        interval_s=round(seconds, 3),
-        max=states[here].sysctls.get(MAX) if here in states else None,
-        max_by_netns={str(inum): limit for inum, limit in limits(inums, states).items()},
-        entries=len(shown),
-        entries_by_netns=dict(zip(map(str, inums), counts, strict=True)),
-        buckets=len(lengths.of_bucket),
-        max_chain=int(lengths.of_bucket.max(initial=0)),
-        new_per_s=round(interval.new.total / seconds, 1),
-        gone_per_s=round(interval.gone / seconds, 1),
-        lost_per_s=round(interval.lost.total / seconds, 1),
-        lost_by_reason={drop_name(reason): count for reason, count in interval.reasons.items()},
-        not_grouped=interval.new.forgotten + interval.lost.forgotten,
-        by=view.by,
-        groups=tuple(_row(line, seconds) for line in lines),
-        events_lost=sum(capture.fidelity().lost.values()),
-        entries_offloaded=int(np.count_nonzero(shown["status"] & IPS_OFFLOAD)),
-    )
+def _by_netns(entries: Entries) -> dict[int, int]:
+    """How many each namespace has, by inode number."""
+    inums, counts = (column.tolist() for column in np.unique(entries["netns"], return_counts=True))
+    return dict(zip(inums, counts, strict=True))
 
 
 def _row(line: Line, seconds: float) -> GroupRow:

@@ -40,6 +40,8 @@ FRAME = Frame(
     groups=(GroupRow((8, 53, False, None), 750, 40.5, 4),),
     events_lost=0,
     entries_offloaded=0,
+    full_in_s_by_netns={"7": None, "8": 45.0},
+    longest_bucket=17,
 )
 
 
@@ -71,8 +73,8 @@ def test_every_column_can_be_asked_for(column):
 
 def test_a_frame_names_the_fullest_namespace_first_and_what_is_lost():
     assert list(frame_lines(FRAME, {8: "blue"})) == [
-        "03:00:07  760 entries, new 40.5/s, gone 1.0/s, lost 2.0/s; longest chain 11 in 256 buckets",
-        "  [######################        ]  75.0 % of 1000: 750 in blue",
+        "03:00:07  760 entries, new 40.5/s, gone 1.0/s, lost 2.0/s; longest chain 11 (bucket 17) in 256 buckets",
+        "  [######################        ]  75.0 % of 1000: 750 in blue, full in 45 s",
         "  [###############               ]  50.0 % of 20: 10 in 7",
         "  lost: table_full 4",
         "  ENTRIES     NEW/s    LOST  NETNS, DPORT, REPLIED, STATE",
@@ -187,6 +189,8 @@ def test_the_whole_document_as_json():
         ],
         "events_lost": 2,
         "entries_offloaded": 0,
+        "full_in_s_by_netns": {"7": None, "8": None},
+        "longest_bucket": 3,
     }
     quiet = {"new_per_s": 0.0, "gone_per_s": 0.0, "lost_per_s": 0.0, "lost_by_reason": {}}
     assert second == first | quiet | {
@@ -199,7 +203,7 @@ def test_the_whole_document_as_json():
 def test_the_whole_document_as_text():
     first, *_ = frames(happening())
     assert list(frame_lines(first, {NETNS: "blue", 8: "green"})) == [
-        "22:13:20  23 entries, new 10.0/s, gone 4.0/s, lost 6.0/s; longest chain 18 in 1024 buckets",
+        "22:13:20  23 entries, new 10.0/s, gone 4.0/s, lost 6.0/s; longest chain 18 (bucket 3) in 1024 buckets",
         "  [###########                   ]  37.5 % of 40: 15 in blue",
         "  [######                        ]  20.0 % of 40: 8 in green",
         "  lost: table_full 2, chaintoolong 1",
