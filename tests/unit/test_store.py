@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 from contextlib import closing, suppress
@@ -25,7 +24,6 @@ from ctobserve.capture.capture import Allocation, Fidelity, Host, NamespaceState
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.store.chunks import MOST_ROWS, Damaged, pack, unpack
 from ctobserve.capture.store.columns import ROWS, columns_of
-from ctobserve.capture.store.container import APPLICATION, FORMAT, SCHEMA, Unreadable
 from ctobserve.capture.store.facts import (
     KINDS,
     CountersRead,
@@ -196,70 +194,6 @@ def test_nothing_is_overwritten_and_no_link_followed(tmp_path):
         with pytest.raises(UsageError, match=says):
             Writer(tmp_path / name, 1, {})
     assert (tmp_path / "there").read_text() == "precious" and not (tmp_path / "away").exists()
-
-
-def small(path: Path) -> Path:
-    """A whole recording."""
-    record(ScriptedCapture(entries=entries(5)), path, seconds=0.1)
-    return path
-
-
-def test_a_foreign_or_newer_file_is_named_as_such(tmp_path):
-    with closing(sqlite3.connect(tmp_path / "other")) as made:
-        made.execute("CREATE TABLE x (y)")
-    (tmp_path / "text").write_text("x" * 4096)
-    (tmp_path / "empty").touch()
-    os.mkfifo(tmp_path / "fifo")
-    for name in ("other", "text", "empty"):
-        with pytest.raises(Unreadable, match="is no recording of ctobserve"):
-            Reader(tmp_path / name)
-    with pytest.raises(Unreadable, match="is no regular file"):
-        Reader(tmp_path / "fifo")
-    with closing(sqlite3.connect(small(tmp_path / "newer"))) as made:
-        made.execute(f"PRAGMA user_version={FORMAT + 1}")
-    with pytest.raises(Unreadable, match=rf"has format {FORMAT + 1}, and this version reads {FORMAT}"):
-        Reader(tmp_path / "newer")
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        "CREATE TRIGGER t AFTER INSERT ON facts BEGIN DELETE FROM facts; END",
-        "CREATE VIEW v AS SELECT load_extension('x')",
-        "CREATE TABLE more (x)",
-        "CREATE INDEX i ON facts (abs(at_ns))",
-        "ALTER TABLE facts ADD COLUMN x AS (abs(at_ns))",
-        "DROP INDEX chunks_by_time",
-    ],
-)
-def test_a_schema_that_is_not_ours_word_for_word_is_not_asked(tmp_path, more):
-    with closing(sqlite3.connect(small(tmp_path / "one"))) as made:
-        made.execute(more)
-    with pytest.raises(Unreadable, match="has other tables than a recording"):
-        Reader(tmp_path / "one")
-
-
-def test_a_recording_can_only_be_read(tmp_path):
-    with closing(Reader(small(tmp_path / "one"))) as reader:
-        for statement in ("DELETE FROM facts", "ATTACH ':memory:' AS x", "PRAGMA user_version=9", "VACUUM INTO 'copy'"):
-            with pytest.raises(sqlite3.Error):
-                reader._found.execute(statement)
-    assert os.listdir(tmp_path) == ["one"]
-
-
-def test_the_file_says_what_it_is_to_whoever_has_sqlite(tmp_path):
-    with closing(sqlite3.connect(f"file:{small(tmp_path / 'one')}?mode=ro", uri=True)) as found:
-        assert found.execute("PRAGMA application_id").fetchone() == (APPLICATION,)
-        assert found.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert found.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-        assert found.execute("SELECT count(*) FROM columns").fetchone() == (sum(len(columns_of(kind)) for kind in ROWS),)
-        assert [sql for (sql,) in found.execute("SELECT sql FROM sqlite_schema")] == list(SCHEMA)
-        page = Path(__file__).parents[2].joinpath("docs/recording.md").read_text().partition("## By SQL")[2].partition("\n## ")[0]
-        questions = "\n".join(line[4:] for line in page.splitlines() if line.startswith("    ")).split(";")
-        for question in filter(str.strip, questions):
-            assert found.execute(question).description
-        (kinds,) = zip(*found.execute("SELECT DISTINCT kind FROM facts"), strict=True)
-        assert set(kinds) <= set(KINDS)
 
 
 def _record_until_killed(path: Path, told: int) -> None:

@@ -32,8 +32,8 @@ ROWS: dict[str, np.dtype[np.void]] = {
     "expectation": EXPECTATION,
 }
 # How the bytes of a column are turned before they are stored (chunks.py).
-PLAIN, DELTA, MIRRORED = "", "delta", "mirrored"
-DELTAS = {"ct", "seen_ns", "timeout", "entry.ct", "entry.seen_ns", "entry.timeout"}
+PLAIN, DELTA, MIRRORED, WALKED = "", "delta", "mirrored", "walked"
+DELTAS = {"ct", "timeout", "entry.ct", "entry.seen_ns", "entry.timeout"}
 MIRRORS = {"addr", "port", "entry.addr", "entry.port"}
 MIRRORED_KINDS = ("event", "entry")
 
@@ -58,10 +58,16 @@ def columns_of(kind: str) -> tuple[Column, ...]:
 def _columns(kind: str) -> Iterator[Column]:
     for name, dtype in _leaves(ROWS[kind], ""):
         base, shape = dtype.subdtype or (dtype, ())
-        mirrored = kind in MIRRORED_KINDS and name in MIRRORS
-        how = DELTA if name in DELTAS and kind != "extension" else MIRRORED if mirrored else PLAIN
         unit, says = SAYS[kind][name]
-        yield Column(kind, name, base.str, ",".join(map(str, shape)), how, unit, says)
+        yield Column(kind, name, base.str, ",".join(map(str, shape)), _how(kind, name), unit, says)
+
+
+def _how(kind: str, name: str) -> str:
+    if (kind, name) == ("entry", "seen_ns"):
+        return WALKED  # a reading of the table finds one after the other
+    if kind in MIRRORED_KINDS and name in MIRRORS:
+        return MIRRORED
+    return DELTA if name in DELTAS else PLAIN
 
 
 def _leaves(dtype: np.dtype[Any], prefix: str) -> Iterator[tuple[str, np.dtype[Any]]]:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ctobserve.capture.store import packed
 from ctobserve.capture.store.columns import ROWS, columns_of
 from ctobserve.errors import CtobserveError, UsageError
 from ctobserve.host import files
 from ctobserve.model import printable
 
-APPLICATION, FORMAT = 0x63746F62, 1  # PRAGMA application_id ("ctob") and user_version
+APPLICATION, FORMAT = 0x63746F62, 2  # PRAGMA application_id ("ctob") and user_version
 SCHEMA = (
     "CREATE TABLE meta (name TEXT NOT NULL, value NOT NULL)",
     "CREATE TABLE columns (kind TEXT NOT NULL, name TEXT NOT NULL, form TEXT NOT NULL, shape TEXT NOT NULL, how TEXT NOT NULL, "
@@ -134,9 +135,9 @@ def finish(made: sqlite3.Connection) -> None:
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that can only read, with a schema that is ours. Raises Unreadable, with one line that says why."""
-    _look_at_head(path)
-    for options in _ways(path):
-        found = sqlite3.connect(_uri(path, options), uri=True, isolation_level=None)
+    content = _content(path)
+    for way in _ways(path, content):
+        found = way()
         try:
             _restrict(found)
             _compare_schema(found, path)
@@ -150,25 +151,47 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     raise Unreadable(f"{shown(path)} cannot be read: {printable(str(failed))}")
 
 
-def _ways(path: Path) -> Iterator[str]:
+def _ways(path: Path, content: bytes | None) -> Iterator[Callable[[], sqlite3.Connection]]:
     """With what a recorder has beside the file, if one runs or was killed; else, or where that cannot be, the file alone."""
+    if content is not None:
+        yield lambda: _in_memory(content)
+        return
     if path.with_name(path.name + "-wal").exists():
-        yield "mode=ro"
-    yield "mode=ro&immutable=1"
+        yield lambda: _connected(path, "mode=ro")
+    yield lambda: _connected(path, "mode=ro&immutable=1")
 
 
-def _look_at_head(path: Path) -> None:
-    """Raises Unreadable for what no SQLite need look at."""
+def _connected(path: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(_uri(path, options), uri=True, isolation_level=None)
+
+
+def _in_memory(content: bytes) -> sqlite3.Connection:
+    found = sqlite3.connect(":memory:", isolation_level=None)
+    found.deserialize(content)
+    return found
+
+
+def _content(path: Path) -> bytes | None:
+    """Of a recording that is compressed as a whole what it becomes, None of others: SQLite reads those as they lie.
+
+    Raises Unreadable for what no SQLite need look at.
+    """
     try:
-        head = files.head(path, HEADER_BYTES)
+        head, content = files.head(path, HEADER_BYTES), None
+        if head.startswith(packed.MAGIC):
+            content = packed.unpacked(path)
+            head = content[:HEADER_BYTES]
     except OSError as error:
         raise Unreadable(f"{shown(path)}: {(error.strerror or str(error)).lower()}") from None
+    except packed.NotUnpacked as error:
+        raise Unreadable(f"{shown(path)} is compressed by xz and cannot be unpacked: {error}") from None
     number = {at: int.from_bytes(head[at : at + 4], "big") for at in (VERSION_AT, APPLICATION_AT)}
     if len(head) < HEADER_BYTES or not head.startswith(MAGIC) or number[APPLICATION_AT] != APPLICATION:
         raise Unreadable(f"{shown(path)} is no recording of ctobserve; give a file that `ctobserve record` made")
     if number[VERSION_AT] != FORMAT:
         theirs = number[VERSION_AT]
         raise Unreadable(f"{shown(path)} has format {theirs}, and this version reads {FORMAT}; use the ctobserve that made it")
+    return content
 
 
 def _restrict(found: sqlite3.Connection) -> None:
