@@ -36,6 +36,22 @@ def require_live(request: Request) -> None:
             raise UsageError(f"--{name} is of a recording; name it with --from FILE")
 
 
+def require_recorded(request: Request) -> None:
+    """Raises UsageError where something is asked of a recording that only this host has."""
+    for name in LIVE:
+        if getattr(request, name) != getattr(Request(), name):
+            raise UsageError(f"--from reads what was, so there is no use for --{name.replace('_', '-')}; leave it out")
+
+
+def stretch_of(request: Request, view: RecordedView) -> tuple[int | None, int]:
+    """From --since (None: all of it) to --until (CLOCK_MONOTONIC); raises UsageError."""
+    since_ns = None if request.since is None else request.since.within(view)
+    until_ns = view.end_ns if request.until is None else request.until.within(view)
+    if since_ns is not None and since_ns > until_ns:
+        raise UsageError("--since is later than --until; nothing lies between")
+    return since_ns, until_ns
+
+
 @contextmanager
 def replayed(request: Request, purpose: Purpose, before_s: float) -> Iterator[RecordedCapture]:
     """The stretch that was asked for, or with --at that which ends then and began so long before.
@@ -43,23 +59,17 @@ def replayed(request: Request, purpose: Purpose, before_s: float) -> Iterator[Re
     Raises Unreadable for a file that is no recording, UsageError for what it does not have.
     """
     assert request.recording is not None
-    for name in LIVE:
-        if getattr(request, name) != getattr(Request(), name):
-            raise UsageError(f"--from reads what was, so there is no use for --{name.replace('_', '-')}; leave it out")
+    require_recorded(request)
     with reading(request.recording) as reader:
         view = RecordedView(reader)
         for one, how in ASKED.items():
             if one in purpose and one not in view.sees:
                 raise UsageError(f"{shown(request.recording)} was recorded without what that needs; record {how}")
-        since_ns: int | None = None
         if request.at is not None:
             until_ns = request.at.within(view)
-            since_ns = max(until_ns - round(before_s * NS_PER_S), view.begin_ns)
+            since_ns: int | None = max(until_ns - round(before_s * NS_PER_S), view.begin_ns)
         else:
-            since_ns = None if request.since is None else request.since.within(view)
-            until_ns = view.end_ns if request.until is None else request.until.within(view)
-        if since_ns is not None and since_ns > until_ns:
-            raise UsageError("--since is later than --until; nothing lies between")
+            since_ns, until_ns = stretch_of(request, view)
         with progress(f"reading {shown(request.recording)}") as tell:
             found = RecordedCapture(reader, purpose, since_ns, until_ns, tell)
         yield found

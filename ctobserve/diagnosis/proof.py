@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from ctobserve.analysis.verify import KEY, Differences, Keys, compare, key_of, k
 from ctobserve.capture.address_index import Addresses
 from ctobserve.capture.capture import Capture
 from ctobserve.capture.filters import Filter
+from ctobserve.event import Events
 from ctobserve.model import Entries, pick
 
 ROUNDS = 5
@@ -33,14 +35,21 @@ class Proof:
         return not self.differences.names() and not any(map(len, self.unlike or ()))
 
 
-def prove(capture: Capture, only: int | None = None) -> Proof:
+def prove(
+    capture: Capture,
+    only: int | None = None,
+    pause: Callable[[float], None] | None = None,
+    took: Callable[[Events], object] = lambda _: None,
+) -> Proof:
     """Compare the followed table with the kernel's, entry by entry, until they are equal or a few rounds are over.
 
-    `only`: the entries of one namespace (inode number). Raises as Capture.snapshot.
+    `only`: the entries of one namespace (inode number). `pause` lets so many seconds pass in the place of Capture.wait, and
+    `took` is given the events that this takes from the capture: for who watches meanwhile. Raises as Capture.snapshot.
     """
+    wait = pause or capture.wait
     looked = _Look(capture, only)
-    found = lasting(looked.again, lambda: capture.wait(PAUSE_S), ROUNDS)
-    unlike, not_dumped = _beside_dumps(capture, only)
+    found = lasting(looked.again, lambda: wait(PAUSE_S), ROUNDS)
+    unlike, not_dumped = _beside_dumps(capture, only, wait, took)
     return Proof(looked.ours, looked.kernel, found, unlike, not_dumped)
 
 
@@ -64,18 +73,20 @@ def _calm(entries: Entries, touched: Addresses) -> Entries:
     return pick(entries, ~np.isin(entries["ct"], touched)) if len(touched) else entries
 
 
-def _beside_dumps(capture: Capture, only: int | None) -> tuple[tuple[Keys, Keys] | None, tuple[int, ...]]:
+def _beside_dumps(
+    capture: Capture, only: int | None, wait: Callable[[float], None], took: Callable[[Events], object]
+) -> tuple[tuple[Keys, Keys] | None, tuple[int, ...]]:
     """Keys on one side alone in every round, None without dumps; and namespaces of entries of ours of which there is no dump."""
     lasting_ours = lasting_theirs = None
     not_dumped: tuple[int, ...] = ()
     for again in range(ROUNDS):
         if again:
-            capture.wait(PAUSE_S)
+            wait(PAUSE_S)
         dumps = capture.dumps(only)
         if dumps is None:
             return None, ()
         dumped = np.concatenate([np.empty(0, KEY), *(key_of(rows, inum) for inum, rows in dumps.items())])
-        capture.drain()
+        took(capture.drain())
         ours = keys(Filter(netns=only).passing(capture.table.entries()))
         entered = np.isin(ours["netns"], list(dumps))
         not_dumped = tuple(np.unique(ours["netns"][~entered]).tolist())

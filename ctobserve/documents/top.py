@@ -21,7 +21,7 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.documents.base import Labels, doc
 from ctobserve.documents.limits import MAX, limits
 from ctobserve.documents.request import Request
-from ctobserve.event import DestroyReason, Events, Kind, drop_name, entries_in
+from ctobserve.event import FOUND_BAD, DestroyReason, Events, Kind, drop_name, entries_in
 from ctobserve.model import IPS_OFFLOAD, Entries, pick
 
 LINES = 10
@@ -109,24 +109,32 @@ class Moments:
         self._labels: Labels = {}
         self._asked_ns: int | None = None
         self._met: set[int] = set()
-        self._whole = Timeline(now_ns)
+        self._whole, self._some = Timeline(now_ns), None if only == Filter() else Timeline(now_ns)
         self._whole.level(now_ns, _by_netns(capture.table.entries()))
-        self.look_at(only, view)
+        self._only, self._view = only, view
+        self.begin()
 
     def look_at(self, only: Filter, view: View) -> None:
         """From now on, of these entries, grouped so."""
-        now_ns = self._capture.now_ns()
+        if only != self._only:
+            self._some = None if only == Filter() else Timeline(self._capture.now_ns())
         self._only, self._view = only, view
-        self._some = None if only == Filter() else Timeline(now_ns)
-        self._interval = _Interval(only, view.by, now_ns)
-        self._due_ns = now_ns + round(view.interval_s * NS_PER_S)
+        self.begin()
 
     def add(self, events: Events) -> None:
         """What happened, in order."""
+        if not len(events):
+            return
         self._whole.add(events)
         self._interval.add(events)
-        if self._some and len(events):
+        if self._some:
             self._some.add(pick(events, self._only.mask(events["entry"])))
+
+    def begin(self) -> None:
+        """Another interval, and no frame of the one that ends here."""
+        now_ns = self._capture.now_ns()
+        self._interval = _Interval(self._only, self._view.by, now_ns)
+        self._due_ns = now_ns + round(self._view.interval_s * NS_PER_S)
 
     def due(self) -> bool:
         """Whether an interval is over."""
@@ -200,6 +208,8 @@ class _Interval:
     def add(self, events: Events) -> None:
         keep, reasons = self._only.mask(events["entry"]), events["reason"]
         new, lost, gone = (keep & (events["kind"] == kind) for kind in (Kind.INSERT, Kind.DROP, Kind.DESTROY))
+        # Of an INVALID packet the rules say whether it is dropped.
+        lost &= ~np.isin(reasons, FOUND_BAD)
         self.new.add(entries_in(events, np.flatnonzero(new)))
         self.lost.add(entries_in(events, np.flatnonzero(lost)))
         self.gone += int((gone & (reasons != DestroyReason.UNCONFIRMED)).sum())

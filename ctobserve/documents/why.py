@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,29 +71,43 @@ class WhyDocument:
 
 def collect(capture: Capture, request: Request, stretch: Stretch, sought: Sought, invalid: bool) -> WhyDocument:
     """Watch for a stretch of time, then look into the table. `invalid`: the capture looks for INVALID packets."""
-    only, limit = request.filter, LIMIT if request.limit is None else request.limit
-    found = Connections(sought, only, capture.table.entries(), capture.now_ns())
+    found = Connections(sought, request.filter, capture.table.entries(), capture.now_ns())
     for events in watch(capture, stretch):
         found.add(events)
+    return told(capture, request, found, sought, invalid)
+
+
+def told(
+    capture: Capture,
+    request: Request,
+    found: Connections,
+    sought: Sought,
+    invalid: bool,
+    took: Callable[[Events], object] = lambda _: None,
+) -> WhyDocument:
+    """What became of them until now. `took` is given the events that this takes from the capture, for who wants them too."""
+    only, limit = request.filter, LIMIT if request.limit is None else request.limit
     read = _reading(capture)
-    found.add(capture.drain())
+    events = capture.drain()
+    found.add(events)
+    took(events)
     meta, table = meta_of("why", capture, request), capture.table.entries()
-    told = found.told(table, meta.events_lost, limit)
-    shown = told.connections[:limit]
+    all_told = found.told(table, meta.events_lost, limit)
+    shown = all_told.connections[:limit]
     entries = int(np.count_nonzero(only.mask(table)))
     lost = meta.events_lost
-    through = looked_through(found.came, entries, f"{meta.started[:19]}Z", lost, told.forgotten)
-    teller = _Teller(capture, read, lengths_of(table, capture.buckets), shown, lost + told.forgotten, invalid)
+    through = looked_through(found.came, entries, f"{meta.started[:19]}Z", lost, all_told.forgotten)
+    teller = _Teller(capture, read, lengths_of(table, capture.buckets), shown, lost + all_told.forgotten, invalid)
     return WhyDocument(
         meta=meta,
         asked=sought.typed,
-        answer=answer(sought.typed, told, through),
-        connections=told.ends.total(),
-        ends=dict(told.ends.most_common()),
-        packets=dict(told.packets.most_common()),
+        answer=answer(sought.typed, all_told, through),
+        connections=all_told.ends.total(),
+        ends=dict(all_told.ends.most_common()),
+        packets=dict(all_told.packets.most_common()),
         events_looked_through=found.came,
         entries_looked_through=entries,
-        events_forgotten=told.forgotten,
+        events_forgotten=all_told.forgotten,
         lives=tuple(teller.lives()),
     )
 

@@ -55,7 +55,9 @@ def full_in(left_s: float | None) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """How long something takes or is ago, in two digits or so: `7 s`, `12 min`, `3 h`, `9 d`."""
+    """How long something takes or is ago, in two digits or so: `0.9 s`, `12 min`, `3 h`, `9 d`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     for unit, size, until in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
         if seconds < until:
             return f"{seconds / size:.0f} {unit}"

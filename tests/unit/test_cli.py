@@ -28,7 +28,7 @@ OFFERED = {
     "report": STREAMS | STRETCH | {"--source", "--no-invalid", "--format"},
     "why": OBSERVING | STRETCH | {"--netns", "--zone", "--limit", "--source", "--no-invalid", "--confirms"},
     "drops": STREAMS | STRETCH | {"--invalid"},
-    "top": STREAMS | STRETCH | INSTANT | {"--source", "--by", "--order", "--interval"},
+    "top": STREAMS | STRETCH | INSTANT | {"--source", "--by", "--order", "--interval", "--no-invalid", "--plain"},
     "list": STREAMS | INSTANT | {"--source", "--format", "--expect"},
     "events": STREAMS | STRETCH | {"--events", "--invalid", "--packets"},
     "buckets": STREAMS | INSTANT | {"--source"},

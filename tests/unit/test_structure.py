@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -26,11 +28,12 @@ ROOMS = [
     "diagnosis",
     "documents",
     "render",
+    "terminal",
     "commands",
     "__main__",
 ]
 # Above the seam (ctobserve/capture/capture.py): what these know of a kernel they know through a Capture.
-ABOVE = {"analysis", "diagnosis", "documents", "render", "commands"}
+ABOVE = {"analysis", "diagnosis", "documents", "render", "terminal", "commands"}
 # What they take from below it nevertheless: data and words, nothing that reads. `*`: the whole module is that.
 DATA = {
     # Differences of counters, and sums of them.
@@ -130,9 +133,14 @@ READING = re.compile(
     r"socket(pair)?|create_connection"
 )
 ASKING = {"platform", "mmap", "fcntl", "resource", "ctypes"}
-# What reads nevertheless: `open` of /dev/null, the directory of a ready file, how long somebody has waited for a bar, and --wait,
-# which has no Capture yet.
-READERS = {"commands.cli": {"os.open"}, "commands.ready": {"os.path.isdir"}, "commands.progress": {"time.monotonic"}}
+# What reads nevertheless: `open` of /dev/null, the directory of a ready file, how long somebody has waited for a bar or watched a
+# recording, which is played on the clock of who watches; and --wait, which has no Capture yet.
+READERS = {
+    "commands.cli": {"os.open"},
+    "commands.ready": {"os.path.isdir"},
+    "commands.progress": {"time.monotonic"},
+    "terminal.recorded": {"time.monotonic"},
+}
 
 
 @pytest.mark.parametrize("path", HIGH, ids=within)
@@ -156,6 +164,22 @@ def test_who_observes_does_not_know_who_makes_trouble(path):
 def test_one_module_imports(library, owner):
     users = [path.name for path in MODULES if any(name.split(".")[0] == library for name in imports(path))]
     assert users == [owner]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_full_screen_imports_textual(path):
+    """Others start without it, and where it is not installed."""
+    if within(path).split(".")[0] != "terminal":
+        assert not {"textual", "rich"} & {name.split(".")[0] for name in imports(path)}
+
+
+def test_who_does_not_fill_a_terminal_loads_none_of_it():
+    """Modules of a process that imported a command whose full screen was not asked for."""
+    asked = (
+        "import sys, ctobserve.commands.top; print(*(name for name in sys.modules if name.split('.')[0] in ('textual', 'rich')))"
+    )
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert found.stdout.split() == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
