@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -44,8 +45,12 @@ def session(name: str) -> str:
     return "\n".join(f"$ ctobserve {typed} --from {path.name}\n{said(typed, path)}" for typed in COMMANDS)
 
 
+# A series of numbers has hundreds: in a session it is one line.
+SERIES = re.compile(r"\[\s+-?[\d.]+(?:,\s+-?[\d.]+)*\s+\]")
+
+
 def said(typed: str, path: Path) -> str:
-    """Both streams of one command, as it is run where the recording lies."""
+    """Both streams of one command, as it is run where the recording lies, each list of numbers on one line."""
     out, before = io.StringIO(), Path.cwd()
     arguments = ["ctobserve", *typed.split(), "--from", path.name]
     with patch.object(sys, "argv", arguments), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
@@ -54,7 +59,8 @@ def said(typed: str, path: Path) -> str:
             code = ctobserve()
         finally:
             os.chdir(before)
-    return f"{out.getvalue()}exit code {code}\n" if code else out.getvalue()
+    told = SERIES.sub(lambda found: " ".join(found[0].split()), out.getvalue())
+    return f"{told}exit code {code}\n" if code else told
 
 
 def main() -> None:

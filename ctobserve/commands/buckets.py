@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import click
 
-from ctobserve.commands.help import Command, Example
+from ctobserve.commands.help import OUTPUT, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out
-from ctobserve.commands.options import AT, FROM, OF_NETNS, OF_TUPLE, SOURCE, common_options, limit_to
+from ctobserve.commands.options import AT, FROM, OF_NETNS, OF_TUPLE, SOURCE, chosen_form, common_options, limit_to
 from ctobserve.commands.replaying import at_the_end
-from ctobserve.documents.buckets import LONGEST, collect
+from ctobserve.documents.buckets import LONGEST, BucketsDocument, collect
 from ctobserve.documents.request import Request
 from ctobserve.programs.hooks import Purpose
+from ctobserve.render.assets import asset
 from ctobserve.render.folding import room
+from ctobserve.render.hash_svg import hash_pictures, standing_alone
+from ctobserve.render.htmlout import buckets_page
 from ctobserve.render.jsonout import document
 from ctobserve.render.spread import bucket_lines
+
+FORMS: dict[str, Callable[[BucketsDocument], Iterable[str]]] = {
+    "text": lambda found: bucket_lines(found, room()),
+    "json": lambda found: [document(found)],
+    "html": buckets_page,
+    "svg": lambda found: standing_alone(hash_pictures(found), asset("hash.css")),
+}
 
 
 @click.command(
     cls=Command,
     examples=(
-        Example("how evenly the hash is filled, and who is in the longest chains", "ctobserve buckets"),
         Example("the twenty longest chains, and what 10.0.0.0/8 has in them", "ctobserve buckets --limit 20 --src 10.0.0.0/8"),
+        Example("the hash as a picture, for the ticket", "ctobserve buckets --format svg > hash.svg"),
     ),
 )
+@option(
+    OUTPUT, "--format", "form", type=click.Choice(list(FORMS)), metavar="FORM",
+    help="text, json, or the two pictures of the hash: html, one page that stands alone, or svg. Default: text.",
+)  # fmt: skip
 @common_options(OF_NETNS, OF_TUPLE, limit_to(f"Show the N longest chains. Default: {LONGEST}."), SOURCE, FROM, AT)
-def buckets(request: Request) -> None:
+def buckets(request: Request, form: str | None) -> None:
     """Chain lengths: how many buckets hold how many nodes, beside what a perfect hash would give, and the longest chains.
 
     The hash is shared by all network namespaces, so the distribution is always that of all entries; filters choose which
     entries of the longest chains are named.
     """
+    form = chosen_form(request, form, "text")
     request = at_the_end(request)
     follows = bool(request.duration)
     with opened(request, Purpose.TABLE if follows else Purpose(0), follows=follows, tells=False) as (capture, stretch):
         found = collect(capture, request, stretch)
-        out([document(found)] if request.json else bucket_lines(found, room()))
+        out(FORMS[form](found))
         closed(capture, request, found.meta)

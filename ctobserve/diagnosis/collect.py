@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,15 +19,29 @@ from ctobserve.diagnosis.mappings import unanswered
 from ctobserve.diagnosis.rules.paste import way_into
 from ctobserve.event import FOUND_BAD, NO_EVENTS, DestroyReason, Events, Kind, destroy_name, drop_name
 from ctobserve.host.counters import delta, total
-from ctobserve.host.sysctls import TIMEOUTS
+from ctobserve.host.sysctls import PREFIX, TIMEOUTS
 from ctobserve.model import Entries, in_order, join, pick
 
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
 BAD = 3  # INVALID packets of a namespace: its rules say whether these are dropped
 ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and who tracks fewer hardly pays for it
 COUNT = "nf_conntrack_count"
-OTHERS = ("nf_conntrack_max", "nf_conntrack_events", "nf_conntrack_acct", "nf_conntrack_expect_max", "nf_conntrack_helper")
+OTHERS = tuple(
+    PREFIX + name
+    for name in (
+        *("max", "events", "acct", "expect_max", "helper"),
+        # What a reader of the report wants to know, no rule.
+        *("buckets", "checksum", "log_invalid", "tcp_be_liberal", "tcp_ignore_invalid_rst", "tcp_loose", "timestamp"),
+    )
+)
 SYSCTLS = (COUNT, *OTHERS, *TIMEOUTS)
+
+
+class Level(NamedTuple):
+    """How many entries each namespace had at an instant (CLOCK_MONOTONIC), by inode number."""
+
+    at_ns: int
+    entries: Mapping[int, int]
 
 
 class Kept:
@@ -54,7 +69,7 @@ class Collector:
     """Made when the table is followed; `add` every batch of events, then `end`, then ask for the `evidence`.
 
     `only` chooses what is judged; `invalid` says that invalid packets are looked for. `took` is given the events that it takes
-    from the capture itself, for who wants them too.
+    from the capture itself, for who wants them too. `began` and, after `end`, `ended` are of all entries, whatever `only` says.
     """
 
     def __init__(self, capture: Capture, only: Filter, invalid: bool, took: Callable[[Events], object] = lambda _: None) -> None:
@@ -72,7 +87,7 @@ class Collector:
         self._accounts = capture.accounts(only.netns)
         self._before = capture.table.entries()
         self._started = by_namespace(self._before)
-        self._began_ns = capture.now_ns()
+        self.began = Level(capture.now_ns(), self._started)
 
     def add(self, events: Events) -> None:
         """Count by namespace, and keep the rows of losses."""
@@ -101,10 +116,12 @@ class Collector:
         then = by_namespace(capture.table.entries())
         self._accounted = capture.accounts(self._only.netns)
         self._counted = quiet_reading(capture, self._only.netns, self._take)
-        self._seconds = (capture.now_ns() - self._began_ns) / NS_PER_S
         self._whole = capture.table.entries()
+        held = by_namespace(self._whole)
+        self.ended = Level(capture.now_ns(), held)
+        self._seconds = (self.ended.at_ns - self.began.at_ns) / NS_PER_S
         # Counts were read in between: what comes or leaves meanwhile is not missing.
-        self._listed = by_namespace(self._whole) | then
+        self._listed = held | then
         self._clock, self._fidelity = capture.clock(), capture.fidelity()
 
     def evidence(self) -> Evidence:

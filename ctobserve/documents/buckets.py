@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ctobserve.analysis.buckets import Distribution, distribution
+from ctobserve.analysis.buckets import distribution
 from ctobserve.analysis.lookup import KERNEL_LIMIT, Lookup
 from ctobserve.capture.capture import Capture
-from ctobserve.capture.table import in_bucket, lengths_of
+from ctobserve.capture.table import Lengths, in_bucket, lengths_of
 from ctobserve.capture.watch import Stretch, wait_out
 from ctobserve.documents.base import EntryRows, doc
+from ctobserve.documents.chains import HashCells, cells_of
 from ctobserve.documents.meta import Meta, meta_of
 from ctobserve.documents.request import Request
+from ctobserve.model import Entries
 
 LONGEST = 5
 
@@ -55,13 +57,15 @@ class BucketsDocument:
     what_if: tuple[LookupCost, ...] = doc("what it would cost with half, twice and four times the buckets")
     longest_by_part: tuple[int, ...] = doc("nodes in the longest chain of each of 64 equal parts of the hash, in order")
     longest: tuple[LongChain, ...] = doc("the longest chains, longest first; no more than `--limit`")
+    cells: HashCells = doc("the hash as a picture")
 
 
 def collect(capture: Capture, request: Request, stretch: Stretch) -> BucketsDocument:
     """Of the chains as they are at the end; with a duration, of the table as events have made it."""
     wait_out(capture, stretch)
     limit = LONGEST if request.limit is None else request.limit
-    found = _of_table(capture, limit) if request.duration else distribution(capture.lengths(), limit, capture.chain)
+    lengths, chain = _of_table(capture) if request.duration else (capture.lengths(), capture.chain)
+    found = distribution(lengths, limit, chain)
     clock = capture.clock()
     return BucketsDocument(
         meta=meta_of("buckets", capture, request),
@@ -81,12 +85,13 @@ def collect(capture: Capture, request: Request, stretch: Stretch) -> BucketsDocu
             LongChain(chain.bucket, chain.length, EntryRows(request.filter.passing(chain.entries), clock))
             for chain in found.longest
         ),
+        cells=cells_of(lengths.of_bucket),
     )
 
 
-def _of_table(capture: Capture, limit: int) -> Distribution:
+def _of_table(capture: Capture) -> tuple[Lengths, Callable[[int], Entries]]:
     entries = capture.table.entries()
-    return distribution(lengths_of(entries, capture.buckets), limit, lambda bucket: in_bucket(entries, bucket))
+    return lengths_of(entries, capture.buckets), lambda bucket: in_bucket(entries, bucket)
 
 
 def _cost(found: Lookup) -> LookupCost:

@@ -11,8 +11,10 @@ from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules import Judgement, judge
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents.base import doc
+from ctobserve.documents.figures import Figures, Watched
 from ctobserve.documents.meta import Meta, meta_of
 from ctobserve.documents.request import Request
+from ctobserve.event import Events
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class NotJudged:
 
 
 @dataclass(frozen=True)
-class ReportDocument:
+class Judged:
     """Verdicts on one stretch of time, the most severe first."""
 
     meta: Meta = doc("who says it, and what makes it doubtful")
@@ -45,19 +47,35 @@ class ReportDocument:
     not_judged: tuple[NotJudged, ...] = doc("rules that gave no verdict for want of data")
 
 
+@dataclass(frozen=True)
+class ReportDocument(Judged):
+    """Verdicts on one stretch of time, the most severe first, and the numbers behind the pictures of it."""
+
+    figures: Figures = doc("the numbers behind the page's pictures")
+
+
 def collect(capture: Capture, request: Request, stretch: Stretch, invalid: bool) -> ReportDocument:
     """Judge what happens in this stretch of time; `invalid`: the capture sees invalid packets too."""
-    collector = Collector(capture, request.filter, invalid)
+    taken: list[Events] = []
+    collector = Collector(capture, request.filter, invalid, taken.append)
+    # What happened until here is in the table.
+    taken.clear()
+    watched = Watched(request.filter, collector.began)
     for events in watch(capture, stretch):
         collector.add(events)
+        watched.add(events)
     collector.end()
+    for events in taken:
+        watched.add(events)
     meta = meta_of("report", capture, request)
     # Of the same instant: what comes while the namespaces are asked is no part of this, and nobody need keep it.
     capture.cease()
-    return report_of(meta, judge(collector.evidence()), request.limit)
+    evidence = collector.evidence()
+    figures = watched.figures(evidence, collector.ended, capture.started, capture.host.limits_chains)
+    return with_figures(judged_of(meta, judge(evidence), request.limit), figures)
 
 
-def report_of(meta: Meta, judgement: Judgement, limit: int | None = None) -> ReportDocument:
+def judged_of(meta: Meta, judgement: Judgement, limit: int | None = None) -> Judged:
     """What was judged, with no more verdicts than `limit`."""
     rows = [
         VerdictRow(name, verdict.severity, verdict.sentence, verdict.evidence, tuple(map(str, verdict.do)), verdict.do_only_looks)
@@ -65,4 +83,9 @@ def report_of(meta: Meta, judgement: Judgement, limit: int | None = None) -> Rep
     ]
     shown = tuple(rows[:limit])
     not_judged = tuple(NotJudged(name, why) for name, why in judgement.not_judged.items())
-    return ReportDocument(meta, shown, len(rows) - len(shown), not_judged)
+    return Judged(meta, shown, len(rows) - len(shown), not_judged)
+
+
+def with_figures(judged: Judged, figures: Figures) -> ReportDocument:
+    """The whole report."""
+    return ReportDocument(judged.meta, judged.verdicts, judged.verdicts_not_shown, judged.not_judged, figures)

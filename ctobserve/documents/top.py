@@ -187,7 +187,7 @@ class Moments:
             lost_by_reason={drop_name(reason): count for reason, count in interval.reasons.items()},
             not_grouped=interval.new.forgotten + interval.lost.forgotten,
             by=view.by,
-            groups=tuple(_row(line, seconds) for line in lines),
+            groups=tuple(row_of(line, seconds) for line in lines),
             events_lost=sum(capture.fidelity().lost.values()),
             entries_offloaded=int(np.count_nonzero(shown["status"] & IPS_OFFLOAD)),
             full_in_s_by_netns={str(inum): left for inum, left in full_in_s(self._whole.bins(now_ns), now_ns, most).items()},
@@ -222,5 +222,6 @@ def _by_netns(entries: Entries) -> dict[int, int]:
     return dict(zip(inums, counts, strict=True))
 
 
-def _row(line: Line, seconds: float) -> GroupRow:
+def row_of(line: Line, seconds: float) -> GroupRow:
+    """One group of an interval that was so long."""
     return GroupRow(line.values, line.entries, round(line.new / seconds, 1), line.lost)

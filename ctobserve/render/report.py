@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ctobserve.diagnosis.verdict import Severity
-from ctobserve.documents.report import ReportDocument, VerdictRow
+from ctobserve.documents.report import Judged, VerdictRow
 from ctobserve.render.folding import filled, folded
 
 
-def not_shown(report: ReportDocument) -> Iterable[str]:
+def not_shown(report: Judged) -> Iterable[str]:
     """What --limit left out."""
     if report.verdicts_not_shown:
         yield f"... and {report.verdicts_not_shown} more verdicts (--limit)"
 
 
-def as_read(report: ReportDocument) -> list[VerdictRow]:
+def as_read(report: Judged) -> list[VerdictRow]:
     """Verdicts as people read them: what is wrong, or that nothing is, and only then what is merely worth knowing."""
     return sorted(report.verdicts, key=lambda row: row.severity is Severity.NOTICE)
 
 
-def report_lines(report: ReportDocument) -> Iterable[str]:
+def report_lines(report: Judged) -> Iterable[str]:
     """A line or two for each verdict, what it rests on, and lines to paste; last what could not be judged."""
     for row in as_read(report):
         yield from folded(f"{row.severity.value.upper():<8}  {row.id}: {row.sentence}", " " * 10)

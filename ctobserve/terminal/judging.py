@@ -11,7 +11,7 @@ from ctobserve.diagnosis.collect import Collector
 from ctobserve.diagnosis.rules import judge
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents.meta import meta_of
-from ctobserve.documents.report import ReportDocument, VerdictRow, report_of
+from ctobserve.documents.report import Judged, VerdictRow, judged_of
 from ctobserve.documents.request import Request
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
@@ -23,15 +23,15 @@ COSTS = 100  # a judgement reads the table: so many times as long as it takes no
 GONE_NS = 60 * NS_PER_S  # so long a verdict that is no more is still shown
 
 
-def judged(capture: Capture, collector: Collector, only: Filter) -> ReportDocument:
+def judged(capture: Capture, collector: Collector, only: Filter) -> Judged:
     """End collecting, and judge; raises CtobserveError as Capture.follow."""
     collector.end()
     meta = meta_of("top", capture, Request(filter=only))
     evidence = collector.evidence()
-    return report_of(meta, capture.aside(lambda: judge(evidence)))
+    return judged_of(meta, capture.aside(lambda: judge(evidence)))
 
 
-def said(found: ReportDocument, before: Verdicts | None = None, at: str | None = None) -> Verdicts:
+def said(found: Judged, before: Verdicts | None = None, at: str | None = None) -> Verdicts:
     """What was found, and which of those `before` are gone; `at`: when (ISO 8601, UTC), None: at the end of what was judged."""
     now = found.meta.ended if at is None else at
     known: Mapping[str, Standing] = {one.row.id: one for one in before.standing} if before else {}
@@ -90,7 +90,7 @@ class Judging:
         self._begin(max(AGAIN_NS, COSTS * (now_ns - began_ns)))
         return document is not None
 
-    def _say(self, document: ReportDocument, now_ns: int) -> None:
+    def _say(self, document: Judged, now_ns: int) -> None:
         found = said(document, self.found, self._capture.started.iso(now_ns))
         ids = {one.row.id for one in found.standing if one.gone}
         self._gone_ns = {name: self._gone_ns.get(name, now_ns) for name in ids}

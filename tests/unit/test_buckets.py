@@ -70,6 +70,7 @@ def test_the_whole_document_as_json():
         ],
         "longest_by_part": [1, 0, 4, 0, 0, 0, 0, 1],
         "longest": [{"bucket": 2, "length": 4, "entries": [entry(1024, (0, 2)), entry(1025, (2, 2)), entry(1026, (2, 7))]}],
+        "cells": {"columns": 64, "longest": [1, 0, 4, 0, 0, 0, 0, 1], "worst": list(range(8)), "nodes": [1, 0, 4, 0, 0, 0, 0, 1]},
     }
     assert wanted["meta"]["command"] == "buckets" and wanted["meta"]["netns"] == "all"
     assert document(found) == json.dumps(wanted, indent=2), "to the byte: keys in this order"

@@ -31,7 +31,7 @@ OFFERED = {
     "top": STREAMS | STRETCH | INSTANT | {"--source", "--by", "--order", "--interval", "--no-invalid", "--plain"},
     "list": STREAMS | INSTANT | {"--source", "--format", "--expect"},
     "events": STREAMS | STRETCH | {"--events", "--invalid", "--packets"},
-    "buckets": STREAMS | INSTANT | {"--source"},
+    "buckets": STREAMS | INSTANT | {"--source", "--format"},
     "size": {"--json", "--max", "--buckets", "--timeout", "--rate", "--headroom", "--duration", "--netns", "--source", "--from"},
     "verify": OBSERVING | {"--netns", "--limit", "--source", "--from"},
     "record": OBSERVING

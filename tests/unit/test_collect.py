@@ -176,7 +176,7 @@ def test_the_table_is_read_once_more_at_the_end():
 
 
 def test_a_namespace_says_what_was_asked_and_what_its_counters_gained():
-    known = dict.fromkeys(SYSCTLS, 5) | {"nf_conntrack_acct": None, "nf_conntrack_buckets": 1024}
+    known = dict.fromkeys(SYSCTLS, 5) | {"nf_conntrack_acct": None, "nf_conntrack_frag6_timeout": 60}
     states = {
         NETNS: BOTH[NETNS]._replace(sysctls=known),
         OTHER: BOTH[OTHER]._replace(sysctls=known),

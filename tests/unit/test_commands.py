@@ -25,9 +25,11 @@ from ctobserve.documents.request import Request
 from ctobserve.event import DestroyReason, DropReason, Kind
 from ctobserve.model import join
 from ctobserve.programs.hooks import Purpose
+from ctobserve.render.assets import asset
 from ctobserve.render.drops import balance_lines
 from ctobserve.render.folding import room
-from ctobserve.render.htmlout import page
+from ctobserve.render.hash_svg import hash_pictures, standing_alone
+from ctobserve.render.htmlout import buckets_page, page
 from ctobserve.render.jsonout import document, line, lines
 from ctobserve.render.list import csv, listing_lines, listing_notes, table_lines
 from ctobserve.render.packets import packet_line
@@ -217,6 +219,8 @@ SAYS = {
     "list --format csv --duration 1": of_list(csv),
     "list --format kernel --limit 2": lambda *of: listing_lines(table.collect_listing(*of)),
     "buckets": lambda *of: bucket_lines(buckets.collect(*of), room()),
+    "buckets --format html": lambda *of: buckets_page(buckets.collect(*of)),
+    "buckets --format svg": lambda *of: standing_alone(hash_pictures(buckets.collect(*of)), asset("hash.css")),
     "buckets --json --duration 1": lambda *of: whole(buckets.collect(*of)),
     "top --duration 3 --by dport,proto --order new --interval 1": top_as_text,
     "top --duration 3 --by dport,proto --order new --interval 1 --json": lambda *of: map(line, frames(*of)),

@@ -12,6 +12,7 @@ from ctobserve.documents.report import NotJudged, ReportDocument, VerdictRow
 from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
 from ctobserve.render.report import report_lines, shown
+from tests.unit.pictured import figures
 from tests.unit.test_summary import META as TOLD
 
 META = replace(TOLD, netns_names={"4026531840": "init", "77": "blue<b>&"})
@@ -24,13 +25,14 @@ VERDICT = VerdictRow(
     ("ctobserve drops", "sysctl -w net.netfilter.nf_conntrack_max=32", "echo '<&>'"),
     (True, False, False),
 )
-REPORT = ReportDocument(META, (VERDICT,), 0, (NotJudged("scan", "no table was read"),))
+FIGURES = figures()
+REPORT = ReportDocument(META, (VERDICT,), 0, (NotJudged("scan", "no table was read"),), FIGURES)
 
 
 def test_health_is_said_before_what_is_merely_worth_knowing():
     names = {"early_drop": Severity.WARNING, "acct_off": Severity.NOTICE, "healthy": Severity.HEALTHY}
     rows = tuple(replace(VERDICT, id=name, severity=severity) for name, severity in names.items())
-    found = ReportDocument(META, rows, 0, ())
+    found = ReportDocument(META, rows, 0, (), FIGURES)
     said = ["early_drop", "healthy", "acct_off"]
     assert re.findall(r"^[A-Z]+ +(\w+):", "\n".join(report_lines(found)), re.M) == said
     assert re.findall(r"<h2>[A-Z]+: (\w+)<", "\n".join(page(found))) == said

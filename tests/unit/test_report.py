@@ -16,7 +16,7 @@ from ctobserve.capture.watch import Stretch
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents.meta import meta_of
-from ctobserve.documents.report import ReportDocument, VerdictRow, collect, report_of
+from ctobserve.documents.report import ReportDocument, VerdictRow, collect, judged_of, with_figures
 from ctobserve.documents.request import Request
 from ctobserve.event import NO_EVENTS, DestroyReason, DropReason, Kind
 from ctobserve.host.counters import Reading
@@ -26,6 +26,7 @@ from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
 from ctobserve.render.report import report_lines
 from tests.scripted import ScriptedCapture, events, reading
+from tests.unit.pictured import figures
 from tests.unit.tables import NETNS, entries, evidence, many, namespace, tcp
 
 GOLDEN = """\
@@ -62,7 +63,7 @@ def judged(limit: int | None = None) -> ReportDocument:
     settings = {"nf_conntrack_count": 14, "nf_conntrack_max": 14, "nf_conntrack_acct": 0}
     blue = namespace(init=False, prefix=("ip", "netns", "exec", "blue"), **settings)
     made = evidence(tcp(14), namespaces={NETNS: blue}, drops={"table_full": 23}, init=namespace(1, "init"))
-    return report_of(META, rules.judge(replace(made, invalid=False)), limit)
+    return with_figures(judged_of(META, rules.judge(replace(made, invalid=False)), limit), figures(made))
 
 
 def test_text():
@@ -74,7 +75,7 @@ def test_text():
 def test_a_sentence_is_shown_whole_whatever_it_begins_with():
     """As that of a namespace whose only process is called like a rule."""
     row = VerdictRow("early_drop", Severity.WARNING, "early_drop: [1] runs at its limit", {}, (), ())
-    (line, *_) = report_lines(ReportDocument(META, (row,), 0, ()))
+    (line, *_) = report_lines(ReportDocument(META, (row,), 0, (), figures()))
     assert line == "WARNING   early_drop: early_drop: [1] runs at its limit"
 
 
@@ -88,7 +89,7 @@ def test_what_the_limit_leaves_out_is_counted():
 
 def test_json():
     body = json.loads(document(judged()))
-    assert list(body) == ["meta", "verdicts", "verdicts_not_shown", "not_judged"]
+    assert list(body) == ["meta", "verdicts", "verdicts_not_shown", "not_judged", "figures"]
     assert [list(row) for row in body["verdicts"]] == [["id", "severity", "sentence", "evidence", "do", "do_only_looks"]] * 3
     assert body["verdicts"][0]["evidence"]["kernel_drop"] is None, "unknown is null"
     assert {row["id"] for row in body["not_judged"]} >= {"invalid_window", "asymmetric_routing"}
@@ -131,7 +132,8 @@ def test_html_says_what_json_says_and_takes_no_name_for_markup():
         assert row["evidence"].keys() <= set(made.words)
     assert all(row["why"] in made.words for row in body["not_judged"])
     assert body["meta"]["table_age_s"] is None and "-" in made.words, "unknown is no number"
-    assert not re.search(r"<script", "\n".join(page(report)))
+    scripts = re.findall(r"<script[^>]*>", "\n".join(page(report)))
+    assert scripts == ['<script type="application/json" id="figures">', "<script>", "<script>"], "those of the page itself"
 
 
 GREEN = 8
@@ -348,8 +350,79 @@ def test_text_of_an_incident():
     assert "\n".join(report_lines(reported())) + "\n" == INCIDENT_TEXT
 
 
+def bins(**happened: int) -> list[int]:
+    """Of an incident of 5 s, in tenths of a second: `at_23=7` is 7 in bin 23, all others are 0."""
+    return [happened.get(f"at_{bin_}", 0) for bin_ in range(51)]
+
+
+def incident_figures() -> dict[str, object]:
+    in_green = [120] * 30 + [117] * 20 + [120]  # those that went are still in the table that is read at the end
+    bucket = np.zeros(1024, np.int64)
+    bucket[0] = 8
+    bucket[(np.arange(240) * 4 + 3)] += 1
+    own = {"nf_conntrack_acct": 1, "nf_conntrack_count": 4, "nf_conntrack_events": 2, "nf_conntrack_max": 10_000}
+
+    def row(*values: object, entries: int, lost: int = 0) -> dict[str, object]:
+        return {"values": list(values), "entries": entries, "new_per_s": 0.0, "lost": lost}
+
+    return {
+        "timeline": {
+            "began": "2023-11-14T22:13:20.000000000Z",
+            "width_s": 0.1,
+            "bins": 51,
+            "entries": [count + 4 for count in in_green],
+            "entries_by_netns": {"8": in_green, "7": [4] * 51},
+            "new": bins(),
+            "gone": {"early_drop": bins(at_30=3)},
+            "lost": {"table_full": bins(at_10=23)},
+            "found_bad": {"invalid": bins(at_20=11)},
+            "clash_resolved": bins(at_40=2),
+        },
+        "chains": {
+            "buckets": 1024,
+            "nodes": 248,
+            "load_factor": 0.2421875,
+            "max_chain": 8,
+            "chain_limit_from": 50,
+            "verdict": "even, as by a perfect hash: variance/mean 0.98, chi-square p 3.8e-09, longest chain p 2.4e-07",
+            "histogram": {"0": 783, "1": 240, "2": 0, "3": 0, "4": 0, "5": 0, "6": 0, "7": 0, "8": 1},
+            "expected": {
+                **{"0": 803.747, "1": 194.657, "2": 23.572, "3": 1.903, "4": 0.115, "5": 0.006, "6": 0.0, "7": 0.0, "8": 0.0},
+            },
+            "cells": {"columns": 64, "longest": bucket.tolist(), "worst": list(range(1024)), "nodes": bucket.tolist()},
+        },
+        "groups": [
+            {
+                "by": ["src"],
+                "groups": [row("10.0.0.1", entries=4), *(row(src, entries=1) for src in many(19))],
+                "not_grouped": 0,
+            },
+            {
+                "by": ["dst", "dport", "proto"],
+                "groups": [row("10.0.0.2", 53, "tcp", entries=124), row("10.0.0.2", 53, "udp", entries=0, lost=23)],
+                "not_grouped": 0,
+            },
+            {"by": ["netns"], "groups": [row(8, entries=120, lost=23), row(7, entries=4)], "not_grouped": 0},
+        ],
+        "age_bounds_s": [0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 86400.0],
+        "lifetimes": [{"proto": "udp", "protonum": 17, "reason": "early_drop", "counts": [0] * 8, "unknown": 3}],
+        "namespaces": [
+            {
+                **{"netns": 8, "name": "green", "entries": 120, "limit": 120, "new": 0, "gone": 3, "lost": 23},
+                "settings": own | {"nf_conntrack_max": 120, "nf_conntrack_count": 120},
+            },
+            {
+                **{"netns": 7, "name": "blue", "entries": 4, "limit": 10_000, "new": 0, "gone": 0, "lost": 0},
+                "settings": own,
+            },
+        ],
+        "namespaces_not_shown": 0,
+        "setting_defaults": {"nf_conntrack_acct": 0, "nf_conntrack_events": 2},
+    }
+
+
 def test_json_of_an_incident():
-    assert document(reported()) == json.dumps(INCIDENT_JSON, indent=2)
+    assert document(reported()) == json.dumps({**INCIDENT_JSON, "figures": incident_figures()}, indent=2)
 
 
 def test_what_the_options_ask_for_is_what_is_reported():
