@@ -11,18 +11,19 @@ import numpy as np
 from ctobserve.analysis.chains import with_chains
 from ctobserve.analysis.helped import Names, names_of
 from ctobserve.capture.capture import NamespaceState
-from ctobserve.capture.extensions import Extensions
+from ctobserve.capture.extensions import EXTENSION, Extensions
 from ctobserve.capture.recorded import RecordedView
 from ctobserve.capture.store.chunks import Rows
-from ctobserve.capture.store.facts import MOST_CHARACTERS, encoded
+from ctobserve.capture.store.facts import MOST_CHARACTERS, Keyframe, encoded
 from ctobserve.capture.store.joined import Recording
 from ctobserve.capture.store.reader import Fact
-from ctobserve.capture.table import lengths_of
+from ctobserve.capture.table import Lengths, lengths_of
 from ctobserve.clock import Clock
 from ctobserve.documents.base import Labels
 from ctobserve.event import Events
-from ctobserve.model import Entries, shown_before
+from ctobserve.model import ENTRY, Entries, join, pick, shown_before
 
+BUCKETS = np.dtype([("bucket", "<u4", (2,))])  # all of a row that chains are counted from
 EVENTS, ENTRIES, COUNTERS, FACTS = TABLES = ("events", "entries", "counters", "facts")
 
 
@@ -34,7 +35,10 @@ class OfEvents(NamedTuple):
 
 
 class OfEntries(NamedTuple):
-    """A reading of the table; `number` is that of its fact. `extensions` has a row for each entry, or none."""
+    """Some entries of a reading of the table; `number` is that of its fact. `extensions` has a row for each entry, or none.
+
+    `masters` are those of the whole reading.
+    """
 
     number: int
     at_ns: int
@@ -94,7 +98,7 @@ def _parts(reader: Recording, wanted: Collection[str], tell: Callable[[float], N
         if one.kind == "names":
             names = one.found
         if one.kind == "keyframe" and ENTRIES in wanted:
-            yield _of_entries(reader, one, next((fact for fact in helped if fact.number > one.number), None), names)
+            yield from _of_entries(reader, one, next((fact for fact in helped if fact.number > one.number), None), names)
         elif one.kind == "counters" and COUNTERS in wanted:
             yield OfCounters(one.at_ns, reader.rows("counters", one.number, one.found.rows), names)
         if FACTS in wanted:
@@ -102,17 +106,62 @@ def _parts(reader: Recording, wanted: Collection[str], tell: Callable[[float], N
             yield OfFact(one.number, one.at_ns, one.kind, inum, json.dumps(_shown(json.loads(encoded(one.found)))))
 
 
-def _of_entries(reader: Recording, keyframe: Fact, helped: Fact | None, names: Labels) -> OfEntries:
-    """`helped`: which entries had a helper, asked after the table was read."""
+def _of_entries(reader: Recording, keyframe: Fact, helped: Fact | None, names: Labels) -> Iterator[OfEntries]:
+    """Chunk by chunk, as a reading may be larger than memory: first what is of all of it, then its rows.
+
+    `helped`: which entries had a helper, asked after the table was read.
+    """
     number, found = keyframe.number, keyframe.found
-    entries = reader.rows("entry", number, found.entries)
-    extensions = reader.rows("extension", number, found.extensions)
+    common = _common(reader, number, found)
+    if common is None:
+        return
+    lengths, masters = common
+    more = _Taken(_whole(reader, "extension", number, found.extensions if found.extensions == found.entries else 0))
     rows = reader.rows("helped", helped.number, helped.found.rows) if helped else reader.rows("helped", 0, 0)
     of = {inum: np.ascontiguousarray(rows["row"][rows["netns"] == inum]) for inum in np.unique(rows["netns"]).tolist()}
-    masters = entries[np.isin(entries["ct"], entries["master"][entries["master"] != 0])]
-    whole = with_chains(entries, lengths_of(entries, found.buckets))
-    told = extensions if len(extensions) == len(entries) else extensions[:0]
-    return OfEntries(number, keyframe.at_ns, whole, told, masters, names_of(entries, of), names)
+    for entries in reader.parts("entry", number, found.entries):
+        whole = with_chains(entries, lengths)
+        yield OfEntries(number, keyframe.at_ns, whole, more.take(len(entries)), masters, names_of(entries, of), names)
+
+
+def _common(reader: Recording, number: int, found: Keyframe) -> tuple[Lengths, Entries] | None:
+    """How long each chain was, and the entries that are masters of others; None where one of the rows cannot be read."""
+    damaged = reader.damaged
+    buckets, wanted = [np.empty(0, BUCKETS)], [np.zeros(1, np.uint64)]
+    for part in reader.parts("entry", number, found.entries):
+        some = np.empty(len(part), BUCKETS)
+        some["bucket"] = part["bucket"]
+        buckets.append(some)
+        wanted.append(np.unique(part["master"]))
+    if reader.damaged > damaged:
+        return None
+    those = np.unique(np.concatenate(wanted))[1:]  # 0: it has none
+    again = reader.parts("entry", number, found.entries) if len(those) else ()
+    masters = [pick(part, np.isin(part["ct"], those)) for part in again]
+    return lengths_of(join(buckets), found.buckets), join([np.empty(0, ENTRY), *masters])
+
+
+def _whole(reader: Recording, kind: str, number: int, count: int) -> Iterator[Rows]:
+    """These rows, if each of them can be read."""
+    damaged = reader.damaged
+    for _ in reader.parts(kind, number, count):
+        pass
+    return reader.parts(kind, number, count if reader.damaged == damaged else 0)
+
+
+class _Taken:
+    """Rows that come in parts, taken in others."""
+
+    def __init__(self, parts: Iterator[Rows]) -> None:
+        self._parts = parts
+        self._held: Rows = np.empty(0, EXTENSION)
+
+    def take(self, count: int) -> Rows:
+        """The next so many, or what is left."""
+        while len(self._held) < count and (part := next(self._parts, None)) is not None:
+            self._held = join([self._held, part])
+        taken, self._held = self._held[:count], self._held[count:]
+        return taken
 
 
 def _shown(value: Any) -> Any:

@@ -8,6 +8,7 @@ from ctobserve.errors import KernelLacks
 from ctobserve.render.tables import COLUMNS, Batch
 
 TOGETHER = 1 << 16  # rows of a row group: readers leave out those that a question is not about
+MOST_BYTES = 64 << 20  # of those that are held until then: a fact can have millions of characters
 
 
 class ParquetTable:
@@ -21,14 +22,21 @@ class ParquetTable:
             [arrow.field(one.name, forms[one.form], metadata={"says": one.says}) for one in COLUMNS[table]]
         )
         self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd")
-        self._held: list[Batch] = []
-        self._waiting = 0
+        self._held: list[Any] = []
+        self._rows = self._bytes = 0
 
     def write(self, batch: Batch) -> None:
         """Rows, in order."""
-        self._held.append(batch)
-        self._waiting += batch.rows
-        if self._waiting >= TOGETHER:
+        arrow = self._arrow
+        columns = [
+            arrow.nulls(batch.rows, one.type) if values is None else arrow.array(values, one.type)
+            for one, values in zip(self._schema, batch.values, strict=True)
+        ]
+        held = arrow.Table.from_arrays(columns, schema=self._schema)
+        self._held.append(held)
+        self._rows += batch.rows
+        self._bytes += held.nbytes
+        if self._rows >= TOGETHER or self._bytes >= MOST_BYTES:
             self._flush()
 
     def close(self) -> None:
@@ -38,16 +46,8 @@ class ParquetTable:
 
     def _flush(self) -> None:
         if self._held:
-            columns = [self._column(at, field.type) for at, field in enumerate(self._schema)]
-            self._writer.write_table(self._arrow.Table.from_arrays(columns, schema=self._schema), TOGETHER)
-        self._held, self._waiting = [], 0
-
-    def _column(self, at: int, form: Any) -> Any:
-        """Of the rows that are held; most columns are unknown in all of them."""
-        parts = [(batch.values[at], batch.rows) for batch in self._held]
-        if all(values is None for values, _ in parts):
-            return self._arrow.nulls(self._waiting, form)
-        return self._arrow.array([one for values, rows in parts for one in values or [None] * rows], form)
+            self._writer.write_table(self._arrow.concat_tables(self._held), TOGETHER)
+        self._held, self._rows, self._bytes = [], 0, 0
 
 
 def libraries() -> tuple[Any, Any]:

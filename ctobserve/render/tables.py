@@ -32,7 +32,6 @@ from ctobserve.render.event_fields import BYTES, EVENT, OF_KIND, PACKETS, TS, Ev
 from ctobserve.render.fields import NUMBER, Field, Member, Object, Rule
 from ctobserve.render.flat import Column, Values, columns_of, values_of
 
-TOGETHER = 1 << 14  # rows
 NS_MOST = (1 << 63) - 1
 Numbers = Sequence[int]
 
@@ -142,17 +141,12 @@ class _Tables:
         yield from self._batch(EVENTS, len(view), [*values_of((EVENT,), view), *times, *named, *values_of(EVENT_FIELDS, view)])
 
     def _entries(self, part: OfEntries) -> Iterator[Batch]:
-        for first in range(0, len(part.entries), TOGETHER):
-            some = slice(first, first + TOGETHER)
-            entries, more = part.entries[some], part.extensions[some]
-            count = len(entries)
-            view = EntryView(entries, self._clock, masters_of(entries, part.masters), part.helpers[some])
-            told = values_of(EXTENSION_FIELDS, ExtensionView(more if len(more) else np.zeros(count, EXTENSION)))
-            named = [_identities(entries["ct"].tolist()), _called(part.names, entries["netns"].tolist())]
-            times = self._when([part.at_ns] * count)
-            yield from self._batch(
-                ENTRIES, count, [[part.number] * count, *times, *named, *values_of(LISTED_FIELDS, view), *told]
-            )
+        entries, count = part.entries, len(part.entries)
+        view = EntryView(entries, self._clock, masters_of(entries, part.masters), part.helpers)
+        told = values_of(EXTENSION_FIELDS, ExtensionView(part.extensions if len(part.extensions) else np.zeros(count, EXTENSION)))
+        named = [_identities(entries["ct"].tolist()), _called(part.names, entries["netns"].tolist())]
+        times = self._when([part.at_ns] * count)
+        yield from self._batch(ENTRIES, count, [[part.number] * count, *times, *named, *values_of(LISTED_FIELDS, view), *told])
 
     def _counters(self, part: OfCounters) -> Iterator[Batch]:
         rows, count = part.rows, len(part.rows)

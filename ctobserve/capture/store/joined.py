@@ -65,6 +65,10 @@ class Recording(Protocol):
         """The rows that belong to this fact."""
         ...
 
+    def parts(self, kind: str, fact: int, count: int) -> Iterator[Rows]:
+        """The same, chunk by chunk."""
+        ...
+
     def events(self, after: int) -> Iterator[Chunk]:
         """Chunks of events that follow this number."""
         ...
@@ -164,6 +168,10 @@ class Joined:
     def rows(self, kind: str, fact: int, count: int) -> Rows:
         """The `count` rows that belong to this fact; none where one of them cannot be read."""
         return self._of(fact).rows(kind, fact, count)
+
+    def parts(self, kind: str, fact: int, count: int) -> Iterator[Rows]:
+        """The same, chunk by chunk; whether one of them cannot be read says `damaged` in the end."""
+        return self._of(fact).parts(kind, fact, count)
 
     def events(self, after: int) -> Iterator[Chunk]:
         """Chunks of events in their order, from those on that follow this number."""

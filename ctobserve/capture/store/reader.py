@@ -156,19 +156,21 @@ class Reader:
 
     def rows(self, kind: str, fact: int, count: int) -> Rows:
         """The `count` rows that belong to this fact; none where one of them cannot be read."""
-        parts = [np.empty(0, ROWS[kind])]
+        before = self.damaged
+        parts = [np.empty(0, ROWS[kind]), *self.parts(kind, fact, count)]
+        return join(parts) if self.damaged == before else parts[0]
+
+    def parts(self, kind: str, fact: int, count: int) -> Iterator[Rows]:
+        """The same, chunk by chunk; whether one of them cannot be read says `damaged` in the end."""
         left = count
         before = self.damaged
         for chunk in self._chunks("+kind = ? AND fact = ? AND id > ?", (kind, fact), fact):
             if left <= 0:
                 break
-            parts.append(self.chunk(kind, chunk))
+            yield self.chunk(kind, chunk)
             left -= chunk.length
-        if self.damaged == before and left == 0:
-            return join(parts)
-        if self.damaged == before:
+        if self.damaged == before and left != 0:
             self._complain(f"rows of kind {kind}: {count - left} of {count}")
-        return parts[0]
 
     def events(self, after: int) -> Iterator[Chunk]:
         """Chunks of events in their order, from those on that follow this number."""
