@@ -54,9 +54,14 @@ class Tab:
 
     def open(self, path: Path, width: int = 1280, height: int = 800, dark: bool = False, medium: str = "") -> None:
         """A file, as a screen of this size shows it; returns when it has been loaded, its scripts have run, and all is drawn."""
-        self.tell("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.resize(width, height)
         self.emulate(dark, medium)
         self.load(path)
+        self.settle()
+
+    def resize(self, width: int, height: int) -> None:
+        """A screen of this size; a small one is that of a phone."""
+        self.tell("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.settle()
 
     def load(self, path: Path) -> None:

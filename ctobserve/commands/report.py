@@ -9,7 +9,7 @@ import click
 from ctobserve.commands.help import LOOK, OUTPUT, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out
 from ctobserve.commands.options import FROM, OF_NETNS, OF_TUPLE, SOURCE, STRETCH, chosen_form, common_options, limit_to
-from ctobserve.documents.report import ReportDocument, collect
+from ctobserve.documents.report import Judged, ReportDocument, collect, collect_verdicts
 from ctobserve.documents.request import Request
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.htmlout import page
@@ -17,11 +17,8 @@ from ctobserve.render.jsonout import document
 from ctobserve.render.report import report_lines
 
 DEFAULT_S = 5.0
-FORMS: dict[str, Callable[[ReportDocument], Iterable[str]]] = {
-    "text": report_lines,
-    "json": lambda found: [document(found)],
-    "html": page,
-}
+# Forms that say all, and so need figures; text has verdicts alone.
+FORMS: dict[str, Callable[[ReportDocument], Iterable[str]]] = {"json": lambda found: [document(found)], "html": page}
 
 
 @click.command(
@@ -33,7 +30,7 @@ FORMS: dict[str, Callable[[ReportDocument], Iterable[str]]] = {
 )
 @option(LOOK, "--no-invalid", is_flag=True, help="Spare the probe per packet: invalid packets are not judged.")
 @option(
-    OUTPUT, "--format", "form", type=click.Choice(list(FORMS)), metavar="FORM",
+    OUTPUT, "--format", "form", type=click.Choice(["text", *FORMS]), metavar="FORM",
     help="text, json, or html: one page that stands alone. Default: text.",
 )  # fmt: skip
 @common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N verdicts."), SOURCE, FROM, STRETCH)
@@ -49,6 +46,11 @@ def report(request: Request, no_invalid: bool, form: str | None) -> None:
         request = request._replace(duration=DEFAULT_S)
     purpose = Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED | (Purpose(0) if no_invalid else Purpose.INVALID)
     with opened(request, purpose) as (capture, stretch):
-        found = collect(capture, request, stretch, invalid=not no_invalid)
-        out(FORMS[form](found))
+        found: Judged
+        if form == "text":
+            found = collect_verdicts(capture, request, stretch, invalid=not no_invalid)
+            out(report_lines(found))
+        else:
+            found = whole = collect(capture, request, stretch, invalid=not no_invalid)
+            out(FORMS[form](whole))
         closed(capture, request, found.meta)

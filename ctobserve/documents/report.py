@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ctobserve.capture.capture import Capture
 from ctobserve.capture.watch import Stretch, watch
 from ctobserve.diagnosis.collect import Collector
+from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules import Judgement, judge
 from ctobserve.diagnosis.verdict import Severity
@@ -55,7 +56,7 @@ class ReportDocument(Judged):
 
 
 def collect(capture: Capture, request: Request, stretch: Stretch, invalid: bool) -> ReportDocument:
-    """Judge what happens in this stretch of time; `invalid`: the capture sees invalid packets too."""
+    """Judge what happens in this stretch of time, and count it; `invalid`: the capture sees invalid packets too."""
     taken: list[Events] = []
     collector = Collector(capture, request.filter, invalid, taken.append)
     # What happened until here is in the table.
@@ -67,12 +68,25 @@ def collect(capture: Capture, request: Request, stretch: Stretch, invalid: bool)
     collector.end()
     for events in taken:
         watched.add(events)
+    judged, evidence = _judged(capture, request, collector)
+    return with_figures(judged, watched.figures(evidence, collector.ended, capture.started, capture.host.limits_chains))
+
+
+def collect_verdicts(capture: Capture, request: Request, stretch: Stretch, invalid: bool) -> Judged:
+    """The same without figures, which cost as much again in a flood."""
+    collector = Collector(capture, request.filter, invalid)
+    for events in watch(capture, stretch):
+        collector.add(events)
+    collector.end()
+    return _judged(capture, request, collector)[0]
+
+
+def _judged(capture: Capture, request: Request, collector: Collector) -> tuple[Judged, Evidence]:
     meta = meta_of("report", capture, request)
     # Of the same instant: what comes while the namespaces are asked is no part of this, and nobody need keep it.
     capture.cease()
     evidence = collector.evidence()
-    figures = watched.figures(evidence, collector.ended, capture.started, capture.host.limits_chains)
-    return with_figures(judged_of(meta, judge(evidence), request.limit), figures)
+    return judged_of(meta, judge(evidence), request.limit), evidence
 
 
 def judged_of(meta: Meta, judgement: Judgement, limit: int | None = None) -> Judged:

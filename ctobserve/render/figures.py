@@ -49,15 +49,15 @@ def at_a_glance(report: ReportDocument) -> Markup:
     new, left = sum(line.new), sum(gone.values())
     evicted = sum(count for reason, count in gone.items() if reason.endswith("early_drop"))
     limit = spread.chain_limit_from
-    refused = f"; from {limit} nodes on new entries may be refused" if limit else ""
+    refused = f"; from {limit} nodes on new entries may be refused" if limit and 2 * spread.max_chain >= limit else ""
     parts = [_fill(report.figures.namespaces), _number("Packets lost", sum(lost.values()), _reasons(lost), bad=bool(lost))]
     if bad:
         parts.append(_number("Found bad, a rule may drop them", sum(bad.values()), _reasons(bad)))
     rate = shown(round(new / seconds, 1)) if seconds else "-"
     says = f"{rate} per s; {left} left" + (f", {evicted} of them evicted" if evicted else "")
     parts.append(_number("New entries", new, says, bad=bool(evicted)))
-    load = round(spread.load_factor, 1) if spread.load_factor >= 1 else spread.load_factor
-    says = f"{shown(load)} in the mean of {spread.buckets} buckets{refused}"
+    load = f"{spread.load_factor:.2g}" if spread.load_factor < 1 else f"{spread.load_factor:.1f}"
+    says = f"{load} in the mean of {spread.buckets} buckets{refused}"
     parts.append(
         _number("Nodes in the longest chain", spread.max_chain, says, bad=limit is not None and spread.max_chain >= limit)
     )
@@ -102,7 +102,7 @@ def over_time(figures: Figures) -> Iterable[Markup]:
         f'<button type="button" data-does="{does}" aria-label="{says}" title="{says}">{sign}</button>'
         for does, sign, says in BUTTONS
     )
-    yield f'<div class="tools" role="toolbar" aria-label="Zoom of all charts of time">{tools}'
+    yield f'<div class="tools" role="group" aria-label="Zoom of all charts of time">{tools}'
     yield '<output id="shown" aria-live="polite"></output></div>'
     width = shown(line.width_s)
     yield _chart("fill", "Entries in the table", _fill_in_words(line, names))

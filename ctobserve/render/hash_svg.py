@@ -15,7 +15,7 @@ MOST_BARS = 60
 # The longest chain of a cell, from so many nodes on; the first are empty cells.
 LEVELS = (0, 1, 3, 5, 9, 17, 33)
 STEP, SIDE = 7.3, 6.6
-GAP = 16
+TITLE = 32
 
 
 class Spread(Protocol):
@@ -191,26 +191,29 @@ def cells_in_words(spread: Spread) -> str:
 
 def within_html(picture: Picture) -> Markup:
     """As an element of a page, as wide as there is room."""
-    return _svg(picture, "")
+    return _svg(picture, "hash ", "")
 
 
 def standing_alone(pictures: Sequence[Picture], style: str) -> Iterable[str]:
-    """Lines of an SVG document with these, one below the other."""
-    high = sum(picture.height + GAP for picture in pictures)
-    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {high}" width="{2 * WIDTH}" height="{2 * high}">'
+    """Lines of an SVG document with these, one below the other, each below its title."""
+    high = sum(picture.height + TITLE for picture in pictures)
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" class="hash" viewBox="-12 -8 {WIDTH + 24} {high + 8}" width="{2 * WIDTH}">'
     yield f"<style>{style}</style>"
+    yield f'<rect class="paper" x="-12" y="-8" width="{WIDTH + 24}" height="{high + 8}"/>'
     below = 0
     for picture in pictures:
-        yield _svg(picture, f' y="{below}" width="{WIDTH}" height="{picture.height}"')
-        below += picture.height + GAP
+        yield f'<text class="title" x="0" y="{below + 20}">{text(picture.title)}</text>'
+        below += TITLE
+        yield _svg(picture, "", f' y="{below}" width="{WIDTH}" height="{picture.height}"')
+        below += picture.height
     yield "</svg>"
 
 
-def _svg(picture: Picture, place: Markup) -> Markup:
+def _svg(picture: Picture, kinds: str, place: Markup) -> Markup:
     kind, title, says, height, drawn = picture
     names = f"{kind}-title {kind}-says"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="hash {kind}" viewBox="0 0 {WIDTH} {height}"{place} role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="{kinds}{kind}" viewBox="0 0 {WIDTH} {height}"{place} role="img" '
         f'aria-labelledby="{names}">\n<title id="{kind}-title">{text(title)}</title>\n'
         f'<desc id="{kind}-says">{text(says)}</desc>\n{chr(10).join(drawn)}\n</svg>'
     )

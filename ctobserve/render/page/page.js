@@ -124,6 +124,20 @@
     button.addEventListener("click", () => (grow === Infinity ? zoom(whole.min, whole.max) : step(grow, move)));
   }
 
+  // Of a line to paste what has no room goes on farther in, and is broken between words: before --dport, not within its hyphens.
+  const span = (kind, ...parts) => {
+    const made = document.createElement("span");
+    made.className = kind;
+    made.append(...parts);
+    return made;
+  };
+  for (const box of document.querySelectorAll("pre")) {
+    const lines = box.textContent.split(/(?<=\n)/).map((line) =>
+      span("line", ...line.split(/(\s+)/).map((word) => (word.includes("-") ? span("word", word) : word))),
+    );
+    box.replaceChildren(...lines);
+  }
+
   const key = (row, at) => {
     const { n } = row.cells[at].dataset;
     return n === undefined ? row.cells[at].textContent : n === "" ? -Infinity : Number(n);
