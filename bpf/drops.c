@@ -125,10 +125,13 @@ static __always_inline u64 take_allocation(u64 ct)
 /* Accepted: the entry is new, unless the packet was given to the winner of a clash. */
 static __always_inline int on_confirm(u64 skb, u32 verdict)
 {
-	u64 ct = read_u64(skb + SKB_NFCT) & ~CTINFO_MASK;
-	u64 since = take_allocation(ct);
 	struct record *record;
+	u64 ct, since;
 
+	if (verdict != NF_DROP && !CONFIRMS)
+		return 0;
+	ct = read_u64(skb + SKB_NFCT) & ~CTINFO_MASK;
+	since = take_allocation(ct);
 	if ((verdict != NF_DROP && !since) || unwanted_entry(ct))
 		return 0;
 	record = reserve(verdict == NF_DROP ? KIND_DROP : KIND_CONFIRM);

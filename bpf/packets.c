@@ -28,6 +28,26 @@ struct words {
 
 BPF_TABLE("percpu_hash", struct packet_class, u64, packet_counts, 4096);
 BPF_TABLE("lru_hash", u64, struct words, said, 1024); /* skb -> what the kernel says of it */
+BPF_TABLE("array", u32, u64, speaking, 1);	      /* how many are in `said`, or more: mostly none, and none is looked for */
+
+static __always_inline void note_words(u64 skb, struct words *words)
+{
+	u32 slot = 0;
+	u64 *count = speaking.lookup(&slot);
+
+	said.update(&skb, words);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline void forget_words(u64 skb)
+{
+	u32 slot = 0;
+	u64 *count = speaking.lookup(&slot);
+
+	if (count && *count && !said.delete(&skb))
+		__sync_fetch_and_add(count, -1);
+}
 
 /* The kernel's words: the format, or where that is "%s" or "%pV" the text or format behind its argument. */
 static __always_inline int on_log(u64 skb, u64 ct, u64 format, u64 argument)
@@ -42,7 +62,7 @@ static __always_inline int on_log(u64 skb, u64 ct, u64 format, u64 argument)
 	else if (head == 0x00567025) /* "%pV": struct va_format, the format first */
 		format = read_u64(argument);
 	bpf_probe_read_kernel_str(words.text, TEXT_BYTES, (void *)format);
-	said.update(&skb, &words);
+	note_words(skb, &words);
 	return 0;
 }
 
@@ -56,7 +76,7 @@ static __always_inline int on_icmp_error(u64 skb, s32 result)
 	if (found)
 		found->error = 1;
 	else
-		said.update(&skb, &none);
+		note_words(skb, &none);
 	return 0;
 }
 
@@ -187,15 +207,13 @@ static __always_inline void count_packet(u64 net, u64 state, u64 nfct)
  */
 static __always_inline int on_packet(u64 skb, u64 state, u32 verdict)
 {
-	u64 nfct = read_u64(skb + SKB_NFCT), net = read_u64(state + STATE_NET);
+	u64 nfct = ARG_U64(skb + SKB_NFCT);
 
-	if (verdict == NF_DROP)
-		return 0;
-	if (PACKETS)
-		count_packet(net, state, nfct);
-	if (INVALID && !nfct)
-		send_invalid(skb, net, state);
-	said.delete(&skb);
+	if (PACKETS && verdict != NF_DROP)
+		count_packet(read_u64(state + STATE_NET), state, nfct);
+	if (INVALID && verdict != NF_DROP && !nfct)
+		send_invalid(skb, read_u64(state + STATE_NET), state);
+	forget_words(skb);
 	return 0;
 }
 

@@ -157,18 +157,22 @@ def having(status: NDArray[np.uint32], bits: int) -> Mask:
     return (status & status.dtype.type(bits)).astype(np.bool_)
 
 
+def as_bytes(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """The same memory, each row so many bytes: NumPy would copy or choose it field by field."""
+    return rows.view(np.dtype((np.void, rows.dtype.itemsize)))
+
+
 def pick(rows: NDArray[np.void], which: NDArray[Any]) -> NDArray[np.void]:
-    """rows[which], each copied as so many bytes: NumPy would go through it field by field."""
-    picked: NDArray[np.void] = rows.view(np.dtype((np.void, rows.dtype.itemsize)))[which].view(rows.dtype)
+    """rows[which]."""
+    picked: NDArray[np.void] = as_bytes(rows)[which].view(rows.dtype)
     return picked
 
 
 def join(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
-    """One array of all: as bytes, because NumPy would take the gaps out of the rows and turn the ports to our byte order."""
+    """One array of all: as bytes, because NumPy would also take the gaps out of the rows and turn the ports to our byte order."""
     if len(parts) == 1:
         return parts[0]
-    as_bytes = np.dtype((np.void, parts[0].dtype.itemsize))
-    joined: NDArray[np.void] = np.concatenate([part.view(as_bytes) for part in parts]).view(parts[0].dtype)
+    joined: NDArray[np.void] = np.concatenate([as_bytes(part) for part in parts]).view(parts[0].dtype)
     return joined
 
 

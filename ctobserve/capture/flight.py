@@ -26,7 +26,7 @@ PARTS = 8  # that the time to be kept is cut into
 MOST_TRIGGERS = 100  # noted in one incident
 ENTRY_BYTES = 24  # of a reading of the table, compressed, at most
 # Addresses whose numbers are remembered, at least: of more, those of entries that are long gone are forgotten.
-MANY = 1 << 20
+MANY = 1 << 18  # pages of a slab: some four million entries that came and went
 
 
 class Flight(NamedTuple):
@@ -165,7 +165,7 @@ class FlightRecorder:
         self._retire()
         entries = len(self._capture.table)
         # Where entries come and go in a large memory, their addresses are without end.
-        anew = self._identities.known > max(MANY, 4 * entries)
+        anew = self._identities.known > max(MANY, entries)
         if anew:
             self._identities.forget()
         try:

@@ -286,7 +286,8 @@ class Recorder:
 
     def _concern_others(self, events: Events) -> bool:
         """Whether a namespace is among them that was not met so far; one that ends may be followed by another of its number."""
-        met = set(np.unique(events["entry"]["netns"]).tolist())
+        netns = events["entry"]["netns"]
+        met = {int(netns[0])} if (netns == netns[0]).all() else set(np.unique(netns).tolist())
         others = not met <= self._met
         self._met = (self._met | met) - ended(events)
         return others

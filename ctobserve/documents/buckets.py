@@ -14,7 +14,7 @@ from ctobserve.documents.base import EntryRows, doc
 from ctobserve.documents.chains import HashCells, cells_of
 from ctobserve.documents.meta import Meta, meta_of
 from ctobserve.documents.request import Request
-from ctobserve.model import Entries
+from ctobserve.model import Entries, in_order
 
 LONGEST = 5
 
@@ -82,7 +82,7 @@ def collect(capture: Capture, request: Request, stretch: Stretch) -> BucketsDocu
         what_if=tuple(map(_cost, found.what_if)),
         longest_by_part=tuple(found.longest_by_part),
         longest=tuple(
-            LongChain(chain.bucket, chain.length, EntryRows(request.filter.passing(chain.entries), clock))
+            LongChain(chain.bucket, chain.length, EntryRows(in_order(request.filter.passing(chain.entries)), clock))
             for chain in found.longest
         ),
         cells=cells_of(lengths.of_bucket),

@@ -7,7 +7,10 @@ from ctobserve.host.counters import NAMES
 Words = dict[str, tuple[str, str]]
 
 ENTRY_WORDS: Words = {
-    "ct": ("", "identity of the entry while it lives: a small number in place of the kernel's address, 0 = none"),
+    "ct": (
+        "",
+        "identity of the entry while it lives: its address with another number for the page, 0 = none",
+    ),
     "master": ("", "identity of its master, 0 = none"),
     "seen_ns": ("ns", "CLOCK_MONOTONIC of what the row tells: the event, the insert, or the reading that found it"),
     "addr": ("", "source and destination of original, then of reply; network order, IPv4 in the first 4 bytes"),

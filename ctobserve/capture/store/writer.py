@@ -18,12 +18,13 @@ from ctobserve.capture.store.chunks import MOST_ROWS, Rows, pack
 from ctobserve.capture.store.columns import COUNTED, HELPED_OF, TOUCHED
 from ctobserve.capture.store.facts import CountersRead, ExpectedRead, HelpedRead, Keyframe, encoded
 from ctobserve.errors import CtobserveError
-from ctobserve.event import NO_EVENTS, Events
+from ctobserve.event import EVENT, Events
 from ctobserve.host.counters import NAMES, Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.model import Entries, join, pick
+from ctobserve.model import Entries, as_bytes, join, pick
 
+PAGE_BITS, IN_PAGE = np.uint64(12), np.uint64(4095)
 MOST_FACT = 4 << 20  # characters of one fact
 TOO_LONG = "its rules are longer than a recording takes"
 
@@ -60,8 +61,9 @@ class Writer:
         self.part = part or Part(Identities())
         self._identities = self.part.identities
         self.last = self.part.after
-        self._held: list[Events] = []
-        self._waiting = 0
+        # Events that wait to be a chunk: each is copied once on its way to the disk.
+        self._waiting = np.empty(MOST_ROWS, EVENT)
+        self._wait = 0
         try:
             self._made = container.create(path, {"ctobserve": __version__, **facts})
         except sqlite3.Error as error:
@@ -80,11 +82,14 @@ class Writer:
 
     def add(self, events: Events) -> None:
         """Events in the kernel's order."""
-        if len(events):
-            self._held.append(events)
-            self._waiting += len(events)
-            self.events += len(events)
-            if self._waiting >= MOST_ROWS:
+        self.events += len(events)
+        at = 0
+        while at < len(events):
+            some = events[at : at + MOST_ROWS - self._wait]
+            as_bytes(self._waiting)[self._wait : self._wait + len(some)] = as_bytes(some)
+            at += len(some)
+            self._wait += len(some)
+            if self._wait == MOST_ROWS:
                 self._flush()
 
     def keyframe(self, read: Snapshot, began_ns: int, repairs: bool = False) -> None:
@@ -161,7 +166,7 @@ class Writer:
     def recover(self) -> int:
         """After NotWritten: go on behind what was committed last; how many events are not in it therefore."""
         events = self.events
-        self._held, self._waiting = [], 0
+        self._wait = 0
         self.events, self.keyframes, self.bytes = self._committed
         with suppress(sqlite3.Error):
             if self._made.in_transaction:
@@ -176,16 +181,14 @@ class Writer:
         container.finish(self._made)
 
     def _flush(self) -> None:
-        events, self._held, self._waiting = join([NO_EVENTS, *self._held]), [], 0
-        for first in range(0, len(events), MOST_ROWS):
-            self._events(pick(events, np.arange(first, min(first + MOST_ROWS, len(events)))))
-
-    def _events(self, events: Events) -> None:
+        events, self._wait = self._waiting[: self._wait], 0
+        if not len(events):
+            return
         entries = events["entry"]
         for name in ("ct", "master"):
             entries[name] = self._identities.of(np.ascontiguousarray(entries[name]))
         entries["padding"] = events["padding"] = 0
-        times = entries["seen_ns"]
+        times = np.ascontiguousarray(entries["seen_ns"])
         self.chunk("event", events, None, int(times.min()), int(times.max()))
 
     def _rows(self, kind: str, rows: Rows, at_ns: int, fact: int) -> None:
@@ -207,7 +210,9 @@ class Writer:
 
 
 class Identities:
-    """A small number for each address: from 1 in the order in which they come; 0 stays 0."""
+    """A number for each address, the same for the same: pages are numbered, from 1 in the order in which they come, and where in
+    its page an address lies is kept, so that neighbours in a slab stay neighbours. 0 stays 0.
+    """
 
     def __init__(self) -> None:
         self._index = AddressIndex()
@@ -215,7 +220,7 @@ class Identities:
 
     @property
     def known(self) -> int:
-        """Addresses that have one."""
+        """Pages that have a number."""
         return self._used
 
     def forget(self) -> None:
@@ -225,11 +230,16 @@ class Identities:
 
     def of(self, addresses: Addresses) -> Addresses:
         """The number of each."""
-        there = addresses != 0
+        there = addresses.nonzero()[0]
         numbers = np.zeros(len(addresses), np.uint64)
-        if there.any():
-            rows, self._used = self._index.find_or_add(addresses[there], self._used)
-            numbers[there] = rows + (self._forgotten + 1)
+        if not len(there):
+            return numbers
+        pages = addresses[there] >> PAGE_BITS
+        # Entries that come one after the other mostly lie in one page.
+        begins = np.append(True, pages[1:] != pages[:-1])
+        rows, self._used = self._index.find_or_add(pages[begins], self._used)
+        page_numbers = (rows + (self._forgotten + 1)).view(np.uint64)
+        numbers[there] = page_numbers[np.cumsum(begins) - 1] << PAGE_BITS | addresses[there] & IN_PAGE
         return numbers
 
 
