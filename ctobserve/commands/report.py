@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import click
 
+from ctobserve.capture.capture import Capture
+from ctobserve.capture.watch import Stretch
 from ctobserve.commands.help import LOOK, OUTPUT, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out
 from ctobserve.commands.options import FROM, OF_NETNS, OF_TUPLE, SOURCE, STRETCH, chosen_form, common_options, limit_to
-from ctobserve.documents.report import Judged, ReportDocument, collect, collect_verdicts
 from ctobserve.documents.request import Request
+from ctobserve.documents.verdicts import Judged, collect_verdicts
 from ctobserve.programs.hooks import Purpose
-from ctobserve.render.htmlout import page
-from ctobserve.render.jsonout import document
 from ctobserve.render.report import report_lines
 
 DEFAULT_S = 5.0
-# Forms that say all, and so need figures; text has verdicts alone.
-FORMS: dict[str, Callable[[ReportDocument], Iterable[str]]] = {"json": lambda found: [document(found)], "html": page}
 
 
 @click.command(
@@ -30,7 +26,7 @@ FORMS: dict[str, Callable[[ReportDocument], Iterable[str]]] = {"json": lambda fo
 )
 @option(LOOK, "--no-invalid", is_flag=True, help="Spare the probe per packet: invalid packets are not judged.")
 @option(
-    OUTPUT, "--format", "form", type=click.Choice(["text", *FORMS]), metavar="FORM",
+    OUTPUT, "--format", "form", type=click.Choice(["text", "json", "html"]), metavar="FORM",
     help="text, json, or html: one page that stands alone. Default: text.",
 )  # fmt: skip
 @common_options(OF_NETNS, OF_TUPLE, limit_to("Show at most N verdicts."), SOURCE, FROM, STRETCH)
@@ -46,11 +42,22 @@ def report(request: Request, no_invalid: bool, form: str | None) -> None:
         request = request._replace(duration=DEFAULT_S)
     purpose = Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED | (Purpose(0) if no_invalid else Purpose.INVALID)
     with opened(request, purpose) as (capture, stretch):
-        found: Judged
-        if form == "text":
-            found = collect_verdicts(capture, request, stretch, invalid=not no_invalid)
-            out(report_lines(found))
-        else:
-            found = whole = collect(capture, request, stretch, invalid=not no_invalid)
-            out(FORMS[form](whole))
-        closed(capture, request, found.meta)
+        say = _verdicts if form == "text" else _all
+        closed(capture, request, say(capture, request, stretch, not no_invalid, form).meta)
+
+
+def _verdicts(capture: Capture, request: Request, stretch: Stretch, invalid: bool, _form: str) -> Judged:
+    found = collect_verdicts(capture, request, stretch, invalid)
+    out(report_lines(found))
+    return found
+
+
+def _all(capture: Capture, request: Request, stretch: Stretch, invalid: bool, form: str) -> Judged:
+    """With figures, which text has not: they and the page take a tenth of a start."""
+    from ctobserve.documents.report import collect
+    from ctobserve.render.htmlout import page
+    from ctobserve.render.jsonout import document
+
+    found = collect(capture, request, stretch, invalid)
+    out(page(found) if form == "html" else [document(found)])
+    return found

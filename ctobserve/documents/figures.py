@@ -23,7 +23,7 @@ from ctobserve.model import pick, protocol_name
 
 GROUPINGS = (("src",), ("dst", "dport", "proto"), ("netns",))
 FINEST = ("netns", "src", "dst", "dport", "proto")  # each grouping is coarser
-GROUPS = 20  # of each
+GROUPS, LOSERS = 20, 5  # of each: with the most entries, and with the most packets lost
 DRAWN = 8  # namespaces with a line of their own
 NAMESPACES = 64
 
@@ -49,7 +49,9 @@ class GroupFigures:
     """Who fills the table, by some columns."""
 
     by: tuple[str, ...] = doc("columns that entries are grouped by")
-    groups: tuple[GroupRow, ...] = doc("those with the most entries, 20 at most; rates and losses are of the whole time")
+    groups: tuple[GroupRow, ...] = doc(
+        "the 20 with the most entries, then, of others, the 5 that lost most packets; of the whole time"
+    )
     not_grouped: int = doc("new entries and lost packets of the smallest groups, beyond the 65,536 that are told apart")
 
 
@@ -168,6 +170,9 @@ class Watched:
 
     def _groups(self, evidence: Evidence, by: tuple[str, ...], seconds: float) -> GroupFigures:
         lines = heaviest(evidence.entries, self._new, self._lost, by, "entries", GROUPS)
+        if self._lost.total:
+            losers = heaviest(evidence.entries, self._new, self._lost, by, "lost", LOSERS)
+            lines += [line for line in losers if line.lost and line not in lines]
         return GroupFigures(by, tuple(row_of(line, seconds) for line in lines), self._new.forgotten + self._lost.forgotten)
 
 

@@ -1,4 +1,4 @@
-"""The incident report: what is wrong, what it rests on, and what to do."""
+"""The incident report: verdicts, and the numbers behind the pictures of what they are on."""
 
 from __future__ import annotations
 
@@ -7,45 +7,11 @@ from dataclasses import dataclass
 from ctobserve.capture.capture import Capture
 from ctobserve.capture.watch import Stretch, watch
 from ctobserve.diagnosis.collect import Collector
-from ctobserve.diagnosis.evidence import Evidence
-from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.diagnosis.rules import Judgement, judge
-from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents.base import doc
 from ctobserve.documents.figures import Figures, Watched
-from ctobserve.documents.meta import Meta, meta_of
 from ctobserve.documents.request import Request
+from ctobserve.documents.verdicts import Judged, judged
 from ctobserve.event import Events
-
-
-@dataclass(frozen=True)
-class VerdictRow:
-    """What one rule found."""
-
-    id: str = doc("the rule's name")
-    severity: Severity = doc("critical: packets are lost now; warning; notice: worth knowing; healthy")
-    sentence: str = doc("what is wrong, with the numbers in it")
-    evidence: VerdictEvidence = doc("the same as numbers, and the addresses, ports and namespace they belong to; null: unknown")
-    do: tuple[str, ...] = doc("lines to paste, to be read first")
-    do_only_looks: tuple[bool, ...] = doc("of each line of `do`, whether it only shows something and changes nothing")
-
-
-@dataclass(frozen=True)
-class NotJudged:
-    """A rule that lacks its data."""
-
-    id: str = doc("the rule's name")
-    why: str = doc("what it lacks")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Verdicts on one stretch of time, the most severe first."""
-
-    meta: Meta = doc("who says it, and what makes it doubtful")
-    verdicts: tuple[VerdictRow, ...] = doc("the most severe first, each id at most once; no more than `--limit`")
-    verdicts_not_shown: int = doc("verdicts beyond `--limit`")
-    not_judged: tuple[NotJudged, ...] = doc("rules that gave no verdict for want of data")
 
 
 @dataclass(frozen=True)
@@ -68,36 +34,8 @@ def collect(capture: Capture, request: Request, stretch: Stretch, invalid: bool)
     collector.end()
     for events in taken:
         watched.add(events)
-    judged, evidence = _judged(capture, request, collector)
-    return with_figures(judged, watched.figures(evidence, collector.ended, capture.started, capture.host.limits_chains))
-
-
-def collect_verdicts(capture: Capture, request: Request, stretch: Stretch, invalid: bool) -> Judged:
-    """The same without figures, which cost as much again in a flood."""
-    collector = Collector(capture, request.filter, invalid)
-    for events in watch(capture, stretch):
-        collector.add(events)
-    collector.end()
-    return _judged(capture, request, collector)[0]
-
-
-def _judged(capture: Capture, request: Request, collector: Collector) -> tuple[Judged, Evidence]:
-    meta = meta_of("report", capture, request)
-    # Of the same instant: what comes while the namespaces are asked is no part of this, and nobody need keep it.
-    capture.cease()
-    evidence = collector.evidence()
-    return judged_of(meta, judge(evidence), request.limit), evidence
-
-
-def judged_of(meta: Meta, judgement: Judgement, limit: int | None = None) -> Judged:
-    """What was judged, with no more verdicts than `limit`."""
-    rows = [
-        VerdictRow(name, verdict.severity, verdict.sentence, verdict.evidence, tuple(map(str, verdict.do)), verdict.do_only_looks)
-        for name, verdict in judgement.verdicts.items()
-    ]
-    shown = tuple(rows[:limit])
-    not_judged = tuple(NotJudged(name, why) for name, why in judgement.not_judged.items())
-    return Judged(meta, shown, len(rows) - len(shown), not_judged)
+    found, evidence = judged(capture, request, collector)
+    return with_figures(found, watched.figures(evidence, collector.ended, capture.started, capture.host.limits_chains))
 
 
 def with_figures(judged: Judged, figures: Figures) -> ReportDocument:

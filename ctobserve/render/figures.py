@@ -105,7 +105,7 @@ def over_time(figures: Figures) -> Iterable[Markup]:
     yield f'<div class="tools" role="group" aria-label="Zoom of all charts of time">{tools}'
     yield '<output id="shown" aria-live="polite"></output></div>'
     width = shown(line.width_s)
-    yield _chart("fill", "Entries in the table", _fill_in_words(line, names))
+    yield _chart("fill", "Entries in the table", _fill_in_words(figures, names))
     gone = total(line.gone)
     yield _chart(
         "rates",
@@ -132,10 +132,11 @@ def _chart(name: str, title: str, says: str) -> Markup:
     )
 
 
-def _fill_in_words(line: TimelineFigures, names: Mapping[str, str]) -> str:
+def _fill_in_words(figures: Figures, names: Mapping[str, str]) -> str:
+    line, limits = figures.timeline, {str(one.netns): f" of {one.limit}" for one in figures.namespaces if one.limit}
     most = max(line.entries)
     at = line.entries.index(most) * line.width_s
-    parts = [f"{names.get(inum, inum)} {numbers[-1]}" for inum, numbers in line.entries_by_netns.items()]
+    parts = [f"{names.get(inum, inum)} {numbers[-1]}{limits.get(inum, '')}" for inum, numbers in line.entries_by_netns.items()]
     some = ", ".join([*parts[:NAMED], *([f"{len(parts) - NAMED} more below"] if len(parts) > NAMED else [])])
     when = f"{most} at most, {at:.1f} s after the begin"
     return f"{line.entries[0]} at first, {line.entries[-1]} at the end, {when}; at the end {some or 'none'}"
@@ -155,7 +156,7 @@ def _columns(line: TimelineFigures, names: Mapping[str, str]) -> dict[str, Seque
 
 def chains(spread: Spread) -> Iterable[Markup]:
     """The two pictures of the hash, with the numbers behind each."""
-    yield '<h2>The hash</h2>\n<div class="columns">'
+    yield f'<h2>The hash</h2>\n<p>Spread: {text(spread.verdict)}.</p>\n<div class="columns">'
     for picture in hash_pictures(spread):
         yield f"<figure>\n<figcaption><strong>{text(picture.title)}</strong>{text(picture.says)}</figcaption>"
         yield f"{within_html(picture)}\n</figure>"
@@ -174,7 +175,7 @@ def groups(figures: Figures, labels: Labels) -> Iterable[Markup]:
     yield '<h2>Who fills the table</h2>\n<div class="columns">'
     for grouping in figures.groups:
         rows = ((*_named(grouping.by, row.values, labels), row.entries, row.new_per_s, row.lost) for row in grouping.groups)
-        says = f"By {', '.join(grouping.by)}: those with most entries"
+        says = f"By {', '.join(grouping.by)}: those with most entries, then those that lost most packets"
         yield scrolled(says, table(says, [*grouping.by, "entries", "new per s", "packets lost"], rows))
     yield "</div>"
     if figures.groups and figures.groups[0].not_grouped:

@@ -32,6 +32,8 @@ class Spread(Protocol):
     @property
     def chain_limit_from(self) -> int | None: ...  # noqa: D102
     @property
+    def verdict(self) -> str: ...  # noqa: D102
+    @property
     def cells(self) -> HashCells: ...  # noqa: D102
 
 

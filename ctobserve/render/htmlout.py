@@ -10,7 +10,8 @@ from operator import itemgetter
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents.buckets import BucketsDocument
 from ctobserve.documents.meta import Meta
-from ctobserve.documents.report import ReportDocument, VerdictRow
+from ctobserve.documents.report import ReportDocument
+from ctobserve.documents.verdicts import VerdictRow
 from ctobserve.render.assets import asset, policy, styles, uplot
 from ctobserve.render.figures import at_a_glance, chains, groups, lifetimes, over_time, settings
 from ctobserve.render.jsonout import plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ctobserve.diagnosis.verdict import Severity
-from ctobserve.documents.report import Judged, VerdictRow
+from ctobserve.documents.verdicts import Judged, VerdictRow
 from ctobserve.render.folding import filled, folded
 
 

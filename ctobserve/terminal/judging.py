@@ -11,8 +11,8 @@ from ctobserve.diagnosis.collect import Collector
 from ctobserve.diagnosis.rules import judge
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents.meta import meta_of
-from ctobserve.documents.report import Judged, VerdictRow, judged_of
 from ctobserve.documents.request import Request
+from ctobserve.documents.verdicts import Judged, VerdictRow, judged_of
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
 from ctobserve.render.report import as_read

@@ -9,8 +9,8 @@ from ctobserve.analysis.groups import Key
 from ctobserve.analysis.timeline import Bins
 from ctobserve.capture.filters import Filter
 from ctobserve.diagnosis.verdict import Severity
-from ctobserve.documents.report import VerdictRow
 from ctobserve.documents.top import Moment
+from ctobserve.documents.verdicts import VerdictRow
 from ctobserve.model import Entries
 
 

@@ -8,7 +8,8 @@ import re
 from dataclasses import fields, replace
 
 from ctobserve.diagnosis.verdict import Severity
-from ctobserve.documents.report import NotJudged, ReportDocument, VerdictRow
+from ctobserve.documents.report import ReportDocument
+from ctobserve.documents.verdicts import NotJudged, VerdictRow
 from ctobserve.render.htmlout import page
 from ctobserve.render.jsonout import document
 from ctobserve.render.report import report_lines, shown

@@ -16,8 +16,9 @@ from ctobserve.capture.watch import Stretch
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents.meta import meta_of
-from ctobserve.documents.report import ReportDocument, VerdictRow, collect, judged_of, with_figures
+from ctobserve.documents.report import ReportDocument, collect, with_figures
 from ctobserve.documents.request import Request
+from ctobserve.documents.verdicts import VerdictRow, judged_of
 from ctobserve.event import NO_EVENTS, DestroyReason, DropReason, Kind
 from ctobserve.host.counters import Reading
 from ctobserve.host.ruleset import Ruleset
@@ -394,7 +395,11 @@ def incident_figures() -> dict[str, object]:
         "groups": [
             {
                 "by": ["src"],
-                "groups": [row("10.0.0.1", entries=4), *(row(src, entries=1) for src in many(19))],
+                "groups": [
+                    row("10.0.0.1", entries=4),
+                    *(row(src, entries=1) for src in many(19)),
+                    row("10.6.6.6", entries=0, lost=23),
+                ],
                 "not_grouped": 0,
             },
             {
