@@ -54,8 +54,9 @@ def at_a_glance(report: ReportDocument) -> Markup:
     if bad:
         parts.append(_number("Found bad, a rule may drop them", sum(bad.values()), _reasons(bad)))
     rate = shown(round(new / seconds, 1)) if seconds else "-"
-    says = f"{rate} per s; {left} left" + (f", {evicted} of them evicted" if evicted else "")
-    parts.append(_number("New entries", new, says, bad=bool(evicted)))
+    if evicted:
+        parts.append(_number("Entries evicted", evicted, "while they lived, for want of room", bad=True))
+    parts.append(_number("New entries", new, f"{rate} per s; {left} left"))
     load = f"{spread.load_factor:.2g}" if spread.load_factor < 1 else f"{spread.load_factor:.1f}"
     says = f"{load} in the mean of {spread.buckets} buckets{refused}"
     parts.append(
@@ -138,8 +139,8 @@ def _fill_in_words(figures: Figures, names: Mapping[str, str]) -> str:
     at = line.entries.index(most) * line.width_s
     parts = [f"{names.get(inum, inum)} {numbers[-1]}{limits.get(inum, '')}" for inum, numbers in line.entries_by_netns.items()]
     some = ", ".join([*parts[:NAMED], *([f"{len(parts) - NAMED} more below"] if len(parts) > NAMED else [])])
-    when = f"{most} at most, {at:.1f} s after the begin"
-    return f"{line.entries[0]} at first, {line.entries[-1]} at the end, {when}; at the end {some or 'none'}"
+    peak = f", {most} at most, {at:.1f} s after the begin" if most not in (line.entries[0], line.entries[-1]) else ""
+    return f"{line.entries[0]} at first, {line.entries[-1]} at the end{peak}; at the end {some or 'none'}"
 
 
 def _columns(line: TimelineFigures, names: Mapping[str, str]) -> dict[str, Sequence[int]]:
