@@ -30,7 +30,7 @@ from ctobserve_lab.world import Space
 SEES = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS | Purpose.UPDATES | Purpose.INVALID
 REPORT = Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED | Purpose.INVALID
 ONCE_S = 3600.0  # the table is read at begin and end alone
-PLAIN = 0  # of zlib: xz makes less of it as a whole
+LEVEL = 1
 
 
 class Standing(LiveCapture):
@@ -116,7 +116,7 @@ def watched(
     only = Filter(netns=space and space.inum)
     sees = ",".join((one.name or "").lower() for one in Purpose if one in SEES)
     capture.begin()
-    with closing(Writer(path, PLAIN, {"sees": sees, "watched": str(only.netns or "all"), **(more or {})})) as writer:
+    with closing(Writer(path, LEVEL, {"sees": sees, "watched": str(only.netns or "all"), **(more or {})})) as writer:
         capture.stand(lambda _: None)
         recorder, collector = Recorder(capture, writer, ONCE_S), Collector(capture, only, invalid=True)
         capture.go_on()

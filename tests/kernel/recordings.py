@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
 import sys
 import tarfile
 import tempfile
@@ -13,9 +12,7 @@ from ctobserve_lab.recordings import recording
 from ctobserve_lab.scenarios import SCENARIOS
 from ctobserve_lab.stage import Stage
 from tests.kernel.incidents import SEES, Standing, watched
-
-# What is the same in two chunks is found again: each reading of the table repeats what events said of its entries.
-SMALLEST = ({"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "pb": 0},)
+from tests.smallest import smallest
 
 
 def main() -> None:
@@ -31,7 +28,7 @@ def main() -> None:
                 play = SCENARIOS[name].play(stage)
                 space = next(play)
                 watched(capture, space, lambda play=play: next(play), path, {"scenario": name})
-            path.write_bytes(lzma.compress(path.read_bytes(), filters=SMALLEST))
+            path.write_bytes(smallest(path))
             archive.add(path, path.name)
 
 

@@ -8,13 +8,20 @@ import sqlite3
 import tracemalloc
 from contextlib import closing
 
+import numpy as np
 import pytest
 
 from ctobserve.capture.store import packed
 from ctobserve.capture.store.container import FORMAT, Unreadable
 from ctobserve.capture.store.reader import Chunk, Fact, Reader
-from tests.unit.recordings import record
-from tests.unit.test_recording import busy
+from ctobserve.capture.watch import Stretch
+from ctobserve.event import Kind
+from tests import scripted
+from tests.scripted import ScriptedCapture
+from tests.smallest import smallest
+from tests.unit.recordings import at_end, in_time, record, replay
+from tests.unit.tables import entries
+from tests.unit.test_recording import CAPTURES, OF_A_STRETCH, OF_AN_INSTANT, busy
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +102,25 @@ def test_what_becomes_more_than_it_may_is_not_made(content, monkeypatch, tmp_pat
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 32 << 20
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_what_is_made_the_smallest_says_the_same(tmp_path, name):
+    record(CAPTURES[name](), tmp_path / "one", keyframe_s=1)
+    (tmp_path / "least").write_bytes(smallest(tmp_path / "one"))
+    for asked in OF_A_STRETCH.values():
+        assert asked(replay(tmp_path / "least"), Stretch()) == asked(replay(tmp_path / "one"), Stretch())
+    for asked in OF_AN_INSTANT.values():
+        assert asked(at_end(tmp_path / "least"), Stretch()) == asked(at_end(tmp_path / "one"), Stretch())
+
+
+def test_a_reading_that_says_what_events_said_costs_little_in_the_smallest(tmp_path):
+    some = np.random.default_rng(2)
+    born = entries(6000, ct=(some.permutation(6000) + 16) * 256, sport=some.integers(1, 65536, 6000))
+    born["bucket"] = some.integers(0, 1024, (6000, 2))
+    happened = in_time(scripted.events(Kind.INSERT, born, at_s=np.sort(some.uniform(0, 4, 6000))))
+    record(ScriptedCapture(batches=happened), tmp_path / "one", level=9)
+    least = len(smallest(tmp_path / "one"))
+    with closing(Reader(tmp_path / "one")) as reader:
+        of_events = sum(len(body) for (body,) in reader._found.execute("SELECT body FROM chunks WHERE kind = 'event'"))
+    assert least < of_events + 20_000 < (tmp_path / "one").stat().st_size / 1.5
