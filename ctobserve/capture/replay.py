@@ -104,6 +104,7 @@ class Replay:
         """The next chunk, if any of it can be of that time."""
         chunk = self._next
         if chunk is None or chunk.first_ns > until_ns or chunk.number > before:
+            self._pass_readings(before if chunk is None else min(chunk.number, before), until_ns)
             return False
         self._next = next(self._chunks, None)
         damaged = self._reader.damaged
@@ -119,8 +120,8 @@ class Replay:
         self._newest = int(self._until[-1]) if len(self._until) else self._newest
         return True
 
-    def _pass_readings(self, number: int) -> None:
-        while self._later and self._later[0].number < number:
+    def _pass_readings(self, number: int, until_ns: int = MOST_NS) -> None:
+        while self._later and self._later[0].number < number and self._later[0].at_ns <= until_ns:
             keyframe = self._later.popleft()
             if keyframe.found.repairs or self._torn:
                 self.merge(keyframe)
