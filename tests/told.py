@@ -36,13 +36,22 @@ COMMANDS = (
     "top --by src,dport",
     "size",
     "verify",
+    "diff",
+    "diff --since -0.5s --by dst,dport,state --limit 5",
+    "diff --json --limit 2",
 )
 
 
 def session(name: str) -> str:
     """Of one incident: each command as it is typed beside the recording, with what it prints and its exit code."""
     path = recording(name)
-    return "\n".join(f"$ ctobserve {typed} --from {path.name}\n{said(typed, path)}" for typed in COMMANDS)
+    return "\n".join(f"$ ctobserve {' '.join(words(typed, path))}\n{said(typed, path)}" for typed in COMMANDS)
+
+
+def words(typed: str, path: Path) -> list[str]:
+    """What names the recording too, which diff has no option for."""
+    command, *options = typed.split()
+    return [command, path.name, *options] if command == "diff" else [command, *options, "--from", path.name]
 
 
 # A series of numbers has hundreds: in a session it is one line.
@@ -52,7 +61,7 @@ SERIES = re.compile(r"\[\s+-?[\d.]+(?:,\s+-?[\d.]+)*\s+\]")
 def said(typed: str, path: Path) -> str:
     """Both streams of one command, as it is run where the recording lies, each list of numbers on one line."""
     out, before = io.StringIO(), Path.cwd()
-    arguments = ["ctobserve", *typed.split(), "--from", path.name]
+    arguments = ["ctobserve", *words(typed, path)]
     with patch.object(sys, "argv", arguments), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         os.chdir(path.parent)
         try:
