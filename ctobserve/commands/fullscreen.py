@@ -17,7 +17,7 @@ from ctobserve.analysis.groups import COLUMNS
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.recorded import RecordedView
 from ctobserve.capture.store.joined import opened as opened_recording
-from ctobserve.commands.opening import closed, opened
+from ctobserve.commands.opening import Stop, closed, opened
 from ctobserve.commands.options import FROM, OF_NETNS, OF_TUPLE, options_of
 from ctobserve.commands.replaying import reading, require_recorded, stretch_of
 from ctobserve.commands.values import some_of
@@ -48,9 +48,7 @@ def wanted() -> bool:
 
 def run(request: Request, view: View, invalid: bool) -> None:
     """Until somebody quits, or the stretch is over. Raises as opening a capture or a recording does."""
-    # Textual would import what these name, and write where they say.
-    for name in [name for name in os.environ if name == "TEXTUAL" or name.startswith("TEXTUAL_")]:
-        del os.environ[name]
+    os.environ.pop("COLUMNS", None)  # the terminal says it, and says it anew when that changes
     from ctobserve.terminal.seen import Wish
 
     wish = Wish(request.filter, view.by, view.order)
@@ -78,6 +76,8 @@ def _recorded(request: Request, path: Path, wish: Wish, interval_s: float) -> No
     from ctobserve.terminal.recorded import Recorded, Stretch
 
     require_recorded(request)
+    stop = Stop()
+    stop.armed = True
     with reading(path) as reader:
         seen = RecordedView(reader)
         since_ns, end_ns = stretch_of(request, seen)
@@ -88,7 +88,7 @@ def _recorded(request: Request, path: Path, wish: Wish, interval_s: float) -> No
     def opens() -> Iterator[Engine]:
         # In the thread that reads it.
         with closing(opened_recording(path)) as recording:
-            yield Recorded(recording, Stretch(begin_ns, end_ns, at_ns), wish, interval_s)
+            yield Recorded(recording, Stretch(begin_ns, end_ns, at_ns), wish, interval_s, lambda: stop.requested)
 
     _show(opens, wish, path)
 
@@ -96,10 +96,10 @@ def _recorded(request: Request, path: Path, wish: Wish, interval_s: float) -> No
 def _show(opens: Open, wish: Wish, recording: Path | None) -> None:
     from ctobserve.terminal.app import Top
 
-    app = Top(opens, wish, typed_of(recording))
+    app = Top(opens, wish, typed_of(recording), coloured="NO_COLOR" not in os.environ)
     app.run()
-    if app.worker.failed is not None:
-        raise app.worker.failed
+    if app.failed is not None:
+        raise app.failed
 
 
 def typed_of(recording: Path | None) -> Typed:

@@ -153,7 +153,8 @@ class Moments:
         for timeline in filter(None, (self._whole, self._some)):
             timeline.forget(now_ns - HISTORY_NS)
         self._interval = _Interval(self._only, self._view.by, now_ns)
-        self._due_ns = max(self._due_ns + round(self._view.interval_s * NS_PER_S), now_ns)
+        # One that was taken before its time puts the others off.
+        self._due_ns = max(min(self._due_ns, now_ns) + round(self._view.interval_s * NS_PER_S), now_ns)
         return Moment(frame, history, lengths, self._labels)
 
     def _ask(self, now_ns: int, counts: Mapping[int, int]) -> None:

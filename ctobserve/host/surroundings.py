@@ -9,7 +9,7 @@ import sys
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # They say how text is shown, and where the cache is. LANG and its like do not belong here: gettext makes a path of the name of a
 # language, and click its messages of what lies there. The encoding of our output is settled before our first line.
-HARMLESS = frozenset(("TERM", "COLUMNS", "CTOBSERVE_CACHE_DIR"))
+HARMLESS = frozenset(("TERM", "COLUMNS", "NO_COLOR", "CTOBSERVE_CACHE_DIR"))
 STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
-from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -43,7 +42,7 @@ class Page(Lines):
     """The page: what is seen, in lines."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,ctrl+c", "app.quit", "quit"),
+        Binding("q", "app.quit", "quit"),
         Binding("question_mark,h", "app.help", "help"),
         Binding("g", "app.group", "group by"),
         Binding("s", "app.sort", "sort"),
@@ -75,20 +74,29 @@ class Page(Lines):
 
 
 class Top(App[None]):
-    """`worker.failed` says after it has ended why, if something went wrong."""
+    """`failed` says after it has ended why, if something went wrong."""
 
     CSS = "Screen { background: $background; }"
     # It could write a picture of the screen into a file: this only observes.
     ENABLE_COMMAND_PALETTE = False
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "quit", "quit", priority=True),
+        Binding("ctrl+z", "suspend_process", "suspend"),
+    ]
+
     class Fresh(Message):
         """The engine has something new."""
 
-    def __init__(self, opens: Open, wish: Wish, typed: Typed) -> None:
-        super().__init__()
+    def __init__(self, opens: Open, wish: Wish, typed: Typed, coloured: bool = True) -> None:
+        """Not `coloured`: whatever is said, is said by words, weight, and what is reversed."""
+        # What is not the terminal's own colour would come as a grey.
+        super().__init__(ansi_color=None if coloured else True)
+        self.no_color = not coloured
         self.theme = THEMES[0]
         self.animation_level = "none"
         self.worker = Worker(opens, self._tell)
+        self.failed: BaseException | None = None
         self.shown: Seen | None = None
         self.looks = Looks(words=typed.said(wish.only))
         self.speed = 1
@@ -106,6 +114,11 @@ class Top(App[None]):
         self._page.focus()
         self.worker.start()
 
+    def _handle_exception(self, error: Exception) -> None:
+        """In the place of Textual's own page of a traceback: the command says it in one line, below what the terminal had."""
+        self.failed = self.failed or error
+        self.exit()
+
     async def on_unmount(self) -> None:
         """Nobody looks any more."""
         self.worker.stop()
@@ -122,6 +135,7 @@ class Top(App[None]):
         while not self.worker.answers.empty():
             self.worker.answers.get_nowait()()
         if self.worker.over:
+            self.failed = self.failed or self.worker.failed
             self.exit()
             return
         if not self.looks.frozen:
@@ -139,9 +153,9 @@ class Top(App[None]):
         if isinstance(self.screen, Over):
             self.screen.tell(status(self.worker.latest))
 
-    def on_resize(self, _: events.Resize) -> None:
+    def on_lines_resized(self) -> None:
         """Another page."""
-        self.call_after_refresh(self.draw)
+        self.draw()
 
     def _look(self, looks: Looks, message: str = "") -> None:
         self.looks = looks._replace(message=message)
@@ -304,6 +318,9 @@ class Top(App[None]):
 
     def action_colours(self) -> None:
         """The next."""
+        if self.no_color:
+            self._look(self.looks, "NO_COLOR is set: there are none")
+            return
         self.theme = THEMES[(THEMES.index(self.theme) + 1) % len(THEMES)]
 
     def action_scrub(self, by: int, far: bool) -> None:
@@ -326,7 +343,7 @@ class Top(App[None]):
             speed = self.speed
             self.worker.tell(lambda engine: engine.play(speed))
         elif self._recorded:
-            self._look(self.looks, f"will play {self.speed} times as fast as it happened: space")
+            self._look(self.looks, f"will play at {self.speed} times the speed: space")
 
     def action_find(self, what: str, forward: bool) -> None:
         """Along a recording."""

@@ -41,6 +41,7 @@ class Live:
         self._judging = Judging(capture, wish.only, invalid, self._note)
         self._proving = Proving(capture, self._take)
         self._began_ns: int | None = None
+        self._moment, self._anew = self._moments.next(), True
 
     def _view(self) -> View:
         return View(self._wish.by, self._wish.order, self._interval_s)
@@ -58,21 +59,24 @@ class Live:
         if self._began_ns is None:
             self._stretch.begin()
             self._began_ns = self._capture.now_ns()
+        if self._anew:
+            self._anew = False
             return self._seen()
         self._take(self._capture.step())
-        if self._moments.due() or self._judging.due() or self._proving.due():
-            return self._seen()
-        self._capture.wait(STEP_S)
-        return None
+        if self._moments.due():
+            self._moment = self._moments.next()
+        elif not (self._judging.due() or self._proving.due()):
+            self._capture.wait(STEP_S)
+            return None
+        return self._seen()
 
     def _seen(self) -> Seen:
         capture = self._capture
-        moment = self._moments.next()
         lost = {kind: count for kind, count in capture.fidelity().lost.items() if count}
         return Seen(
             source="this host",
             wish=self._wish,
-            moment=moment,
+            moment=self._moment,
             at_ns=capture.now_ns(),
             lost=lost,
             invalid=self._invalid,
@@ -102,6 +106,7 @@ class Live:
         """Look at that from now on."""
         self._wish = wish
         self._moments.look_at(wish.only, self._view())
+        self._moment, self._anew = self._moments.next(), True
         self._judging.look_at(wish.only)
 
     def group(self, by: tuple[str, ...], values: tuple[Key, ...]) -> Listed:

@@ -76,7 +76,7 @@ def _narrow(seen: Seen, looks: Looks, width: int, rows: int) -> list[Line]:
     left = max(rows - fixed, 3)
     # Few groups leave their room to the verdicts.
     wanted = min(len(seen.moment.frame.groups) + 1, left // 2 if rows < 30 else 2 * left // 3)
-    said = panels.verdicts(seen, width, max(left - wanted, 1))
+    said = _high(panels.verdicts(seen, width, max(left - wanted, 1)), max(left - wanted, 1))
     grouped = max(left - len(said), 2)
     made = [
         *said,
@@ -93,16 +93,16 @@ def _narrow(seen: Seen, looks: Looks, width: int, rows: int) -> list[Line]:
 
 def _wide(seen: Seen, looks: Looks, width: int, rows: int) -> list[Line]:
     """Verdicts above; then rates and groups, and beside them the hash."""
-    said = panels.verdicts(seen, width, max(rows // 3, 3))
-    said.append(Line())
+    high = max(rows // 4, 3)
+    said = [*_high(panels.verdicts(seen, width, high), high), Line()]
     left, rest = width - COLUMNS - SIDE - 4, rows - len(said)
     namespaces = max(len(seen.moment.frame.entries_by_netns), 1)
     fill = min(namespaces, 8)
-    high = 3 if rest >= 26 else 2 if rest >= 20 else 1
+    chart = 3 if rest >= 26 else 2 if rest >= 20 else 1
     mine = [
         *panels.fills(seen, left, fill),
         Line(),
-        *panels.rates(seen, left, high),
+        *panels.rates(seen, left, chart),
         panels.reasons(seen, left),
         Line(),
     ]
@@ -110,6 +110,11 @@ def _wide(seen: Seen, looks: Looks, width: int, rows: int) -> list[Line]:
     cells = max(min(rest - 1, 32), 1)
     hashed = beside(panels.picture(seen, cells), [_with_gap(one) for one in panels.legend(seen)], COLUMNS)
     return [*said, *beside(mine, hashed, left + 2)]
+
+
+def _high(lines: list[Line], rows: int) -> list[Line]:
+    """So many at least: what lies below keeps its place while verdicts come and go."""
+    return [*lines, *[Line()] * (rows - len(lines))]
 
 
 def _with_gap(one: Line) -> Line:

@@ -283,11 +283,13 @@ def _time(clock: str, later_ns: int) -> str:
 
 def status(seen: Seen) -> Line:
     """Always in sight: whether anything of this is in doubt."""
-    kinds = ", ".join(f"{kind} {number}" for kind, number in seen.lost.items())
-    lost = Span(f" {sum(seen.lost.values())} RECORDS LOST ({kinds})", "lost") if seen.lost else Span(" no records lost", "calm")
+    number = sum(seen.lost.values())
+    lost = Span(f" {number} RECORDS LOST", "lost") if number else Span(" no records lost", "calm")
     spans = [lost, Span(" · ", "muted"), *_proof(seen)]
     if seen.busy:
         spans += [Span(" · ", "muted"), Span(seen.busy, "filling")]
+    if number:
+        spans.append(Span(" · lost: " + ", ".join(f"{kind} {some}" for kind, some in seen.lost.items()), "muted"))
     return line(*spans)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,12 +62,19 @@ class Search(NamedTuple):
 class Recorded:
     """An Engine. All that takes its time is done in turns: what is seen of an instant comes before what is judged of it."""
 
-    def __init__(self, reader: Recording, stretch: Stretch, wish: Wish, interval_s: float) -> None:
-        """At first at the instant that `stretch` says."""
+    def __init__(
+        self,
+        reader: Recording,
+        stretch: Stretch,
+        wish: Wish,
+        interval_s: float,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """At first at the instant that `stretch` says. `stopped` says that somebody wants the end."""
         self._reader, self._stretch, self._wish, self._interval_s = reader, stretch, wish, interval_s
         self._view = RecordedView(reader)
         self._sees = SEEING & (self._view.sees | ~Purpose.INVALID)
-        self.over = False
+        self._stopped = stopped
         self._line = Timeline(stretch.begin_ns)
         self._parts = self._look_through()
         self._looked = 0.0
@@ -80,6 +87,11 @@ class Recorded:
         self._search: Search | None = None
         self._capture, self._moments = self._begin(stretch.at_ns)
         self._moment = self._moments.next()
+
+    @property
+    def over(self) -> bool:
+        """Somebody wants the end: a recording has none that ends anything."""
+        return self._stopped()
 
     @property
     def _invalid(self) -> bool:
@@ -167,6 +179,8 @@ class Recorded:
         for events in _until(capture, at_ns):
             collector.add(events)
         proof = proved(capture)
+        if proof.equal is None:
+            proof = proof._replace(says="the kernel's table was not read about then")
         found = said(judged(capture, collector, self._wish.only))
         return found._replace(of_s=(at_ns - since_ns) / NS_PER_S), proof
 
@@ -276,7 +290,8 @@ class Recorded:
         if speed and self._capture.over:
             self.seek(self._stretch.begin_ns)
         self._speed, self._search = speed, None
-        self._clock_s = time.monotonic()
+        self._judge = self._judge or not speed
+        self._clock_s, self._shown_s = time.monotonic(), 0.0
 
     def find(self, what: str, forward: bool) -> None:
         """A search goes on turn by turn, until somebody wants to be somewhere."""

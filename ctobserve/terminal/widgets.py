@@ -30,6 +30,9 @@ class Lines(Widget, can_focus=True):
             super().__init__()
             self.target, self.behind = target, behind
 
+    class Resized(Message):
+        """It has another size, and wants other lines."""
+
     def __init__(self, classes: str = "") -> None:
         super().__init__(classes=classes)
         self.lines: list[Line] = []
@@ -48,6 +51,10 @@ class Lines(Widget, can_focus=True):
         """As Textual asks for it."""
         line = self.lines[y] if y < len(self.lines) else Line()
         return drawn(self, line).adjust_cell_length(self.size.width, self.rich_style)
+
+    def on_resize(self) -> None:
+        """Tell who fills it."""
+        self.post_message(self.Resized())
 
     def on_click(self, event: events.Click) -> None:
         """The mouse leads where Enter does."""

@@ -250,7 +250,7 @@ def leaving(code: str, environment: dict[str, str], **how: object) -> subprocess
 
 
 def test_little_of_the_environment_is_kept(traps):
-    harmless = {"TERM": "dumb", "COLUMNS": "80", cache.VARIABLE: "/c"}
+    harmless = {"TERM": "dumb", "COLUMNS": "80", "NO_COLOR": "1", cache.VARIABLE: "/c"}
     foreign = {name: value for name, value in traps.environment().items() if not name.startswith("PYTHON")}
     result = leaving("import json, os; print(json.dumps([dict(os.environ), sys.path]))", foreign | {"MORE": "more"} | harmless)
     found, path = json.loads(result.stdout)
