@@ -9,8 +9,8 @@ import pytest
 
 from ctobserve.capture.table import Lengths
 from ctobserve.diagnosis.verdict import Severity
-from ctobserve.documents.report import VerdictRow
 from ctobserve.documents.top import GroupRow
+from ctobserve.documents.verdicts import VerdictRow
 from ctobserve.model import printable
 from ctobserve.terminal import panels
 from ctobserve.terminal.lines import Line, Span, beside, cut, fitted, line, wide, wrapped
