@@ -76,7 +76,8 @@ def _narrow(seen: Seen, looks: Looks, width: int, rows: int) -> list[Line]:
     left = max(rows - fixed, 3)
     # Few groups leave their room to the verdicts.
     wanted = min(len(seen.moment.frame.groups) + 1, left // 2 if rows < 30 else 2 * left // 3)
-    said = _high(panels.verdicts(seen, width, max(left - wanted, 1)), max(left - wanted, 1))
+    room = max(left - wanted, 1)
+    said = _high(panels.verdicts(seen, width, room), min(left // 2, room))
     grouped = max(left - len(said), 2)
     made = [
         *said,
