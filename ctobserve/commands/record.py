@@ -96,6 +96,7 @@ def record(
     With --keep it is a flight recorder: the last minutes are in DIR, to be read by --from DIR, in bounded space; what --on names
     makes a recording of its own, DIR/incident-TIME-WHY, of what came before and after it.
     """
+    # UNCONFIRMED does for a report; events and why tell each entry that died before the table, births, masters and evictors.
     purpose = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS | Purpose.UPDATES
     for wanted, more in ((not no_invalid, Purpose.INVALID), (confirms, Purpose.CONFIRMS), (packets, Purpose.PACKETS)):
         if wanted:
