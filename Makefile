@@ -98,7 +98,7 @@ LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) $(add
 test-matrix: wheel ## the long runs, on every kernel: about an hour
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3000 -- $(LONG)
-	CTOBSERVE_FLIGHT_DAYS=30 CTOBSERVE_KILLS=100 $(PYTHON) -m pytest tests/unit/test_flight.py -k 'days or killed'
+	CTOBSERVE_FLIGHT_DAYS=30 CTOBSERVE_KILLS=100 $(PYTHON) -m pytest tests/unit/test_flight.py tests/unit/test_flight_damage.py -k 'days or killed'
 
 bench: setup image ## what observing costs, in instructions, with bars met and missed: docs/cost.md; no test
 	$(PYTHON) -m bench
