@@ -23,7 +23,7 @@ BUTTONS = (
     ("out", "\u2212", "zoom out"),
     ("earlier", "\u25c0", "earlier"),
     ("later", "\u25b6", "later"),
-    ("whole", "all", "the whole time"),
+    ("whole", "all", "all of the time"),
 )
 # What explains an incident more often than others; a setting that differs from its default is shown as well.
 MATTERS = tuple(
