@@ -24,7 +24,7 @@ from bench.text import lines
 ROOT = Path(__file__).resolve().parents[1]
 LAB, PAGE = ROOT / ".lab", ROOT / "docs/cost.md"
 RING, RESULT = LAB / "ring.json", LAB / "bench.json"
-IN_GUEST, HERE = ("image", "new", "start", "idle", "read"), "ring"
+IN_GUEST, HERE = ("image", "new", "start", "idle", "terminal", "read"), "ring"
 STARTS, NATIVE_REPEATS = 3, 15
 
 

@@ -63,12 +63,12 @@ class Flood:
         self._headers["namelen"] = SOCKADDR.itemsize
         self._headers["iov"], self._headers["iovlen"] = self._iov.ctypes.data, 1
 
-    def send(self) -> None:
-        """All of them."""
-        at = 0
-        while at < self.entries:
+    def send(self, first: int = 0, count: int | None = None) -> None:
+        """All of them, or so many from this one on."""
+        at, end = first, self.entries if count is None else first + count
+        while at < end:
             headers = self._headers.ctypes.data + at * MMSGHDR.itemsize
-            sent = _libc.sendmmsg(self._socket.fileno(), ctypes.c_void_p(headers), min(BATCH, self.entries - at), 0)
+            sent = _libc.sendmmsg(self._socket.fileno(), ctypes.c_void_p(headers), min(BATCH, end - at), 0)
             if sent <= 0:
                 raise OSError(ctypes.get_errno(), f"sendmmsg: {os.strerror(ctypes.get_errno())}")
             at += sent

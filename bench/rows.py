@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 from bench.measured import Measured
 from bench.observers import LISTENER
 from bench.replay import COPIED, TABLE
+from bench.terminal import DROPS, FULL, PER_S, TENTHS
 
 LISTING = "conntrack -L"
 NOT_INSTALLED, TOO_LONG = "not installed", "not measured: it takes the square of so many"
 MILLION = 1e6
+CORE, SHARE = 3_000, 0.03  # million instructions that a core executes in a second, and how much of it the full screen may cost
 RESIDENT = {"own": "its own", "files": "mapped from files, and the ring"}
 
 
@@ -85,6 +87,8 @@ def sections(guest: dict[str, Any], native: dict[str, Measured]) -> list[Section
     found += _recordings(guest.get("new", ()))
     if "idle" in guest:
         found += [_idle(guest["idle"]), _memory(guest["memory"])]
+    if "terminal" in guest:
+        found.append(_terminal(guest["terminal"]))
     if "starts" in guest:
         found.append(_starts(guest["starts"]))
     if "reading" in guest:
@@ -157,6 +161,21 @@ def _new_entries(flood: dict[str, Any]) -> Section:
 def _idle(rates: dict[str, list[float]]) -> Section:
     rows = tuple(Row(name, Measured(*rate).over(MILLION), bar=Bar(2)) for name, rate in rates.items())
     return Section("While nothing happens", "million instructions a second", "Whole machine, over nobody watching.", rows)
+
+
+def _terminal(rates: dict[str, list[float]]) -> Section:
+    """The bar is of what the full screen costs beyond `drops`, which watches alike and draws nothing."""
+    found = {name: Measured(*rate).over(MILLION) for name, rate in rates.items()}
+    drops, full = found[DROPS], found[FULL]
+    beyond = Measured(*(value - drops.value for value in full))
+    rows = [Row(name, measured) for name, measured in found.items()]
+    rows.append(Row(f"beyond {DROPS}", beyond, bar=Bar(SHARE * CORE), part_of=FULL))
+    entries, core = f"{PER_S * TENTHS // 10:,}", f"{CORE:,}"
+    says = (
+        f"Whole machine, over the same flood with nobody watching, of a table that grows from nothing to {entries} entries; a"
+        f" frame a second. The bar is {SHARE:.0%} of a core that executes {core} million instructions a second."
+    )
+    return Section(f"While {PER_S:,} entries a second are new", "million instructions a second", says, tuple(rows))
 
 
 def _memory(memory: dict[str, dict[str, int]]) -> Section:

@@ -51,7 +51,7 @@ def _since(row: VerdictRow, known: Mapping[str, Standing], now: str) -> str:
 
 
 class Judging:
-    """Made when the table is followed; `add` every batch of events, and ask now and then whether something is `due`."""
+    """Made when the table is followed; `add` every batch of events, and `judge` when that is `due`."""
 
     def __init__(self, capture: Capture, only: Filter, invalid: bool, took: Callable[[Events], object]) -> None:
         """`took` is given the events that this takes from the capture itself."""
@@ -76,10 +76,12 @@ class Judging:
         self._collector.add(events)
 
     def due(self) -> bool:
-        """Judge, if it is time for it; whether that was done."""
+        """Whether it is time to judge."""
+        return self._capture.now_ns() >= self._due_ns
+
+    def judge(self) -> None:
+        """What was added since the last time."""
         began_ns = self._capture.now_ns()
-        if began_ns < self._due_ns:
-            return False
         try:
             document = judged(self._capture, self._collector, self._only)
         except CtobserveError:
@@ -88,7 +90,6 @@ class Judging:
         if document is not None:
             self._say(document, began_ns)
         self._begin(max(AGAIN_NS, COSTS * (now_ns - began_ns)))
-        return document is not None
 
     def _say(self, document: Judged, now_ns: int) -> None:
         found = said(document, self.found, self._capture.started.iso(now_ns))

@@ -16,7 +16,7 @@ from ctobserve.documents.request import Request
 from ctobserve.documents.top import Moments, View
 from ctobserve.documents.why import told
 from ctobserve.event import Events
-from ctobserve.model import Entries
+from ctobserve.model import Entries, join
 from ctobserve.render.why import why_lines
 from ctobserve.terminal.entries import listed, of_group, sought_of
 from ctobserve.terminal.judging import Judging
@@ -24,6 +24,7 @@ from ctobserve.terminal.proving import Proving
 from ctobserve.terminal.seen import Listed, Seen, Told, Wish
 
 GROUPS = 100  # of which as many are shown as there is room for
+HELD = 20_000  # events that are looked at together
 RECENT = 20_000  # events that a life begins with, of some 600 bytes
 
 
@@ -34,6 +35,7 @@ class Live:
         """`invalid`: the capture sees INVALID packets."""
         self._capture, self._stretch, self._wish = capture, stretch, wish
         self._interval_s, self._invalid = interval_s, invalid
+        self._held: list[Events] = []
         self._recent: deque[Events] = deque()
         self._kept = 0
         self._watched: tuple[Sought, Filter, Connections] | None = None
@@ -63,11 +65,16 @@ class Live:
             self._anew = False
             return self._seen()
         self._take(self._capture.step())
-        if self._moments.due():
-            self._moment = self._moments.next()
-        elif not (self._judging.due() or self._proving.due()):
+        if not (self._moments.due() or self._judging.due() or self._proving.due()):
             self._capture.wait(STEP_S)
             return None
+        self._look_at_held()
+        if self._moments.due():
+            self._moment = self._moments.next()
+        elif self._judging.due():
+            self._judging.judge()
+        else:
+            self._proving.prove()
         return self._seen()
 
     def _seen(self) -> Seen:
@@ -86,6 +93,19 @@ class Live:
             busy="",
         )
 
+    def _take(self, events: Events) -> None:
+        """What came; it is looked at when something is due, or when it is much: a little at a time costs more."""
+        if len(events):
+            self._held.append(events)
+            if sum(map(len, self._held)) >= HELD:
+                self._look_at_held()
+
+    def _look_at_held(self) -> None:
+        if self._held:
+            events, self._held = join(self._held), []
+            self._note(events)
+            self._judging.add(events)
+
     def _note(self, events: Events) -> None:
         """What came, but for who judges."""
         if not len(events):
@@ -98,12 +118,9 @@ class Live:
         while self._kept > RECENT and len(self._recent) > 1:
             self._kept -= len(self._recent.popleft())
 
-    def _take(self, events: Events) -> None:
-        self._note(events)
-        self._judging.add(events)
-
     def wish(self, wish: Wish) -> None:
         """Look at that from now on."""
+        self._look_at_held()
         self._wish = wish
         self._moments.look_at(wish.only, self._view())
         self._moment, self._anew = self._moments.next(), True
@@ -119,6 +136,7 @@ class Live:
 
     def life(self, entry: Entries) -> Told:
         """From what came lately, and from now on."""
+        self._look_at_held()
         sought, only = sought_of(entry), Filter(netns=int(entry["netns"][0]) or None)
         if self._watched is None or self._watched[:2] != (sought, only):
             found = Connections(sought, only, entry, int(self._recent[0]["entry"]["seen_ns"].min()) if self._recent else 0)
@@ -131,7 +149,8 @@ class Live:
     def _beside(self, events: Events) -> None:
         """Who looks at a life has taken these."""
         watched, self._watched = self._watched, None
-        self._take(events)
+        self._note(events)
+        self._judging.add(events)
         self._watched = watched
 
     def leave(self) -> None:

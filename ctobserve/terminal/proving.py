@@ -29,7 +29,7 @@ def proved(
 
 
 class Proving:
-    """`last` is the last proof. Made when the table is followed; then ask now and then whether one is `due`."""
+    """`last` is the last proof. Made when the table is followed; `prove` when that is `due`."""
 
     def __init__(self, capture: Capture, took: Callable[[Events], object]) -> None:
         """`took` is given the events that come while it proves."""
@@ -42,14 +42,15 @@ class Proving:
         self._due_ns = 0
 
     def due(self) -> bool:
-        """Prove, if it is time for it; whether that was done."""
+        """Whether it is time for one."""
+        return self._capture.now_ns() >= self._due_ns
+
+    def prove(self) -> None:
+        """Now."""
         began_ns = self._capture.now_ns()
-        if began_ns < self._due_ns:
-            return False
         self.last = proved(self._capture, self._pause, self._took)
         now_ns = self._capture.now_ns()
         self._due_ns = now_ns + max(AGAIN_NS, COSTS * (now_ns - began_ns))
-        return True
 
     def _pause(self, seconds: float) -> None:
         """The ring is read meanwhile."""
