@@ -33,8 +33,9 @@ class TimelineFigures:
     """What happened in each of `bins` stretches of equal length, the first at `began`; every list has a number for each."""
 
     began: str = doc("ISO 8601, UTC, ns: the begin of the first bin")
-    width_s: float = doc("how long a bin is; the last one may not be over")
+    width_s: float = doc("how long a bin is")
     bins: int = doc("how many there are, 600 at most")
+    last_s: float = doc("how much of the last bin had passed: its numbers are of that")
     entries: tuple[int, ...] = doc("in the table at the end of each bin: of all namespaces that are looked at")
     entries_by_netns: Mapping[str, tuple[int, ...]] = doc("inode number -> its entries; of the 8 that had the most")
     new: tuple[int, ...] = doc("entries that entered the table, whatever the filter")
@@ -134,7 +135,7 @@ class Watched:
         )
         shown = tuple(namespaces[:NAMESPACES])
         return Figures(
-            timeline=_timeline(bins, clock),
+            timeline=_timeline(bins, ended.at_ns, clock),
             chains=picture_of(evidence.lengths, limits_chains),
             groups=tuple(self._groups(evidence, by, seconds) for by in GROUPINGS),
             age_bounds_s=BOUNDS_S,
@@ -176,14 +177,16 @@ class Watched:
         return GroupFigures(by, tuple(row_of(line, seconds) for line in lines), self._new.forgotten + self._lost.forgotten)
 
 
-def _timeline(bins: Bins, clock: Clock) -> TimelineFigures:
+def _timeline(bins: Bins, ended_ns: int, clock: Clock) -> TimelineFigures:
     found = bins.everywhere
+    last_ns = ended_ns - bins.began_ns - (len(found.new) - 1) * bins.width_ns
     nothing = np.zeros(len(found.new), np.int64)
     most = sorted((inum for inum in bins.entries if inum != OTHERS), key=lambda inum: (-int(bins.entries[inum].max()), inum))
     return TimelineFigures(
         began=clock.iso(bins.began_ns),
         width_s=bins.width_ns / NS_PER_S,
         bins=len(found.new),
+        last_s=round(min(max(last_ns, 0), bins.width_ns) / NS_PER_S, 3),
         entries=_numbers(sum(bins.entries.values(), nothing)),
         entries_by_netns={str(inum): _numbers(bins.entries[inum]) for inum in most[:DRAWN] if bins.entries[inum].any()},
         new=_numbers(found.new),

@@ -110,19 +110,30 @@ def hostile() -> ScriptedCapture:
 def charts(told: dict[str, Any]) -> dict[str, list[list[float]]]:
     """What each chart has to draw, as its numbers are in JSON; the last one of each line is drawn to the end of its bin."""
     line = told["figures"]["timeline"]
-    per_s = [[count / line["width_s"] for count in counts] for counts in (line["new"], *line["gone"].values())]
-    losses = [
-        *line["lost"].values(),
-        *line["found_bad"].values(),
-        *([line["clash_resolved"]] if any(line["clash_resolved"]) else []),
-    ]
+    seconds = [line["width_s"]] * (line["bins"] - 1) + [max(line["last_s"], line["width_s"] / 2)]
+    gone, lost, bad = (sorted(line[of].values(), key=sum, reverse=True) for of in ("gone", "lost", "found_bad"))
+    per_s = [[count / of for count, of in zip(counts, seconds, strict=True)] for counts in (line["new"], *gone)]
+    losses = [*lost, *bad, *([line["clash_resolved"]] if any(line["clash_resolved"]) else [])]
     wanted = {"fill": list(line["entries_by_netns"].values()) or [line["entries"]], "rates": per_s, "losses": losses}
     return {name: [[*numbers, numbers[-1]] for numbers in lines] for name, lines in wanted.items() if lines}
+
+
+def labels(told: dict[str, Any]) -> dict[str, list[str]]:
+    """What the lines of each chart are called, in the same order."""
+    line, names = told["figures"]["timeline"], {str(one["netns"]): one["name"] for one in told["figures"]["namespaces"]}
+    gone, lost, bad = (sorted(line[of], key=lambda word, of=of: -sum(line[of][word])) for of in ("gone", "lost", "found_bad"))
+    losses = [*(f"lost: {word}" for word in lost), *(f"found bad: {word}" for word in bad)]
+    losses += ["clash resolved, not lost"] * any(line["clash_resolved"])
+    wanted = {"fill": [names[inum] for inum in line["entries_by_netns"]] or ["entries"], "losses": losses}
+    return {name: lines for name, lines in (wanted | {"rates": ["new", *(f"gone: {word}" for word in gone)]}).items() if lines}
 
 
 DRAWN = """Object.fromEntries(
     [...document.querySelectorAll(".chart")].map(box => [box.dataset.chart, box.uplot.data.map(line => [...line])])
 )"""
+LABELS = """Object.fromEntries([...document.querySelectorAll(".chart")].map(box => [
+    box.dataset.chart, box.uplot.series.slice(1).map(line => line.label).filter(label => !/^limit [0-9]+$/.test(label))
+]))"""
 INKED = """[...document.querySelectorAll(".chart canvas")].map(one => {
     const { data } = one.getContext("2d").getImageData(0, 0, one.width, one.height);
     return new Set(new Uint32Array(data.buffer)).size;
@@ -137,6 +148,7 @@ def test_each_chart_has_the_points_of_json_and_nothing_is_logged_or_asked_for(ta
     assert {chart: lines[1 : 1 + len(charts(told)[chart])] for chart, lines in drawn.items()} == {
         chart: [pytest.approx(numbers) for numbers in lines] for chart, lines in charts(told).items()
     }
+    assert tab.ask(LABELS) == labels(told)
     for times, *lines in drawn.values():
         assert len(times) == line["bins"] + 1 and all(len(numbers) == len(times) for numbers in lines)
         assert np.allclose(np.diff(times), line["width_s"])

@@ -371,6 +371,7 @@ def incident_figures() -> dict[str, object]:
             "began": "2023-11-14T22:13:20.000000000Z",
             "width_s": 0.1,
             "bins": 51,
+            "last_s": 0.0,
             "entries": [count + 4 for count in in_green],
             "entries_by_netns": {"8": in_green, "7": [4] * 51},
             "new": bins(),

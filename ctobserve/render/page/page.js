@@ -13,17 +13,22 @@
 
   // The last number is drawn to the end of its bin.
   const closed = (numbers) => [...numbers, numbers[numbers.length - 1]];
-  const perSecond = (counts) => counts.map((count) => count / timeline.width_s);
+  // One entry in a last bin that has hardly begun is no rush.
+  const last = Math.max(timeline.last_s, timeline.width_s / 2);
+  const perSecond = (counts) => counts.map((count, at) => count / (at === timeline.bins - 1 ? last : timeline.width_s));
   const some = (counts) => counts.some((count) => count);
+  const sum = (counts) => counts.reduce((one, other) => one + other, 0);
   const named = (sort, lists, values) =>
-    Object.entries(lists).map(([word, counts]) => ({ label: `${sort}${word}`, values: values(counts) }));
+    Object.entries(lists)
+      .sort(([, one], [, other]) => sum(other) - sum(one))
+      .map(([word, counts]) => ({ label: `${sort}${word}`, values: values(counts) }));
 
   const fill = () => {
     const label = new Map(namespaces.map((one) => [String(one.netns), one]));
-    const lines = named("", timeline.entries_by_netns, (counts) => counts).map((line) => ({
-      ...line,
-      label: label.get(line.label)?.name ?? line.label,
-      limit: label.get(line.label)?.limit,
+    const lines = Object.entries(timeline.entries_by_netns).map(([inum, values]) => ({
+      values,
+      label: label.get(inum)?.name ?? inum,
+      limit: label.get(inum)?.limit,
     }));
     // JavaScript has put keys that are numbers in their order.
     lines.sort((one, other) => Math.max(...other.values) - Math.max(...one.values));
