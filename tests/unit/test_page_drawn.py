@@ -211,6 +211,34 @@ def test_every_width_shows_it_all_and_the_first_screen_says_what_is_wrong(tab, p
     assert tab.said == []
 
 
+# What somebody who sees no more than the first screen has to read there.
+FIRST_SCREEN = {
+    "table_full": ("the table of full is full", "of new connections refused", "100 %", "7 of 7 entries", "nf_conntrack_max="),
+    "udp_race": ("packets of one new connection raced each other", "0 lost", "given to the winner's entry"),
+    "long_chains": ("of new connections lost", "because a hash chain was too long", "chaintoolong", "nf_conntrack_buckets="),
+    "asymmetric_routing": ("back sees one direction of connections only, as with asymmetric routing", "invalid", "ip route get"),
+    "old_udp_mapping": ("are older than the rules", "nobody answers", "while new packets go to", "conntrack -D -p udp"),
+}
+SEEN = """(() => {
+    const found = [], all = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange();
+    for (let node = all.nextNode(); node; node = all.nextNode()) {
+        range.selectNodeContents(node);
+        const boxes = [...range.getClientRects()];
+        if (boxes.length && boxes.every(box => box.bottom <= innerHeight)) found.push(node.textContent);
+    }
+    return found.join("").replace(/\\s+/g, " ");
+})()"""
+
+
+def test_the_first_screen_says_what_is_wrong_with_all_five_incidents(tab, pages):
+    assert FIRST_SCREEN.keys() == set(INCIDENTS)
+    for name, words in FIRST_SCREEN.items():
+        for size in SIZES.values():
+            tab.open(pages[name][0], *size)
+            seen = tab.ask(SEEN)
+            assert not [one for one in words if one not in seen], (name, size, seen)
+
+
 CONTRASTS = """(() => {
     const parts = colour => colour.match(/[\\d.]+/g).map(Number);
     const linear = part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
