@@ -94,8 +94,7 @@ def _narrow(seen: Seen, looks: Looks, width: int, rows: int) -> list[Line]:
 
 def _wide(seen: Seen, looks: Looks, width: int, rows: int) -> list[Line]:
     """Verdicts above; then rates and groups, and beside them the hash."""
-    high = max(rows // 4, 3)
-    said = [*_high(panels.verdicts(seen, width, high), high), Line()]
+    said = [*_high(panels.verdicts(seen, width, max(rows // 3, 3)), max(rows // 7, 3)), Line()]
     left, rest = width - COLUMNS - SIDE - 4, rows - len(said)
     namespaces = max(len(seen.moment.frame.entries_by_netns), 1)
     fill = min(namespaces, 8)

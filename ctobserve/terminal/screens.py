@@ -93,7 +93,7 @@ class Sheet(Over):
 class Prompt(Over):
     """A line to type, and what may be typed. `entered` is called with it, and gives a complaint, or None: then it closes."""
 
-    DEFAULT_CSS = "Prompt Input { border: none; padding: 0 1; height: 1; background: $background; }"
+    CSS = "Prompt Input, Prompt Input:focus { border: none; padding: 0 1; height: 1; background: $background; }"
     BINDINGS: ClassVar[list[BindingType]] = CLOSE[:1]
 
     def __init__(self, title: str, value: str, hints: Sequence[str], entered: Callable[[str], str | None]) -> None:

@@ -12,24 +12,25 @@ from ctobserve.terminal.seen import Listed, Standing, Told
 HELP = (
     ("g", "group by other columns", ""),
     ("s", "sort by the next of entries, new, lost", ""),
-    ("f  /", "filter, in the words of the command line: --dport 53 --proto udp; an empty line: all", ""),
+    ("f /", "filter, in the words of the command line: --dport 53 --proto udp; an empty line: all", ""),
     ("n", "one network namespace, or all", ""),
-    ("up down  page up, down", "choose a group", ""),
-    ("enter, or a click", "the entries of that group, then the life of one (why)", ""),
+    ("↑ ↓", "choose a group; page up and page down, too", ""),
+    ("⏎ click", "the entries of that group, then the life of one (why)", ""),
     ("v", "the verdicts with their evidence, and lines to paste", ""),
-    ("b, or a click on the picture", "who is in the bucket with the longest chain, or in that of the cell", ""),
+    ("b", "who is in the bucket with the longest chain; a click on the picture: in that of the cell", ""),
     ("p", "prove now that the table is the kernel's (verify)", ""),
     ("space", "freeze the screen; nothing is missed meanwhile", "live"),
     ("space", "play on, or stand; at the end from the begin", "recorded"),
-    ("left right  , .", "a 60th of the recording back or forth; with shift a 10th", "recorded"),
-    ("home end, or a click on the line", "to the begin, the end, or there", "recorded"),
+    ("← → , .", "a 60th of the recording back or forth; with shift a 10th", "recorded"),
+    ("home end", "to the begin or the end; a click on the line: there", "recorded"),
     ("+ -", "faster and slower: 1 to 100 times as fast as it happened", "recorded"),
     ("l L", "the next loss of packets, or the one before", "recorded"),
     ("j J", "where the next grave verdict comes, or where one came before", "recorded"),
     ("t", "colours: the terminal's own, dark, light", ""),
     ("ctrl+z", "suspend", ""),
-    ("q  ctrl+c", "quit", ""),
+    ("q ctrl+c", "quit", ""),
 )
+INDENT = 10
 LEGEND = (
     "The picture of the hash: each cell is a stretch of buckets, as dark as its longest chain; X has the longest.",
     "On the line of a recording ! is where packets were lost, and ● where you are.",
@@ -41,10 +42,14 @@ LEGEND = (
 def helped(recorded: bool, width: int) -> list[Line]:
     """All keys, and what the signs mean."""
     mine = [(keys, what) for keys, what, of in HELP if not of or (of == "recorded") == recorded]
-    made = [line(Span(f" {keys:<32}", "key"), what) for keys, what in mine]
+    made = []
+    for keys, what in mine:
+        first, *others = wrapped(what, width - INDENT - 2)
+        made.append(line(Span(f" {keys:<{INDENT - 1}}", "key"), first))
+        made += [line(" " * INDENT, other) for other in others]
     made.append(Line())
     for text in LEGEND:
-        made += [line(f" {part}") for part in wrapped(text, width - 2)]
+        made += [line(f" {part}") for part in wrapped(text, width - 3)]
     return made
 
 

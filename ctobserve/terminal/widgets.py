@@ -72,7 +72,7 @@ def drawn(widget: Widget, line: Line) -> Strip:
 class Rows(ScrollView, can_focus=True):
     """Lines that scroll; where they lead somewhere one of them is chosen."""
 
-    DEFAULT_CSS = "Rows { width: 1fr; height: 1fr; }"
+    DEFAULT_CSS = "Rows { width: 1fr; height: 1fr; scrollbar-size: 1 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move(-1)", "up", show=False),
         Binding("down", "move(1)", "down", show=False),
