@@ -68,6 +68,7 @@ class Page(Lines):
         Binding("minus", "app.faster(-1)", "slower"),
         Binding("l", "app.find('loss', True)", "next loss"),
         Binding("L", "app.find('loss', False)", "last loss"),
+        Binding("escape", "app.stay", "end a search"),
         Binding("j", "app.find('verdict', True)", "next verdict"),
         Binding("J", "app.find('verdict', False)", "last verdict"),
     ]
@@ -344,6 +345,11 @@ class Top(App[None]):
             self.worker.tell(lambda engine: engine.play(speed))
         elif self._recorded:
             self._look(self.looks, f"will play at {self.speed} times the speed: space")
+
+    def action_stay(self) -> None:
+        """End a search where it is."""
+        if self._recorded:
+            self.worker.tell(lambda engine: engine.play(0))
 
     def action_find(self, what: str, forward: bool) -> None:
         """Along a recording."""

@@ -53,7 +53,8 @@ def header(seen: Seen, words: str, state: Sequence[Span], width: int) -> Line:
 def verdicts(seen: Seen, width: int, rows: int) -> list[Line]:
     """The gravest first, whole as far as there is room, then one line each."""
     if seen.verdicts is None:
-        return [line(Span("judging   ", "muted"), Span("verdicts come when there was enough to see", "muted"))]
+        what = "what was seen from now on, for some seconds" if seen.place is None else "what happened in the minutes before"
+        return [line(Span(f"judging    {what}", "muted"))]
     standing = seen.verdicts.standing
     if not standing:
         return [line(Span("no verdict", "muted"))]

@@ -78,10 +78,10 @@ class Recorded:
         self._line = Timeline(stretch.begin_ns)
         self._parts = self._look_through()
         self._looked = 0.0
-        self._wanted: int | None = stretch.at_ns
-        self._speed = 0
+        self._wanted: int | None = None
+        self._speed, self._anew = 0, True
         self._clock_s = self._shown_s = self._judged_s = 0.0
-        self._judge = False
+        self._judge = True
         self._verdicts: Verdicts | None = None
         self._proved: Proved | None = None
         self._search: Search | None = None
@@ -140,8 +140,14 @@ class Recorded:
 
     def turn(self) -> Seen | None:
         """One of: go where somebody wants to be, judge what is there, go on with a search, with playing, with the time line."""
+        if self._anew:
+            self._anew = False
+            return self._seen()
         if self._wanted is not None:
             return self._go()
+        return self._go_on()
+
+    def _go_on(self) -> Seen | None:
         if self._search is not None:
             return self._search_on(self._search)
         if self._judge and not self._speed:
@@ -221,7 +227,7 @@ class Recorded:
         at_ns = self._capture.now_ns()
         looking = "" if self._looked == 1 else f"reading the recording: {100 * self._looked:.0f} %"
         if self._search is not None:
-            looking = f"looking for the {'next' if self._search.forward else 'last'} {self._search.what}; any key ends that"
+            looking = f"looking for the {'next' if self._search.forward else 'last'} {self._search.what}; esc ends that"
         elif self._judge:
             looking = "judging"
         return Seen(

@@ -25,7 +25,7 @@ HELP = (
     ("home end", "to the begin or the end; a click on the line: there", "recorded"),
     ("+ -", "faster and slower: 1 to 100 times as fast as it happened", "recorded"),
     ("l L", "the next loss of packets, or the one before", "recorded"),
-    ("j J", "where the next grave verdict comes, or where one came before", "recorded"),
+    ("j J", "where the next grave verdict comes, or where one came before; esc ends the search", "recorded"),
     ("t", "colours: the terminal's own, dark, light", ""),
     ("ctrl+z", "suspend", ""),
     ("q ctrl+c", "quit", ""),

@@ -153,7 +153,7 @@ def test_along_a_recording_to_losses_and_verdicts():
             await goes(on, "home", lambda _: on.app.shown.at_ns == place.begin_ns)
             for key in ("right", "full_stop", "shift+right", "l"):
                 await goes(on, key, later)
-            await on.press("home", "j")
+            await on.press("home", "j", "escape", "home", "j")
             await on.until(lambda: on.app.shown.at_ns > place.begin_ns and not on.app.shown.busy)
             assert "table_full" in {one.row.id for one in on.app.shown.verdicts.standing}
             await goes(on, "J", earlier)

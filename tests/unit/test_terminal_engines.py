@@ -292,6 +292,16 @@ def test_the_next_verdict_is_where_one_comes_that_did_not_stand():
         assert settled(engine).at_ns < later.at_ns
 
 
+def test_a_search_ends_when_somebody_wants_that():
+    with recorded("long_chains", at=0.0) as engine:
+        settled(engine)
+        engine.find("verdict", True)
+        seen = engine.turn()
+        assert seen.busy == "looking for the next verdict; esc ends that"
+        engine.play(0)
+        assert settled(engine).at_ns == seen.place.begin_ns
+
+
 def test_of_a_recording_a_group_a_bucket_and_a_life_are_of_that_instant():
     with recorded("old_udp_mapping") as engine:
         settled(engine)
