@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partialmethod
 from importlib import import_module
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ import pytest
 from ctobserve.capture.capture import PacketCount
 from ctobserve.capture.event_filter import EventFilter
 from ctobserve.capture.watch import Stretch
-from ctobserve.commands import opening
+from ctobserve.commands import fullscreen, opening
+from ctobserve.commands import top as command_of_top
 from ctobserve.commands.cli import COMMANDS
 from ctobserve.commands.sought import parse
 from ctobserve.commands.top import CLEAR
@@ -40,6 +42,7 @@ from ctobserve.render.summary import summary_line
 from ctobserve.render.top import frame_lines
 from ctobserve.render.verify import verify_lines
 from ctobserve.render.why import why_lines
+from ctobserve.terminal.app import Top
 from tests import scripted
 from tests.scripted import CLOCK, FIDELITY, NETNS, ScriptedCapture, reading
 from tests.unit.tables import entries, tcp
@@ -333,3 +336,23 @@ def test_a_frame_takes_the_place_of_the_one_before_on_a_terminal_alone(monkeypat
     _, shown, _ = started(made(), typed)
     first, *frames = shown.split(CLEAR)
     assert first == "" and len(frames) == 3 and "".join(frames) == piped
+
+
+ENDS = [({}, 0, "none lost"), ({"told": LOST}, 5, LOST_WORDS), ({"over": True}, 3, OVER_WORDS)]
+
+
+@pytest.mark.parametrize(("more", "attached"), [("", INVALID), (" --no-invalid", NOTHING)])
+@pytest.mark.parametrize(("told", "code", "words"), ENDS)
+def test_the_full_screen_attaches_what_verdicts_need_and_ends_as_frames_do(
+    monkeypatch, started, more, attached, told, code, words
+):
+    def opened(*given, **named):
+        return command_of_top.opened(*given, **named)  # as `started` has it
+
+    monkeypatch.setattr(fullscreen, "wanted", lambda: True)
+    monkeypatch.setattr(fullscreen, "opened", opened)
+    monkeypatch.setattr(Top, "run", partialmethod(Top.run, headless=True, size=(80, 24)))
+    ended, out, err = started(made(**told), f"top --duration 2 --fail-on-loss{more}")
+    assert (ended, out) == (code, "") and words in err
+    purpose = TABLE | DROPS | UNCONFIRMED | attached
+    assert (started.asked.purpose, started.asked.how) == (purpose, WHOLE_TABLE | {"streams": True})
