@@ -13,7 +13,7 @@ from ctobserve.analysis.groups import COLUMNS
 from ctobserve.analysis.top import ORDERS
 from ctobserve.capture.filters import Filter
 from ctobserve.model import Entries
-from ctobserve.terminal.lines import Target, line
+from ctobserve.terminal.lines import Line, Target, line
 from ctobserve.terminal.page import Looks, page, picture_rows
 from ctobserve.terminal.panels import hash_cells, status, time_of
 from ctobserve.terminal.screens import Over, Prompt, Sheet
@@ -104,7 +104,6 @@ class Top(App[None]):
         self._wish, self._typed = wish, typed
         self._page = Page()
         self._pending = False
-        self._life: Entries | None = None
 
     def compose(self) -> ComposeResult:
         """The page alone."""
@@ -294,10 +293,17 @@ class Top(App[None]):
         self._over(Sheet(f"{found.title}: {found.total} entries", entry_lines(found), chose))
 
     def _show_life(self, entry: Entries, told: Told) -> None:
+        def lines(found: Told) -> list[Line]:
+            return life_lines(found, self.size.width)
+
+        def again() -> None:
+            self.worker.ask(lambda engine: engine.life(entry), lambda found: sheet.show(lines(found)))
+
         def left() -> None:
             self.worker.tell(lambda engine: engine.leave())
 
-        self._over(Sheet(told.title, life_lines(told, self.size.width), left=left))
+        sheet = Sheet(told.title, lines(told), again=None if self._recorded else again, left=left)
+        self._over(sheet)
 
     def action_verdicts(self) -> None:
         """All of them, whole."""

@@ -39,9 +39,12 @@ class Over(ModalScreen[None]):
 
 
 class Sheet(Over):
-    """A title, lines that scroll, and a hint. `chose` is called with what a line leads to; `left` when it is left."""
+    """A title, lines that scroll, and a hint. `chose` is called with what a line leads to; `left` when it is left.
 
-    BINDINGS: ClassVar[list[BindingType]] = CLOSE
+    `again` is called when somebody wants to know how it is now; None: it does not change.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*CLOSE, Binding("r", "again", "again", show=False)]
 
     def __init__(
         self,
@@ -49,13 +52,14 @@ class Sheet(Over):
         lines: Sequence[Line],
         chose: Callable[[Target], None] = lambda _: None,
         left: Callable[[], None] = lambda: None,
+        again: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
-        self.titled = title
         self.rows = Rows(lines)
+        self._titled = title
         self._head, self._foot = Lines(classes="one"), Lines(classes="one")
         self._head.can_focus = self._foot.can_focus = False
-        self._chose, self._left = chose, left
+        self._chose, self._left, self._again = chose, left, again
 
     def compose(self) -> ComposeResult:
         """One below the other."""
@@ -67,22 +71,25 @@ class Sheet(Over):
     def on_mount(self) -> None:
         """The list hears the keys."""
         self.rows.focus()
-        self.show(self.titled, self.rows.lines)
+        leads = any(one.target is not None for one in self.rows.lines)
+        hint = " ↑↓ move  ⏎ more" if leads else " ↑↓ scroll"
+        self._head.show([line(Span(f" {self._titled} ", "chosen"))])
+        self._foot.show([line(Span(f"{hint}{'' if self._again is None else '  r again'}  esc back", "key"))])
 
-    def show(self, title: str, lines: Sequence[Line]) -> None:
-        """Others, in their place."""
-        self.titled = title
-        self._head.show([line(Span(f" {title} ", "chosen"))])
-        leads = any(one.target is not None for one in lines)
-        self._foot.show([line(Span(" ↑↓ move  ⏎ more  esc back" if leads else " ↑↓ scroll  esc back", "key"))])
-        if self.rows.lines != list(lines):
-            self.rows.show(lines)
+    def show(self, lines: Sequence[Line]) -> None:
+        """As it is now."""
+        self.rows.show(lines)
 
     def on_rows_chosen(self, message: Rows.Chosen) -> None:
         """Lead on."""
         message.stop()
         if message.line.target is not None:
             self._chose(message.line.target)
+
+    def action_again(self) -> None:
+        """How it is now."""
+        if self._again is not None:
+            self._again()
 
     def action_leave(self) -> None:
         """Back to what lies below."""

@@ -20,10 +20,11 @@ from rich.color import Color
 
 from ctobserve.commands import fullscreen
 from ctobserve.errors import CtobserveError
+from ctobserve.event import DestroyReason, Kind
 from ctobserve.terminal.app import THEMES, Page, Top
 from ctobserve.terminal.screens import Prompt
 from ctobserve_lab.recordings import recording
-from tests.scripted import NETNS, ScriptedCapture
+from tests.scripted import NETNS, ScriptedCapture, events
 from tests.unit.terminals import WISH, Driven, Paced, driven, incident, opens_live, opens_recording
 from tests.unit.test_terminal_engines import LIMITED, TABLE
 
@@ -235,6 +236,26 @@ def test_frozen_it_stands_while_what_is_doubtful_goes_on():
             for key in ("left", "right", "home", "end", "plus", "minus", "l", "j"):
                 await on.press(key)
             assert "LIVE" in on.text
+
+    run(test)
+
+
+def test_a_life_is_told_again_when_somebody_wants_that():
+    left = events(Kind.DESTROY, TABLE[:1], reason=DestroyReason.DELETED)
+
+    async def test() -> None:
+        capture = Paced(entries=TABLE, states=LIMITED)
+        async with driven(opens_live(capture)) as on:
+            await on.says("LIVE")
+            await on.press("enter")
+            await on.says("10.0.0.1 53: 12 entries")
+            await on.press("enter")
+            await on.says("It lives")
+            capture.held = left  # drained when it is told
+            await on.press("r")
+            await on.says("deleted")
+            await on.press("escape")
+            await on.says("⏎ more")
 
     run(test)
 

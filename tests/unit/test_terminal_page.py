@@ -238,4 +238,4 @@ def test_help_has_the_keys_of_what_is_looked_at():
     live, recorded = ("\n".join(one.text for one in helped(what, 80)) for what in (False, True))
     assert "freeze the screen" in live and "freeze the screen" not in recorded
     assert "next loss" in recorded and "next loss" not in live
-    assert max(one.wide for one in helped(True, 80)) <= 130
+    assert max(one.wide for one in helped(True, 80)) <= 80
