@@ -112,6 +112,8 @@ class Top(App[None]):
     def on_mount(self) -> None:
         """Begin to look."""
         self._page.focus()
+        # Another program had the terminal.
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.worker.start()
 
     def _handle_exception(self, error: Exception) -> None:

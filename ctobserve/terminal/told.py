@@ -35,6 +35,7 @@ INDENT = 10
 LEGEND = (
     "The picture of the hash: each cell is a stretch of buckets, as dark as its longest chain; X has the longest.",
     "On the line of a recording ! is where packets were lost, and ● where you are.",
+    "To copy a line of text hold shift while you drag: most terminals select then, in spite of a program that hears the mouse.",
     "Rates are of the last interval; their lines of the last minutes, the right end is now.",
     "A proof compares every entry with a reading of the kernel's table, and with its own dump where there is one.",
 )

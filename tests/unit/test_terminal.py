@@ -403,6 +403,20 @@ def test_however_it_ends_the_terminal_is_as_it_was(ends):
     assert terminal.after == terminal.before
 
 
+def test_suspended_it_gives_the_terminal_back_and_draws_all_of_it_anew_when_it_goes_on():
+    terminal = Terminal(*COMMAND)
+    terminal.until(b"EQUAL")
+    terminal.process.send_signal(signal.SIGTSTP)
+    assert os.WIFSTOPPED(os.waitpid(terminal.process.pid, os.WUNTRACED)[1])
+    terminal.until(OFF)
+    terminal.shown = b""
+    terminal.process.send_signal(signal.SIGCONT)
+    terminal.until(ON)
+    terminal.until(b"the table of full is full: 23 packets")
+    os.write(terminal.ours, b"q")
+    assert terminal.end() == 0
+
+
 def test_without_colour_the_terminal_gets_none():
     terminal = Terminal(*COMMAND, NO_COLOR="1", COLUMNS="40")
     terminal.until(b"EQUAL")
