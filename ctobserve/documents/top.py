@@ -142,20 +142,21 @@ class Moments:
 
     def next(self) -> Moment:
         """Of now; another interval begins."""
-        now_ns = self._capture.now_ns()
-        entries = self._capture.table.entries()
-        lengths = lengths_of(entries, self._capture.buckets)
-        counts = _by_netns(entries)
-        self._ask(now_ns, counts)
-        self._whole.level(now_ns, counts)
-        frame = self._frame(now_ns, entries, lengths, counts)
+        capture, interval = self._capture, self._interval
+        now_ns = capture.now_ns()
+        entries, buckets = capture.table.entries(), capture.buckets
+        # Of a million entries it takes a second, in which events come.
+        found = capture.aside(lambda: _sum_up(entries, buckets, self._only, self._view, interval, self._limit))
+        self._ask(now_ns, found.counts)
+        self._whole.level(now_ns, found.counts)
+        frame = self._frame(now_ns, found)
         history = (self._some or self._whole).bins(now_ns)
         for timeline in filter(None, (self._whole, self._some)):
             timeline.forget(now_ns - HISTORY_NS)
         self._interval = _Interval(self._only, self._view.by, now_ns)
         # One that was taken before its time puts the others off.
         self._due_ns = max(min(self._due_ns, now_ns) + round(self._view.interval_s * NS_PER_S), now_ns)
-        return Moment(frame, history, lengths, self._labels)
+        return Moment(frame, history, found.lengths, self._labels)
 
     def _ask(self, now_ns: int, counts: Mapping[int, int]) -> None:
         """Namespaces, of what changes seldom."""
@@ -164,36 +165,57 @@ class Moments:
             self._states = self._capture.namespaces(sysctls=(MAX,), among=self._met)
             self._labels = dict(self._capture.names())
 
-    def _frame(self, now_ns: int, whole: Entries, lengths: Lengths, counts: Mapping[int, int]) -> Frame:
-        capture, interval, view, states = self._capture, self._interval, self._view, self._states
+    def _frame(self, now_ns: int, found: _Sums) -> Frame:
+        capture, interval, states = self._capture, self._interval, self._states
         # A recording's last event may end an interval as it begins.
         seconds = max(now_ns - interval.began_ns, 1) / NS_PER_S
-        shown = self._only.passing(whole)
-        lines = heaviest(shown, interval.new, interval.lost, view.by, view.order, self._limit)
         here = capture.host.here
-        most = limits(counts, states)
-        longest = int(lengths.of_bucket.max(initial=0))
+        most = limits(found.counts, states)
+        of_bucket = found.lengths.of_bucket
+        longest = int(of_bucket.max(initial=0))
         return Frame(
             ts=capture.started.iso(now_ns),
             interval_s=round(seconds, 3),
             max=states[here].sysctls.get(MAX) if here in states else None,
             max_by_netns={str(inum): limit for inum, limit in most.items()},
-            entries=len(shown),
-            entries_by_netns={str(inum): count for inum, count in counts.items()},
-            buckets=len(lengths.of_bucket),
+            entries=found.entries,
+            entries_by_netns={str(inum): count for inum, count in found.counts.items()},
+            buckets=len(of_bucket),
             max_chain=longest,
             new_per_s=round(interval.new.total / seconds, 1),
             gone_per_s=round(interval.gone / seconds, 1),
             lost_per_s=round(interval.lost.total / seconds, 1),
             lost_by_reason={drop_name(reason): count for reason, count in interval.reasons.items()},
             not_grouped=interval.new.forgotten + interval.lost.forgotten,
-            by=view.by,
-            groups=tuple(row_of(line, seconds) for line in lines),
+            by=self._view.by,
+            groups=tuple(row_of(line, seconds) for line in found.lines),
             events_lost=sum(capture.fidelity().lost.values()),
-            entries_offloaded=int(np.count_nonzero(shown["status"] & IPS_OFFLOAD)),
+            entries_offloaded=found.offloaded,
             full_in_s_by_netns={str(inum): left for inum, left in full_in_s(self._whole.bins(now_ns), now_ns, most).items()},
-            longest_bucket=int(lengths.of_bucket.argmax()) if longest else None,
+            longest_bucket=int(of_bucket.argmax()) if longest else None,
         )
+
+
+class _Sums(NamedTuple):
+    """Of a table at one instant: lengths of all chains, and entries by namespace; of what the filter lets pass, the number of
+    entries, of those that are offloaded, and the heaviest groups."""
+
+    lengths: Lengths
+    counts: Mapping[int, int]
+    entries: int
+    offloaded: int
+    lines: Sequence[Line]
+
+
+def _sum_up(whole: Entries, buckets: int, only: Filter, view: View, interval: _Interval, limit: int) -> _Sums:
+    shown = only.passing(whole)
+    return _Sums(
+        lengths_of(whole, buckets),
+        _by_netns(whole),
+        len(shown),
+        int(np.count_nonzero(shown["status"] & IPS_OFFLOAD)),
+        heaviest(shown, interval.new, interval.lost, view.by, view.order, limit),
+    )
 
 
 class _Interval:
