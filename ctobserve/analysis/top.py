@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctobserve.analysis.groups import Key, Labels, divide, key
-from ctobserve.model import ENTRY, Entries
+from ctobserve.model import ENTRY, Entries, join
 
 ORDERS = ("entries", "new", "lost")
 MOST = 1 << 16  # groups of an interval that are told apart
@@ -59,7 +59,7 @@ class Gathered:
 
     def result(self) -> tuple[Entries, Labels]:
         """Entries, and how many each of them stands for: shapes (n,) and (n,)."""
-        return np.concatenate(self._parts), np.concatenate(self._weights)
+        return join(self._parts), np.concatenate(self._weights)
 
 
 def heaviest(now: Entries, new: Gathered, lost: Gathered, by: Sequence[str], order: str, limit: int) -> list[Line]:
@@ -68,7 +68,7 @@ def heaviest(now: Entries, new: Gathered, lost: Gathered, by: Sequence[str], ord
     One that comes and goes within the interval is in `new` only.
     """
     parts = ((now, np.ones(len(now), np.int64)), new.result(), lost.result())
-    everybody = np.concatenate([entries for entries, _ in parts])
+    everybody = join([entries for entries, _ in parts])
     weights = np.concatenate([weights for _, weights in parts])
     which = np.repeat(np.arange(3), [len(entries) for entries, _ in parts])
     groups = divide(everybody, by)
