@@ -10,7 +10,7 @@ from ctobserve.terminal.panels import COLUMNS
 from ctobserve.terminal.seen import Seen
 
 SIDE = 15  # of the picture's legend, beside it
-WIDE = 132  # columns from which the hash has a column of its own
+WIDE = 144  # columns from which the hash has a column of its own
 FREEZE = "freeze"
 KEYS = (
     *(("g", "group"), ("s", "sort"), ("f", "filter"), ("n", "netns"), ("space", FREEZE), ("⏎", "drill"), ("v", "verdicts")),

@@ -67,7 +67,7 @@ def verdicts(seen: Seen, width: int, rows: int) -> list[Line]:
         # Each of the others has a line, if there is room for that.
         others = min(len(whole) - at - 1, max(rows - 2 - len(made), 0)) if made else min(len(whole) - 1, 2)
         space = max(left - others, 1)
-        if standing[at].row.severity is Severity.HEALTHY and len(whole) > 1:
+        if standing[at].row.severity is Severity.HEALTHY and sum(map(len, whole)) > rows:
             space = min(space, 2)  # what is worth knowing says more
         made += lines if len(lines) <= space else _shortened(lines, space, width)
     hidden = len(standing) - len({part.target for part in made})

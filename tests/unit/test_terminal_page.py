@@ -71,7 +71,9 @@ def test_who_sees_the_first_screen_can_say_what_is_wrong(name):
     assert "no records lost · table EQUAL to the kernel's then" in text
 
 
-@pytest.mark.parametrize("size", [(80, 24), (132, 40), (160, 50), (100, 30), (40, 10), (20, 6), (250, 70), (131, 60), (132, 12)])
+@pytest.mark.parametrize(
+    "size", [(80, 24), (132, 40), (160, 50), (100, 30), (40, 10), (20, 6), (250, 70), (143, 60), (144, 60), (144, 12)]
+)
 @pytest.mark.parametrize("name", told.INCIDENTS)
 def test_a_page_fills_the_terminal_exactly_whatever_its_size(name, size):
     width, height = size
