@@ -72,13 +72,12 @@ def net() -> Iterator[Net]:
 class Running:
     """A ctobserve process that said it is ready."""
 
-    def __init__(self, arguments: tuple[str, ...], directory: Path, by: tuple[str, ...]) -> None:
-        """`by`: the program that runs it, and its options."""
+    def __init__(self, arguments: tuple[str, ...], directory: Path) -> None:
         self._ready = directory / f"ready-{time.monotonic_ns()}"
         self._out = self._ready.with_suffix(".out")
         self._err = self._ready.with_suffix(".err")
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen([*by, *CTOBSERVE, *arguments, "--ready-file", self._ready], stdout=out, stderr=err)
+            self.process = subprocess.Popen([*CTOBSERVE, *arguments, "--ready-file", self._ready], stdout=out, stderr=err)
         end = time.monotonic() + READY_S
         while not self._ready.exists():
             assert self.process.poll() is None, f"ctobserve ended: {self._err.read_text()}"
@@ -121,8 +120,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Start ctobserve in the background and wait until it is ready."""
     started: list[Running] = []
 
-    def go(*arguments: str, by: tuple[str, ...] = ()) -> Running:
-        started.append(Running(arguments, tmp_path, by))
+    def go(*arguments: str) -> Running:
+        started.append(Running(arguments, tmp_path))
         return started[-1]
 
     yield go

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from ctobserve_lab.stage import Stage
 from ctobserve_lab.traffic import load, send_udp
 from ctobserve_lab.world import run
 from tests.kernel.conftest import Running
+from tests.kernel.systemd import Systemd
 from tests.kernel.tool import CTOBSERVE
 from tests.unit.test_service import settings
 
@@ -72,17 +73,27 @@ def test_a_full_table_is_kept_with_what_came_before_and_the_report_says_so(stage
     assert incident.stat().st_mode & 0o777 == 0o600 and directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_sigusr1_keeps_the_table_as_it_is_with_the_capabilities_of_the_unit_and_no_other(net, start, tmp_path):
-    directory, space = tmp_path / "DIR", net.space("asked")
+@pytest.fixture
+def systemd() -> Iterator[Systemd]:
+    with TemporaryDirectory(dir="/run") as work, Systemd(Path(work)) as made:
+        yield made
+
+
+def test_the_unit_keeps_what_systemctl_asks_for_with_its_capabilities_and_no_other(net, systemd):
+    space, unit = net.space("asked"), "ctobserve-recorder"
     load(space, 211)
+    systemd.ctl("start", unit)
+    directory = systemd.state / "ctobserve"
+    end = time.monotonic() + WAIT_S
+    while not (directory / "part-00000001").exists() and time.monotonic() < end:
+        time.sleep(0.2)
+    status = Path(f"/proc/{systemd.pid(unit)}/status").read_text()
     (line,) = settings()["CapabilityBoundingSet"]
-    allowed = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in line.split())])
-    running = start("record", str(directory), *KEEP, by=("setpriv", "--no-new-privs", f"--bounding-set={allowed}"))
-    status = Path(f"/proc/{running.process.pid}/status").read_text()
-    assert f"CapEff:\t{bits(line.split()):016x}" in status
-    running.process.send_signal(signal.SIGUSR1)
-    incident = waited_for(directory, "asked", running)
-    running.end()
+    assert f"CapEff:\t{bits(line.split()):016x}" in status and "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
+    systemd.ctl("kill", "--signal=USR1", unit)
+    systemd.ctl("stop", unit)
+    assert (systemd.asked(unit, "Result"), systemd.asked(unit, "ExecMainStatus")) == ("success", "0")
+    (incident,) = directory.glob("incident-*-asked")
     for source in (incident, directory):
         assert len(asked("list", "--from", str(source), "--netns", space.name)["entries"]) == 211
     assert asked("verify", "--from", str(incident), "--netns", space.name)["equal"]
