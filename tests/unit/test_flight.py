@@ -23,6 +23,7 @@ from ctobserve.capture.capture import Fidelity, NamespaceState
 from ctobserve.capture.recorded import RecordedCapture
 from ctobserve.capture.store.facts import Trigger
 from ctobserve.capture.store.joined import opened
+from ctobserve.capture.store.parts import PART
 from ctobserve.capture.store.writer import NotWritten
 from ctobserve.capture.watch import Stretch, watch
 from ctobserve.clock import NS_PER_S
@@ -58,7 +59,7 @@ def replay(path: Path, since_ns: int | None = None, until_ns: int | None = None)
 
 
 def parts(path: Path) -> list[str]:
-    return sorted(name for name in os.listdir(path) if name.startswith("part-"))
+    return sorted(filter(PART.fullmatch, os.listdir(path)))
 
 
 def incidents(path: Path) -> list[str]:
