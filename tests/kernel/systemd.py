@@ -26,6 +26,7 @@ mount -t overlay -o lowerdir=/usr/bin,upperdir={work}/upper,workdir={work}/made 
 cp {work}/ctobserve /usr/bin/ctobserve
 mount --bind {state} /var/lib
 mount -t tmpfs -o mode=755 tmpfs /var/cache
+umount /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 exec env -i container=lab SYSTEMD_UNIT_PATH={work}/units PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
     /lib/systemd/systemd --system --unit=lab.target --log-target=console
