@@ -23,7 +23,7 @@ from ctobserve.documents.request import Request
 from ctobserve.documents.top import HISTORY_NS, Moments, View
 from ctobserve.documents.why import told
 from ctobserve.event import Events
-from ctobserve.model import Entries
+from ctobserve.model import Entries, pick
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.why import why_lines
 from ctobserve.terminal.entries import listed, of_group, sought_of
@@ -36,7 +36,7 @@ from ctobserve.terminal.seen import Listed, Place, Proved, Seen, Told, Verdicts,
 STEPS = 400  # in which a stretch is gone through
 MOST_EVENTS = 300_000  # of a stretch that is judged: a second or less of work
 SHORTEST_NS = 10 * NS_PER_S  # of such a stretch, however much happened in it
-LOOKED_THROUGH = 50_000  # events of a life's stretch come in so many at a time, and so does the time line
+LIFE_EVENTS = 3_000_000  # that are looked through for the life of one entry
 SEEING = Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED | Purpose.INVALID
 TURN_S = 0.05
 COSTS = 20  # while it plays nobody judges for so many times as long as a judgement takes
@@ -75,6 +75,9 @@ class Recorded:
         self._view = RecordedView(reader)
         self._sees = SEEING & (self._view.sees | ~Purpose.INVALID)
         self._stopped = stopped
+        chunks = list(reader.events(self._view.keyframes[0].number))
+        self._ends_ns = np.maximum.accumulate(np.array([chunk.last_ns for chunk in chunks], np.int64))
+        self._counts = np.cumsum(np.array([chunk.length for chunk in chunks], np.int64))
         self._line = Timeline(stretch.begin_ns)
         self._parts = self._look_through()
         self._looked = 0.0
@@ -97,23 +100,16 @@ class Recorded:
     def _invalid(self) -> bool:
         return Purpose.INVALID in self._sees
 
-    def _since(self, at_ns: int) -> int:
-        """Where the stretch begins that is looked at for an instant: minutes before, less where much happened."""
-        since_ns = max(at_ns - HISTORY_NS, self._stretch.begin_ns)
-        latest = max(at_ns - SHORTEST_NS, self._stretch.begin_ns)
-        bins = self._line.bins(at_ns) if self._looked == 1 else None
-        if bins is None or since_ns == latest:
+    def _since(self, at_ns: int, most: int, back_ns: int) -> int:
+        """Where the stretch begins that is looked at for an instant: so long before, or later where more events happened."""
+        begin_ns = self._stretch.begin_ns
+        since_ns, latest = max(at_ns - back_ns, begin_ns), max(at_ns - SHORTEST_NS, begin_ns)
+        here = int(np.searchsorted(self._ends_ns, at_ns, "right"))
+        if not here:
             return since_ns
-        counts = bins.everywhere
-        every = (
-            counts.new
-            + counts.resolved
-            + sum([*counts.gone.values(), *counts.lost.values()], np.zeros(len(counts.new), np.int64))
-        )
-        upto = min((at_ns - bins.began_ns) // bins.width_ns + 1, len(every))
-        behind = np.cumsum(every[:upto][::-1])
-        fits = int(np.searchsorted(behind, MOST_EVENTS, "right"))
-        return min(max(at_ns - fits * bins.width_ns, since_ns), latest)
+        first = int(np.searchsorted(self._counts[:here], self._counts[here - 1] - most, "left"))
+        fits_ns = int(self._ends_ns[first]) if self._counts[here - 1] > most else since_ns
+        return min(max(fits_ns, since_ns), latest)
 
     def _opened(self, since_ns: int, until_ns: int, sees: Purpose | None = None) -> RecordedCapture:
         """A stretch of it, as a command would have it: whole where it is all of the recording."""
@@ -126,7 +122,7 @@ class Recorded:
 
     def _begin(self, at_ns: int) -> tuple[RecordedCapture, Moments]:
         """The table of that instant, and what happened in the minutes before."""
-        since_ns = self._since(at_ns)
+        since_ns = self._since(at_ns, MOST_EVENTS, HISTORY_NS)
         capture = self._opened(since_ns, self._stretch.end_ns)
         moments = Moments(capture, self._wish.only, View(self._wish.by, self._wish.order, self._interval_s), GROUPS)
         last_ns = max(at_ns - round(self._interval_s * NS_PER_S), since_ns)
@@ -179,7 +175,7 @@ class Recorded:
 
     def _judged(self, at_ns: int) -> tuple[Verdicts, Proved]:
         """Of the minutes before an instant; at the end of a recording as `report` and `verify` do."""
-        since_ns = self._since(at_ns)
+        since_ns = self._since(at_ns, MOST_EVENTS, HISTORY_NS)
         capture = self._opened(since_ns, at_ns)
         collector = Collector(capture, self._wish.only, self._invalid)
         for events in _until(capture, at_ns):
@@ -218,7 +214,8 @@ class Recorded:
             if chunk.last_ns >= begin_ns:
                 rows = self._reader.chunk("event", chunk)
                 seen_ns = rows["entry"]["seen_ns"]
-                self._line.add(rows[(seen_ns >= begin_ns) & (seen_ns <= end_ns)])
+                inside = (seen_ns >= begin_ns) & (seen_ns <= end_ns)
+                self._line.add(rows if inside.all() else pick(rows, inside))
                 yield min((chunk.last_ns - begin_ns) / max(end_ns - begin_ns, 1), 0.999)
         while True:
             yield 1.0
@@ -265,9 +262,10 @@ class Recorded:
         return listed(f"bucket {number}", self._capture.chain(number), self.namespaces())
 
     def life(self, entry: Entries) -> Told:
-        """From the begin of the recording to this instant."""
+        """From the begin of the recording to this instant, or from later where very much happened, which is said."""
         at_ns = self._capture.now_ns()
-        capture = self._opened(self._stretch.begin_ns, at_ns, self._sees | Purpose.REASONS | Purpose.UPDATES)
+        since_ns = self._since(at_ns, LIFE_EVENTS, at_ns)
+        capture = self._opened(since_ns, at_ns, self._sees | Purpose.REASONS | Purpose.UPDATES)
         sought, only = sought_of(entry), Filter(netns=int(entry["netns"][0]) or None)
         found = Connections(sought, only, capture.table.entries(), capture.now_ns())
         for events in _until(capture, at_ns):

@@ -321,11 +321,13 @@ def test_of_a_recording_a_group_a_bucket_and_a_life_are_of_that_instant():
 def test_the_stretch_that_is_judged_is_no_longer_than_can_be_gone_through_in_a_moment(monkeypatch):
     with recorded("long_chains") as engine:
         seen = settled(engine)
-        whole = engine._since(seen.at_ns)
-        assert whole == seen.place.begin_ns
-        monkeypatch.setattr("ctobserve.terminal.recorded.MOST_EVENTS", 3000)
+        begin_ns, length_ns = seen.place.begin_ns, seen.at_ns - seen.place.begin_ns
+        assert engine._since(seen.at_ns, 12_217, length_ns) == engine._since(seen.at_ns, 10**9, 10 * length_ns) == begin_ns
+        assert engine._since(seen.at_ns, 3000, length_ns) == begin_ns, "ten seconds whatever happens"
         monkeypatch.setattr("ctobserve.terminal.recorded.SHORTEST_NS", NS_PER_S // 5)
-        assert whole < engine._since(seen.at_ns) <= seen.at_ns - NS_PER_S // 5
+        fewer = [engine._since(seen.at_ns, most, length_ns) for most in (12_217, 6000, 3000, 1)]
+        assert fewer == sorted(fewer) and fewer[0] < fewer[1] < fewer[-1] <= seen.at_ns - NS_PER_S // 5
+        assert engine._since(begin_ns, 3000, length_ns) == begin_ns
 
 
 def test_live_a_recordings_keys_do_nothing():
