@@ -100,6 +100,11 @@ class Recorded:
     def _invalid(self) -> bool:
         return Purpose.INVALID in self._sees
 
+    @property
+    def _here_ns(self) -> int:
+        """The instant that is looked at; a stretch is over a little before its end, when the table is read for the last time."""
+        return self._stretch.end_ns if self._capture.over else self._capture.now_ns()
+
     def _since(self, at_ns: int, most: int, back_ns: int) -> int:
         """Where the stretch begins that is looked at for an instant: so long before, or later where more events happened."""
         begin_ns = self._stretch.begin_ns
@@ -170,7 +175,7 @@ class Recorded:
 
     def _judge_here(self) -> Seen:
         self._judge = False
-        self._verdicts, self._proved = self._judged(self._capture.now_ns())
+        self._verdicts, self._proved = self._judged(self._here_ns)
         return self._seen()
 
     def _judged(self, at_ns: int) -> tuple[Verdicts, Proved]:
@@ -200,7 +205,7 @@ class Recorded:
         self._shown_s = now_s
         self._moment = self._moments.next()
         if not at_end and now_s >= self._judged_s:
-            self._verdicts, self._proved = self._judged(self._capture.now_ns())
+            self._verdicts, self._proved = self._judged(self._here_ns)
             done_s = time.monotonic()
             self._judged_s = done_s + max(COSTS * (done_s - now_s), self._interval_s)
         return self._seen()
@@ -221,7 +226,7 @@ class Recorded:
             yield 1.0
 
     def _seen(self) -> Seen:
-        at_ns = self._capture.now_ns()
+        at_ns = self._here_ns
         looking = "" if self._looked == 1 else f"reading the recording: {100 * self._looked:.0f} %"
         if self._search is not None:
             looking = f"looking for the {'next' if self._search.forward else 'last'} {self._search.what}; esc ends that"
@@ -251,7 +256,7 @@ class Recorded:
     def wish(self, wish: Wish) -> None:
         """Look at that, here."""
         self._wish = wish
-        self.seek(self._capture.now_ns())
+        self.seek(self._here_ns)
 
     def group(self, by: tuple[str, ...], values: tuple[Key, ...]) -> Listed:
         """The entries that have these values in these columns."""
@@ -263,7 +268,7 @@ class Recorded:
 
     def life(self, entry: Entries) -> Told:
         """From the begin of the recording to this instant, or from later where very much happened, which is said."""
-        at_ns = self._capture.now_ns()
+        at_ns = self._here_ns
         since_ns = self._since(at_ns, LIFE_EVENTS, at_ns)
         capture = self._opened(since_ns, at_ns, self._sees | Purpose.REASONS | Purpose.UPDATES)
         sought, only = sought_of(entry), Filter(netns=int(entry["netns"][0]) or None)
@@ -299,7 +304,7 @@ class Recorded:
 
     def find(self, what: str, forward: bool) -> None:
         """A search goes on turn by turn, until somebody wants to be somewhere."""
-        at_ns = self._capture.now_ns()
+        at_ns = self._here_ns
         grave = frozenset(one.row.id for one in self._verdicts.standing if one.grave) if self._verdicts else frozenset()
         self._speed, self._search = 0, Search(what, forward, grave, at_ns)
 

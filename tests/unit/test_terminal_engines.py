@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,27 @@ import pytest
 
 from ctobserve.capture.capture import Fidelity, NamespaceState
 from ctobserve.capture.filters import Filter
+from ctobserve.capture.recorded import RecordedCapture
+from ctobserve.capture.store.joined import opened
 from ctobserve.capture.watch import Stretch
 from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis.verdict import Severity
+from ctobserve.documents import verify
+from ctobserve.documents.request import Request
+from ctobserve.documents.verdicts import collect_verdicts
 from ctobserve.errors import CtobserveError
 from ctobserve.event import NO_EVENTS, DestroyReason, DropReason, Events, Kind
 from ctobserve.model import UDP, join
+from ctobserve.programs.hooks import Purpose
 from ctobserve.terminal.entries import MOST, listed, of_group, sought_of
 from ctobserve.terminal.judging import AGAIN_NS, GONE_NS
 from ctobserve.terminal.live import RECENT, Live
+from ctobserve.terminal.page import Looks, page
 from ctobserve.terminal.proving import proved
-from ctobserve.terminal.recorded import Recorded
+from ctobserve.terminal.recorded import SEEING, Recorded
 from ctobserve.terminal.seen import Seen
+from ctobserve_lab.recordings import recording
+from ctobserve_lab.scenarios import SCENARIOS
 from tests.scripted import CLOCK, NETNS, ScriptedCapture, events
 from tests.unit.tables import entries, tcp
 from tests.unit.terminals import WISH, live, recorded, settled
@@ -238,10 +248,22 @@ def test_a_recording_begins_where_it_is_asked_to_and_goes_anywhere():
         assert begin.place.looked == 1 and begin.place.bins.everywhere.new.sum() > 12_000
 
 
-def test_what_is_judged_at_the_end_is_what_report_says_and_before_it_what_had_happened():
-    with recorded("long_chains") as engine:
-        assert grave(settled(engine)) == {"chain_too_long", "few_buckets"}
-        engine.seek(0)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_at_the_end_of_a_recording_it_says_what_report_and_verify_say(name):
+    with recorded(name) as engine:
+        seen = settled(engine)
+        for width, height in ((80, 24), (160, 50), (30, 8)):
+            lines = page(seen, seen, Looks(), width, height)
+            assert len(lines) == height and {one.wide for one in lines} == {width}
+    with closing(opened(recording(name))) as reader:
+        reported = collect_verdicts(RecordedCapture(reader, SEEING), Request(), Stretch(), invalid=True).verdicts
+        verified = verify.collect(RecordedCapture(reader, Purpose.TABLE), Request(), Stretch())
+    assert {one.row.id: one.row for one in seen.verdicts.standing} == {row.id: row for row in reported}
+    assert (seen.proved.equal, seen.at_ns) == (verified.equal, seen.place.end_ns)
+
+
+def test_before_anything_happened_nothing_is_grave():
+    with recorded("long_chains", at=0.0) as engine:
         assert grave(settled(engine)) == set()
 
 
