@@ -6,8 +6,14 @@ was waited for is printed: with `-rP` they can be looked at.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import re
 import shlex
+import struct
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -118,3 +124,29 @@ def test_the_full_screen_during_a_flood(net, sysctl, tmux):
     tmux.press("q")
     ended = tmux.until("ended with 0")
     assert "events seen" in ended and " LIVE " not in ended, "the terminal is as it was, with the closing line below"
+
+
+def test_a_terminal_that_nobody_reads_costs_no_record(net, tmp_path):
+    """Frame after frame comes, far more than a terminal holds; all that happens meanwhile is seen nevertheless."""
+    space, ready = net.space("unread"), tmp_path / "ready"
+    mine, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**os.environ, "LANG": "C.UTF-8", "TERM": "xterm-256color"}
+    command = [str(PYTHON), "-m", "ctobserve", "top", "--interval", "0.1", "--ready-file", str(ready)]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=environment) as process:
+        os.close(theirs)
+        end = time.monotonic() + READY_S
+        while not ready.exists():
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.2)
+        for at in range(5):
+            send_udp(space, 4001, first_port=20000 + 4001 * at)
+            time.sleep(2)  # frames fill the terminal
+        os.write(mine, b"q")
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+            while part := os.read(mine, 1 << 16):
+                shown += part
+    os.close(mine)
+    said = re.search(rb"(\d+) events seen, none lost", shown)
+    assert process.returncode == 0 and said and int(said[1]) >= 5 * 4001, shown[-400:]
