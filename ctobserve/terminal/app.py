@@ -311,7 +311,7 @@ class Top(App[None]):
         """All of them, whole."""
         if self.shown is not None:
             standing = self.shown.verdicts.standing if self.shown.verdicts else ()
-            self._over(Sheet("verdicts", verdict_lines(standing, self.size.width)))
+            self._over(Sheet("verdicts", verdict_lines(standing, self.size.width, self._recorded)))
 
     def action_bucket(self) -> None:
         """Who is in the bucket with the longest chain."""

@@ -55,12 +55,12 @@ def helped(recorded: bool, width: int) -> list[Line]:
     return made
 
 
-def verdict_lines(standing: Sequence[Standing], width: int) -> list[Line]:
-    """Each whole, with its evidence and its lines to paste, which are never broken."""
+def verdict_lines(standing: Sequence[Standing], width: int, recorded: bool = False) -> list[Line]:
+    """Each whole, with its evidence and its lines to paste, which are never broken. `recorded`: judged at one instant alone."""
     made: list[Line] = []
     for one in standing:
         row = one.row
-        state = f"until {one.gone[11:19]}Z" if one.gone else f"since {one.since[11:19]}Z"
+        state = f"until {one.gone[11:19]}Z" if one.gone else f"{'at' if recorded else 'since'} {one.since[11:19]}Z"
         made.append(
             line(
                 Span(f" {row.severity.value.upper()} ", "past" if one.gone else WORDS[row.severity]),

@@ -183,7 +183,7 @@ def test_the_mouse_leads_where_keys_do():
     async def test() -> None:
         async with incident("long_chains") as on:
             await on.click("CRITICAL")
-            await on.says("few_buckets since")
+            await on.says("few_buckets at 13:58:58Z")
             await on.press("escape")
             await on.click("10.50.0.1 2001")
             await on.says("10.50.0.1 2001: 2 entries")
