@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from threading import Thread
 
 import pytest
 
@@ -21,17 +22,24 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """A terminal for stderr; what was shown on it is in the list at the end."""
     shown: list[str] = []
     ours, theirs = os.openpty()
-    with open(theirs, "w") as stderr, monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", stderr)
-        yield shown
-        stderr.flush()
-        os.set_blocking(ours, False)
-        text = b""
-        with suppress(BlockingIOError):
+    text = bytearray()
+
+    def read() -> None:
+        with suppress(OSError):  # nobody writes any more
             while part := os.read(ours, 1 << 16):
-                text += part
-        shown.append(text.decode())
-    os.close(ours)
+                text.extend(part)
+
+    # Meanwhile: a terminal that nobody reads takes 4 KiB, and then no more.
+    reader = Thread(target=read)
+    reader.start()
+    try:
+        with open(theirs, "w") as stderr, monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stderr)
+            yield shown
+    finally:
+        reader.join()
+        os.close(ours)
+    shown.append(text.decode())
 
 
 def told(shares: list[float]) -> None:
