@@ -86,12 +86,12 @@ PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider --durations=15
 # What does not depend on the kernel's version is tested on one; kprobes in each form on 6.1, on 6.12 where a test takes both.
 ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py terminal.py lab.py lab_doc.py flight_recorder.py) -k 'not kprobe and not between and not every_loss'
 
-# One after the other: two emulated machines on two cores take longer together than in turn. Each plays a third of the incidents: of all the
+# One after the other: two emulated machines on two cores take longer together than in turn. Each plays a few of the incidents: of all the
 # unit tests know the verdicts by its recording, and test-matrix plays all on both.
 kernel-test: wheel ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm
-	$(PYTHON) tests/vm/lab.py --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=1/3 $(PYTEST) tests/kernel
-	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=2/3 $(PYTEST) tests/kernel $(ON_ONE)
+	$(PYTHON) tests/vm/lab.py --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=1/9 $(PYTEST) tests/kernel
+	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=5/9 $(PYTEST) tests/kernel $(ON_ONE)
 
 # What takes long: starts under load, random work with proofs, every incident, on both kernels.
 LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) $(addprefix tests/kernel/test_,starts.py property.py report.py)

@@ -18,8 +18,14 @@ from ctobserve.capture.store.writer import Writer
 from ctobserve.capture.watch import Stretch, watch
 from ctobserve.clock import Clock
 from ctobserve.diagnosis.collect import Collector
-from ctobserve.diagnosis.rules import Judgement, judge
+from ctobserve.diagnosis.rules import judge
 from ctobserve.diagnosis.verdict import Severity
+from ctobserve.documents import report
+from ctobserve.documents.figures import Watched
+from ctobserve.documents.meta import meta_of
+from ctobserve.documents.report import ReportDocument, with_figures
+from ctobserve.documents.request import Request
+from ctobserve.documents.verdicts import VerdictRow, judged_of
 from ctobserve.event import NO_EVENTS, Events
 from ctobserve.host.account import Account
 from ctobserve.host.counters import Reading
@@ -111,7 +117,7 @@ class Standing(LiveCapture):
 
 def watched(
     capture: Standing, space: Space | None, act: Callable[[], object], path: Path, more: Mapping[str, str] | None = None
-) -> Judgement:
+) -> ReportDocument:
     """What a report says of what happens during the act, of which a recording is made beside it; `more` it says of itself."""
     only = Filter(netns=space and space.inum)
     sees = ",".join((one.name or "").lower() for one in Purpose if one in SEES)
@@ -119,12 +125,14 @@ def watched(
     with closing(Writer(path, LEVEL, {"sees": sees, "watched": str(only.netns or "all"), **(more or {})})) as writer:
         capture.stand(lambda _: None)
         recorder, collector = Recorder(capture, writer, ONCE_S), Collector(capture, only, invalid=True)
+        seen = Watched(only, collector.began)
         capture.go_on()
         act()
 
         def told(events: Events) -> None:
             recorder.add(events)
             collector.add(events)
+            seen.add(events)
 
         for events in watch(capture, Stretch(stopped=lambda: True)):
             told(events)
@@ -133,31 +141,24 @@ def watched(
         recorder.end()
         evidence = collector.evidence()
         lost = concerning(capture.fidelity().lost, REPORT)
+        figures = seen.figures(evidence, collector.ended, capture.started, capture.host.limits_chains)
+        meta = meta_of("report", capture, Request(filter=only))
         capture.go_on()
-    return judge(replace(evidence, events_lost=sum(lost.values())))
+    return with_figures(judged_of(meta, judge(replace(evidence, events_lost=sum(lost.values())))), figures)
 
 
-def recorded(path: Path) -> Judgement:
+def recorded(path: Path) -> ReportDocument:
     """What a report says of the recording of what was watched."""
     with closing(Reader(path)) as reader:
         only = Filter(netns=None if reader.meta["watched"] == "all" else int(reader.meta["watched"]))
-        capture = RecordedCapture(reader, REPORT)
-        collector = Collector(capture, only, invalid=True)
-        for events in watch(capture, Stretch()):
-            collector.add(events)
-        collector.end()
-        return judge(collector.evidence())
+        return report.collect(RecordedCapture(reader, REPORT), Request(filter=only), Stretch(), invalid=True)
 
 
-def sentences(found: Judgement) -> dict[str, object]:
-    """All that a report says of it."""
-    verdicts = {
-        name: (one.severity, one.sentence, dict(one.evidence), list(map(str, one.do)), one.do_only_looks)
-        for name, one in found.verdicts.items()
-    }
-    return {**verdicts, "not judged": dict(found.not_judged)}
+def by_id(found: ReportDocument) -> dict[str, VerdictRow]:
+    """Its verdicts."""
+    return {row.id: row for row in found.verdicts}
 
 
-def severities(found: Judgement) -> dict[str, Severity]:
+def severities(found: ReportDocument) -> dict[str, Severity]:
     """What was found, and how bad it is."""
-    return {name: verdict.severity for name, verdict in found.verdicts.items()}
+    return {row.id: row.severity for row in found.verdicts}

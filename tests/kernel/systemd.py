@@ -51,7 +51,8 @@ class Systemd:
         wrapper.chmod(0o755)
         inside = work / "inside"
         inside.write_text(INSIDE.format(work=work, state=self.state))
-        unshared = ("unshare", "--fork", "--pid", "--mount", "--mount-proc", "--cgroup")
+        # As on a host: a network namespace that is named later is seen by those that run already.
+        unshared = ("unshare", "--fork", "--pid", "--mount", "--propagation", "slave", "--mount-proc", "--cgroup")
         with self._log.open("wb") as log:
             self._outer = subprocess.Popen([*unshared, "bash", str(inside)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

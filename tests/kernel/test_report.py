@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -21,7 +22,7 @@ from ctobserve_lab.recordings import recording
 from ctobserve_lab.scenarios import SCENARIOS
 from ctobserve_lab.stage import Stage
 from ctobserve_lab.traffic import load, send_udp
-from tests.kernel.incidents import SEES, Standing, recorded, sentences, severities, watched
+from tests.kernel.incidents import SEES, Standing, by_id, recorded, severities, watched
 from tests.kernel.machine import machine
 from tests.unit.typed import parse
 
@@ -76,14 +77,14 @@ def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothin
         play = scenario.play(stage)
         space = next(play)
         said = watched(capture, space, lambda: next(play), tmp_path / "incident")
-        found = said.verdicts
+        found = by_id(said)
         offered = lines_of(found, True)
         for line, only_looks in sorted(offered, key=lambda pair: not pair[1]):
             paste(line, only_looks)
         for line in () if scenario.lines_mend else scenario.fix:
             stage.do(line)
         again = partial(next, play, None)
-        afterwards = watched(capture, space, again, tmp_path / "after").verdicts if scenario.fix else {}
+        afterwards = by_id(watched(capture, space, again, tmp_path / "after")) if scenario.fix else {}
         for line, only_looks in lines_of(found, False):
             paste(line, only_looks)
     words = "\n".join([*(verdict.sentence for verdict in (*found.values(), *afterwards.values())), *stage.said])
@@ -94,8 +95,8 @@ def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothin
     where = {verdict.evidence["netns"] for verdict in found.values() if verdict.evidence.get("netns")}
     assert not space or where <= {space.inum}
     assert not grave(afterwards), words
-    live, kept = sentences(said), sentences(recorded(tmp_path / "incident"))
-    assert [(live.get(one), kept.get(one)) for one in live.keys() | kept.keys() if live.get(one) != kept.get(one)] == []
+    live, kept = asdict(said), asdict(recorded(tmp_path / "incident"))
+    assert {key: (live[key], kept[key]) for key in live if key != "meta" and live[key] != kept[key]} == {}
     assert severities(recorded(recording(name))) == severities(said)
     assert machine() == before
 
@@ -103,7 +104,7 @@ def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothin
 def test_a_loss_is_told_with_its_ports(capture, tmp_path):
     with Stage() as stage:
         play = SCENARIOS["snat_ports"].play(stage)
-        numbers = watched(capture, next(play), lambda: next(play), tmp_path / "one").verdicts["snat_ports"].evidence
+        numbers = by_id(watched(capture, next(play), lambda: next(play), tmp_path / "one"))["snat_ports"].evidence
     assert (numbers["dst"], numbers["dport"], numbers["packets"], numbers["connections"]) == ("10.1.0.2", 9, 5, 1)
 
 

@@ -12,7 +12,7 @@ from ctobserve.diagnosis.verdict import Severity
 from ctobserve_lab.recordings import recording
 from ctobserve_lab.scenarios import SCENARIOS
 from tests import told
-from tests.kernel.incidents import recorded
+from tests.kernel.incidents import by_id, recorded
 
 MOST_BYTES = 100_000
 GRAVE = (Severity.CRITICAL, Severity.WARNING)
@@ -20,7 +20,7 @@ GRAVE = (Severity.CRITICAL, Severity.WARNING)
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_scenario_has_its_verdicts_and_no_other_from_its_recording(name):
-    scenario, found = SCENARIOS[name], recorded(recording(name)).verdicts
+    scenario, found = SCENARIOS[name], by_id(recorded(recording(name)))
     assert {one for one, verdict in found.items() if verdict.severity in GRAVE} == scenario.expected
     assert scenario.notices <= found.keys()
     assert ("healthy" in found) == (not scenario.expected)
