@@ -44,6 +44,9 @@ def collect(
                 recorder.keep(ASKED)
             for trigger in triggers.due(recorder.take):
                 recorder.keep(trigger)
+        if asked():
+            # And then, before anybody looked, to end.
+            recorder.keep(ASKED)
         recorder.end()
         told, keyframes, size = recorder.written
         return RecordDocument(

@@ -84,7 +84,7 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
 def test_the_full_screen_during_a_flood(net, sysctl, tmux):
     space = net.space("flooded")
     send_udp(space, 23, first_port=20000)
-    tmux.start("--by", "netns,dport")
+    tmux.start("--by", "netns")
     tmux.until("ctobserve top", " LIVE ", f"{space.name} ", "no records lost", "q quit")
     sysctl("nf_conntrack_max", 211)
     over = threading.Event()

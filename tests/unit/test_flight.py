@@ -199,6 +199,13 @@ def test_who_asks_gets_what_is_there(tmp_path):
     assert [name.rpartition("-")[2] for name in incidents(tmp_path / "DIR")] == ["asked"]
 
 
+def test_who_asks_and_ends_it_at_once_gets_it_too(tmp_path):
+    made, late = Churning(0.5), iter([False, True])
+    fly(made, tmp_path / "DIR", 100, asked=lambda: made.passed_s() >= 100 and next(late))
+    assert next(late, None) is None, "it was asked for when nobody looked any more"
+    assert [name.rpartition("-")[2] for name in incidents(tmp_path / "DIR")] == ["asked"]
+
+
 def test_a_table_that_fills_is_an_incident_once_it_does(tmp_path):
     class Filling(Churning):
         def namespaces(self, *given: Any, **named: Any) -> dict[int, NamespaceState]:
