@@ -22,6 +22,7 @@ from ctobserve.host.slab import Slab
 from ctobserve.model import Entries, Expectations
 
 T = TypeVar("T")
+DAMAGED = "damaged"  # what cannot be read of a recording, beside the kinds of records that were lost
 
 
 class Host(NamedTuple):
@@ -173,7 +174,10 @@ class HostView(Protocol):
         ...
 
     def expectations(self, only: int | None = None) -> Expected:
-        """Those of all namespaces, or `only` of one, as far as it is known whose they are."""
+        """Those of all namespaces, or `only` of one, as far as it is known whose they are.
+
+        Raises CtobserveError where a recording ended before it had any.
+        """
         ...
 
     def listing(self, inum: int, via: ReadVia) -> Iterator[Listed]:

@@ -10,7 +10,7 @@ from typing import NoReturn, TypeVar
 
 import numpy as np
 
-from ctobserve.capture.capture import Allocation, Expected, Fidelity, Host, NamespaceState, PacketCount, Snapshot
+from ctobserve.capture.capture import DAMAGED, Allocation, Expected, Fidelity, Host, NamespaceState, PacketCount, Snapshot
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.replay import Replay
 from ctobserve.capture.store.container import Unreadable, shown
@@ -177,7 +177,7 @@ class RecordedView:
         return {inum: np.ascontiguousarray(rows["row"][rows["netns"] == inum]) for inum in found.of if only in (None, inum)}
 
     def expectations(self, only: int | None = None) -> Expected:
-        """Those of all namespaces, or `only` of one."""
+        """Those of all namespaces, or `only` of one. Raises CtobserveError where the recording ended before it had any."""
         fact = self._last("expected")
         if fact is None:
             self._lacks("expectations")
@@ -336,7 +336,7 @@ class RecordedCapture(RecordedView):
         before: Fidelity = self._before("fidelity", Fidelity("unknown"))
         lost = concerning(+(Counter(told.lost) - Counter(before.lost)) if before.lost else told.lost, self._told_of)
         if self._reader.damaged:
-            lost["damaged"] = self._reader.damaged
+            lost[DAMAGED] = self._reader.damaged
         return told._replace(
             seen=told.seen - before.seen,
             lost=lost,

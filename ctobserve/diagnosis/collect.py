@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from ctobserve.capture.capture import Capture, NamespaceState
+from ctobserve.capture.capture import DAMAGED, Capture, Expected, NamespaceState
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.quiet import quiet_reading
 from ctobserve.capture.table import lengths_of
@@ -17,6 +18,7 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence, loss_name, tally
 from ctobserve.diagnosis.mappings import unanswered
 from ctobserve.diagnosis.rules.paste import way_into
+from ctobserve.errors import CtobserveError
 from ctobserve.event import FOUND_BAD, NO_EVENTS, DestroyReason, Events, Kind, destroy_name, drop_name
 from ctobserve.host.counters import delta, total
 from ctobserve.host.sysctls import PREFIX, TIMEOUTS
@@ -148,6 +150,7 @@ class Collector:
             clock=self._clock,
             events_seen=fidelity.seen,
             events_lost=sum(fidelity.lost.values()),
+            damaged=fidelity.lost.get(DAMAGED, 0),
             uncertain_s=fidelity.uncertain_ns / NS_PER_S,
             unread=fidelity.unread,
             invalid=self._invalid,
@@ -157,8 +160,13 @@ class Collector:
             blind_to_losses=any((only.mark is not None, only.state, self._invalid and only.zone is not None)),
             init=next((one for one in around.values() if one.init), None),
             unconfirmed=self._unconfirmed.rows(),
-            expected=self._capture.expectations(only.netns),
+            expected=self._expected(),
         )
+
+    def _expected(self) -> Expected | None:
+        with suppress(CtobserveError):
+            return self._capture.expectations(self._only.netns)
+        return None
 
     def _silent(self) -> set[int]:
         """The one that is looked at, else the one we are in, where nothing at all is tracked: its rules may say why."""

@@ -129,7 +129,8 @@ class Evidence:
     whether a filter hides more than that (never of `destroys` and `inserts`), `blind_to_losses` whether it asks for what is not
     known of a packet that has no entry; `init` is the first namespace, where the global sysctls are set, even then. `unconfirmed`
     are events of entries that died before the table, as of packets that a rule dropped: so many, and some of a flood. `expected`
-    are the expectations at the end. Times in seconds of the observation.
+    are the expectations at the end, None where a recording ended before it had any. Of what was lost `damaged` is what cannot be
+    read of a recording. Times in seconds of the observation.
     """
 
     entries: Entries
@@ -144,6 +145,7 @@ class Evidence:
     clock: Clock
     events_seen: int = 0
     events_lost: int = 0
+    damaged: int = 0
     uncertain_s: float = 0.0
     unread: int = 0
     invalid: bool = True
@@ -152,7 +154,7 @@ class Evidence:
     blind_to_losses: bool = False
     init: NamespaceEvidence | None = None
     unconfirmed: Events = field(default_factory=lambda: NO_EVENTS)
-    expected: Expected = NONE_EXPECTED
+    expected: Expected | None = NONE_EXPECTED
 
     @cached_property
     def counts(self) -> dict[int, int]:

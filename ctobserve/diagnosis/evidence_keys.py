@@ -228,7 +228,7 @@ class ReportEvidence(TypedDict, total=False):
     """The report itself."""
 
     events_seen: Annotated[int, "records that came"]
-    events_lost: Annotated[int, "records that found the ring full"]
+    events_lost: Annotated[int, "records that found the ring full, and what cannot be read of a recording"]
     table_uncertain_s: Annotated[float, "how long the table was wrong until it was read again"]
     buckets_unread: Annotated[int, "buckets that could not be read"]
     notices: Annotated[int, "verdicts that are notices"]

@@ -53,6 +53,7 @@ def at_end(path: Path) -> RecordedCapture:
 
 def capture_of(evidence: Evidence) -> ScriptedCapture:
     """A capture in which that is to be seen, as far as one can be made of it."""
+    assert evidence.expected is not None
     states, accounts, readings = {}, {}, [{}, {}]
     for inum, one in evidence.namespaces.items():
         names = () if one.init else (one.label,)

@@ -61,6 +61,10 @@ def test_silent_in_peace(name):
         ("events_off", evidence(namespaces={})),
         ("acct_off", evidence(namespaces={})),
         ("tracking_unneeded", with_rules(Ruleset(unread="there is no nft to list the rules"))),
+        ("entries_unlisted", replace(PEACE, events_lost=1, damaged=1)),
+        ("nothing_tracked", replace(PEACE, events_lost=1, damaged=1)),
+        ("expect_full", replace(PEACE, expected=None)),
+        ("helper_missing", replace(PEACE, expected=None)),
     ],
 )
 def test_a_rule_that_lacks_its_data_says_so(name, made):

@@ -181,3 +181,13 @@ def test_what_lost_records_may_explain_is_a_notice():
     found = rules.judge(counting(evidence(events_lost=7), drop=3)).verdicts
     assert found["unseen"].severity is Severity.NOTICE and found["unseen"].evidence["drop_unseen"] == 3
     assert "records_lost" in found and "healthy" not in found
+
+
+@pytest.mark.parametrize(
+    ("lost", "damaged", "says", "looks"),
+    [(17, 0, "incomplete: 17 records of 100 found", 1), (9, 9, "incomplete: 9 rows of the recording or more cannot be read", 0)],
+)
+def test_what_cannot_be_read_of_a_recording_found_no_ring_full(lost, damaged, says, looks):
+    found = RULES["records_lost"](evidence(events_lost=lost, damaged=damaged, events_seen=83))
+    assert says in found.sentence and len(found.do) == looks
+    assert ("0 records of 83 found the ring full" in found.sentence) == bool(damaged)

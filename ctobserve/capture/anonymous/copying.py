@@ -13,7 +13,7 @@ from ctobserve.capture.anonymous.facts import Facts
 from ctobserve.capture.anonymous.key import Key
 from ctobserve.capture.anonymous.names import Names
 from ctobserve.capture.anonymous.rows import OtherRows
-from ctobserve.capture.capture import Fidelity, NamespaceState
+from ctobserve.capture.capture import DAMAGED, Fidelity, NamespaceState
 from ctobserve.capture.recorded import RecordedView
 from ctobserve.capture.store.columns import ROWS
 from ctobserve.capture.store.facts import Keyframe
@@ -24,7 +24,6 @@ from ctobserve.capture.store.writer import Writer
 META = ("sees",)  # what `meta` may say beside the version
 LEVEL = 6
 TOGETHER = 500  # chunks and facts that are committed at once
-DAMAGED = "damaged"
 
 
 class Copied(NamedTuple):

@@ -200,10 +200,11 @@ def _restrict(found: sqlite3.Connection) -> None:
     found.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     steps = iter(range(MOST_STEPS))
     found.set_progress_handler(lambda: next(steps, None) is None, STEPS)
-    # The schema is compared as text below; `writable_schema` is how SQLite is told to read a file that is cut off.
+    # The schema is compared as text below; `writable_schema` is how SQLite is told to read a file that is cut off. It comes first:
+    # some of the others read the file.
+    found.execute("PRAGMA writable_schema=ON")
     for pragma in ("trusted_schema=OFF", "query_only=ON", "cell_size_check=ON", "mmap_size=0", "cache_size=-8192"):
         found.execute(f"PRAGMA {pragma}")
-    found.execute("PRAGMA writable_schema=ON")
 
 
 def _compare_schema(found: sqlite3.Connection, path: Path) -> None:

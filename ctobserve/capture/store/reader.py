@@ -21,7 +21,7 @@ from ctobserve.model import join, printable
 
 MOST_META = 100
 MOST_COLUMNS = 1000
-TRIES = 8  # facts of a kind that are looked at, from the last on, until one can be read
+TRIES = 1000  # facts of a kind that are looked at, from the last on, until one can be read: the end of a file may be missing
 WIDEST = 24  # a leap over damage doubles as often
 STATE_CHARACTERS = 64 << 20  # of all facts of one kind that are taken together
 
@@ -59,6 +59,7 @@ class Reader:
         self.path = path
         self.damaged = 0
         self.complaint: str | None = None
+        self._unread: set[object] = set()  # numbers of facts: each counts once, however often it is asked for
         self._found = container.open_for_reading(path)
         try:
             self.meta = self._meta()
@@ -88,12 +89,12 @@ class Reader:
 
     def last(self, kind: str, at_ns: int = MOST_NS) -> Fact | None:
         """The latest of its kind at this time; None where there is none that can be read."""
-        question = "SELECT id, at_ns, body FROM facts WHERE kind = ? AND at_ns <= ? ORDER BY at_ns DESC, id DESC LIMIT ?"
+        question = "SELECT id, at_ns FROM facts WHERE kind = ? AND at_ns <= ? ORDER BY at_ns DESC, id DESC LIMIT ?"
         return next(self._facts(kind, question, (kind, at_ns, TRIES)), None)
 
     def first(self, kind: str) -> Fact | None:
         """The earliest of its kind."""
-        question = "SELECT id, at_ns, body FROM facts WHERE kind = ? ORDER BY at_ns, id LIMIT ?"
+        question = "SELECT id, at_ns FROM facts WHERE kind = ? ORDER BY at_ns, id LIMIT ?"
         return next(self._facts(kind, question, (kind, TRIES)), None)
 
     def newest_ns(self) -> int:
@@ -106,14 +107,16 @@ class Reader:
 
     def all(self, kind: str, at_ns: int = MOST_NS) -> Iterator[Fact]:
         """Those of a kind until this time, in their order, as far as they are not too much."""
-        question = "SELECT id, at_ns, body FROM facts WHERE kind = ? AND at_ns <= ? ORDER BY at_ns, id"
+        question = "SELECT id, at_ns FROM facts WHERE kind = ? AND at_ns <= ? ORDER BY at_ns, id"
         yield from self._facts(kind, question, (kind, at_ns))
 
     def _facts(self, kind: str, question: str, values: tuple[object, ...]) -> Iterator[Fact]:
+        """The index answers which there are; each is then read alone, so that a damaged page costs only those that it has."""
         characters = 0
         try:
             with asked(self._found, question, values) as rows:
-                for number, at_ns, body in rows:
+                for number, at_ns in rows:
+                    body = self._body(number)
                     characters += len(str(body))
                     if characters > STATE_CHARACTERS:
                         self._complain(f"more is said of {kind} than a recording has")
@@ -124,6 +127,13 @@ class Reader:
         except FAILS as error:
             self._complain(f"facts of kind {kind}: {error}")
 
+    def _body(self, number: object) -> object:
+        """What the fact of this number says; None where it cannot be read."""
+        with suppress(*FAILS), asked(self._found, "SELECT body FROM facts WHERE id = ?", (number,)) as rows:
+            found = rows.fetchone()
+            return found[0] if found else None
+        return None
+
     def _fact(self, kind: str, number: object, at_ns: object, body: object) -> Fact | None:
         try:
             if type(number) is not int or type(at_ns) is not int or not 0 <= at_ns <= MOST_NS or type(body) is not str:
@@ -131,7 +141,9 @@ class Reader:
             found = decoded(kind, body)
             check_fact(found)
         except (NoFact, Damaged) as error:
-            self._complain(f"a fact of kind {kind}: {error}")
+            if number not in self._unread:
+                self._unread.add(number)
+                self._complain(f"a fact of kind {kind}: {error}")
             return None
         return Fact(number, at_ns, found, kind)
 

@@ -36,11 +36,14 @@ class Full(NamedTuple):
 
 def judge(evidence: Evidence) -> RuleResult:
     """As many expectations as nf_conntrack_expect_max, or of one master as its helper allows."""
-    if not evidence.expected.rows["netns"].all():
+    if evidence.expected is None:
+        return Unjudged("which expectations there were is not in the recording")
+    rows = evidence.expected.rows
+    if not rows["netns"].all():
         return Unjudged("whose expectations there are only nf_conntrack_netlink tells, which is not loaded")
-    found = _full(evidence)
+    found = _full(evidence, rows)
     if not found:
-        return _crowded_master(evidence)
+        return _crowded_master(evidence, rows)
     worst = max(found, key=lambda one: (len(one.refused), len(one.expectations)))
     everywhere = np.isin(evidence.losses["entry"]["netns"], [one.namespace.inum for one in found])
     namespace, packets = worst.namespace, len(worst.refused)
@@ -85,8 +88,8 @@ def _lost(evidence: Evidence, refused: Events, numbers: VerdictEvidence) -> str:
     )
 
 
-def _full(evidence: Evidence) -> list[Full]:
-    rows, lost = evidence.expected.rows, pick(evidence.losses, _refused(evidence.losses))
+def _full(evidence: Evidence, rows: Expectations) -> list[Full]:
+    lost = pick(evidence.losses, _refused(evidence.losses))
     found = []
     for inum in np.unique(np.concatenate([rows["netns"], lost["entry"]["netns"]])).tolist():
         namespace, own = evidence.namespace(inum), pick(rows, rows["netns"] == inum)
@@ -102,9 +105,8 @@ def _refused(losses: Events) -> Mask:
     return refused
 
 
-def _crowded_master(evidence: Evidence) -> RuleResult:
+def _crowded_master(evidence: Evidence, rows: Expectations) -> RuleResult:
     """One with as many expectations of a class as its helper's policy has room for, where that is more than one."""
-    rows = evidence.expected.rows
     masters = masters_of(rows)
     masters["mark"] = rows["class"]
     groups = divide(masters, (*CONNECTION, "mark"))

@@ -14,7 +14,7 @@ from ctobserve.diagnosis.rules.nft import Chain, add_chain, add_helper, add_rule
 from ctobserve.diagnosis.rules.paste import look, netns_option, remark
 from ctobserve.diagnosis.rules.tuples import CONNECTION, address, connection, original, port
 from ctobserve.diagnosis.rules.words import plural
-from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.host.helpers import HELPERS, Helper
 from ctobserve.model import (
     IPS_CONFIRMED,
@@ -57,7 +57,9 @@ def judge(evidence: Evidence) -> RuleResult:
     Before Linux 6.0 the sysctl nf_conntrack_helper can make the kernel give it by port. That their data connections suffer is
     seen where new ones between the same hosts get no answer, or die before they are confirmed.
     """
-    found = list(_lacking(evidence))
+    if evidence.expected is None:
+        return Unjudged("which helpers the kernel has is not in the recording")
+    found = list(_lacking(evidence, evidence.expected.helpers))
     if not found:
         return None
     helper, namespace, control, data = max(found, key=lambda one: (len(one.data), len(one.control)))
@@ -108,14 +110,15 @@ def _assign(namespace: NamespaceEvidence, helper: Helper) -> Iterator[str]:
         yield add_rule(namespace, chain, proto, "dport", helper.port, "ct", "helper", "set", f'"{name}"')
 
 
-def _lacking(evidence: Evidence) -> Iterator[Lacking]:
+def _lacking(evidence: Evidence, known: frozenset[str]) -> Iterator[Lacking]:
+    """`known` are the helpers that the kernel has."""
     rows = evidence.entries
     without = ((rows["status"] & (IPS_HELPER | IPS_EXPECTED)) == 0) & np.isin(rows["port"][:, 1], PORTS)
     rows = pick(rows, without & (rows["reply_only"] == 0))
     # Half of a conversation is none: a SYN that nobody answers needs no helper.
     rows = pick(rows, (rows["protonum"] != TCP) | ((rows["tcp_state"] == ESTABLISHED) & ((rows["status"] & IPS_SEEN_REPLY) != 0)))
     for helper in HELPERS if len(rows) else ():
-        if helper.name in evidence.expected.helpers:
+        if helper.name in known:
             control = pick(rows, _of(helper, rows))
             for inum in np.unique(control["netns"]).tolist():
                 namespace = evidence.namespace(inum)

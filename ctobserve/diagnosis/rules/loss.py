@@ -14,12 +14,13 @@ OTHERWISE = ("no_memory", "dying")
 
 
 def judge(evidence: Evidence) -> RuleResult:
-    """Records that found the ring full, buckets that could not be read: other verdicts may count too little."""
+    """Records that found the ring full, and what could not be read, of buckets or a recording: others may count too little."""
     if not evidence.events_lost and not evidence.unread:
         return None
+    came = evidence.events_lost - evidence.damaged
+    damage = f"{plural(evidence.damaged, 'row')} of the recording or more cannot be read, " if evidence.damaged else ""
     sentence = (
-        f"this report is incomplete: {plural(evidence.events_lost, 'record')} of "
-        f"{evidence.events_lost + evidence.events_seen} found the ring full, "
+        f"this report is incomplete: {damage}{plural(came, 'record')} of {came + evidence.events_seen} found the ring full, "
         f"{plural(evidence.unread, 'bucket')} could not be read, and the table was uncertain for "
         f"{evidence.uncertain_s:.1f} s before it was read again; counts may be too low"
     )
@@ -29,7 +30,8 @@ def judge(evidence: Evidence) -> RuleResult:
         "table_uncertain_s": round(evidence.uncertain_s, 3),
         "buckets_unread": evidence.unread,
     }
-    return Verdict(Severity.WARNING, sentence, numbers, (look("ctobserve", "report", "--ring-mib", 256),))
+    do = (look("ctobserve", "report", "--ring-mib", 256),) if came or evidence.unread else ()
+    return Verdict(Severity.WARNING, sentence, numbers, do)
 
 
 def judge_otherwise(evidence: Evidence) -> RuleResult:

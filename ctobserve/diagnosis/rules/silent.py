@@ -7,7 +7,7 @@ from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.nft import delete_rule
 from ctobserve.diagnosis.rules.paste import look_inside
 from ctobserve.diagnosis.rules.words import plural
-from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
+from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
 from ctobserve.host.ruleset import Notrack, Ruleset
 
 ID = "nothing_tracked"
@@ -21,6 +21,8 @@ def judge(evidence: Evidence) -> RuleResult:
 
     One through which no packet went at all is nobody's question where another has entries or events.
     """
+    if evidence.damaged:
+        return Unjudged("what cannot be read of the recording would look like nothing")
     silent = [namespace for namespace in evidence.namespaces.values() if namespace.ruleset and _is_silent(evidence, namespace)]
     if any(not _is_silent(evidence, namespace) for namespace in evidence.namespaces.values()):
         silent = [namespace for namespace in silent if namespace.passed is None or any(namespace.passed)]

@@ -26,6 +26,8 @@ def judge(evidence: Evidence) -> RuleResult:
     """Unconfirmed and dying entries, which no list shows and no timeout ends: they go when the last packet lets go of them."""
     if evidence.unread:
         return Unjudged("entries in buckets that could not be read would look like entries in no chain")
+    if evidence.damaged:
+        return Unjudged("entries that cannot be read of the recording would look like entries in no chain")
     namespace = max(evidence.namespaces.values(), key=missing, default=None)
     if namespace is None or not (entries := missing(namespace)):
         return None
