@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,6 +38,22 @@ def waited_for(directory: Path, why: str, running: Running) -> Path:
                 return path
         time.sleep(0.2)
     raise AssertionError(f"no incident for {why}: {sorted(os.listdir(directory))} {running.errors}")
+
+
+def until(true: Callable[[], bool]) -> bool:
+    """Whether it became so."""
+    end = time.monotonic() + WAIT_S
+    while not (found := true()) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found
+
+
+def kept(directory: Path, table: str, kind: str) -> bool:
+    """Whether the first part of a flight has rows of this kind."""
+    part = directory / "part-00000001"
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True)) as opened:
+        return bool(opened.execute(f"SELECT count(*) FROM {table} WHERE kind = ?", [kind]).fetchone()[0])
+    return False
 
 
 def asked(*words: str) -> Any:
@@ -81,12 +99,11 @@ def systemd() -> Iterator[Systemd]:
 
 def test_the_unit_keeps_what_systemctl_asks_for_with_its_capabilities_and_no_other(net, systemd):
     space, unit = net.space("asked"), "ctobserve-recorder"
-    load(space, 211)
     systemd.ctl("start", unit)
     directory = systemd.state / "ctobserve"
-    end = time.monotonic() + WAIT_S
-    while not (directory / "part-00000001").exists() and time.monotonic() < end:
-        time.sleep(0.2)
+    begun = until(lambda: kept(directory, "facts", "keyframe"))
+    load(space, 211)
+    assert begun and until(lambda: kept(directory, "chunks", "event")), systemd.ctl("status", unit)
     status = Path(f"/proc/{systemd.pid(unit)}/status").read_text()
     (line,) = settings()["CapabilityBoundingSet"]
     assert f"CapEff:\t{bits(line.split()):016x}" in status and "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
