@@ -200,8 +200,8 @@ def _restrict(found: sqlite3.Connection) -> None:
     found.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     steps = iter(range(MOST_STEPS))
     found.set_progress_handler(lambda: next(steps, None) is None, STEPS)
-    # The schema is compared as text below; `writable_schema` is how SQLite is told to read a file that is cut off. It comes first:
-    # some of the others read the file.
+    # The schema is compared as text below; `writable_schema` is how SQLite is told to read a file that is cut off, before any
+    # other looks at the file.
     found.execute("PRAGMA writable_schema=ON")
     for pragma in ("trusted_schema=OFF", "query_only=ON", "cell_size_check=ON", "mmap_size=0", "cache_size=-8192"):
         found.execute(f"PRAGMA {pragma}")
