@@ -313,3 +313,25 @@ def test_an_account_whose_bridge_has_no_such_address_is_none(address):
     with pytest.raises(Damaged, match="an address of a bridge"):
         check_fact({7: Account(9, bridges=(Bridge("br0", 2, ("10.0.0.1/24", address)),))})
     check_fact({7: Account(9, bridges=(Bridge("br0", 2, ("10.0.0.1/24", "fd00::1/64")),)), 8: Account()})
+
+
+SLAB = Slab("here", 248, 256, 4096, 16, 3, 1)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [Allocation(0), Allocation(-1), Allocation(1 << 60)]
+    + [Allocation(1 << 30, SLAB._replace(**{name: value})) for name in ("slot_bytes", "slab_bytes") for value in (0, -1, 1 << 40)]
+    + [Allocation(1 << 30, SLAB._replace(**{name: -1})) for name in ("object_bytes", "objects", "slabs", "objects_per_slab")]
+    + [Allocation(1 << 30, SLAB._replace(objects_per_slab=0))],
+)
+def test_a_slab_without_room_for_an_entry_is_none(found):
+    with pytest.raises(Damaged, match="that cannot be"):
+        check_fact(found)
+    for one in (
+        Allocation(),
+        Allocation(1 << 40),
+        Allocation(1 << 30, SLAB),
+        Allocation(None, Slab("BTF", 248, 256, 4096, 16, None, None)),
+    ):
+        check_fact(one)

@@ -7,6 +7,7 @@ from ipaddress import ip_interface
 
 import numpy as np
 
+from ctobserve.capture.capture import Allocation
 from ctobserve.capture.store.chunks import Damaged, Rows
 from ctobserve.capture.store.facts import Keyframe
 from ctobserve.clock import Clock
@@ -18,6 +19,7 @@ MOST_NS = 4_000_000_000_000_000_000  # 126 years: sums of two are still dates
 MOST_BUCKETS = 1 << 25
 MOST_ENTRIES = 1 << 24
 MOST_HZ = 1_000_000
+MOST_MEMORY, MOST_SLAB = 1 << 56, 1 << 32  # bytes
 KINDS = np.isin(np.arange(256), list(Kind))
 DIRECTIONS = (ORIGINAL, REPLY, NO_DIRECTION)
 
@@ -49,12 +51,22 @@ def check_fact(found: object) -> None:
     if isinstance(found, Clock):
         _need(0 <= found.monotonic_ns <= MOST_NS and 0 <= found.wall_ns <= MOST_NS, "a time")
         _need(0 <= found.jiffies < 1 << 32 and 1 <= found.hz <= MOST_HZ, "a number of jiffies")
+    elif isinstance(found, Allocation):
+        _allocation(found)
     elif isinstance(found, Keyframe):
         _need(1 <= found.buckets <= MOST_BUCKETS, "a number of buckets")
         _need(0 <= found.began_ns <= MOST_NS and found.unread >= 0, "a time")
         _need(
             all(0 <= count <= MOST_ENTRIES for count in (found.entries, found.extensions, found.touched)), "a number of entries"
         )
+
+
+def _allocation(found: Allocation) -> None:
+    _need(found.memory_bytes is None or 0 < found.memory_bytes <= MOST_MEMORY, "a size of memory")
+    if found.slab is not None:
+        _, object_bytes, *sizes, objects, slabs = found.slab
+        _need(all(1 <= size <= MOST_SLAB for size in sizes), "a size of a slab")
+        _need(all(count is None or 0 <= count <= MOST_MEMORY for count in (object_bytes, objects, slabs)), "a number of objects")
 
 
 def _is_interface(address: str) -> bool:
