@@ -18,6 +18,8 @@ BOOTS = {
     None: "It is not known whether both are of one boot: namespaces are matched by name alone, and counters are not compared.",
 }
 
+EARLIER = "The second is the earlier of the two: what came here has gone since, and counters are not compared; name it first."
+
 
 def diff_lines(found: DiffDocument) -> Iterator[str]:
     """What is compared, how full the table was and is, what else is different, then the groups that changed."""
@@ -25,6 +27,8 @@ def diff_lines(found: DiffDocument) -> Iterator[str]:
         yield f"{name:<{WIDTH}} {_time(one.at)}  {one.file}{_doubt(one)}"
     if not found.one_boot:
         yield from folded(BOOTS[found.one_boot])
+    if found.second.at < found.first.at:
+        yield from folded(EARLIER)
     yield from _tables(found)
     yield from _namespaces(found.namespaces)
     for setting in found.sysctls:

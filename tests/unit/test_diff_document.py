@@ -245,6 +245,10 @@ def test_only_a_later_reading_of_the_counters_has_gained(tmp_path):
             found = collect(first, second, SRC, None)
             seconds[at, to] = found.meta.duration_s
             assert (found.counters is None) == (at >= to)
+            warned = any(
+                line.startswith("The second is the earlier of the two: what came here has gone") for line in diff_lines(found)
+            )
+            assert warned == (at > to)
     assert seconds == {(0, 0): 0, (0, 1): 3600, (1, 0): -3600, (1, 1): 0}
 
 

@@ -27,5 +27,5 @@ def unpacked(path: Path) -> bytes:
     if len(made) > MOST_BYTES:
         raise NotUnpacked(f"it becomes more than {MOST_BYTES >> 20} MiB; unpack it by xz -dc, then give it")
     if not decoder.eof:
-        raise NotUnpacked("its end is missing")
+        raise NotUnpacked("its end is missing; xz -dc makes a file of what is there, which may be read")
     return made
