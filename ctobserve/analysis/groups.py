@@ -45,10 +45,15 @@ class Groups(NamedTuple):
 
 def divide(entries: Entries, by: Sequence[str]) -> Groups:
     """Entries with equal values in all these of COLUMNS are one group."""
-    groups = _label(np.zeros(len(entries), np.int64))
+    return divide_all((entries,), by)
+
+
+def divide_all(parts: Sequence[Entries], by: Sequence[str]) -> Groups:
+    """The same of several arrays, one behind the other, whose rows need not be joined for it."""
+    groups = _label(np.zeros(sum(map(len, parts)), np.int64))
     for name in by:
-        for values in _columns(entries, name):
-            groups = meet(groups, _label(values))
+        for values in zip(*(_columns(part, name) for part in parts), strict=True):
+            groups = meet(groups, _label(np.concatenate(values)))
     return groups
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctobserve.analysis.groups import Key, Labels, divide, key
+from ctobserve.analysis.groups import Key, Labels, divide, divide_all, key
 from ctobserve.model import ENTRY, Entries, join
 
 ORDERS = ("entries", "new", "lost")
@@ -67,14 +67,20 @@ def heaviest(now: Entries, new: Gathered, lost: Gathered, by: Sequence[str], ord
 
     One that comes and goes within the interval is in `new` only.
     """
-    parts = ((now, np.ones(len(now), np.int64)), new.result(), lost.result())
-    everybody = join([entries for entries, _ in parts])
-    weights = np.concatenate([weights for _, weights in parts])
-    which = np.repeat(np.arange(3), [len(entries) for entries, _ in parts])
-    groups = divide(everybody, by)
-    sums = [groups.sums(np.where(which == part, weights, 0)) for part in range(3)]
-    best = np.argsort(-sums[ORDERS.index(order)], kind="stable")[:limit]
-    return [
-        Line(tuple(key(everybody[groups.first[at]], name) for name in by), *(int(part[at]) for part in sums))
-        for at in best.tolist()
+    (entered, entered_weights), (refused, refused_weights) = new.result(), lost.result()
+    parts = (now, entered, refused)
+    groups = divide_all(parts, by)
+    ends = np.cumsum([len(part) for part in parts])
+    labels = np.split(groups.labels, ends[:-1])
+    sums = [
+        np.bincount(mine, weights, len(groups.counts)).astype(np.int64)
+        for mine, weights in zip(labels, (None, entered_weights, refused_weights), strict=True)
     ]
+    best = np.argsort(-sums[ORDERS.index(order)], kind="stable")[:limit]
+    lines = []
+    for at in best.tolist():
+        first = int(groups.first[at])
+        which = int(np.searchsorted(ends, first, "right"))
+        row = parts[which][first - (int(ends[which - 1]) if which else 0)]
+        lines.append(Line(tuple(key(row, name) for name in by), *(int(part[at]) for part in sums)))
+    return lines
