@@ -20,6 +20,7 @@ from ctobserve.terminal.seen import Standing, Verdicts
 
 FIRST_NS, AGAIN_NS = 3 * NS_PER_S, 10 * NS_PER_S
 COSTS = 100  # a judgement reads the table: so many times as long as it takes nobody judges
+SOON_NS, COSTS_SOON = NS_PER_S, 10  # the same where what was found is in doubt
 GONE_NS = 60 * NS_PER_S  # so long a verdict that is no more is still shown
 
 
@@ -31,8 +32,9 @@ def judged(capture: Capture, collector: Collector, only: Filter) -> Judged:
     return judged_of(meta, capture.aside(lambda: judge(evidence)))
 
 
-def said(found: Judged, before: Verdicts | None = None, at: str | None = None) -> Verdicts:
-    """What was found, and which of those `before` are gone; `at`: when (ISO 8601, UTC), None: at the end of what was judged."""
+def said(found: Judged, at_ns: int, before: Verdicts | None = None, at: str | None = None) -> Verdicts:
+    """What was found, and which of those `before` are gone; `at_ns`: the end of what was judged, `at`: when (ISO 8601, UTC),
+    None: then."""
     now = found.meta.ended if at is None else at
     known: Mapping[str, Standing] = {one.row.id: one for one in before.standing} if before else {}
     there = tuple(Standing(row, _since(row, known, now)) for row in as_read(found))
@@ -42,7 +44,7 @@ def said(found: Judged, before: Verdicts | None = None, at: str | None = None) -
         for one in known.values()
         if one.row.id not in ids and one.row.severity is not Severity.HEALTHY
     )
-    return Verdicts(there + gone, found.meta.duration_s, len(found.not_judged))
+    return Verdicts(there + gone, found.meta.duration_s, len(found.not_judged), at_ns, now)
 
 
 def _since(row: VerdictRow, known: Mapping[str, Standing], now: str) -> str:
@@ -58,6 +60,7 @@ class Judging:
         self.found: Verdicts | None = None
         self._capture, self._only, self._invalid, self._took = capture, only, invalid, took
         self._gone_ns: dict[str, int] = {}
+        self._cost_ns = 0
         self._begin(FIRST_NS)
 
     def _begin(self, after_ns: int) -> None:
@@ -79,6 +82,10 @@ class Judging:
         """Whether it is time to judge."""
         return self._capture.now_ns() >= self._due_ns
 
+    def hurry(self) -> None:
+        """What was found is in doubt."""
+        self._due_ns = min(self._due_ns, self._began_ns + max(SOON_NS, COSTS_SOON * self._cost_ns))
+
     def judge(self) -> None:
         """What was added since the last time."""
         began_ns = self._capture.now_ns()
@@ -89,10 +96,11 @@ class Judging:
         now_ns = self._capture.now_ns()
         if document is not None:
             self._say(document, began_ns)
-        self._begin(max(AGAIN_NS, COSTS * (now_ns - began_ns)))
+        self._cost_ns = now_ns - began_ns
+        self._begin(max(AGAIN_NS, COSTS * self._cost_ns))
 
     def _say(self, document: Judged, now_ns: int) -> None:
-        found = said(document, self.found, self._capture.started.iso(now_ns))
+        found = said(document, now_ns, self.found, self._capture.started.iso(now_ns))
         ids = {one.row.id for one in found.standing if one.gone}
         self._gone_ns = {name: self._gone_ns.get(name, now_ns) for name in ids}
         kept = tuple(one for one in found.standing if not one.gone or now_ns - self._gone_ns[one.row.id] <= GONE_NS)

@@ -18,6 +18,7 @@ from ctobserve.documents.why import told
 from ctobserve.event import Events
 from ctobserve.model import Entries, join
 from ctobserve.render.why import why_lines
+from ctobserve.terminal.doubt import still
 from ctobserve.terminal.entries import listed, of_group, sought_of
 from ctobserve.terminal.judging import Judging
 from ctobserve.terminal.proving import Proving
@@ -80,6 +81,9 @@ class Live:
     def _seen(self) -> Seen:
         capture = self._capture
         lost = {kind: count for kind, count in capture.fidelity().lost.items() if count}
+        found = self._judging.found and still(self._judging.found, self._moment)
+        if found and found.doubt:
+            self._judging.hurry()
         return Seen(
             source="this host",
             wish=self._wish,
@@ -87,7 +91,7 @@ class Live:
             at_ns=capture.now_ns(),
             lost=lost,
             invalid=self._invalid,
-            verdicts=self._judging.found,
+            verdicts=found,
             proved=self._proving.last,
             place=None,
             busy="",

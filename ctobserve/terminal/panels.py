@@ -55,11 +55,11 @@ def verdicts(seen: Seen, width: int, rows: int) -> list[Line]:
     if seen.verdicts is None:
         what = "what was seen from now on, for some seconds" if seen.place is None else "what happened in the minutes before"
         return [line(Span(f"judging    {what}", "muted"))]
-    standing = seen.verdicts.standing
-    if not standing:
+    standing, doubt = seen.verdicts.standing, seen.verdicts.doubt
+    if not standing and not doubt:
         return [line(Span("no verdict", "muted"))]
     whole = [_verdict(one, at, width) for at, one in enumerate(standing)]
-    made: list[Line] = []
+    made = _doubted(f"healthy until {seen.verdicts.at[11:19]}Z; since then {doubt}", width)[:rows] if doubt else []
     for at, lines in enumerate(whole):
         left = rows - len(made)
         if left <= 0:
@@ -70,8 +70,8 @@ def verdicts(seen: Seen, width: int, rows: int) -> list[Line]:
         if standing[at].row.severity is Severity.HEALTHY and sum(map(len, whole)) > rows:
             space = min(space, 2)  # what is worth knowing says more
         made += lines if len(lines) <= space else _shortened(lines, space, width)
-    hidden = len(standing) - len({part.target for part in made})
-    if hidden:
+    hidden = len(standing) - len({part.target for part in made if part.target})
+    if hidden and made:
         made[-1] = line(
             *made[-1].spans[:-1],
             Span(cut(made[-1].spans[-1].text, width - 24)),
@@ -79,6 +79,11 @@ def verdicts(seen: Seen, width: int, rows: int) -> list[Line]:
             target=made[-1].target,
         )
     return made
+
+
+def _doubted(words: str, width: int) -> list[Line]:
+    first, *others = wrapped(words, width - 11)
+    return [line(Span(" JUDGING  ", "critical"), " ", first), *(line(" " * 11, other) for other in others)]
 
 
 def _verdict(one: Standing, at: int, width: int) -> list[Line]:

@@ -26,6 +26,7 @@ from ctobserve.event import Events
 from ctobserve.model import Entries, pick
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.why import why_lines
+from ctobserve.terminal.doubt import still
 from ctobserve.terminal.entries import listed, of_group, sought_of
 from ctobserve.terminal.judging import judged, said
 from ctobserve.terminal.live import GROUPS
@@ -188,7 +189,7 @@ class Recorded:
         proof = proved(capture)
         if proof.equal is None:
             proof = proof._replace(says="the kernel's table was not read about then")
-        found = said(judged(capture, collector, self._wish.only))
+        found = said(judged(capture, collector, self._wish.only), at_ns)
         return found._replace(of_s=(at_ns - since_ns) / NS_PER_S), proof
 
     def _play_on(self) -> Seen | None:
@@ -239,7 +240,7 @@ class Recorded:
             at_ns=at_ns,
             lost={kind: count for kind, count in self._capture.fidelity().lost.items() if count},
             invalid=self._invalid,
-            verdicts=self._verdicts,
+            verdicts=self._verdicts and still(self._verdicts, self._moment),
             proved=self._proved,
             place=Place(
                 self._stretch.begin_ns,

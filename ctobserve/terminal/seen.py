@@ -37,11 +37,16 @@ class Standing(NamedTuple):
 
 class Verdicts(NamedTuple):
     """As people read them, the gravest first, those that are gone last; of the last `of_s` seconds. `wanting` counts rules that
-    could not be judged."""
+    could not be judged. `at_ns`, `at`: the end of what was judged (CLOCK_MONOTONIC; ISO 8601, UTC); `doubt`: why what was healthy
+    then may not be so now.
+    """
 
     standing: tuple[Standing, ...]
     of_s: float
     wanting: int
+    at_ns: int
+    at: str
+    doubt: str = ""
 
 
 class Proved(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -56,8 +56,10 @@ def losing(at_s: float, count: int = 5) -> Events:
 class Timed(ScriptedCapture):
     """What happens comes when its time has come, so many seconds after the start."""
 
-    def __init__(self, happening: Sequence[tuple[float, Events]], **given: Any) -> None:
-        super().__init__(entries=TABLE, states=LIMITED, **given)
+    def __init__(
+        self, happening: Sequence[tuple[float, Events]], states: Mapping[int, NamespaceState] = LIMITED, **given: Any
+    ) -> None:
+        super().__init__(**{"entries": TABLE, "states": states} | given)
         self._happening = deque(happening)
 
     def step(self) -> Events:
@@ -104,6 +106,36 @@ def test_verdicts_come_stay_and_go():
     assert late.gone is not None and late.gone > one.since and not late.grave
     left = until(engine, lambda seen: "table_full" not in {one.row.id for one in seen.verdicts.standing})
     assert left.at_ns - gone.at_ns > GONE_NS - NS_PER_S
+
+
+SPREAD = entries(20, src="10.0.0.1", bucket=np.arange(40).reshape(20, 2))
+EVICTED = (Kind.DESTROY, DestroyReason.EARLY_DROP)
+
+
+@pytest.mark.parametrize(
+    ("what", "says"), [((Kind.DROP, DropReason.TABLE_FULL), "5 packets lost"), (EVICTED, "5 entries evicted")]
+)
+def test_nothing_is_called_healthy_once_something_speaks_against_it(what, says):
+    kind, reason = what
+    roomy = {NETNS: LIMITED[NETNS]._replace(sysctls={"nf_conntrack_max": 200, "nf_conntrack_count": 20})}
+    happened = entries(5, src="10.0.0.9", ct=np.arange(1, 6) << 20)
+    engine = live(Timed([(at, events(kind, happened, reason=reason, at_s=at)) for at in range(5, 40)], roomy, entries=SPREAD))
+    before = until(engine, lambda seen: seen.verdicts)
+    assert "healthy" in {one.row.id for one in before.verdicts.standing} and not before.verdicts.doubt
+    seen = until(engine, lambda seen: seen.moment.frame.lost_per_s or seen.moment.frame.gone_per_s)
+    assert seen.verdicts.doubt == says and "healthy" not in {one.row.id for one in seen.verdicts.standing}
+    words = "\n".join(one.text for one in page(seen, seen, Looks(), 80, 24))
+    assert f"JUDGING   healthy until {before.verdicts.at[11:19]}Z; since then {says}" in words and "HEALTHY" not in words
+    judged = until(engine, grave)
+    assert judged.at_ns - seen.at_ns < 2 * NS_PER_S, "and it is judged anew at once"
+
+
+def test_nothing_is_called_healthy_while_a_namespace_is_full():
+    roomy = {NETNS: LIMITED[NETNS]._replace(sysctls={"nf_conntrack_max": 40, "nf_conntrack_count": 20})}
+    came = events(Kind.INSERT, entries(20, src="10.0.0.9", ct=np.arange(1, 21) << 20), at_s=5)
+    engine = live(Timed([(5, came)], roomy, entries=SPREAD))
+    seen = until(engine, lambda seen: seen.moment.frame.entries == 40)
+    assert seen.verdicts.doubt == "blue is full"
 
 
 def test_a_judgement_that_cannot_be_had_is_passed_over():

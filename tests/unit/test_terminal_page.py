@@ -135,7 +135,7 @@ def test_the_last_proof_is_told_as_what_it_was(proved, says):
 
 
 def with_verdicts(*standing: Standing) -> Seen:
-    return FULL._replace(verdicts=Verdicts(standing, 5.0, 0))
+    return FULL._replace(verdicts=Verdicts(standing, 5.0, 0, 0, "2026-11-26T12:03:05Z"))
 
 
 def verdict(name: str, severity: Severity, sentence: str = "it is so", gone: str | None = None) -> Standing:
@@ -219,7 +219,7 @@ def test_a_hostile_name_stays_text(name):
     label = printable(name)
     frame = replace(FULL.moment.frame, by=("netns", "state"), groups=(GroupRow((4026532350, name), 7, 0.0, 0),))
     seen = FULL._replace(moment=FULL.moment._replace(frame=frame, labels={4026532350: label}))
-    seen = seen._replace(verdicts=Verdicts((verdict("rule", Severity.WARNING, f"in {label} it is so"),), 1.0, 0))
+    seen = seen._replace(verdicts=Verdicts((verdict("rule", Severity.WARNING, f"in {label} it is so"),), 1.0, 0, 0, ""))
     text = text_of(seen._replace(source=label, wish=seen.wish._replace(only=seen.wish.only._replace(netns=4026532350))), 160, 50)
     assert text.count(label) >= 4
     assert f"in {label} it is so" in "\n".join(one.text for one in verdict_lines(seen.verdicts.standing, 160))
