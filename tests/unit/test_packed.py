@@ -13,6 +13,7 @@ import pytest
 
 from ctobserve.capture.store import packed
 from ctobserve.capture.store.container import FORMAT, Unreadable
+from ctobserve.capture.store.joined import opened
 from ctobserve.capture.store.reader import Chunk, Fact, Reader
 from ctobserve.capture.watch import Stretch
 from ctobserve.event import Kind
@@ -102,6 +103,20 @@ def test_what_becomes_more_than_it_may_is_not_made(content, monkeypatch, tmp_pat
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 32 << 20
+
+
+def test_no_part_of_a_directory_is_unpacked_for_there_can_be_many(content, tmp_path):
+    for number in range(1, 4):
+        (tmp_path / f"part-{number:08}").write_bytes(lzma.compress(content))
+    with pytest.raises(
+        Unreadable, match="part-00000003 is compressed by xz, which no part of a flight recorder is; unpack it by xz -dc"
+    ):
+        opened(tmp_path)
+    (tmp_path / "part-00000003").write_bytes(content)
+    with closing(opened(tmp_path)) as found:
+        assert found.first("host") is not None
+    with closing(opened(tmp_path / "part-00000001")) as found:
+        assert found.first("host") is not None
 
 
 @pytest.mark.parametrize("name", CAPTURES)

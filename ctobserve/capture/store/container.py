@@ -133,9 +133,12 @@ def finish(made: sqlite3.Connection) -> None:
         made.execute("PRAGMA journal_mode=DELETE").fetchall()
 
 
-def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that can only read, with a schema that is ours. Raises Unreadable, with one line that says why."""
-    content = _content(path)
+def open_for_reading(path: Path, unpacks: bool = True) -> sqlite3.Connection:
+    """A connection that can only read, with a schema that is ours. Raises Unreadable, with one line that says why.
+
+    `unpacks`: what is compressed as a whole is read, too, in memory: of many at once that would be too much.
+    """
+    content = _content(path, unpacks)
     for way in _ways(path, content):
         found = way()
         try:
@@ -171,13 +174,15 @@ def _in_memory(content: bytes) -> sqlite3.Connection:
     return found
 
 
-def _content(path: Path) -> bytes | None:
+def _content(path: Path, unpacks: bool) -> bytes | None:
     """Of a recording that is compressed as a whole what it becomes, None of others: SQLite reads those as they lie.
 
     Raises Unreadable for what no SQLite need look at.
     """
     try:
         head, content = files.head(path, HEADER_BYTES), None
+        if head.startswith(packed.MAGIC) and not unpacks:
+            raise Unreadable(f"{shown(path)} is compressed by xz, which no part of a flight recorder is; unpack it by xz -dc")
         if head.startswith(packed.MAGIC):
             content = packed.unpacked(path)
             head = content[:HEADER_BYTES]

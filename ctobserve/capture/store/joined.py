@@ -107,7 +107,7 @@ class Joined:
         failed: Unreadable | None = None
         for path in _listed(self.path)[: -MOST_PARTS - 1 : -1]:
             try:
-                part = Reader(path)
+                part = Reader(path, unpacks=False)
             except Unreadable as error:
                 failed = failed or error
             else:

@@ -55,12 +55,13 @@ class Reader:
     `damaged` counts rows and facts that could not be read, `complaint` says what was the first.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, unpacks: bool = True) -> None:
+        """`unpacks` as container.open_for_reading has it."""
         self.path = path
         self.damaged = 0
         self.complaint: str | None = None
         self._unread: set[object] = set()  # numbers of facts: each counts once, however often it is asked for
-        self._found = container.open_for_reading(path)
+        self._found = container.open_for_reading(path, unpacks)
         try:
             self.meta = self._meta()
             self._kinds = self._known_kinds()
