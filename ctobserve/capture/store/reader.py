@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from heapq import merge
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -90,12 +91,12 @@ class Reader:
 
     def last(self, kind: str, at_ns: int = MOST_NS) -> Fact | None:
         """The latest of its kind at this time; None where there is none that can be read."""
-        question = "SELECT id, at_ns FROM facts WHERE kind = ? AND at_ns <= ? ORDER BY at_ns DESC, id DESC LIMIT ?"
+        question = "WHERE kind = ? AND at_ns <= ? ORDER BY at_ns DESC, id DESC LIMIT ?"
         return next(self._facts(kind, question, (kind, at_ns, TRIES)), None)
 
     def first(self, kind: str) -> Fact | None:
         """The earliest of its kind."""
-        question = "SELECT id, at_ns FROM facts WHERE kind = ? ORDER BY at_ns, id LIMIT ?"
+        question = "WHERE kind = ? ORDER BY at_ns, id LIMIT ?"
         return next(self._facts(kind, question, (kind, TRIES)), None)
 
     def newest_ns(self) -> int:
@@ -108,25 +109,35 @@ class Reader:
 
     def all(self, kind: str, at_ns: int = MOST_NS) -> Iterator[Fact]:
         """Those of a kind until this time, in their order, as far as they are not too much."""
-        question = "SELECT id, at_ns FROM facts WHERE kind = ? AND at_ns <= ? ORDER BY at_ns, id"
+        question = "WHERE kind = ? AND at_ns <= ? ORDER BY at_ns, id"
         yield from self._facts(kind, question, (kind, at_ns))
 
     def _facts(self, kind: str, question: str, values: tuple[object, ...]) -> Iterator[Fact]:
-        """The index answers which there are; each is then read alone, so that a damaged page costs only those that it has."""
         characters = 0
         try:
-            with asked(self._found, question, values) as rows:
-                for number, at_ns in rows:
-                    body = self._body(number)
-                    characters += len(str(body))
-                    if characters > STATE_CHARACTERS:
-                        self._complain(f"more is said of {kind} than a recording has")
-                        return
-                    fact = self._fact(kind, number, at_ns, body)
-                    if fact is not None:
-                        yield fact
+            for number, at_ns, body in self._bodies(question, values):
+                characters += len(str(body))
+                if characters > STATE_CHARACTERS:
+                    self._complain(f"more is said of {kind} than a recording has")
+                    return
+                fact = self._fact(kind, number, at_ns, body)
+                if fact is not None:
+                    yield fact
         except FAILS as error:
             self._complain(f"facts of kind {kind}: {error}")
+
+    def _bodies(self, question: str, values: tuple[object, ...]) -> Iterator[tuple[object, object, object]]:
+        """Number, time and body. From one on that cannot be read the index says which there are, and each is read alone: so a
+        damaged page costs only those that it has."""
+        done = 0
+        with suppress(*FAILS), asked(self._found, f"SELECT id, at_ns, body FROM facts {question}", values) as rows:
+            for row in rows:
+                yield row
+                done += 1
+            return
+        with asked(self._found, f"SELECT id, at_ns FROM facts {question}", values) as rows:
+            for number, at_ns in islice(rows, done, None):
+                yield number, at_ns, self._body(number)
 
     def _body(self, number: object) -> object:
         """What the fact of this number says; None where it cannot be read."""
