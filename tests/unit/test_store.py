@@ -196,6 +196,13 @@ def test_nothing_is_overwritten_and_no_link_followed(tmp_path):
     assert (tmp_path / "there").read_text() == "precious" and not (tmp_path / "away").exists()
 
 
+def test_no_file_is_made_that_is_called_as_other_programs_call_a_pipe(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="- is no name for a recording, which no pipe can take; give the name of a file"):
+        Writer(Path("-"), 1, {})
+    assert not os.listdir(tmp_path)
+
+
 def _record_until_killed(path: Path, told: int) -> None:
     """What a recorder does, faster: says after each commit how many events it has."""
     with closing(Writer(path, 1, {})) as writer:

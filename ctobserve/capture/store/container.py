@@ -39,6 +39,7 @@ SIDES = ("-journal", "-wal", "-shm")
 HEADER_BYTES, VERSION_AT, APPLICATION_AT = 100, 60, 68
 MAGIC = b"SQLite format 3\0"
 SHOWN_CHARACTERS = 200
+PIPE = Path("-")  # what other programs take for stdout
 # What a question to a damaged file raises; the second where SQLite's words about it hold bytes of it.
 FAILS = (sqlite3.Error, UnicodeDecodeError)
 
@@ -58,6 +59,8 @@ def create(path: Path, facts: dict[str, str]) -> sqlite3.Connection:
 
     Write-ahead logging: a process that is killed leaves what it committed, some of it beside the file until it is opened again.
     """
+    if path == PIPE:
+        raise UsageError("- is no name for a recording, which no pipe can take; give the name of a file")
     try:
         left = [side for side in SIDES if os.path.lexists(path.with_name(path.name + side))]
         if left:
