@@ -77,3 +77,23 @@ def test_what_is_built_in_may_use_entries_without_rules():
     found = RULES["tracking_unneeded"](with_rules(Ruleset(3, 2, 0, built_in=("openvswitch", "ip_vs"))))
     assert found.sentence.endswith(", unless openvswitch or ip_vs, built into this kernel, is in use: that was not asked")
     assert found.evidence["built_in"] == ["openvswitch", "ip_vs"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "lines"),
+    [
+        (None, ["nsenter --net=/proc/1/ns/net sysctl net.netfilter.nf_conntrack_max"]),
+        (
+            100,
+            [
+                "nsenter --net=/proc/1/ns/net sysctl net.netfilter.nf_conntrack_max",
+                "# where that is less than 256, set it to 256",
+            ],
+        ),
+    ],
+)
+def test_no_line_lowers_a_limit_that_nobody_knows(limit, lines):
+    """As in a recording of which the settings are missing, or of a namespace that nobody may enter."""
+    blue = namespace(init=False, prefix=BLUE, nf_conntrack_max=limit, nf_conntrack_count=None)
+    found = RULES["table_full"](evidence(tcp(14), namespaces={NETNS: blue}, init=None, drops={"table_full": 3}))
+    assert list(found.do) == lines

@@ -61,12 +61,17 @@ def set_global(evidence: Evidence, name: str, value: int) -> str:
 def raise_limit(evidence: Evidence, namespace: NamespaceEvidence, entries: int) -> tuple[str, ...]:
     """Lines that let this namespace have so many.
 
-    Newer kernels have a limit for each, which the first one's caps; that is raised where it has to be, and never lowered.
+    Newer kernels have a limit for each, which the first one's caps; that is raised where it has to be, and never lowered: where
+    it is not known, a line shows it.
     """
     name, first = "nf_conntrack_max", evidence.init
     cap = None if first is None else first.sysctls.get(name)
-    lines = [set_global(evidence, name, entries)] if cap is None or 0 < cap < entries else []
-    if cap is not None and namespace.limit and (namespace.limit < cap or not cap):
+    if cap is None:
+        known = namespace.limit or namespace.count
+        more = (remark(f"where that is less than {entries}, set it to {entries}"),) if known else ()
+        return (look_inside(first or FIRST, "sysctl", f"net.netfilter.{name}"), *more)
+    lines = [set_global(evidence, name, entries)] if 0 < cap < entries else []
+    if namespace.limit and (namespace.limit < cap or not cap):
         lines.append(set_sysctl(namespace, name, entries))
     return tuple(lines)
 
