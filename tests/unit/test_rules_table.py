@@ -97,3 +97,9 @@ def test_no_line_lowers_a_limit_that_nobody_knows(limit, lines):
     blue = namespace(init=False, prefix=BLUE, nf_conntrack_max=limit, nf_conntrack_count=None)
     found = RULES["table_full"](evidence(tcp(14), namespaces={NETNS: blue}, init=None, drops={"table_full": 3}))
     assert list(found.do) == lines
+
+
+@pytest.mark.parametrize(("limit", "wanted"), [(1, 2), (7, 16), (8, 16), (9, 32), (1 << 64, 1 << 65)])
+def test_room_for_twice_what_there_is_is_a_power_of_two_however_much_it_is(limit, wanted):
+    found = RULES["table_full"](counted(1, limit, drops={"table_full": 1}))
+    assert f"sysctl -w net.netfilter.nf_conntrack_max={wanted}" in found.do

@@ -322,6 +322,14 @@ def test_an_account_whose_bridge_has_no_such_address_is_none(address):
     check_fact({7: Account(9, bridges=(Bridge("br0", 2, ("10.0.0.1/24", "fd00::1/64")),)), 8: Account()})
 
 
+def test_a_setting_that_no_kernel_has_room_for_is_none():
+    with pytest.raises(Damaged, match="a setting that cannot be"):
+        check_fact(NamespaceState(7, "blue", sysctls={"nf_conntrack_max": 1 << 65}))
+    check_fact(
+        NamespaceState(7, "blue", sysctls={"nf_conntrack_max": (1 << 64) - 1, "nf_conntrack_x": None, "nf_conntrack_y": -1})
+    )
+
+
 SLAB = Slab("here", 248, 256, 4096, 16, 3, 1)
 
 

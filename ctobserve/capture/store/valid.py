@@ -7,7 +7,7 @@ from ipaddress import ip_interface
 
 import numpy as np
 
-from ctobserve.capture.capture import Allocation
+from ctobserve.capture.capture import Allocation, NamespaceState
 from ctobserve.capture.store.chunks import Damaged, Rows
 from ctobserve.capture.store.facts import Keyframe
 from ctobserve.clock import Clock
@@ -20,6 +20,7 @@ MOST_BUCKETS = 1 << 25
 MOST_ENTRIES = 1 << 24
 MOST_HZ = 1_000_000
 MOST_MEMORY, MOST_SLAB = 1 << 56, 1 << 32  # bytes
+MOST_SETTING = 1 << 64  # of the kernel's sysctls the widest are 64 bits
 KINDS = np.isin(np.arange(256), list(Kind))
 DIRECTIONS = (ORIGINAL, REPLY, NO_DIRECTION)
 
@@ -51,6 +52,8 @@ def check_fact(found: object) -> None:
     if isinstance(found, Clock):
         _need(0 <= found.monotonic_ns <= MOST_NS and 0 <= found.wall_ns <= MOST_NS, "a time")
         _need(0 <= found.jiffies < 1 << 32 and 1 <= found.hz <= MOST_HZ, "a number of jiffies")
+    elif isinstance(found, NamespaceState):
+        _need(all(value is None or abs(value) <= MOST_SETTING for value in found.sysctls.values()), "a setting")
     elif isinstance(found, Allocation):
         _allocation(found)
     elif isinstance(found, Keyframe):

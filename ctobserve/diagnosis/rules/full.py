@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import raise_limit, set_global
@@ -106,7 +104,7 @@ def _room(evidence: Evidence, namespace: NamespaceEvidence) -> tuple[str, ...]:
 def _larger(evidence: Evidence, namespace: NamespaceEvidence) -> tuple[str, ...]:
     """Room for twice what is there, and buckets to match, so that chains stay as short as the kernel's defaults have them."""
     count = max(namespace.count or 0, namespace.limit or 0, 1)
-    wanted = 1 << int(np.ceil(np.log2(2 * count)))
+    wanted = 1 << (2 * count - 1).bit_length()
     lines = raise_limit(evidence, namespace, wanted)
     if wanted > len(evidence.lengths.of_bucket):
         lines += (set_global(evidence, "nf_conntrack_buckets", wanted),)
