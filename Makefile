@@ -78,7 +78,7 @@ lint: setup ## ruff, mypy, clang-format
 	clang-format --dry-run --Werror $(C_FILES)
 
 unit: setup ## tests that need no kernel that admits BPF; those of hostile surroundings need root
-	$(PYTHON) -m pytest tests/unit
+	$(PYTHON) -m pytest -n auto tests/unit
 
 IN_GUEST := env CTOBSERVE_KERNEL_TESTS=1 PYTHONPATH=$(CURDIR)
 # Debian's Python sees no packages but Debian's: what a bare host has, and a start costs less than in the venv.

@@ -91,6 +91,7 @@ class ScriptedCapture:
         self._accounted = 0
         self._seen = 0
         self._followed = 0
+        self.repairs = 0
 
     @property
     def uncertain_ns(self) -> int:

@@ -217,6 +217,11 @@ class Capture(HostView, Protocol):
         ...
 
     @property
+    def repairs(self) -> int:
+        """How often the table was read again, because records were lost or the hash was resized."""
+        ...
+
+    @property
     def over(self) -> bool:
         """Nothing more will come: nf_conntrack was unloaded, the recording is at its end."""
         ...

@@ -29,7 +29,8 @@ T = TypeVar("T")
 class Follower:
     """`read_ns` is when the kernel's table was read last (0 = never), `unread` what could not be read of it then.
 
-    `uncertain_ns`: how long in all the table was wrong because records were lost.
+    `uncertain_ns`: how long in all the table was wrong because records were lost. `repairs`: how often it was read again for that,
+    or because the hash was resized.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Follower:
     ) -> None:
         """`extensions`: where the records of a walk hold them. `lost` counts records that never came."""
         self.table = table
-        self.read_ns = self.unread = self.uncertain_ns = 0
+        self.read_ns = self.unread = self.uncertain_ns = self.repairs = 0
         self._consumer = consumer
         self._reader = reader
         self._extensions = extensions
@@ -73,6 +74,7 @@ class Follower:
         now = time.monotonic_ns()
         if self._consumer.resized:
             self.read()
+            self.repairs += 1
         elif at_once or now - self._checked_ns > CHECK_NS:
             # Where no record came none was lost: a full ring has some, and so has a program that another call found at work.
             if at_once or self._consumer.came(self._seen):
@@ -81,6 +83,7 @@ class Follower:
                 if lost != self._lost_known:
                     self._lost_known = lost
                     self.read()
+                    self.repairs += 1
                     self.uncertain_ns += time.monotonic_ns() - max(self._checked_ns, self._began_ns)
             self._checked_ns = time.monotonic_ns()
 

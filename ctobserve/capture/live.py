@@ -288,6 +288,11 @@ class LiveCapture(LiveView):
         return self._follower.uncertain_ns
 
     @property
+    def repairs(self) -> int:
+        """How often the table was read again, because records were lost or the hash was resized."""
+        return self._follower.repairs
+
+    @property
     def over(self) -> bool:
         """Whether nf_conntrack was unloaded."""
         return self._gone

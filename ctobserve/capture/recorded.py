@@ -258,6 +258,11 @@ class RecordedCapture(RecordedView):
         return self.fidelity().uncertain_ns
 
     @property
+    def repairs(self) -> int:
+        """None here: what the recorder read again is in the recording."""
+        return 0
+
+    @property
     def over(self) -> bool:
         """Whether the stretch has passed: `step` then has the rest of it, and `drain` what came while the table was read."""
         return self._now_ns >= self._over_ns

@@ -85,7 +85,7 @@ class Recorder:
     def _begin(self, at: _Instant, states: States | None = None, repairs: bool = False) -> None:
         """`states`: of the namespaces, where they were asked already."""
         writer, capture, now_ns = self.writer, self._capture, at.at_ns
-        self._told, self._hash = capture.fidelity(), capture.buckets
+        self._told, self._repairs = capture.fidelity(), capture.repairs
         writer.fact("host", capture.host, now_ns)
         if self._hooks.fresh is None:
             writer.fact("clock", capture.started, capture.started.monotonic_ns)
@@ -239,7 +239,7 @@ class Recorder:
 
     def _repaired(self) -> bool:
         """Whether the table was read again, as records were lost or the hash has another size."""
-        return self._capture.uncertain_ns != self._told.uncertain_ns or self._capture.buckets != self._hash
+        return self._capture.repairs != self._repairs
 
     def _look_around(self, now_ns: int) -> None:
         """Once a second."""
@@ -264,7 +264,7 @@ class Recorder:
     def _read_table(self, extensions: bool = False, repairs: bool = False) -> bool:
         """What is held back comes before it: the table has it already. False where the hash was resized again and again."""
         self._drained(self._capture.drain())
-        began_ns = self._capture.now_ns()
+        began_ns, known = self._capture.now_ns(), self._capture.repairs
         try:
             read = self._capture.snapshot(extensions)
         except CtobserveError:
@@ -274,7 +274,7 @@ class Recorder:
             self._capture.table.merge(read.entries, read.touched)
         self._capture.aside(lambda: self.writer.keyframe(read, began_ns, repairs))
         self._read_ns, self._read_events = self._capture.now_ns(), self.writer.events
-        self._hash = read.buckets
+        self._repairs = known
         return True
 
     def _with_unwritten(self, told: Fidelity) -> Fidelity:

@@ -44,6 +44,7 @@ class Changing(ScriptedCapture):
 def lost(capture: Changing) -> None:
     """Two inserts, after which the table was read again: it was wrong for a while, and has them."""
     capture.told = capture.told._replace(lost={"insert": 2}, uncertain_ns=7_000_000)
+    capture.repairs += 1
     capture.kernel = join([capture.table.entries(), UNTOLD])
     capture.follow()
     capture.kernel = None
@@ -52,6 +53,7 @@ def lost(capture: Changing) -> None:
 def resized(capture: Changing) -> None:
     """The hash is twice as large: every entry has other buckets."""
     capture.buckets = 2 * BUCKETS
+    capture.repairs += 1
     capture.kernel = capture.table.entries()
     capture.kernel["bucket"] = (1003, 1005)
     capture.follow()
@@ -87,6 +89,14 @@ def test_from_a_loss_on_the_table_has_what_no_event_told(tmp_path):
     assert sorted(whole.table.entries()["port"][:, 0].tolist()) == [*range(1, 10), 100, 101]
     told: Fidelity = whole.fidelity()
     assert (told.lost, told.uncertain_ns) == ({"insert": 2}, 7_000_000)
+
+
+def test_a_hash_that_was_resized_and_back_between_two_looks_is_read_again_too(tmp_path):
+    def there_and_back(capture: Changing) -> None:
+        resized(capture)
+        capture.buckets, capture.repairs = BUCKETS, capture.repairs + 1
+
+    assert record(Changing(there_and_back), tmp_path / "one", seconds=2, keyframe_s=ONCE_S).keyframes == 3
 
 
 def test_from_a_resize_on_entries_have_the_buckets_of_the_other_hash(tmp_path):
