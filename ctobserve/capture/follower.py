@@ -29,8 +29,8 @@ T = TypeVar("T")
 class Follower:
     """`read_ns` is when the kernel's table was read last (0 = never), `unread` what could not be read of it then.
 
-    `uncertain_ns`: how long in all the table was wrong because records were lost. `repairs`: how often it was read again for that,
-    or because the hash was resized.
+    `uncertain_ns`: how long in all the table was wrong because records were lost. `repairs`: how often it was read again for
+    that, or because the hash was resized.
     """
 
     def __init__(

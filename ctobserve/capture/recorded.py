@@ -26,13 +26,14 @@ from ctobserve.host.account import Account
 from ctobserve.host.counters import NAMES, Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
-from ctobserve.model import Entries, pick
+from ctobserve.model import Entries, join, pick
 from ctobserve.programs.hooks import Purpose
 
 COUNT = "nf_conntrack_count"
 STEPS = 200_000  # a stretch is told in so many, or as a live one is: whatever is fewer
 # Kinds of records that no hook tells but for this.
 ASKED_FOR = {"update": Purpose.UPDATES, "confirm": Purpose.CONFIRMS, "free": Purpose.REASONS | Purpose.UNCONFIRMED}
+MOST_DRAINED = 16  # parts of what came while the table was read for the last time
 NEAR_NS = NS_PER_S  # a reading of the table is of an instant that is no further away
 T = TypeVar("T")
 
@@ -265,7 +266,13 @@ class RecordedCapture(RecordedView):
     @property
     def over(self) -> bool:
         """Whether the stretch has passed: `step` then has the rest of it, and `drain` what came while the table was read."""
-        return self._now_ns >= self._over_ns
+        return self._now_ns >= self._over_ns and not self._due()
+
+    def _due(self) -> bool:
+        """Whether more of what came until now is left than is taken at once: then time stands still."""
+        if self._now_ns >= self._over_ns and self._final is not None:
+            return self._replay.due(MOST_NS, self._final.number)
+        return self._now_ns > self._began_ns and self._replay.due(self._now_ns)
 
     def now_ns(self) -> int:
         """Now, CLOCK_MONOTONIC of the recorded host."""
@@ -273,6 +280,8 @@ class RecordedCapture(RecordedView):
 
     def wait(self, seconds: float) -> None:
         """Let that much time pass, at least; of a long stretch more, so that nobody waits for it."""
+        if self._due():
+            return
         self._now_ns = min(self._now_ns + max(round(seconds * NS_PER_S), self._pace_ns), self._over_ns)
 
     def follow(self) -> None:
@@ -283,7 +292,7 @@ class RecordedCapture(RecordedView):
 
     def step(self) -> Events:
         """What came until now."""
-        if self.over and self._final is not None:
+        if self._now_ns >= self._over_ns and self._final is not None:
             return self._told(self._replay.take(MOST_NS, self._final.number))
         # What was told at the begin, before any time passed, was in the table then.
         return self._told(self._replay.take(self._now_ns)) if self.over or self._now_ns > self._began_ns else NO_EVENTS
@@ -293,7 +302,13 @@ class RecordedCapture(RecordedView):
         if not self.over:
             return self.step()
         self._now_ns = self._over_ns = self._end_ns
-        return self._told(self._replay.take(MOST_NS if self._to_the_end else self._end_ns))
+        until_ns = MOST_NS if self._to_the_end else self._end_ns
+        parts = [self._replay.take(until_ns)]
+        while self._replay.due(until_ns):
+            parts.append(self._replay.take(until_ns))
+            if len(parts) > MOST_DRAINED:
+                raise Unreadable(f"{shown(self._reader.path)}: more events after its last reading of the table than one takes")
+        return self._told(join(parts))
 
     def settle(self) -> None:
         """There is nothing to repair."""

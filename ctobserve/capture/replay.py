@@ -18,6 +18,7 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.event import NO_EVENTS, Events
 from ctobserve.model import NDArray, join, pick
 
+AT_ONCE = 1 << 16  # events that are taken together, of 600 bytes, and what is left of one chunk
 LATE_NS = 2 * NS_PER_S  # an event is told so late at most, at HOLD_NS of the correlator and a second's batch
 
 
@@ -69,8 +70,22 @@ class Replay:
         self.table.merge(found.entries, found.touched)
 
     def take(self, until_ns: int, before: int = MOST_NS) -> Events:
-        """Events in their order until this time, of chunks that come before this number; the table has them now."""
-        return join([NO_EVENTS, *self._parts(until_ns, before)])
+        """Events in their order until this time, of chunks that come before this number; the table has them now.
+
+        Of very many some, and the others next time: see `due`.
+        """
+        parts, count = [NO_EVENTS], 0
+        for part in self._parts(until_ns, before):
+            parts.append(part)
+            count += len(part)
+            if count >= AT_ONCE:
+                break
+        return join(parts)
+
+    def due(self, until_ns: int, before: int = MOST_NS) -> bool:
+        """Whether a whole chunk that comes before this number, and is of this time, was not taken yet."""
+        chunk = self._next
+        return chunk is not None and self._after_ns < chunk.last_ns <= until_ns and chunk.number <= before
 
     def _go_to(self, at_ns: int, tell: Callable[[float], None]) -> None:
         """The table of that instant: what happened until then, also what was told only later, when more was known of it."""
