@@ -6,9 +6,13 @@ from contextlib import closing
 
 import pytest
 
-from ctobserve.capture.recorded import RecordedView
+from ctobserve.capture.recorded import RecordedCapture, RecordedView
 from ctobserve.capture.store.reader import Reader
+from ctobserve.capture.watch import Stretch
 from ctobserve.diagnosis.verdict import Severity
+from ctobserve.documents import verify
+from ctobserve.documents.request import Request
+from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.recordings import recording
 from ctobserve_lab.scenarios import SCENARIOS
 from tests import told
@@ -24,6 +28,13 @@ def test_a_scenario_has_its_verdicts_and_no_other_from_its_recording(name):
     assert {one for one, verdict in found.items() if verdict.severity in GRAVE} == scenario.expected
     assert scenario.notices <= found.keys()
     assert ("healthy" in found) == (not scenario.expected)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_table_that_events_made_is_the_one_that_was_read_last(name):
+    with closing(Reader(recording(name))) as reader:
+        found = verify.collect(RecordedCapture(reader, Purpose.TABLE), Request(), Stretch())
+    assert found.equal is True
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
