@@ -10,7 +10,7 @@ from ctobserve.analysis.groups import Key
 from ctobserve.analysis.sought import Sought
 from ctobserve.capture.capture import Capture
 from ctobserve.capture.filters import Filter
-from ctobserve.capture.watch import STEP_S, Stretch
+from ctobserve.capture.watch import Stretch
 from ctobserve.clock import NS_PER_S
 from ctobserve.documents.request import Request
 from ctobserve.documents.top import Moments, View
@@ -24,6 +24,7 @@ from ctobserve.terminal.judging import Judging
 from ctobserve.terminal.proving import Proving
 from ctobserve.terminal.seen import Listed, Seen, Told, Wish
 
+TURN_S = 0.1  # the ring holds the events of a second and more: a batch of many costs little more than one of few
 GROUPS = 100  # of which as many are shown as there is room for
 HELD = 20_000  # events that are looked at together
 RECENT = 20_000  # events that a life begins with, of some 600 bytes
@@ -67,7 +68,7 @@ class Live:
             return self._seen()
         self._take(self._capture.step())
         if not (self._moments.due() or self._judging.due() or self._proving.due()):
-            self._capture.wait(STEP_S)
+            self._capture.wait(TURN_S)
             return None
         self._look_at_held()
         if self._moments.due():
