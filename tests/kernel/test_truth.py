@@ -69,7 +69,8 @@ def test_a_namespace_that_cannot_be_entered_is_named_and_no_difference(net, repo
         inum = int(process.stdout.readline())
         found = report("verify")
         assert found["equal"], found
-        assert found["not_dumped"] == [inum]
+        # Namespaces of earlier tests may be there too, while the kernel still takes them down.
+        assert inum in found["not_dumped"] and space.inum not in found["not_dumped"]
         assert found["ours"] >= 307 + 41
         alone = report("verify", "--netns", space.name)
     assert alone["equal"] and (alone["ours"], alone["kernel"], alone["not_dumped"]) == (307, 307, [])
