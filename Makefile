@@ -22,7 +22,7 @@ IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h)
 
 .PHONY: help setup tool lab lab-doc recordings json-doc image wheel run test lint unit kernel-test test-matrix
-.PHONY: bench format clean
+.PHONY: on-bookworm on-trixie of-the-lab kernels-doc bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -86,19 +86,31 @@ PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider --durations=15
 # What does not depend on the kernel's version is tested on one; kprobes in each form on 6.1, on 6.12 where a test takes both.
 ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py terminal.py lab.py lab_doc.py flight_recorder.py) -k 'not kprobe and not between and not every_loss'
 
-# One after the other: two emulated machines on two cores take longer together than in turn. Each plays a few of the incidents: of all the
-# unit tests know the verdicts by its recording, and test-matrix plays all on both.
+# Two machines at once: an emulated one keeps little more than one core busy. The output of each comes when it has ended. Each plays a
+# few of the incidents: of all the unit tests know the verdicts by its recording, and test-matrix plays all on both.
 kernel-test: wheel ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
-	$(PYTHON) -m pytest tests/vm
+	+$(MAKE) --jobs=2 --output-sync=target --no-print-directory on-bookworm on-trixie of-the-lab
+
+on-bookworm:
 	$(PYTHON) tests/vm/lab.py --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=1/9 $(PYTEST) tests/kernel
+
+on-trixie:
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=5/9 $(PYTEST) tests/kernel $(ON_ONE)
 
-# What takes long: starts under load, random work with proofs, every incident, on both kernels.
+of-the-lab:
+	$(PYTHON) -m pytest tests/vm
+
+# What takes long: the kernel tier on every kernel; starts under load, random work with proofs and every incident on two.
 LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) $(addprefix tests/kernel/test_,starts.py property.py report.py)
-test-matrix: wheel ## the long runs, on every kernel: about an hour
+test-matrix: wheel ## the kernel tier on every kernel (MACHINES='x86_64-5.10 ...': on these), then the long runs: about five hours
+	tests/vm/apt-install matrix
+	$(PYTHON) -m tests.matrix.run $(MACHINES)
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)
 	$(PYTHON) tests/vm/lab.py --suite trixie --timeout 3000 -- $(LONG)
 	CTOBSERVE_FLIGHT_DAYS=30 CTOBSERVE_KILLS=100 $(PYTHON) -m pytest tests/unit/test_flight.py tests/unit/test_flight_damage.py -k 'days or killed'
+
+kernels-doc: setup ## make docs/kernels.md and README's table of kernels anew, from what the last matrix kept
+	$(PYTHON) -m tests.matrix.pages
 
 bench: setup image ## what observing costs, in instructions, with bars met and missed: docs/cost.md; no test
 	$(PYTHON) -m bench

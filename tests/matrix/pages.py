@@ -1,0 +1,92 @@
+"""docs/kernels.md and README's table of kernels, made of docs/kernels/*.json: `make kernels-doc`, and at the end of a matrix."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs/kernels"
+PAGE, README = ROOT / "docs/kernels.md", ROOT / "README.md"
+MARKED = re.compile(r"(<!-- kernels -->\n).*?(<!-- end -->)", re.DOTALL)
+HEAD = """\
+# Kernels
+
+Made by `make test-matrix`, which runs the whole kernel tier on each of these in emulation, from what came of it (docs/kernels/).
+What a kernel lacks is found by looking, never by its version; `ctobserve check` says it of the host it runs on.
+
+"""
+Result = dict[str, Any]
+
+
+def write() -> None:
+    """Both pages anew."""
+    found = results()
+    PAGE.write_text(page(found))
+    README.write_text(filled(README.read_text(), found))
+
+
+def results() -> dict[str, Result]:
+    """By machine, in the order of their names' numbers: x86_64-5.10 before x86_64-6.1."""
+    files = sorted(RESULTS.glob("*.json"), key=lambda path: [path.stem.partition("-")[0] != "x86_64", *_version(path)])
+    return {path.stem: json.loads(path.read_text()) for path in files}
+
+
+def _version(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", json.loads(path.read_text())["release"])[:2]]
+
+
+def filled(readme: str, found: dict[str, Result]) -> str:
+    """README with its table made anew."""
+    return MARKED.sub(lambda mark: f"{mark[1]}{table(found)}{mark[2]}", readme)
+
+
+def table(found: dict[str, Result]) -> str:
+    """A line for each kernel."""
+    lines = ["| kernel | beside it | fentry and fexit | kprobes alone | kernel tests |", "|---|---|---|---|---|"]
+    for result in found.values():
+        machine = result["forms"]["kprobe"]["meta"]["machine"]
+        beside = f"{result['debian']}: bcc {result['bcc']}, Python {result['python']}"
+        forms = " | ".join(_form(result["forms"][form]) for form in ("fentry", "kprobe"))
+        lines.append(f"| {result['release']} {machine} | {beside} | {forms} | {_tests(result)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _form(check: Result) -> str:
+    """What works in this form and what is blind, in `check`'s words."""
+    refused = [item["found"] for item in check["findings"] if item["ok"] is False]
+    if refused:
+        return "refused: " + "; ".join(refused)
+    partly = [item["found"] for item in check["findings"] if item["ok"] is None]
+    return "; ".join(partly) or "everything"
+
+
+def _tests(result: Result) -> str:
+    tests = result["tests"]
+    passed, failed = sum(tests["passed"].values()), len(tests["failed"])
+    return f"{passed} passed" + (f", {failed} **failed**" if failed else "")
+
+
+def page(found: dict[str, Result]) -> str:
+    """docs/kernels.md."""
+    return HEAD + table(found) + "".join(section for name, result in found.items() for section in _section(name, result))
+
+
+def _section(name: str, result: Result) -> Iterator[str]:
+    tests = result["tests"]
+    yield f"\n## {name}\n\n"
+    yield f"{_tests(result)}, {result['of']}, commit {result['commit']}, {result['processors']} processors.\n"
+    for failed in tests["failed"]:
+        yield f"- failed: `{failed}`\n"
+    for left_out in tests["left_out"]:
+        yield f"- left out: `{left_out}`\n"
+    for what, times in sorted(tests["lacking"].items()):
+        yield f"- lacking, and {times} of the tests demand that this is said: {what}\n"
+    yield "\n" + "".join(f"    {line}\n" for line in result["check"])
+
+
+if __name__ == "__main__":
+    write()
