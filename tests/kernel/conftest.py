@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ctobserve_lab.world import Net, run
+from tests.kernel.forms import FORMS, assert_fentry_is_refused, has_fentry
 from tests.kernel.tool import CTOBSERVE, bpf_program_ids
 
 VARIABLE = "CTOBSERVE_KERNEL_TESTS"
@@ -25,6 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/kernel" in str(item.path):
             item.add_marker(pytest.mark.kernel)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test of fentry demands, where this kernel has none, that it is refused: that is all it can."""
+    if pyfuncitem.funcargs.get("form") != "fentry" or has_fentry():
+        return None
+    assert_fentry_is_refused()
+    return True
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -45,6 +55,12 @@ def kernel() -> Iterator[None]:
     yield
     assert Path("/proc/sys/kernel/tainted").read_text() == tainted, "the kernel complained (taint changed)"
     assert bpf_program_ids() <= before, "BPF programs were left behind"
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> str:
+    """For --attach: each form in turn; without fentry only its refusal is tested."""
+    return str(request.param)
 
 
 @pytest.fixture

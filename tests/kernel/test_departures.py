@@ -20,7 +20,6 @@ def of(events: list[dict], reason: str) -> list[dict]:
     return [event for event in events if event["reason"] == reason]
 
 
-@pytest.mark.parametrize("form", ["fentry", "kprobe"])
 def test_deleted_flushed_expired_and_gone_with_the_namespace(net, start, form):
     space, doomed = net.space("leave"), net.space("doomed")
     space.sysctl("nf_conntrack_acct", 1)

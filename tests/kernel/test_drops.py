@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.model import IPS_ASSURED
@@ -21,7 +20,6 @@ from ctobserve_lab.world import run
 
 FULL = 23
 AGAIN_S = 120
-FORMS = ["fentry", "kprobe"]
 
 
 def losses(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
@@ -29,7 +27,6 @@ def losses(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     return {name: after[name] - before[name] for name in names if after[name] != before[name]}
 
 
-@pytest.mark.parametrize("form", FORMS)
 def test_table_full_of_assured_entries(net, sysctl, start, form):
     space = net.space("full")
     open_tcp(space, space, "127.0.0.1", 4040, 7)
@@ -165,7 +162,6 @@ def test_udp_race_is_resolved_without_loss(net, start):
     assert report["by_reason"] == {} and report["unaccounted"] == {}
 
 
-@pytest.mark.parametrize("form", FORMS)
 def test_clash_of_nat_to_one_port(net, start, form):
     client, server = net.space("client"), net.space("server")
     _, target = net.link(client, server)
@@ -199,7 +195,6 @@ for port in range(3001, 3007):
     assert all(event["since_alloc_ns"] > 0 for event in events if event["event"] == "confirm")
 
 
-@pytest.mark.parametrize("form", FORMS)
 def test_chains_too_long(net, sysctl, start, form):
     space = net.space("long")
     sysctl("nf_conntrack_buckets", 512)

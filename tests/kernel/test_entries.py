@@ -7,7 +7,6 @@ import socket
 import time
 
 import numpy as np
-import pytest
 
 from ctobserve.analysis.buckets import distribution
 from ctobserve.capture.live import LiveCapture, Options
@@ -24,7 +23,6 @@ def by_address(entries):
     return entries[np.argsort(entries["ct"], kind="stable")]
 
 
-@pytest.mark.parametrize("form", ["fentry", "kprobe"])
 def test_every_new_entry_once_and_in_its_bucket(net, form):
     space = net.space("flood")
     with LiveCapture(Options(Purpose.TABLE, form, chains=True)) as capture:

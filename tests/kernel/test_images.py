@@ -51,7 +51,6 @@ def installed(tmp_path_factory) -> Path:
     return site
 
 
-@pytest.mark.parametrize("form", ["fentry", "kprobe"])
 def test_the_wheel_observes_without_bcc_and_llvm_on_a_kernel_it_was_not_made_on(net, installed, tmp_path, form):
     space = net.space("compiled")
     send_udp(space, 307)

@@ -6,14 +6,9 @@ import json
 import socket
 import struct
 
-import pytest
-
 from ctobserve_lab.traffic import bound, checksum, next_sequence, open_tcp, send_segments
 
-FORMS = ["fentry", "kprobe"]
 
-
-@pytest.mark.parametrize("form", FORMS)
 def test_invalid_packets_have_tuple_and_the_kernels_words(net, start, form):
     client, server = net.space("client"), net.space("server")
     source, target = net.link(client, server)
@@ -82,7 +77,6 @@ def too_big6(target: str, about: bytes) -> None:
         raw.sendto(struct.pack(">BBHI", 2, 0, 0, 1300) + about, (target, 0))
 
 
-@pytest.mark.parametrize("form", FORMS)
 def test_a_refused_icmp_error_says_what_it_is_about(net, start, form):
     client, server = net.space("client"), net.space("server")
     _, target = net.link(client, server)
@@ -116,7 +110,6 @@ def test_a_refused_icmp_error_says_what_it_is_about(net, start, form):
     assert {row["like"] for row in report["drops"] if row["inner"]} == {"icmp_error"}
 
 
-@pytest.mark.parametrize("form", FORMS)
 def test_a_late_packet_says_which_entry_it_had_and_who_deleted_it(net, start, form):
     client, server = net.space("client"), net.space("server")
     source, target = net.link(client, server)
@@ -137,7 +130,6 @@ def test_a_late_packet_says_which_entry_it_had_and_who_deleted_it(net, start, fo
     assert len(others) == 3 and {(row["like"], row["left"]) for row in others} == {("no_start", None)}
 
 
-@pytest.mark.parametrize("form", FORMS)
 def test_packets_by_state(net, start, form):
     client, server = net.space("client"), net.space("server")
     source, target = net.link(client, server)

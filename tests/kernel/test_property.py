@@ -103,7 +103,7 @@ def connections(entries: Entries) -> dict[bytes, list[object]]:
     }
 
 
-def test_killed_under_load_nothing_stays(net, start):
+def test_killed_under_load_nothing_stays(net, start, form):
     space = net.space("load")
     before = bpf_program_ids()
     stop = threading.Event()
@@ -116,16 +116,15 @@ def test_killed_under_load_nothing_stays(net, start):
     traffic = threading.Thread(target=load)
     traffic.start()
     try:
-        for form in ("fentry", "kprobe"):
-            running = start("events", "--json", "--attach", form)
-            running.wait_for(1009)
-            assert bpf_program_ids() > before
-            running.process.send_signal(signal.SIGKILL)
-            running.process.wait()
-            end = time.monotonic() + 30
-            while bpf_program_ids() != before and time.monotonic() < end:
-                time.sleep(0.2)
-            assert bpf_program_ids() == before
+        running = start("events", "--json", "--attach", form)
+        running.wait_for(1009)
+        assert bpf_program_ids() > before
+        running.process.send_signal(signal.SIGKILL)
+        running.process.wait()
+        end = time.monotonic() + 30
+        while bpf_program_ids() != before and time.monotonic() < end:
+            time.sleep(0.2)
+        assert bpf_program_ids() == before
     finally:
         stop.set()
         traffic.join()

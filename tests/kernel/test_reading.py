@@ -165,8 +165,14 @@ def test_conntrack_unloaded_and_loaded_again(reload, start):
     run("modprobe", "nf_conntrack")
     listed = json.loads(waiting.communicate(timeout=120)[0])
     assert listed["entries"] == []
-    # A trampoline holds the module: the kernel refuses to unload it under us.
-    running = start("events", "--json", "--events", "insert", "--attach", "fentry")
+
+
+@pytest.mark.parametrize("form", ["fentry"])
+def test_a_trampoline_holds_the_module(reload, start, form):
+    """The kernel refuses to unload it under us."""
+    unload()
+    run("modprobe", "nf_conntrack")
+    running = start("events", "--json", "--events", "insert", "--attach", form)
     assert "in use" in subprocess.run(["modprobe", "-r", "nf_conntrack"], capture_output=True, text=True, check=False).stderr
     running.end()
 

@@ -86,7 +86,6 @@ def removals(monkeypatch) -> list[Records]:
     return seen
 
 
-@pytest.mark.parametrize("form", ["fentry", "kprobe"])
 def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding, removals, form):
     symbols = Symbols.read()
     for start in range(STARTS):
@@ -116,7 +115,6 @@ def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding
             assert capture.fidelity().unpaired == 0
 
 
-@pytest.mark.parametrize("form", ["fentry", "kprobe"])
 def test_what_comes_and_goes_between_one_hook_and_the_next_leaves_no_row(net, monkeypatch, form):
     """Fewer each time: an address that is given out again later would hide what was left in its place."""
     space = net.space("between")

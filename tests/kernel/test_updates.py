@@ -8,8 +8,6 @@ import subprocess
 import time
 from collections import Counter
 
-import pytest
-
 from ctobserve_lab.traffic import open_tcp, send_udp
 from ctobserve_lab.world import Space
 
@@ -18,7 +16,6 @@ def told(event: dict) -> str:
     return event["event"] if event["event"] != "update" else f"{event['tcp_state']}+{'+'.join(event['changes'])}"
 
 
-@pytest.mark.parametrize("form", ["fentry", "kprobe"])
 def test_the_whole_life_of_a_tcp_connection(net, start, form):
     space = net.space("life")
     space.sysctl("nf_conntrack_tcp_timeout_time_wait", 1)

@@ -7,14 +7,11 @@ import re
 import time
 from collections import Counter
 
-import pytest
-
 from ctobserve_lab.traffic import bound, open_tcp, send_udp
 
 MOST, SENT = 1009, 1409  # entries that a table has room for, and datagrams that each want one
 
 
-@pytest.mark.parametrize("form", ["fentry", "kprobe"])
 def test_timed_out_deleted_and_living(net, start, form):
     space = net.space("ends")
     open_tcp(space, space, "127.0.0.1", 4040)
