@@ -1,4 +1,4 @@
-"""What a capture could be made of on this host: looks that attach nothing and change nothing."""
+"""What a capture could be made of on this host: looks that leave nothing attached and change nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from ctobserve.host.symbols import Symbols
 from ctobserve.programs import syscalls
 from ctobserve.programs.compile import Source, image_path, shipped
 from ctobserve.programs.hooks import FUNCTIONS, Planned, Purpose, lacking, plan, without_btf
-
-RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
+from ctobserve.programs.trial import RETURN_0, trampoline_refusal
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,10 @@ class Prospect(Protocol):
 
     def admit_program(self) -> None:
         """Load one that does nothing, and let go of it; raises CtobserveError where the kernel refuses."""
+        ...
+
+    def trampoline_refusal(self, plan: Plan) -> str | None:
+        """What the kernel says against a fentry or fexit program of this plan; None where it takes all, tried by idle ones."""
         ...
 
     def has_netlink(self) -> bool:
@@ -188,6 +191,10 @@ class LiveProspect:
         except CtobserveError as error:
             why = str(error).split(";")[0]
             raise NotPermitted(f"{why}; use a kernel that admits BPF programs, or the lab: make run") from error
+
+    def trampoline_refusal(self, plan: Plan) -> str | None:
+        """What the kernel says against a fentry or fexit program of this plan; None where it takes all, tried by idle ones."""
+        return trampoline_refusal(plan.hooks)
 
     def has_netlink(self) -> bool:
         """Whether nf_conntrack_netlink is there."""

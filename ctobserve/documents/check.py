@@ -80,6 +80,10 @@ def collect(prospect: Prospect, attach: str) -> CheckDocument:
     via = _Answer(None, "not looked at: there are no symbols") if unnamed else _tried(prospect.reads_via)
     unplanned = _Answer(None, "not planned: the symbols or the layout could not be read")
     plan = unplanned if unread or unnamed else _tried(lambda: prospect.plan(attach))
+    admitted = _tried(prospect.admit_program)
+    tried = _trial(prospect, plan, admitted, attach)
+    if isinstance(tried, str) and attach == "auto":
+        plan = _tried(lambda: prospect.plan("kprobe"))
     findings = (
         _finding("root", _tried(prospect.uid), _root),
         _finding("conntrack", _tried(prospect.occupancy), _conntrack),
@@ -89,7 +93,8 @@ def collect(prospect: Prospect, attach: str) -> CheckDocument:
         _finding("table", via, _table),
         _finding("hooks", plan, lambda found: _hooks(found, attach)),
         _finding("bcc", _tried(lambda: (prospect.comes_compiled(), prospect.has_bcc())), _bcc),
-        _finding("bpf", _tried(prospect.admit_program), lambda _: _Answer(True, "programs are admitted")),
+        _finding("bpf", admitted, lambda _: _Answer(True, "programs are admitted")),
+        _finding("fentry", tried, lambda refusal: _fentry(refusal, attach)),
         _finding("netlink", _tried(prospect.has_netlink), _netlink),
     )
     return CheckDocument(
@@ -111,6 +116,17 @@ def _tried(look: Callable[[], T]) -> T | _Answer:
         return _Answer(False, f"{error.filename or 'the kernel'}: {error.strerror}", "run as root; is this a container?")
     except Exception as error:
         return _Answer(False, f"not understood ({type(error).__name__}: {error})", "report it: this is our fault")
+
+
+def _trial(prospect: Prospect, plan: Plan | _Answer, admitted: _Answer | None, attach: str) -> str | _Answer | None:
+    """What the kernel says against a fentry or fexit program of the plan; None where it takes all of them."""
+    if isinstance(plan, _Answer):
+        return _Answer(None, "not tried: no hook could be planned")
+    if not any(item.btf for item in plan.hooks):
+        return _Answer(True if attach == "kprobe" else None, "not tried: kprobes are planned for all")
+    if isinstance(admitted, _Answer):
+        return _Answer(None, "not tried: programs are not admitted")
+    return _tried(lambda: prospect.trampoline_refusal(plan))
 
 
 def _finding(name: str, seen: T | _Answer, say: Callable[[T], _Answer]) -> Finding:
@@ -135,7 +151,7 @@ def _layout(entry_bytes: int) -> _Answer:
 
 def _btf(has_types: bool) -> _Answer:
     if has_types:
-        return _Answer(True, "it describes nf_conntrack's functions: fentry and fexit can be used")
+        return _Answer(True, "it describes nf_conntrack's functions, as fentry and fexit need")
     return _Answer(None, "vmlinux only: functions of the nf_conntrack module take kprobes, which cost more")
 
 
@@ -167,6 +183,14 @@ def _bcc(found: tuple[bool | None, bool]) -> _Answer:
     if importable:
         return _Answer(True, f"Python can import it{why}")
     return _Answer(False, f"Python cannot import bcc{why}", "install it: apt install python3-bpfcc")
+
+
+def _fentry(refusal: str | None, attach: str) -> _Answer:
+    if refusal is None:
+        return _Answer(True, "tried: the kernel attaches fentry and fexit programs")
+    if attach == "fentry":
+        return _Answer(False, f"this kernel attaches {refusal}", "use --attach auto or --attach kprobe")
+    return _Answer(None, f"this kernel attaches {refusal}; kprobes for all, which cost more")
 
 
 def _netlink(loaded: bool) -> _Answer:

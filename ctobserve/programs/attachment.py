@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 
+from ctobserve.errors import KernelLacks
 from ctobserve.host import kernel_build, netlink
 from ctobserve.host.btf import BtfId
 from ctobserve.host.symbols import Symbols
 from ctobserve.programs.compile import build
 from ctobserve.programs.given import Choices, given
 from ctobserve.programs.hooks import FUNCTIONS, REASON_HOOKS, Planned, Purpose, check, plan
-from ctobserve.programs.loader import Programs, Variables
+from ctobserve.programs.loader import Programs, TrampolineRefused, Variables
 
 # Programs of which each call is a record (an update: at most).
 PROGRAM_OF = {"insert": "insert", "destroy": "destroy", "update": "update"}
@@ -53,8 +54,20 @@ class Attachment:
         self._opened.close()
 
     def attach(self) -> None:
-        """All hooks of the plan; raises CtobserveError naming the function that failed."""
-        self.programs.attach(self.plan)
+        """All hooks of the plan; raises CtobserveError naming the function that failed.
+
+        A kernel may describe its functions and yet hang no trampoline on them (arm64 before 6.4 has no direct calls): with `auto`
+        all hooks are then kprobes. Raises KernelLacks where fentry was asked for.
+        """
+        try:
+            self.programs.attach(self.plan)
+        except TrampolineRefused as refused:
+            if self._attach == "fentry":
+                raise KernelLacks(f"--attach fentry: this kernel attaches {refused}; try: --attach kprobe") from refused
+            self._attach, self.trampolines = "kprobe", False
+            self._make_plan()
+            self.programs.take_form(build(trampolines=False))
+            self.programs.attach(self.plan)
 
     def begin(self, kinds: Mapping[str, int]) -> None:
         """From now on misses count. `kinds`: names of the kinds of record, and their slots in the map `lost`."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ctobserve.errors import CtobserveError
+from ctobserve.errors import CtobserveError, NotPermitted
 from ctobserve.host.btf import BtfId
 from ctobserve.host.kernel import read_text
 from ctobserve.programs import syscalls
@@ -18,6 +18,10 @@ from ctobserve.programs.hooks import Form, Planned
 POSSIBLE = Path("/sys/devices/system/cpu/possible")
 RECORDS = "walked"  # map whose values are records
 ATTACH_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
+
+
+class TrampolineRefused(CtobserveError):
+    """This kernel describes a function, and hangs no fentry or fexit program on it."""
 
 
 class Variables(NamedTuple):
@@ -44,7 +48,7 @@ class Programs:
         self._ring_bytes = ring_bytes
         self._links: list[int] = []
         self._followed: set[int] = set()  # slots of the map `again`
-        self._programs: dict[tuple[str, BtfId | None], int] = {}
+        self._programs: dict[tuple[str, int, BtfId | None], int] = {}  # by name, type and what it hangs on
         self._btf: dict[str, int] = {"vmlinux": 0}
         self._maps: dict[str, int] = {}
 
@@ -79,22 +83,44 @@ class Programs:
         return first
 
     def attach(self, planned: list[Planned]) -> None:
-        """Attach every hook of the plan whose function exists; raises CtobserveError naming the function that failed."""
+        """Attach every hook of the plan whose function exists; raises CtobserveError naming the function that failed.
+
+        Raises TrampolineRefused where another form may do; NotPermitted where none will.
+        """
         for item in planned:
             if item.function is None:
                 continue
+            if item.form in ATTACH_TYPE:
+                self._hang(item, item.function)
+                continue
             try:
-                self._attach(item, item.function)
+                self._probe(item, item.function)
             except OSError as error:
                 raise CtobserveError(f"cannot attach to {item.function} ({item.form.value}): {error.strerror}") from error
 
-    def _attach(self, item: Planned, function: str) -> None:
-        name = item.hook.program
-        if item.form in ATTACH_TYPE:
-            program = self._load(name, syscalls.PROG_TYPE_TRACING, ATTACH_TYPE[item.form], item.btf)
+    def take_form(self, image: Image) -> None:
+        """Take all off, and attach the programs of this image from now on: one of the same sources in another form.
+
+        Maps stay as they are, and so do programs without hook, which others may hold.
+        """
+        self.detach()
+        self._image = image
+        for key in [key for key in self._programs if key[1] != syscalls.PROG_TYPE_RAW_TRACEPOINT]:
+            os.close(self._programs.pop(key))
+
+    def _hang(self, item: Planned, function: str) -> None:
+        try:
+            program = self._load(item.hook.program, syscalls.PROG_TYPE_TRACING, ATTACH_TYPE[item.form], item.btf)
             self._links.append(syscalls.raw_tracepoint_open(program))
-            return
-        program = self._load(name, syscalls.PROG_TYPE_KPROBE)
+        except NotPermitted:
+            raise
+        except OSError as error:
+            raise TrampolineRefused(f"no {item.form.value} on {function}: {error.strerror}") from error
+        except CtobserveError as error:
+            raise TrampolineRefused(f"no {item.form.value} on {function}: {error}") from error
+
+    def _probe(self, item: Planned, function: str) -> None:
+        program = self._load(item.hook.program, syscalls.PROG_TYPE_KPROBE)
         if item.hook.at_return:
             begin = self._load("call_begin", syscalls.PROG_TYPE_KPROBE)
             self._links.append(syscalls.kprobe_attach(program, function, True))
@@ -103,7 +129,7 @@ class Programs:
             self._links.append(syscalls.kprobe_attach(program, function, False))
 
     def _load(self, name: str, program_type: int, attach_type: int = 0, btf: BtfId | None = None) -> int:
-        key = (name, btf)
+        key = (name, program_type, btf)
         if key not in self._programs:
             program = self._image.programs[name]
             code = with_given(program, self._given)
@@ -137,7 +163,7 @@ class Programs:
 
     def missed(self, name: str | None) -> int:
         """Calls that this program did not see: a softirq made them on a CPU where it was running (Linux >= 5.12; 0 before)."""
-        return sum(_misses(fd) for (program, _), fd in self._programs.items() if program == name)
+        return sum(_misses(fd) for (program, *_), fd in self._programs.items() if program == name)
 
     def detach(self) -> None:
         """Take every program off; maps and what they hold stay until close."""

@@ -29,6 +29,7 @@ PERF_IOC_ENABLE, PERF_IOC_SET_BPF, PERF_FLAG_FD_CLOEXEC = 0x2400, 0x40042408, 8
 KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
 NAME_BYTES = 16  # with the NUL
 BTF_NAME_BYTES = 64
+ENOTSUPP = 524  # of the kernel's own (include/linux/errno.h): libc has no words for it
 LOG_BYTES = 1 << 20
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, FREED_BYTES = -1, -3, 32 << 20
 PR_SET_THP_DISABLE = 41  # include/uapi/linux/prctl.h
@@ -159,8 +160,13 @@ def _bpf(command: int, attributes: ctypes.Structure) -> int:
     """Result of bpf(2), which may have written into the attributes; raises OSError."""
     result: int = _libc.syscall(SYS_BPF, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
     if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        raise _last_error()
     return result
+
+
+def _last_error() -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, "Not supported (ENOTSUPP)" if code == ENOTSUPP else os.strerror(code))
 
 
 def _buffer(content: bytes) -> ctypes.Array[c_char]:
@@ -297,8 +303,7 @@ def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
     )
     fd: int = _libc.syscall(SYS_PERF_EVENT_OPEN, ctypes.byref(attributes), -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
     if fd < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        raise _last_error()
     try:
         ioctl(fd, PERF_IOC_SET_BPF, prog_fd)
         ioctl(fd, PERF_IOC_ENABLE, 0)

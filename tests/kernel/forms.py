@@ -10,17 +10,25 @@ from tests.kernel.tool import CTOBSERVE
 
 FORMS = ("fentry", "kprobe")
 MODULE_BTF = Path("/sys/kernel/btf/nf_conntrack")
+KALLSYMS = Path("/proc/kallsyms")
+
+
+def has_types() -> bool:
+    """Whether nf_conntrack's functions are described: modules have BTF (CONFIG_DEBUG_INFO_BTF_MODULES, Linux 5.11)."""
+    return MODULE_BTF.exists()
 
 
 def has_fentry() -> bool:
-    """Whether trampolines can hang on nf_conntrack's functions: modules have BTF (CONFIG_DEBUG_INFO_BTF_MODULES, Linux 5.11)."""
-    return MODULE_BTF.exists()
+    """Whether trampolines can hang on them: direct calls, too (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, on arm64 Linux 6.4)."""
+    return has_types() and " register_ftrace_direct\n" in KALLSYMS.read_text()
 
 
 def assert_fentry_is_refused() -> None:
     """Asked for it, ctobserve says in one line what this kernel lacks, and what to do."""
     result = subprocess.run([*CTOBSERVE, "events", "--attach", "fentry"], capture_output=True, text=True, check=False)
     (line,) = result.stderr.splitlines()
-    functions = r"\w+(, \w+)*( and \d+ more)?"
-    assert re.fullmatch(rf"ctobserve: --attach fentry: this kernel has no BTF of {functions}; try: --attach kprobe", line), line
+    why = r"has no BTF of \w+(, \w+)*( and \d+ more)?"
+    if has_types():
+        why = r"attaches no f(entry|exit) on \w+: Not supported \(ENOTSUPP\)"
+    assert re.fullmatch(rf"ctobserve: --attach fentry: this kernel {why}; try: --attach kprobe", line), line
     assert (result.returncode, result.stdout) == (3, "")

@@ -27,7 +27,7 @@ from ctobserve.render.jsonout import document
 from tests.unit.samples import LAYOUT
 from tests.unit.test_hooks import FUNCTIONS, TYPED
 
-FINDINGS = ["root", "conntrack", "layout", "btf", "symbols", "table", "hooks", "bcc", "bpf", "netlink"]
+FINDINGS = ["root", "conntrack", "layout", "btf", "symbols", "table", "hooks", "bcc", "bpf", "fentry", "netlink"]
 EVERYTHING = dict.fromkeys(FUNCTIONS | {"nf_conntrack_hash"}, 1)
 
 
@@ -57,6 +57,7 @@ class ScriptedProspect:
     compiled: bool | None = None
     bcc: bool = True
     admitted: Exception | None = None
+    refusal: str | None = None
     netlink: bool = True
 
     def uid(self):
@@ -88,6 +89,10 @@ class ScriptedProspect:
 
     def admit_program(self):
         return seen(self.admitted)
+
+    def trampoline_refusal(self, plan):
+        assert any(item.btf for item in plan.hooks)
+        return self.refusal
 
     def has_netlink(self):
         return self.netlink
@@ -202,6 +207,52 @@ def test_kprobes_for_want_of_a_type_are_said_or_refused():
     assert by_name["hooks"].ok is False and "early_drop" in by_name["hooks"].found and isinstance(ended, KernelLacks)
 
 
+REFUSAL = "no fexit on nf_conntrack_in: Not supported (ENOTSUPP)"
+
+
+def test_fentry_is_tried_and_kprobes_are_planned_where_the_kernel_refuses_it():
+    found, by_name, ended = told(refusal=REFUSAL)
+    assert by_name["fentry"] == Finding("fentry", None, f"this kernel attaches {REFUSAL}; kprobes for all, which cost more", "")
+    assert ended is None and {row.form for row in found.hooks} == {"kprobe", "kprobe + kretprobe"}
+    assert by_name["hooks"].ok is True and by_name["btf"].ok is True
+    found, by_name, ended = told("fentry", refusal=REFUSAL)
+    assert by_name["fentry"].ok is False and isinstance(ended, KernelLacks)
+    assert str(ended).endswith(f"this kernel attaches {REFUSAL}; use --attach auto or --attach kprobe")
+    assert {row.form for row in found.hooks} == {"fentry", "fexit", "kprobe"}, "what was asked for"
+
+
+@pytest.mark.parametrize(
+    ("attach", "host", "ok", "why"),
+    [
+        ("kprobe", {}, True, "not tried: kprobes are planned for all"),
+        ("auto", {"types": {}}, None, "not tried: kprobes are planned for all"),
+        ("auto", {"layout": NO_MEMBER}, None, "not tried: no hook could be planned"),
+        ("auto", {"admitted": NotPermitted("cannot load: EPERM; policy")}, None, "not tried: programs are not admitted"),
+    ],
+)
+def test_fentry_is_not_tried_in_vain(attach, host, ok, why):
+    _, by_name, _ = told(attach, **host, refusal="never asked")
+    assert (by_name["fentry"].ok, by_name["fentry"].found) == (ok, why)
+
+
+def test_the_command_tries_every_trampoline_and_leaves_none(fine):
+    held, answers = set(), iter(range(1000))
+
+    def opens(*_):
+        held.add(fd := os.open("/dev/null", os.O_RDONLY))
+        if next(answers) == 5:
+            os.close(fd)
+            raise OSError(syscalls.ENOTSUPP, "Not supported (ENOTSUPP)")
+        return fd
+
+    fine.setattr(syscalls, "raw_tracepoint_open", opens)
+    _, by_name, ended = run()
+    assert by_name["fentry"].pop("found").startswith("this kernel attaches no f") and ended is None
+    for fd in held:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+
+
 def test_what_a_check_found_is_folded_whole():
     what = "a member of struct nf_conn that this kernel does not have, without which nothing can be said of any entry at all"
     row = HookRow("on_insert", "f", "fentry", "new entry", "what enters " * 8)
@@ -230,13 +281,14 @@ kernel 6.1.0-test x86_64
   MISSING  root       running as uid 1000, not root; run: sudo ctobserve check
   ok       conntrack  loaded; 6000 of 262144 entries here, 65536 buckets
   ok       layout     struct nf_conn has 248 bytes, and every member that is read of it is there
-  ok       btf        it describes nf_conntrack's functions: fentry and fexit can be used
+  ok       btf        it describes nf_conntrack's functions, as fentry and fexit need
   ok       symbols    61 symbols read from /proc/kallsyms
   ok       table      walked in the kernel, all namespaces in one pass
   partly   hooks      not in this kernel, and so not seen: early_drop
   ok       bcc        Python can import it
   MISSING  bpf        the kernel refuses to load the program probe: Operation not permitted;
                       use a kernel that admits BPF programs, or the lab: make run
+  partly   fentry     not tried: kprobes are planned for all
   partly   netlink    nf_conntrack_netlink is not loaded: no update events; we do not load it
   __nf_conntrack_hash_insert      fentry    per new entry     entries entering the table
   __nf_conntrack_alloc            kretprobe per new entry     packets without room or memory
@@ -257,7 +309,7 @@ WHOLE_JSON = {
         {
             "name": "btf",
             "ok": True,
-            "found": "it describes nf_conntrack's functions: fentry and fexit can be used",
+            "found": "it describes nf_conntrack's functions, as fentry and fexit need",
             "do": "",
         },
         {"name": "symbols", "ok": True, "found": "61 symbols read from /proc/kallsyms", "do": ""},
@@ -270,6 +322,7 @@ WHOLE_JSON = {
             "found": "the kernel refuses to load the program probe: Operation not permitted",
             "do": "use a kernel that admits BPF programs, or the lab: make run",
         },
+        {"name": "fentry", "ok": None, "found": "not tried: kprobes are planned for all", "do": ""},
         {
             "name": "netlink",
             "ok": None,
@@ -322,7 +375,8 @@ def fine(monkeypatch):
     monkeypatch.setattr(kernel, "conntrack_loaded", lambda: True)
     monkeypatch.setattr(prospect.os, "geteuid", lambda: 0)
     monkeypatch.setattr(syscalls, "lock_any_memory", lambda: None)
-    monkeypatch.setattr(syscalls, "prog_load", lambda *_: os.open("/dev/null", os.O_RDONLY))
+    for call in ("prog_load", "raw_tracepoint_open", "module_btf_fd"):
+        monkeypatch.setattr(syscalls, call, lambda *_: os.open("/dev/null", os.O_RDONLY))
     monkeypatch.setattr(prospect, "find_spec", lambda _: True)
     return monkeypatch
 
