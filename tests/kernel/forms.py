@@ -23,8 +23,8 @@ def has_fentry() -> bool:
     return has_types() and " register_ftrace_direct\n" in KALLSYMS.read_text()
 
 
-def assert_fentry_is_refused() -> None:
-    """Asked for it, ctobserve says in one line what this kernel lacks, and what to do."""
+def assert_fentry_is_refused() -> str:
+    """Asked for it, ctobserve says in one line what this kernel lacks, and what to do; the line."""
     result = subprocess.run([*CTOBSERVE, "events", "--attach", "fentry"], capture_output=True, text=True, check=False)
     (line,) = result.stderr.splitlines()
     why = r"has no BTF of \w+(, \w+)*( and \d+ more)?"
@@ -32,3 +32,4 @@ def assert_fentry_is_refused() -> None:
         why = r"attaches no f(entry|exit) on \w+: Not supported \(ENOTSUPP\)"
     assert re.fullmatch(rf"ctobserve: --attach fentry: this kernel {why}; try: --attach kprobe", line), line
     assert (result.returncode, result.stdout) == (3, "")
+    return line
