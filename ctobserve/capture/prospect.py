@@ -13,13 +13,13 @@ from typing import Protocol
 from ctobserve.capture import read_via
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
-from ctobserve.host import kernel, kernel_build, netlink
+from ctobserve.host import kernel, kernel_build, netlink, restrictions
 from ctobserve.host.btf import BtfId
-from ctobserve.host.symbols import Symbols
-from ctobserve.programs import syscalls
+from ctobserve.host.layout import OPTIONAL
+from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs.compile import Source, image_path, shipped
 from ctobserve.programs.hooks import FUNCTIONS, Planned, Purpose, lacking, plan, without_btf
-from ctobserve.programs.trial import RETURN_0, trampoline_refusal
+from ctobserve.programs.trial import admit_program, trampoline_refusal, try_features
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,20 @@ class Prospect(Protocol):
         """Size of struct nf_conn; raises KernelLacks where a member that is read of it is not there."""
         ...
 
+    def absent(self) -> Mapping[str, str]:
+        """Members of it that this kernel was built without, and by which option: each value is 0; raises as `entry_bytes`."""
+        ...
+
     def has_types(self) -> bool:
         """Whether BTF describes nf_conntrack's functions; raises as `entry_bytes`."""
         ...
 
     def symbols(self) -> int:
         """How many of conntrack's functions and variables have an address."""
+        ...
+
+    def unnamed(self) -> list[str]:
+        """Variables of the hash that have no address, so that no chain is counted; raises as `symbols`."""
         ...
 
     def reads_via(self) -> ReadVia:
@@ -102,8 +110,20 @@ class Prospect(Protocol):
         """Load one that does nothing, and let go of it; raises CtobserveError where the kernel refuses."""
         ...
 
+    def lockdown(self) -> str | None:
+        """`integrity` or `confidentiality`; None where the kernel is not locked down."""
+        ...
+
+    def try_features(self) -> None:
+        """Use once what every command needs of BPF; raises CtobserveError where the kernel has it not."""
+        ...
+
     def trampoline_refusal(self, plan: Plan) -> str | None:
         """What the kernel says against a fentry or fexit program of this plan; None where it takes all, tried by idle ones."""
+        ...
+
+    def probes_off(self) -> str | None:
+        """What keeps programs from running that are attached, and what to do about it; None where nothing does."""
         ...
 
     def has_netlink(self) -> bool:
@@ -156,6 +176,10 @@ class LiveProspect:
         """Size of struct nf_conn."""
         return self._build.layout.ct_bytes
 
+    def absent(self) -> Mapping[str, str]:
+        """Members of it that this kernel was built without, and by which option."""
+        return {member: OPTIONAL[member] for member in self._build.layout.absent}
+
     def has_types(self) -> bool:
         """Whether BTF describes nf_conntrack's functions."""
         return bool(self._build.function_ids)
@@ -163,6 +187,10 @@ class LiveProspect:
     def symbols(self) -> int:
         """How many of conntrack's functions and variables have an address."""
         return len(self._symbols.addresses)
+
+    def unnamed(self) -> list[str]:
+        """Variables of the hash that have no address."""
+        return self._symbols.lacks(*HASH)
 
     def reads_via(self) -> ReadVia:
         """How the table would be read."""
@@ -185,16 +213,27 @@ class LiveProspect:
 
     def admit_program(self) -> None:
         """Load one that does nothing, and let go of it."""
-        syscalls.lock_any_memory()
         try:
-            os.close(syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "probe", RETURN_0))
+            admit_program()
         except CtobserveError as error:
             why = str(error).split(";")[0]
             raise NotPermitted(f"{why}; use a kernel that admits BPF programs, or the lab: make run") from error
 
+    def lockdown(self) -> str | None:
+        """How far the kernel is locked down."""
+        return restrictions.lockdown()
+
+    def try_features(self) -> None:
+        """Use once what every command needs of BPF."""
+        try_features()
+
     def trampoline_refusal(self, plan: Plan) -> str | None:
-        """What the kernel says against a fentry or fexit program of this plan; None where it takes all, tried by idle ones."""
+        """What the kernel says against a fentry or fexit program of this plan."""
         return trampoline_refusal(plan.hooks)
+
+    def probes_off(self) -> str | None:
+        """What keeps programs from running that are attached."""
+        return restrictions.probes_off()
 
     def has_netlink(self) -> bool:
         """Whether nf_conntrack_netlink is there."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ctobserve.errors import KernelLacks
 from ctobserve.host import netlink
-from ctobserve.host.symbols import Symbols
+from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs.hooks import Purpose
 
 PROC = Path("/proc/self/net/nf_conntrack")
@@ -38,9 +38,8 @@ class ReadVia(Enum):
 def missing(source: ReadVia, symbols: Symbols) -> str | None:
     """What this kernel lacks for reading the table that way; None when it lacks nothing."""
     if source is ReadVia.WALK:
-        return (
-            None if "nf_conntrack_hash" in symbols.addresses else "no nf_conntrack_hash in /proc/kallsyms (CONFIG_KALLSYMS_ALL)"
-        )
+        lacks = symbols.lacks(*HASH)
+        return f"no {' and '.join(lacks)} in /proc/kallsyms (CONFIG_KALLSYMS_ALL)" if lacks else None
     if source is ReadVia.PROC:
         return None if PROC.exists() and symbols.resolve("ct_seq_show") else f"no {PROC} (CONFIG_NF_CONNTRACK_PROCFS)"
     return None if netlink.available() and symbols.resolve("ctnetlink_fill_info") else "nf_conntrack_netlink is not loaded"

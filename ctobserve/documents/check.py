@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -14,7 +14,9 @@ from ctobserve.documents.meta import SCHEMA, Origin
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
 
 T = TypeVar("T")
-REFUSALS = ("root", "bpf")  # findings that say that we may not, where others say that the kernel cannot
+CONFIDENTIALITY = "confidentiality"
+FEATURES = "read memory, ring buffer, programs run at request: the kernel has what is used of BPF"
+REFUSALS = ("root", "bpf", "lockdown")  # findings that say that we may not, where others say that the kernel cannot
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,17 @@ def collect(prospect: Prospect, attach: str) -> CheckDocument:
     findings = (
         _finding("root", _tried(prospect.uid), _root),
         _finding("conntrack", _tried(prospect.occupancy), _conntrack),
-        _finding("layout", layout, _layout),
+        _finding("layout", layout, lambda entry_bytes: _layout(entry_bytes, prospect.absent())),
         _finding("btf", types, _btf),
-        _finding("symbols", symbols, _symbols),
+        _finding("symbols", symbols, lambda count: _symbols(count, prospect.unnamed())),
         _finding("table", via, _table),
         _finding("hooks", plan, lambda found: _hooks(found, attach)),
         _finding("bcc", _tried(lambda: (prospect.comes_compiled(), prospect.has_bcc())), _bcc),
         _finding("bpf", admitted, lambda _: _Answer(True, "programs are admitted")),
+        _finding("lockdown", _tried(prospect.lockdown), _lockdown),
+        _finding("features", _features(prospect, admitted), lambda _: _Answer(True, FEATURES)),
         _finding("fentry", tried, lambda refusal: _fentry(refusal, attach)),
+        _finding("probes", _tried(prospect.probes_off), _probes),
         _finding("netlink", _tried(prospect.has_netlink), _netlink),
     )
     return CheckDocument(
@@ -129,6 +134,14 @@ def _trial(prospect: Prospect, plan: Plan | _Answer, admitted: _Answer | None, a
     return _tried(lambda: prospect.trampoline_refusal(plan))
 
 
+def _features(prospect: Prospect, admitted: _Answer | None) -> _Answer | None:
+    if isinstance(admitted, _Answer):
+        return _Answer(None, "not tried: programs are not admitted")
+    if prospect.lockdown() == CONFIDENTIALITY:
+        return _Answer(None, "not tried: lockdown forbids to read memory")
+    return _tried(prospect.try_features)
+
+
 def _finding(name: str, seen: T | _Answer, say: Callable[[T], _Answer]) -> Finding:
     return Finding(name, *(seen if isinstance(seen, _Answer) else say(seen)))
 
@@ -145,8 +158,12 @@ def _conntrack(table: Occupancy | None) -> _Answer:
     return _Answer(False, "nf_conntrack is not loaded, so this kernel tracks nothing", "load it: modprobe nf_conntrack")
 
 
-def _layout(entry_bytes: int) -> _Answer:
-    return _Answer(True, f"struct nf_conn has {entry_bytes} bytes, and every member that is read of it is there")
+def _layout(entry_bytes: int, absent: Mapping[str, str]) -> _Answer:
+    size = f"struct nf_conn has {entry_bytes} bytes"
+    if absent:
+        without = ", ".join(f"{member} ({option})" for member, option in absent.items())
+        return _Answer(None, f"{size}; this kernel was built without {without}: always shown as 0")
+    return _Answer(True, f"{size}, and every member that is read of it is there")
 
 
 def _btf(has_types: bool) -> _Answer:
@@ -155,8 +172,13 @@ def _btf(has_types: bool) -> _Answer:
     return _Answer(None, "vmlinux only: functions of the nf_conntrack module take kprobes, which cost more")
 
 
-def _symbols(count: int) -> _Answer:
-    return _Answer(True, f"{count} symbols read from /proc/kallsyms")
+def _symbols(count: int, unnamed: list[str]) -> _Answer:
+    found = f"{count} symbols read from /proc/kallsyms"
+    if unnamed:
+        return _Answer(
+            None, f"{found}, but no {', '.join(unnamed)} (CONFIG_KALLSYMS_ALL): no chain is counted at inserts and drops"
+        )
+    return _Answer(True, found)
 
 
 def _table(via: ReadVia) -> _Answer:
@@ -183,6 +205,18 @@ def _bcc(found: tuple[bool | None, bool]) -> _Answer:
     if importable:
         return _Answer(True, f"Python can import it{why}")
     return _Answer(False, f"Python cannot import bcc{why}", "install it: apt install python3-bpfcc")
+
+
+def _lockdown(level: str | None) -> _Answer:
+    if level == CONFIDENTIALITY:
+        found = "the kernel is locked down (confidentiality): BPF may not read its memory, and kprobes are forbidden"
+        return _Answer(False, found, "boot with lockdown=integrity, or without")
+    return _Answer(True, f"{level}: what is read here is allowed" if level else "the kernel is not locked down")
+
+
+def _probes(off: str | None) -> _Answer:
+    what, _, remedy = (off or "").partition("; ")
+    return _Answer(False, what, remedy) if off else _Answer(True, "not switched off")
 
 
 def _fentry(refusal: str | None, attach: str) -> _Answer:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ctobserve.host.btf import Btf
+from ctobserve.errors import KernelLacks
+from ctobserve.host.btf import Btf, Field
 
 Number = Callable[[Btf], int]
 # Name in capture/extensions.py -> member. Some kernels are built without secmark, some have no DCCP tracker any more.
@@ -19,11 +20,16 @@ EXTENSIONS = {
 }
 
 
+# Members that a kernel may be built without, and the option that it is built without: their values are then 0.
+OPTIONAL = {"nf_conn.mark": "CONFIG_NF_CONNTRACK_MARK", "nf_conn.zone": "CONFIG_NF_CONNTRACK_ZONES"}
+
+
 class Layout(NamedTuple):
     """Byte offsets and sizes, all from BTF; offsets of nf_conn members count from the start of the nf_conn.
 
-    `extensions` are members that only a kernel line shows (capture/extensions.py), as far as this kernel has them. `numbers` are
-    what the programs are given (programs/given.py), by name: NUMBERS.
+    Of OPTIONAL members `absent` names those that this kernel lacks. `extensions` are members that only a kernel line shows
+    (capture/extensions.py), as far as this kernel has them. `numbers` are what the programs are given (programs/given.py), by
+    name: NUMBERS.
     """
 
     ct_bytes: int
@@ -45,13 +51,16 @@ class Layout(NamedTuple):
     preempt_count: int
     extensions: dict[str, int]
     numbers: dict[str, int]
+    absent: Sequence[str] = ()
 
     @classmethod
     def read(cls, btf: Btf) -> Layout:
         """From vmlinux or module BTF; raises KernelLacks when a member is missing."""
+        if not btf.field("nf_conn.ct_net").size:
+            raise KernelLacks("this kernel was built without network namespaces (CONFIG_NET_NS), of which each entry has one")
 
         def at(path: str) -> int:
-            return btf.field(path).offset
+            return _optional(btf, path).offset
 
         tuple_ = "nf_conntrack_tuple."
         return cls(
@@ -75,6 +84,7 @@ class Layout(NamedTuple):
             preempt_count=at("pcpu_hot.preempt_count") if btf.has("pcpu_hot.preempt_count") else 0,
             extensions={name: at(path) for name, path in EXTENSIONS.items() if btf.has(path)},
             numbers={name: number(btf) for name, number in NUMBERS.items()},
+            absent=[path for path in OPTIONAL if not btf.has(path)],
         )
 
     @property
@@ -91,9 +101,17 @@ def _raw_bytes(ct_bytes: int) -> int:
     return (ct_bytes + 7) // 8 * 8
 
 
+def _optional(btf: Btf, path: str) -> Field:
+    """A member, or where its value 0 is found in each entry: in the upper half of `status`, of whose bits 16 are used."""
+    if any(path.startswith(optional) and not btf.has(optional) for optional in OPTIONAL):
+        half = btf.field("nf_conn.status").size // 2
+        return Field(btf.field("nf_conn.status").offset + half, half)
+    return btf.field(path)
+
+
 def _at(*paths: str) -> Number:
     """Sum of these members' offsets."""
-    return lambda btf: sum(btf.field(path).offset for path in paths)
+    return lambda btf: sum(_optional(btf, path).offset for path in paths)
 
 
 def _size(struct: str) -> Number:
@@ -106,7 +124,7 @@ def _reply(btf: Btf) -> int:
 
 def _prefix(btf: Btf) -> int:
     told = ("timeout", "zone", "tuplehash", "status", "ct_net", "master", "mark")
-    return (max(btf.field(f"nf_conn.{name}").offset for name in told) + 8) // 8 * 8
+    return (max(_optional(btf, f"nf_conn.{name}").offset for name in told) + 8) // 8 * 8
 
 
 def _extension(name: str, without: int) -> Number:

@@ -13,12 +13,14 @@ from typing import Any
 from ctobserve.errors import KernelLacks, NotPermitted
 from ctobserve.host import cache
 from ctobserve.host.kernel import BOOT_ID, KALLSYMS, SYS_MODULE, read_text
+from ctobserve.host.restrictions import hides_addresses
 from ctobserve.model import PROTOCOLS
 
 LOADED = Path("/proc/modules")
 TRACKER = "nf_conntrack_l4proto_"
 NAME = r"(?!__pfx_)(\S+)"  # from Linux 6.2 on, the padding before each function has a name, too: nothing runs there
 CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
+HASH = ("nf_conntrack_hash", "nf_conntrack_htable_size")  # without both no bucket can be read
 # Modules whose functions call into conntrack's delete path, or hold functions we attach to.
 MODULES = ("nf_conntrack", "nf_conntrack_netlink", "nf_nat", "act_ct", "openvswitch", "ip_vs", "nf_conntrack_pptp")
 
@@ -33,10 +35,17 @@ class Symbols:
     def read(cls) -> Symbols:
         """As they are, or as they were kept since these modules were loaded: the kernel writes 10 MB of them each time.
 
-        Raises NotPermitted when addresses are hidden, KernelLacks when nf_conntrack is not loaded.
+        Raises NotPermitted when addresses are hidden, KernelLacks when nf_conntrack is not loaded, or there are no symbols.
         """
-        known = _identity()
+        try:
+            known = _identity()
+        except FileNotFoundError as error:
+            raise KernelLacks(f"no {error.filename}; this kernel names no functions to attach to (CONFIG_KALLSYMS)") from None
         return cls(cache.kept("symbols", lambda: _encoded(_read(), known), lambda found: decoded(found, known)))
+
+    def lacks(self, *names: str) -> list[str]:
+        """Those of these that have no address here: without CONFIG_KALLSYMS_ALL no variable has one."""
+        return [name for name in names if name not in self.addresses]
 
     def resolve(self, *patterns: str) -> str | None:
         """First symbol that matches one of these regular expressions in full, never a compiler's .cold part."""
@@ -116,12 +125,12 @@ def _read() -> dict[str, int]:
         if at > 0:
             found[name] = int(text[text.rfind("\n", 0, at) + 1 : at].split()[0], 16)
     if "nf_conntrack_in" not in found:
-        built_in = re.findall(rf"^(\w+) (?:[tTwW]|\w(?= nf_conntrack_)) {NAME}$", text, re.M)
+        built_in = re.findall(rf"^([0-9a-f]+) (?:[tTwW]|\w(?= nf_conntrack_)) {NAME}$", text, re.M)
         found |= {name: int(address, 16) for address, name in built_in}
     if "nf_conntrack_in" not in found:
         raise KernelLacks("nf_conntrack is not loaded, so this kernel tracks nothing; try: modprobe nf_conntrack")
     if not any(found.values()):
-        raise NotPermitted("/proc/kallsyms hides addresses; run as root, with sysctl kernel.kptr_restrict below 2")
+        raise NotPermitted(f"{KALLSYMS} hides addresses: {hides_addresses()}")
     return found
 
 
@@ -132,4 +141,4 @@ def _of_module(text: str, module: str, modules: int) -> dict[str, int]:
     if first < 0:
         return {}
     lines = text[text.rfind("\n", 0, first) + 1 : text.rfind(tag) + len(tag)]
-    return {name: int(address, 16) for address, name in re.findall(rf"^(\w+) \w {NAME}\t\[{module}\]$", lines, re.M)}
+    return {name: int(address, 16) for address, name in re.findall(rf"^([0-9a-f]+) \w {NAME}\t\[{module}\]$", lines, re.M)}

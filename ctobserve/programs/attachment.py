@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from ctobserve.errors import KernelLacks
-from ctobserve.host import kernel_build, netlink
+from ctobserve.host import kernel_build, netlink, restrictions
 from ctobserve.host.btf import BtfId
-from ctobserve.host.symbols import Symbols
+from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs.compile import build
 from ctobserve.programs.given import Choices, given
 from ctobserve.programs.hooks import FUNCTIONS, REASON_HOOKS, Planned, Purpose, check, plan
@@ -26,7 +26,10 @@ class Attachment:
     """Nothing is in the kernel before `load`, nothing after `close`. `programs` are there in between."""
 
     def __init__(self, purpose: Purpose, attach: str, symbols: Symbols) -> None:
-        """Plan only; `attach` is auto, fentry or kprobe. Raises KernelLacks where the table could not be followed so."""
+        """Plan only; `attach` is auto, fentry or kprobe. Raises KernelLacks where the table could not be followed so.
+
+        Also where probes are switched off: attached to no avail, they would tell that nothing happens.
+        """
         self.symbols = symbols
         self.build = kernel_build.read(FUNCTIONS)
         self.plan: list[Planned] = []
@@ -36,6 +39,9 @@ class Attachment:
         self._before: Counter[str] = Counter()
         self._make_plan()
         check(self.plan, self.build.function_ids, attach)
+        off = restrictions.probes_off() if self.plan else None
+        if off:
+            raise KernelLacks(off)
         # Without any hook the programs are compiled in the form that other commands will want, and found again.
         self.trampolines = any(item.btf for item in self.plan) or (not self.plan and bool(self._ids()))
 
@@ -126,7 +132,7 @@ class Attachment:
         """What the programs are to do beyond the least, for this purpose."""
         purpose = self._purpose
         return Choices(
-            chains=chains and "nf_conntrack_hash" in self.symbols.addresses,
+            chains=chains and not self.symbols.lacks(*HASH),
             confirms=Purpose.CONFIRMS in purpose,
             reasons=bool(purpose & REASON_HOOKS),
             invalid=Purpose.INVALID in purpose,

@@ -10,12 +10,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import resource
 from ctypes import c_char, c_uint32, c_uint64
 from fcntl import ioctl
 from pathlib import Path
 
-from ctobserve.errors import CtobserveError, NotPermitted
+from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
+from ctobserve.host import restrictions
 from ctobserve.host.kernel import read_text
 
 SYS_BPF, SYS_PERF_EVENT_OPEN = 321, 298
@@ -33,6 +35,8 @@ ENOTSUPP = 524  # of the kernel's own (include/linux/errno.h): libc has no words
 LOG_BYTES = 1 << 20
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, FREED_BYTES = -1, -3, 32 << 20
 PR_SET_THP_DISABLE = 41  # include/uapi/linux/prctl.h
+# What the verifier says of a call that it does not know (check_helper_call; the last since Linux 6.10).
+NO_HELPER = re.compile(r"(?:unknown func|invalid func|cannot use helper) (\w+)#\d+")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -184,6 +188,9 @@ def map_create(map_type: int, key_bytes: int, value_bytes: int, entries: int, fl
     try:
         return _bpf(MAP_CREATE, attributes)
     except OSError as error:
+        if error.errno == errno.EINVAL and map_type == MAP_TYPE_RINGBUF:
+            what = f"cannot create BPF map {name}: {error.strerror}"
+            raise KernelLacks(f"{what}; this kernel has no BPF ring buffer: use one >= 5.10") from error
         raise _refused(f"cannot create BPF map {name}", error) from error
 
 
@@ -254,13 +261,15 @@ def prog_load(program_type: int, name: str, code: bytes, attach_type: int = 0, b
     try:
         return load(None)
     except OSError as first:
-        if first.errno == errno.EPERM:
+        if first.errno in (errno.EPERM, errno.ENOSYS):
             raise _refused(f"cannot load BPF program {name}", first) from first
         log = ctypes.create_string_buffer(LOG_BYTES)
         try:
             return load(log)
         except OSError as error:
             words = log.value.decode(errors="replace").strip().splitlines()
+            if unknown := NO_HELPER.search("\n".join(words)):
+                raise _no_helper(unknown[1], name) from error
             raise CtobserveError(
                 f"the kernel's verifier refuses program {name}: {error.strerror}; {' | '.join(words[-6:-1])}"
             ) from error
@@ -303,7 +312,8 @@ def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
     )
     fd: int = _libc.syscall(SYS_PERF_EVENT_OPEN, ctypes.byref(attributes), -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
     if fd < 0:
-        raise _last_error()
+        error = _last_error()
+        raise _refused(f"cannot attach to {function}", error) if error.errno == errno.EPERM else error
     try:
         ioctl(fd, PERF_IOC_SET_BPF, prog_fd)
         ioctl(fd, PERF_IOC_ENABLE, 0)
@@ -338,9 +348,28 @@ def _btf_name(fd: int) -> bytes:
     return name.value
 
 
+def _no_helper(helper: str, program: str) -> CtobserveError:
+    """Lockdown takes helpers away that read what the kernel holds (bpf_tracing_func_proto)."""
+    if restrictions.lockdown() == "confidentiality":
+        return _locked_down(f"the kernel's verifier refuses {helper} in BPF program {program}")
+    return KernelLacks(f"this kernel has no BPF helper {helper}, which program {program} calls; use one >= 5.10")
+
+
+def _locked_down(what: str) -> NotPermitted:
+    return NotPermitted(
+        f"{what}: the kernel is locked down (confidentiality, {restrictions.LOCKDOWN}) and lets nobody read its memory; "
+        "boot with lockdown=integrity or without lockdown"
+    )
+
+
 def _refused(what: str, error: OSError) -> CtobserveError:
+    if error.errno == errno.ENOSYS:
+        why = "this kernel has no bpf() (CONFIG_BPF_SYSCALL), or a container's filter hides it"
+        return NotPermitted(f"{what}: {error.strerror}; {why}; run as root outside the container on a distribution kernel")
     if error.errno in (errno.EPERM, errno.EACCES):
-        why = "not root" if os.geteuid() else "a policy of this host forbids BPF (lockdown, container or hypervisor)"
+        if restrictions.lockdown() == "confidentiality":
+            return _locked_down(what)
+        why = "not root" if os.geteuid() else "a policy of this host forbids BPF (container, security module or hypervisor)"
         return NotPermitted(
             f"{what}: {error.strerror}; {why}; run as root on a kernel that admits BPF, or use `make run`'s lab VM"
         )

@@ -1,15 +1,42 @@
-"""Whether this kernel hangs fentry and fexit programs on its functions: tried with programs that do nothing."""
+"""What this kernel lets BPF do, tried with programs that do nothing, and taken off again."""
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Iterable
 
+from ctobserve.errors import KernelLacks
 from ctobserve.programs import syscalls
 from ctobserve.programs.compile import Image, Program
 from ctobserve.programs.hooks import Planned
 from ctobserve.programs.loader import Programs, TrampolineRefused
 
 RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
+# r1 = r10 - 8; r2 = 8; r3 = 0; call bpf_probe_read_kernel (113): without it nothing that conntrack holds can be seen.
+READ_MEMORY = bytes.fromhex("bfa100000000000007010000f8ffffffb702000008000000b7030000000000008500000071000000") + RETURN_0
+
+
+def admit_program() -> None:
+    """Load one that does nothing, and let go of it; raises CtobserveError where the kernel refuses."""
+    syscalls.lock_any_memory()
+    os.close(syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "probe", RETURN_0))
+
+
+def try_features() -> None:
+    """What every command needs of BPF: to read memory, the ring buffer, to run a program at request; raises KernelLacks.
+
+    Raises NotPermitted where lockdown forbids the first.
+    """
+    os.close(syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "read_memory", READ_MEMORY))
+    os.close(syscalls.map_create(syscalls.MAP_TYPE_RINGBUF, 0, 0, mmap.PAGESIZE, 0, "ring"))
+    runs = syscalls.prog_load(syscalls.PROG_TYPE_RAW_TRACEPOINT, "run", RETURN_0)
+    try:
+        syscalls.test_run(runs, bytes(16))
+    except OSError as error:
+        raise KernelLacks(f"{error.strerror}: this kernel runs no program of ours at request; use one >= 5.10") from error
+    finally:
+        os.close(runs)
 
 
 def trampoline_refusal(planned: Iterable[Planned]) -> str | None:
@@ -20,7 +47,6 @@ def trampoline_refusal(planned: Iterable[Planned]) -> str | None:
     trampolines = [item for item in planned if item.btf]
     idle = Image({}, {item.hook.program: Program(RETURN_0, [], []) for item in trampolines})
     programs = Programs(idle, (), 0, 0)
-    syscalls.lock_any_memory()
     try:
         programs.attach(trampolines)
     except TrampolineRefused as refused:

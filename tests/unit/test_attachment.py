@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
-from ctobserve.host import kernel_build, netlink
+from ctobserve.host import kernel_build, netlink, restrictions
 from ctobserve.host.kernel_build import KernelBuild
 from ctobserve.host.symbols import Symbols
 from ctobserve.programs import attachment, syscalls
@@ -58,6 +58,7 @@ class Kernel:
         monkeypatch.setattr(syscalls, "lock_any_memory", lambda: None)
         monkeypatch.setattr(kernel_build, "read", lambda _: KernelBuild(LAYOUT, TYPED))
         monkeypatch.setattr(netlink, "available", lambda: True)
+        monkeypatch.setattr(restrictions, "probes_off", lambda: None)
         monkeypatch.setattr(attachment, "build", lambda trampolines: image(TRAMPOLINES if trampolines else KPROBES))
         monkeypatch.setattr(attachment, "given", lambda *_: [0] * len(NAMES))
 
@@ -151,3 +152,11 @@ def test_what_a_policy_forbids_is_not_tried_in_another_form(kernel, start, monke
     with pytest.raises(NotPermitted, match="a policy"):
         start("auto")
     assert KPROBES not in kernel.loaded
+
+
+def test_what_would_be_attached_to_no_avail_is_not_attached(kernel, start, monkeypatch):
+    monkeypatch.setattr(restrictions, "probes_off", lambda: "kernel.ftrace_enabled is 0; try: this")
+    with pytest.raises(KernelLacks, match=r"^kernel.ftrace_enabled is 0; try: this$"):
+        start("auto")
+    assert not kernel.loaded
+    Attachment(Purpose(0), "auto", SYMBOLS)

@@ -16,10 +16,10 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands import check as command
 from ctobserve.documents.check import CheckDocument, CheckMeta, Finding, HookRow, collect
 from ctobserve.errors import KernelLacks, NotPermitted
-from ctobserve.host import kernel, kernel_build
+from ctobserve.host import kernel, kernel_build, restrictions
 from ctobserve.host.btf import BtfId
 from ctobserve.host.kernel_build import KernelBuild
-from ctobserve.host.symbols import Symbols
+from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs import syscalls
 from ctobserve.programs.hooks import Form, Hook, Planned, Purpose
 from ctobserve.render.check import check_lines
@@ -27,8 +27,9 @@ from ctobserve.render.jsonout import document
 from tests.unit.samples import LAYOUT
 from tests.unit.test_hooks import FUNCTIONS, TYPED
 
-FINDINGS = ["root", "conntrack", "layout", "btf", "symbols", "table", "hooks", "bcc", "bpf", "fentry", "netlink"]
-EVERYTHING = dict.fromkeys(FUNCTIONS | {"nf_conntrack_hash"}, 1)
+FINDINGS = ["root", "conntrack", "layout", "btf", "symbols", "table", "hooks", "bcc", "bpf", "lockdown", "features", "fentry"]
+FINDINGS += ["probes", "netlink"]
+EVERYTHING = dict.fromkeys(FUNCTIONS | {*HASH}, 1)
 
 
 def seen(value):
@@ -50,6 +51,7 @@ class ScriptedProspect:
     who: int = 0
     table: Occupancy | None = TABLE
     layout: int | Exception = 248
+    members: dict[str, str] = field(default_factory=dict)
     addresses: dict[str, int] | Exception = field(default_factory=lambda: EVERYTHING)
     types: dict[str, BtfId] = field(default_factory=lambda: TYPED)
     via: ReadVia | Exception = ReadVia.WALK
@@ -57,7 +59,10 @@ class ScriptedProspect:
     compiled: bool | None = None
     bcc: bool = True
     admitted: Exception | None = None
+    locked: str | None = None
+    features: Exception | None = None
     refusal: str | None = None
+    off: str | None = None
     netlink: bool = True
 
     def uid(self):
@@ -69,11 +74,17 @@ class ScriptedProspect:
     def entry_bytes(self):
         return seen(self.layout)
 
+    def absent(self):
+        return self.members
+
     def has_types(self):
         return bool(self.types)
 
     def symbols(self):
         return len(seen(self.addresses))
+
+    def unnamed(self):
+        return Symbols(self.addresses).lacks(*HASH)
 
     def reads_via(self):
         return seen(self.via)
@@ -89,6 +100,15 @@ class ScriptedProspect:
 
     def admit_program(self):
         return seen(self.admitted)
+
+    def lockdown(self):
+        return self.locked
+
+    def try_features(self):
+        return seen(self.features)
+
+    def probes_off(self):
+        return self.off
 
     def trampoline_refusal(self, plan):
         assert any(item.btf for item in plan.hooks)
@@ -153,13 +173,16 @@ UNREADABLE_TABLE = KernelLacks("the table cannot be read here: this, that; ask")
         ({"bcc": False, "compiled": False}, "bcc", "compiled programs are of other sources"),
         ({"admitted": NotPermitted("cannot load: EPERM; policy")}, "bpf", "cannot load: EPERM"),
         ({"admitted": LIMIT}, "bpf", "the limit may not be lifted"),
+        ({"locked": "confidentiality"}, "lockdown", "BPF may not read its memory"),
+        ({"features": KernelLacks("this kernel has no BPF helper bpf_x; use")}, "features", "no BPF helper bpf_x"),
+        ({"off": "kernel.ftrace_enabled is 0, so nothing runs; try: this"}, "probes", "kernel.ftrace_enabled is 0, so nothing"),
     ],
 )
 def test_whatever_is_missing_is_a_finding_among_the_others(host, finding, words):
     found, by_name, ended = told(**host)
     assert by_name[finding].ok is False and words in by_name[finding].found
     assert not found.usable
-    assert isinstance(ended, NotPermitted if finding in ("root", "bpf") else KernelLacks) and words in str(ended)
+    assert isinstance(ended, NotPermitted if finding in ("root", "bpf", "lockdown") else KernelLacks) and words in str(ended)
     assert [name for name, item in by_name.items() if item.ok is False] == [finding]
 
 
@@ -175,6 +198,36 @@ def test_what_blinds_a_part_is_no_obstacle():
     found, by_name, ended = told(netlink=False, via=ReadVia.PROC, types={})
     assert [by_name[name].ok for name in ("btf", "table", "netlink")] == [None] * 3
     assert found.usable and ended is None
+
+
+@pytest.mark.parametrize(
+    ("host", "finding", "words"),
+    [
+        (
+            {"members": {"nf_conn.mark": "CONFIG_NF_CONNTRACK_MARK"}},
+            "layout",
+            "this kernel was built without nf_conn.mark (CONFIG_NF_CONNTRACK_MARK): always shown as 0",
+        ),
+        (
+            {"addresses": dict.fromkeys(FUNCTIONS, 1)},
+            "symbols",
+            "symbols read from /proc/kallsyms, but no nf_conntrack_hash, nf_conntrack_htable_size (CONFIG_KALLSYMS_ALL): "
+            "no chain is counted at inserts and drops",
+        ),
+    ],
+)
+def test_what_the_kernel_was_built_without_is_named(host, finding, words):
+    found, by_name, ended = told(**host)
+    assert by_name[finding].ok is None and by_name[finding].found.endswith(words)
+    assert found.usable and ended is None
+
+
+def test_lockdown_of_integrity_forbids_nothing_that_is_read():
+    found, by_name, ended = told(locked="integrity")
+    assert by_name["lockdown"] == Finding("lockdown", True, "integrity: what is read here is allowed", "")
+    assert found.usable and ended is None
+    _, by_name, _ = told(locked="confidentiality", features=KernelLacks("never asked"))
+    assert by_name["features"] == Finding("features", None, "not tried: lockdown forbids to read memory", "")
 
 
 def test_what_we_may_not_do_is_told_before_what_the_kernel_lacks():
@@ -288,7 +341,10 @@ kernel 6.1.0-test x86_64
   ok       bcc        Python can import it
   MISSING  bpf        the kernel refuses to load the program probe: Operation not permitted;
                       use a kernel that admits BPF programs, or the lab: make run
+  ok       lockdown   the kernel is not locked down
+  partly   features   not tried: programs are not admitted
   partly   fentry     not tried: kprobes are planned for all
+  ok       probes     not switched off
   partly   netlink    nf_conntrack_netlink is not loaded: no update events; we do not load it
   __nf_conntrack_hash_insert      fentry    per new entry     entries entering the table
   __nf_conntrack_alloc            kretprobe per new entry     packets without room or memory
@@ -322,7 +378,10 @@ WHOLE_JSON = {
             "found": "the kernel refuses to load the program probe: Operation not permitted",
             "do": "use a kernel that admits BPF programs, or the lab: make run",
         },
+        {"name": "lockdown", "ok": True, "found": "the kernel is not locked down", "do": ""},
+        {"name": "features", "ok": None, "found": "not tried: programs are not admitted", "do": ""},
         {"name": "fentry", "ok": None, "found": "not tried: kprobes are planned for all", "do": ""},
+        {"name": "probes", "ok": True, "found": "not switched off", "do": ""},
         {
             "name": "netlink",
             "ok": None,
@@ -361,7 +420,7 @@ def test_the_whole_document_as_text_and_as_json():
         "the kernel refuses to load the program probe: Operation not permitted; use a kernel that admits BPF programs, "
         "or the lab: make run"
     )
-    addresses = {str(number): number for number in range(61)}
+    addresses = {str(number): number for number in range(59)} | dict.fromkeys(HASH, 61)
     found, _, _ = told(who=1000, admitted=refused, netlink=False, addresses=addresses, planned=PLAN)
     assert "\n".join(check_lines(found)) + "\n" == WHOLE_TEXT
     assert document(found) == json.dumps(WHOLE_JSON, indent=2)
@@ -375,7 +434,10 @@ def fine(monkeypatch):
     monkeypatch.setattr(kernel, "conntrack_loaded", lambda: True)
     monkeypatch.setattr(prospect.os, "geteuid", lambda: 0)
     monkeypatch.setattr(syscalls, "lock_any_memory", lambda: None)
-    for call in ("prog_load", "raw_tracepoint_open", "module_btf_fd"):
+    monkeypatch.setattr(syscalls, "test_run", lambda *_: 0)
+    for name in ("lockdown", "probes_off"):
+        monkeypatch.setattr(restrictions, name, lambda: None)
+    for call in ("prog_load", "map_create", "raw_tracepoint_open", "module_btf_fd"):
         monkeypatch.setattr(syscalls, call, lambda *_: os.open("/dev/null", os.O_RDONLY))
     monkeypatch.setattr(prospect, "find_spec", lambda _: True)
     return monkeypatch

@@ -7,7 +7,7 @@ from ctobserve.capture.read_via import ReadVia, choose
 from ctobserve.errors import KernelLacks
 from ctobserve.host.symbols import Symbols
 
-EVERYTHING = {"nf_conntrack_hash": 1, "ct_seq_show": 2, "ctnetlink_fill_info": 3}
+EVERYTHING = {"nf_conntrack_hash": 1, "nf_conntrack_htable_size": 4, "ct_seq_show": 2, "ctnetlink_fill_info": 3}
 
 
 @pytest.fixture
@@ -30,6 +30,12 @@ def test_the_first_source_that_the_kernel_offers(listings):
     del names["ctnetlink_fill_info"]
     with pytest.raises(KernelLacks, match=r"no nf_conntrack_hash .* no .*nf_conntrack .* nf_conntrack_netlink"):
         choose("auto", Symbols(names))
+
+
+def test_the_hash_is_walked_where_both_its_place_and_its_size_are_known(listings):
+    """An address of 0 would be read as a table of no buckets, and every reading taken for one during a resize."""
+    with pytest.raises(KernelLacks, match=r"no nf_conntrack_htable_size in /proc/kallsyms \(CONFIG_KALLSYMS_ALL\)"):
+        choose("walk", Symbols({"nf_conntrack_hash": 1}))
 
 
 def test_a_source_that_is_asked_for_is_not_replaced(listings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ctobserve.errors import KernelLacks, NotPermitted
-from ctobserve.host import symbols
+from ctobserve.host import restrictions, symbols
 from ctobserve.host.symbols import Symbols
 
 KALLSYMS = """\
@@ -136,3 +136,31 @@ def test_nothing_is_kept_of_what_cannot_be_used(machine, text, error):
         with pytest.raises(error):
             Symbols.read()
         assert machine.reads == reads
+
+
+@pytest.mark.parametrize(
+    ("restrict", "words"),
+    [
+        ("2", r"^\S*KALLSYMS hides addresses: kernel.kptr_restrict is 2; .*: sysctl kernel.kptr_restrict=1$"),
+        ("1", r"^\S*KALLSYMS hides addresses: CAP_SYSLOG is missing; run as root outside the container$"),
+    ],
+)
+def test_hidden_addresses_are_told_with_the_reason(machine, monkeypatch, tmp_path, restrict, words):
+    (tmp_path / "kptr").write_text(f"{restrict}\n")
+    monkeypatch.setattr(restrictions, "KPTR_RESTRICT", tmp_path / "kptr")
+    machine.says("".join(f"{'0' * 16}{line[16:]}\n" for line in KALLSYMS.splitlines()))
+    with pytest.raises(NotPermitted, match=words):
+        Symbols.read()
+
+
+def test_a_kernel_without_symbols_is_told_in_a_line(machine):
+    machine.directory.joinpath("KALLSYMS").unlink()
+    with pytest.raises(KernelLacks, match=r"^no .*KALLSYMS; this kernel names no functions to attach to \(CONFIG_KALLSYMS\)$"):
+        Symbols.read()
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "\0" * 100, "no symbols at all\n", KALLSYMS.replace("ffff", "zzzz")])
+def test_symbols_that_are_none_are_nobodys(machine, text):
+    machine.says(text)
+    with pytest.raises(KernelLacks, match="nf_conntrack is not loaded"):
+        Symbols.read()

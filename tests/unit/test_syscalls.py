@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ctobserve.errors import CtobserveError, ExitStatus, NotPermitted
+from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks, NotPermitted
+from ctobserve.host import restrictions
 from ctobserve.programs import compiler, syscalls
 from tests.unit.csource import compiled
 
@@ -219,6 +220,83 @@ def test_a_program_that_may_not_be_loaded_is_no_fault_of_the_verifier(kernel, mo
     kernel.answers = [refusing(errno.EPERM)]
     with pytest.raises(NotPermitted, match=r"^cannot load BPF program insert: Operation not permitted; a policy of this host"):
         syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "insert", CODE)
+
+
+def test_an_error_that_libc_has_no_words_for_has_ours(kernel):
+    kernel.answers = [refusing(syscalls.ENOTSUPP)]
+    with pytest.raises(OSError, match=r"^\[Errno 524\] Not supported \(ENOTSUPP\)$"):
+        syscalls.raw_tracepoint_open(8)
+
+
+def complaining(words: bytes) -> Answer:
+    """EINVAL, with these words of the verifier where it is asked for any."""
+
+    def answer(given: ctypes.Structure) -> int:
+        if given.log_buf:
+            ctypes.memmove(given.log_buf, words, len(words))
+        return refusing(errno.EINVAL)(given)
+
+    return answer
+
+
+# As Linux 5.10, 6.1 and 6.12 say it (check_helper_call).
+NO_HELPER = [
+    b"7: (85) call bpf_ringbuf_reserve#131\nunknown func bpf_ringbuf_reserve#131\nprocessed 8 insns (limit 1000000)\n",
+    b"7: (85) call unknown#131\ninvalid func unknown#131\nprocessed 8 insns (limit 1000000)\n",
+    b"7: (85) call bpf_ringbuf_reserve#131\nprogram of this type cannot use helper bpf_ringbuf_reserve#131\nprocessed 8 insns\n",
+]
+
+
+@pytest.mark.parametrize("words", NO_HELPER, ids=["5.10", "unknown", "6.12"])
+@pytest.mark.parametrize("level", ["none", "integrity", "confidentiality"])
+def test_a_helper_that_the_kernel_lacks_or_forbids_is_named(kernel, monkeypatch, level, words):
+    monkeypatch.setattr(restrictions, "lockdown", lambda: None if level == "none" else level)
+    kernel.answers = [complaining(words)] * 2
+    helper = "unknown" if b"call unknown" in words else "bpf_ringbuf_reserve"
+    with pytest.raises(CtobserveError) as caught:
+        syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "insert", CODE)
+    if level == "confidentiality":
+        assert isinstance(caught.value, NotPermitted)
+        assert str(caught.value) == (
+            f"the kernel's verifier refuses {helper} in BPF program insert: the kernel is locked down (confidentiality, "
+            "/sys/kernel/security/lockdown) and lets nobody read its memory; boot with lockdown=integrity or without lockdown"
+        )
+    else:
+        assert isinstance(caught.value, KernelLacks)
+        assert str(caught.value) == f"this kernel has no BPF helper {helper}, which program insert calls; use one >= 5.10"
+
+
+def test_a_kernel_without_bpf_or_without_its_ring_buffer_is_told_in_a_line(kernel):
+    kernel.answers = [refusing(errno.ENOSYS), refusing(errno.ENOSYS), refusing(errno.EINVAL), refusing(errno.EINVAL)]
+    for refused in (
+        lambda: syscalls.map_create(2, 4, 40, 1, 0, "config"),
+        lambda: syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "insert", CODE),
+    ):
+        with pytest.raises(
+            NotPermitted, match=r"Function not implemented; this kernel has no bpf\(\) \(CONFIG_BPF_SYSCALL\), or "
+        ):
+            refused()
+    with pytest.raises(KernelLacks, match=r"^cannot create BPF map ring: Invalid argument; this kernel has no BPF ring buffer"):
+        syscalls.map_create(syscalls.MAP_TYPE_RINGBUF, 0, 0, 4096, 0, "ring")
+    with pytest.raises(CtobserveError, match=r"^cannot create BPF map config: Invalid argument$"):
+        syscalls.map_create(2, 4, 40, 1, 0, "config")
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [
+        (None, r"^cannot attach to nf_ct_delete: Operation not permitted; a policy of this host"),
+        ("confidentiality", r"^cannot attach to nf_ct_delete: the kernel is locked down \(confidentiality"),
+    ],
+)
+def test_a_kprobe_that_is_forbidden_is_no_failure_of_the_kernel(kernel, monkeypatch, tmp_path, level, words):
+    (tmp_path / "type").write_text("8\n")
+    monkeypatch.setattr(syscalls, "KPROBE_TYPE", tmp_path / "type")
+    monkeypatch.setattr(restrictions, "lockdown", lambda: level)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    kernel.answers = [refusing(errno.EPERM)]
+    with pytest.raises(NotPermitted, match=words):
+        syscalls.kprobe_attach(5, "nf_ct_delete", False)
 
 
 def test_a_run_takes_its_arguments_and_gives_its_result(kernel):
