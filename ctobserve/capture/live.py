@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -49,7 +48,6 @@ from ctobserve.programs.attachment import Attachment
 from ctobserve.programs.hooks import Purpose
 from ctobserve.programs.ring import Ring
 
-HERE = Path("/proc/thread-self/ns/net")
 LOOK_NS = 1_000_000_000
 RULES_S = 20.0  # for the rule sets of all namespaces together
 COUNTED = {kind.name.lower(): int(kind) for kind in RecordKind if kind != RecordKind.WALK}  # a listing counts its own
@@ -84,7 +82,7 @@ class LiveView:
         return Host(
             kernel.release(),
             kernel.machine(),
-            os.stat(HERE).st_ino,
+            os.stat(netns.HERE).st_ino,
             counters.limits_chains(),
             frozenset(PROTOCOLS),
             kernel.security_contexts(),
@@ -106,8 +104,7 @@ class LiveView:
         rules_of: Collection[int] = (),
     ) -> dict[int, NamespaceState]:
         """As HostView has it; of one that cannot be entered, the complaint."""
-        here = self.host.here
-        return self._aside(lambda: _states(sysctls, among, rules_of, here))
+        return self._aside(lambda: _states(sysctls, among, rules_of))
 
     def counters(self, only: int | None = None) -> counters.Reading:
         """The kernel's own counters, of all namespaces or `only` of one."""
@@ -144,37 +141,31 @@ class LiveView:
 
 
 def _states(
-    sysctls: Collection[str] | None, among: Collection[int] | None, rules_of: Collection[int], here: int
+    sysctls: Collection[str] | None, among: Collection[int] | None, rules_of: Collection[int]
 ) -> dict[int, NamespaceState]:
     until = time.monotonic() + RULES_S
-    return {
-        inum: _state(space, sysctls, until if inum in rules_of else None, inum == here)
-        for inum, space in netns.discover().items()
-        if among is None or space.init or inum in among
+    spaces = {inum: space for inum, space in netns.discover().items() if among is None or space.init or inum in among}
+    states = {
+        inum: NamespaceState(inum, space.label, tuple(space.names), space.init, space.pid) for inum, space in spaces.items()
     }
+    wanted = spaces.values() if sysctls is None or sysctls else [space for inum, space in spaces.items() if inum in rules_of]
+
+    def ask(space: netns.Namespace) -> NamespaceState:
+        return _asked(states[space.inum], sysctls, until if space.inum in rules_of else None)
+
+    given, failed = netns.inside_each(wanted, ask)
+    return states | given | {inum: states[inum]._replace(not_entered=str(error)) for inum, error in failed.items()}
 
 
-def _state(space: netns.Namespace, sysctls: Collection[str] | None, rules_until: float | None, here: bool) -> NamespaceState:
-    """`rules_until` is the time by which its rules must be listed, None: they are not asked for."""
-    state = NamespaceState(space.inum, space.label, tuple(space.names), space.init, space.pid)
-
-    def ask() -> NamespaceState:
-        rules = None if rules_until is None else ruleset.read(rules_until)
-        own = None if rules_until is None else addresses.read()
-        asked = state._replace(ruleset=rules, addresses=own)
-        if sysctls is not None:
-            values = {name: value for name in sysctls if (value := kernel.sysctl(name)) is not None}
-            return asked._replace(sysctls=values)
-        every = kernel.sysctls()
-        writable = frozenset(name for name, (_, may) in every.items() if may)
-        return asked._replace(sysctls={name: value for name, (value, _) in every.items()}, writable=writable)
-
-    if sysctls is not None and not sysctls and rules_until is None:
-        return state
-    try:
-        return ask() if here else netns.run_inside(space, ask)
-    except (CtobserveError, OSError) as error:
-        return state._replace(not_entered=str(error))
+def _asked(state: NamespaceState, sysctls: Collection[str] | None, rules_until: float | None) -> NamespaceState:
+    """With what this thread's namespace says; `rules_until`: by when its rules must be listed, None: they are not asked for."""
+    if rules_until is not None:
+        state = state._replace(ruleset=ruleset.read(rules_until), addresses=addresses.read())
+    if sysctls is not None:
+        return state._replace(sysctls=kernel.sysctls_of(sysctls))
+    every = kernel.sysctls()
+    writable = frozenset(name for name, (_, may) in every.items() if may)
+    return state._replace(sysctls={name: value for name, (value, _) in every.items()}, writable=writable)
 
 
 def _listing(inum: int, via: ReadVia, here: int) -> Iterator[Listed]:
@@ -189,14 +180,7 @@ def _listing(inum: int, via: ReadVia, here: int) -> Iterator[Listed]:
 
 def _dumps(ask: Callable[[], T], only: int | None) -> dict[int, T]:
     """What is found in each namespace, by inode number; of those that cannot be entered or refuse, nothing."""
-    found = {}
-    for inum, space in netns.discover().items():
-        if only in (None, inum):
-            try:
-                found[inum] = netns.run_inside(space, ask)
-            except (CtobserveError, OSError):
-                continue
-    return found
+    return netns.inside_each((space for inum, space in netns.discover().items() if only in (None, inum)), lambda _: ask())[0]
 
 
 def _expected(only: int | None) -> Expected:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ctobserve.errors import CtobserveError
 from ctobserve.host import bridges, ip_packets, kernel, queues
 from ctobserve.host.bridges import Bridge
 from ctobserve.host.ip_packets import IpPackets
-from ctobserve.host.netns import discover, run_inside
+from ctobserve.host.netns import discover, inside_each
 from ctobserve.host.queues import Queue
 
 
@@ -27,14 +26,7 @@ class Account(NamedTuple):
 
 def read(only: int | None = None) -> dict[int, Account]:
     """Of all namespaces that can be entered, or `only` of one, by inode number."""
-    found = {}
-    for inum, space in discover().items():
-        if only in (None, inum):
-            try:
-                found[inum] = run_inside(space, read_here)
-            except (CtobserveError, OSError):
-                continue
-    return found
+    return inside_each((space for inum, space in discover().items() if only in (None, inum)), lambda _: read_here())[0]
 
 
 def read_here() -> Account:

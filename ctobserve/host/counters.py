@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ctobserve.errors import CtobserveError
 from ctobserve.host import netlink
 from ctobserve.host.kernel import read_text
-from ctobserve.host.netns import cookie, discover, run_inside
+from ctobserve.host.netns import cookie, discover, inside_each
 
 PROC = Path("/proc/thread-self/net/stat/nf_conntrack")
 # Columns of ct_cpu_seq_show that have another name than in `conntrack -S`.
@@ -38,6 +37,9 @@ Moved = dict[Place, Counter[str]]
 class Reading(NamedTuple):
     """Counters by namespace's inode number, its cookie, and CPU: the number alone can be another's a moment later.
 
+    A CPU that is not there has counted nothing; the first is always there. There may be thousands of CPUs, in each of thousands
+    of namespaces, and nearly all of these never track a packet.
+
     `unread`: inode numbers of namespaces that are there and could not be entered.
     """
 
@@ -52,18 +54,14 @@ class Reading(NamedTuple):
 
 def read(only: int | None = None) -> Reading:
     """Of all namespaces, or `only` of the one with this inode number. Those that vanish meanwhile are left out."""
-    counts: dict[tuple[int, int, int], Counter[str]] = {}
-    failed = set()
-    for inum, space in discover().items():
-        if only in (None, inum):
-            try:
-                unique, cpus = run_inside(space, _read_here)
-            except (CtobserveError, OSError):
-                failed.add(inum)
-                continue
-            for cpu, values in enumerate(cpus):
-                counts[inum, unique, cpu] = Counter({name: value for name, value in values.items() if name in NAMES})
-    return Reading(counts, frozenset(failed & discover().keys()) if failed else frozenset())
+    asked = (space for inum, space in discover().items() if only in (None, inum))
+    found, failed = inside_each(asked, lambda _: _read_here())
+    counts = {
+        (inum, unique, cpu): Counter({name: value for name, value in values.items() if name in NAMES})
+        for inum, (unique, cpus) in found.items()
+        for cpu, values in cpus.items()
+    }
+    return Reading(counts, frozenset(failed.keys() & discover().keys()) if failed else frozenset())
 
 
 def delta(before: Reading, after: Reading) -> Moved:
@@ -93,11 +91,12 @@ def total(parts: Iterable[Counter[str]]) -> Counter[str]:
     return result
 
 
-def _read_here() -> tuple[int, list[dict[str, int]]]:
+def _read_here() -> tuple[int, Mapping[int, Mapping[str, int]]]:
     """Cookie and counters of this thread's namespace: from /proc, or by netlink where the kernel lacks NF_CONNTRACK_PROCFS."""
     if PROC.exists():
         return cookie(), parse(read_text(PROC))
-    return cookie(), netlink.stats() if netlink.available() else []
+    every = netlink.stats() if netlink.available() else []
+    return cookie(), {cpu: counts for cpu, counts in enumerate(every) if not cpu or any(counts.values())}
 
 
 def limits_chains() -> bool | None:
@@ -111,8 +110,15 @@ def limits_chains() -> bool | None:
         return None
 
 
-def parse(text: str) -> list[dict[str, int]]:
-    """Lines of /proc/net/stat/nf_conntrack, one per CPU, hexadecimal, as counters by their netlink names."""
+def parse(text: str) -> dict[int, dict[str, int]]:
+    """Lines of /proc/net/stat/nf_conntrack, one per possible CPU, hexadecimal, as counters by their netlink names.
+
+    Of CPUs other than the first only those that counted anything: the first column has the entries of all of them.
+    """
     head, *lines = text.splitlines()
     names = [COLUMNS.get(name, name) for name in head.split()]
-    return [dict(zip(names, (int(word, 16) for word in line.split()), strict=False)) for line in lines]
+    return {
+        cpu: dict(zip(names, (int(word, 16) for word in line.split()), strict=False))
+        for cpu, line in enumerate(lines)
+        if not cpu or line.partition(" ")[2].strip(" 0")
+    }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +19,7 @@ NOTES = (Path("/sys/kernel/notes"), Path("/sys/module/nf_conntrack/notes/.note.g
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MEMINFO = Path("/proc/meminfo")
 SYS_MODULE = Path("/sys/module")
+SETTING_BYTES = 4096  # more than any sysctl shows
 # A function of each module that may be built in, which no compiler renames.
 BUILT_IN = {
     "nf_conntrack_netlink": "ctnetlink_conntrack_event",
@@ -88,9 +91,39 @@ def _built_in() -> frozenset[str]:
 
 
 def sysctl(name: str) -> int | None:
-    """Value of net.netfilter.`name` in our network namespace, or None where the kernel has none."""
+    """Value of net.netfilter.`name` in this thread's network namespace, or None where the kernel has none."""
+    return sysctls_of((name,)).get(name)
+
+
+def sysctls_of(names: Iterable[str]) -> dict[str, int]:
+    """Values of net.netfilter.* of this thread's network namespace, by name, without those that the kernel has not."""
     try:
-        return int(read_text(SYSCTL / name))
+        with _directory() as opened:
+            return {name: value for name in names if (value := _number(name, opened)) is not None}
+    except OSError:
+        return {}
+
+
+@contextmanager
+def _directory() -> Iterator[int]:
+    """That of net.netfilter.*, looked up once: each namespace has its own, and a look-up goes through them all.
+
+    In the kernel's cache of names they hang in one chain, /proc/sys/net/netfilter of every namespace that was ever asked.
+    """
+    opened = os.open(SYSCTL, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def _number(name: str, directory: int) -> int | None:
+    try:
+        opened = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            return int(os.read(opened, SETTING_BYTES))
+        finally:
+            os.close(opened)
     except (OSError, ValueError):
         return None
 
@@ -108,7 +141,12 @@ def sysctls() -> dict[str, tuple[int | None, bool]]:
 
     A namespace may not set what is global: there the file has no write bit (nf_conntrack_standalone_init_sysctl).
     """
-    return {path.name: (sysctl(path.name), bool(path.stat().st_mode & 0o200)) for path in sorted(SYSCTL.glob("nf_conntrack_*"))}
+    try:
+        with _directory() as opened:
+            names = sorted(path.name for path in SYSCTL.glob("nf_conntrack_*"))
+            return {name: (_number(name, opened), bool(os.stat(name, dir_fd=opened).st_mode & 0o200)) for name in names}
+    except OSError:
+        return {}
 
 
 def memory_bytes() -> int | None:

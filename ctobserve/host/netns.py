@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fcntl import ioctl
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -18,12 +18,14 @@ from ctobserve.host.threads import elsewhere
 from ctobserve.model import printable
 
 NAMED = Path("/run/netns")
+HERE = Path("/proc/thread-self/ns/net")
 CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h
 SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
 MENTIONED = 20  # namespaces in a message
 ENTER_TRIES = 8  # as often may the process by which a namespace is entered end meanwhile
 _NUMBER = re.compile(r"[0-9]{1,10}")
+_libc = ctypes.CDLL(None, use_errno=True)
 T = TypeVar("T")
 _CONTAINER = re.compile(r"[/-]([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.M)
 
@@ -174,9 +176,33 @@ def run_inside(space: Namespace, function: Callable[[], T]) -> T:
     return elsewhere(inside)
 
 
+def inside_each(
+    spaces: Iterable[Namespace], function: Callable[[Namespace], T]
+) -> tuple[dict[int, T], dict[int, CtobserveError | OSError]]:
+    """What `function` gives in each namespace, by inode number; and why of the others there is nothing: gone, or refused.
+
+    One thread enters them in turn: there may be thousands, and a thread for each costs more than most functions do. Where we
+    are already nothing is entered, which would take root.
+    """
+    given: dict[int, T] = {}
+    failed: dict[int, CtobserveError | OSError] = {}
+
+    def inside() -> None:
+        here = os.stat(HERE).st_ino
+        for space in sorted(spaces, key=lambda space: space.inum != here):
+            try:
+                if space.inum != here:
+                    _enter(space)
+                given[space.inum] = function(space)
+            except (CtobserveError, OSError) as error:
+                failed[space.inum] = error
+
+    elsewhere(inside)
+    return given, failed
+
+
 def _enter(space: Namespace) -> None:
     """setns(2) of this thread. The process that led here may have ended or moved: then by another one that is there now."""
-    libc = ctypes.CDLL(None, use_errno=True)
     why: str | None = "it is gone"
     there: Namespace | None = space
     for _ in range(ENTER_TRIES):
@@ -186,7 +212,7 @@ def _enter(space: Namespace) -> None:
             fd = os.open(there.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 if os.fstat(fd).st_ino == space.inum:
-                    if libc.setns(fd, CLONE_NEWNET) == 0:
+                    if _libc.setns(fd, CLONE_NEWNET) == 0:
                         return
                     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
             finally:

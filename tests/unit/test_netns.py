@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from ctobserve.errors import CtobserveError, UsageError
 from ctobserve.host import netns
-from ctobserve.host.netns import Namespace, container_of, discover
+from ctobserve.host.netns import HERE, Namespace, container_of, discover
 from ctobserve.host.threads import elsewhere
 
 ID = "0123456789abcdef" * 4
@@ -113,6 +115,41 @@ def test_a_path_that_leads_to_another_namespace_by_now_is_not_taken():
     with pytest.raises(CtobserveError, match="cannot look into network namespace 7"):
         netns.run_inside(Namespace(7, Path("/proc/self/ns/net")), lambda: entered.append(1))
     assert entered == []
+
+
+@pytest.fixture
+def three_spaces() -> Iterator[list[Namespace]]:
+    """Namespaces that a process each holds."""
+    with ExitStack() as opened:
+        held = []
+        for _ in range(3):
+            command = ["unshare", "-n", "sh", "-c", "echo; exec cat"]
+            process = opened.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            assert process.stdout and process.stdout.readline() == b"\n", "only root can make network namespaces"
+            path = Path(f"/proc/{process.pid}/ns/net")
+            held.append(Namespace(path.stat().st_ino, path, pid=process.pid))
+        yield held
+
+
+def test_each_namespace_is_asked_inside_by_one_thread_and_ours_where_we_are(three_spaces):
+    ours = Namespace(HERE.stat().st_ino, Path("/nowhere"))
+    gone = Namespace(7, Path("/nowhere"))
+    threads = set()
+
+    def ask(space: Namespace) -> int:
+        threads.add(threading.get_ident())
+        if space == three_spaces[1]:
+            raise CtobserveError("it says nothing")
+        return HERE.stat().st_ino
+
+    given, failed = netns.inside_each([*three_spaces, gone, ours], ask)
+    assert given == {inum: inum for inum in (three_spaces[0].inum, three_spaces[2].inum, ours.inum)}
+    assert {inum: str(error) for inum, error in failed.items()} == {
+        7: "cannot look into network namespace 7: No such file or directory",
+        three_spaces[1].inum: "it says nothing",
+    }
+    assert len(threads) == 1 and threading.get_ident() not in threads
+    assert HERE.stat().st_ino == ours.inum, "we are where we were"
 
 
 def test_a_plain_file_is_no_namespace(tmp_path, monkeypatch):

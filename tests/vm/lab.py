@@ -1,12 +1,14 @@
 """Run one command, or a shell, on a real kernel: boot a Debian kernel in QEMU's software emulation, this host's files its root.
 
-Usage: lab.py [--kernel VMLINUZ | --suite NAME] [--timeout S] [--memory SIZE] [--cpus N] [--icount] -- COMMAND ...
-       lab.py [--kernel VMLINUZ | --suite NAME] [--memory SIZE] [--cpus N] --shell
+Usage: lab.py [--kernel VMLINUZ | --suite NAME] [--timeout S] [--memory SIZE] [--cpus N] [--append WORDS]
+              [--icount] -- COMMAND ...
+       lab.py [--kernel VMLINUZ | --suite NAME] [--memory SIZE] [--cpus N] [--append WORDS] --shell
 
 The command runs as root in the guest, in this directory; its output is ours as it comes, its exit code is ours. The guest
 sees this host's files but cannot change them; what it writes is gone afterwards. With --suite the guest's root is another
 Debian release, with that release's kernel, Python and bcc, and this checkout at its place. With --icount it has one CPU, and
-its clock counts instructions: one takes one nanosecond, and idle time costs no time here (bench/). With --shell there is a shell
+its clock counts instructions: one takes one nanosecond, and idle time costs no time here (bench/). With --append its kernel is
+given these words, too: possible_cpus=512 makes room for so many CPUs. With --shell there is a shell
 on this terminal instead of a command, until it ends.
 Exit 124: the time was up. Exit 125: the VM did not come up, or died. With either comes what its kernel said last. Nothing is left
 running. The host kernel is not touched and no KVM is used.
@@ -89,7 +91,9 @@ class _Cached:
 class Lab:
     """A guest that runs one command, a context manager, so that QEMU ends with us; or, by shell(), one that gives a shell."""
 
-    def __init__(self, kernel: Path, command: list[str], memory: str, cpus: int, root: Path | None, icount: bool) -> None:
+    def __init__(
+        self, kernel: Path, command: list[str], memory: str, cpus: int, root: Path | None, icount: bool, append: str
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="ctobserve-lab-", dir="/dev/shm")
         self._out = Path(self._directory.name)
         (self._out / "output").touch()
@@ -114,6 +118,7 @@ class Lab:
         if command:
             # The kernel's warnings, oopses and panics on the console; a shell's terminal stays free of them.
             self._arguments += ["--verbose", "--append=loglevel=5"]
+        self._arguments += [f"--append={append}"] if append else []
         self._arguments += ["--rwdir", f"{self._out}={self._out}"]
         if root:
             self._arguments += ["--root", str(root)]
@@ -197,6 +202,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=600)
     parser.add_argument("--memory", default="3G")
     parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--append", default="", help="words for the guest's kernel")
     parser.add_argument("--icount", action="store_true")
     parser.add_argument("--shell", action="store_true")
     parser.add_argument("command", nargs="*")
@@ -209,7 +215,7 @@ def main() -> int:
     try:
         root = root_of(options.suite) if options.suite else None
         kernel = options.kernel or newest_kernel(root or Path("/"))
-        lab = Lab(kernel, options.command, options.memory, options.cpus, root, options.icount)
+        lab = Lab(kernel, options.command, options.memory, options.cpus, root, options.icount, options.append)
         if options.shell:
             return lab.shell()
         with lab:
