@@ -9,6 +9,7 @@ import numpy as np
 
 from ctobserve.analysis.hash_cells import by_length
 from ctobserve.analysis.lookup import Lookup, choices, longest_by_part, lookup, verdict
+from ctobserve.analysis.poisson import buckets_by_nodes
 from ctobserve.capture.table import Lengths
 from ctobserve.model import Entries, NDArray
 
@@ -70,5 +71,8 @@ def distribution(lengths: Lengths, limit: int, entries_in: Callable[[int], Entri
 
 def _top(of_bucket: NDArray[np.uint16], limit: int) -> list[int]:
     """Buckets of the longest chains, longest first, the lowest number first among equals; no empty ones."""
-    order = np.argsort(-of_bucket.astype(np.int32), kind="stable")[:limit]
-    return [int(bucket) for bucket in order if of_bucket[bucket]]
+    at_least = np.cumsum(buckets_by_nodes(of_bucket)[::-1])[::-1]  # buckets with so many nodes or more
+    enough = int(np.count_nonzero(at_least >= limit)) - 1
+    long = np.flatnonzero(of_bucket >= max(enough, 1))
+    order = np.argsort(-of_bucket[long].astype(np.int32), kind="stable")[:limit]
+    return [int(bucket) for bucket in long[order]]

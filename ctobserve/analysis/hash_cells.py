@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctobserve.analysis.poisson import pmf
+from ctobserve.analysis.poisson import buckets_by_nodes, pmf
 from ctobserve.model import NDArray
 
 
@@ -43,16 +43,17 @@ def cells(lengths: NDArray[np.uint16], rows: int, columns: int) -> Cells:
     first = at * usual + np.minimum(at, more)
     width = np.full(count, usual)
     width[:more] += 1
-    sizes = lengths.astype(np.int64)
-    longest = np.maximum.reduceat(sizes, first)
-    as_long = np.flatnonzero(sizes == np.repeat(longest, width))
-    worst = as_long[np.searchsorted(as_long, first)]
-    return Cells(columns, first, width, longest, worst, np.add.reduceat(sizes, first))
+    # Cells of one width are the rows of an array, without a copy of millions of lengths.
+    wider, others = np.split(lengths, [more * (usual + 1)])
+    rows_of = wider.reshape(more, usual + 1), others.reshape(count - more, usual)
+    worst = first + np.concatenate([part.argmax(axis=1) for part in rows_of])
+    nodes = np.concatenate([part.sum(axis=1, dtype=np.int64) for part in rows_of])
+    return Cells(columns, first, width, lengths[worst].astype(np.int64), worst, nodes)
 
 
 def by_length(lengths: NDArray[np.uint16]) -> list[ChainCount]:
     """From empty buckets to the longest chain, each number of nodes once."""
-    counts = np.bincount(lengths)
+    counts = buckets_by_nodes(lengths)
     buckets = len(lengths)
     load = int((counts * np.arange(len(counts))).sum()) / buckets
     return [ChainCount(nodes, int(count), buckets * pmf(nodes, load)) for nodes, count in enumerate(counts)]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ctobserve.analysis.hash_cells import cells
-from ctobserve.analysis.poisson import Fit, fit, tail
+from ctobserve.analysis.poisson import Fit, buckets_by_nodes, fit, tail
 from ctobserve.model import NDArray
 
 # Nodes. Kernels since 5.15 refuse an entry whose chain has at least 50 or 52 nodes plus a random number; older ones none.
@@ -29,10 +29,11 @@ class Lookup(NamedTuple):
 
 def lookup(lengths: NDArray[np.uint16]) -> Lookup:
     """With the chains as they are (nf_conntrack_find_get: from the head of a chain to the node, or to its end)."""
-    sizes = lengths.astype(np.int64)
-    nodes = int(sizes.sum())
-    visited = int((sizes * (sizes + 1) // 2).sum())
-    return Lookup(len(sizes), nodes / len(sizes), visited / nodes if nodes else None, nodes / len(sizes), int(sizes.max()))
+    counts, buckets = buckets_by_nodes(lengths), len(lengths)
+    sizes = np.arange(len(counts))
+    nodes = int((counts * sizes).sum())
+    visited = int((counts * (sizes * (sizes + 1) // 2)).sum())
+    return Lookup(buckets, nodes / buckets, visited / nodes if nodes else None, nodes / buckets, len(counts) - 1)
 
 
 def what_if(nodes: int, buckets: int) -> Lookup:

@@ -11,6 +11,7 @@ from ctobserve.model import NDArray
 
 LEAST_CHANCE = 1e-300  # below it floating point has no room for all digits, or any
 LEAST_EXPECTED = 5.0  # buckets per class: below it chi-square is no good approximation
+STRETCH = 1 << 18  # buckets counted at once
 
 
 class Fit(NamedTuple):
@@ -27,9 +28,21 @@ class Fit(NamedTuple):
     expected_visited: float
 
 
+def buckets_by_nodes(lengths: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """How many of these buckets have so many nodes, shape (longest chain + 1,).
+
+    A stretch at a time: to count them NumPy makes eight bytes of each length, and a table may have millions of buckets.
+    """
+    longest = int(lengths.max(initial=0))
+    counts = np.zeros(longest + 1, np.int64)
+    for first in range(0, len(lengths), STRETCH):
+        counts += np.bincount(lengths[first : first + STRETCH], minlength=longest + 1)
+    return counts
+
+
 def fit(lengths: NDArray[np.uint16]) -> Fit | None:
     """Of the lengths of all chains; None when there are no nodes."""
-    counts = np.bincount(lengths)
+    counts = buckets_by_nodes(lengths)
     nodes, buckets = int((counts * np.arange(len(counts))).sum()), len(lengths)
     if not nodes:
         return None
