@@ -188,10 +188,8 @@ class ScriptedCapture:
     def dumps(self, only: int | None = None) -> dict[int, Dumped] | None:
         return None if self.dumped is None else {inum: rows for inum, rows in self.dumped.items() if only in (None, inum)}
 
-    def helped(self, only: int | None = None) -> dict[int, Dumped] | None:
-        return (
-            None if self.with_helper is None else {inum: rows for inum, rows in self.with_helper.items() if only in (None, inum)}
-        )
+    def helped(self, among: Collection[int]) -> dict[int, Dumped] | None:
+        return None if self.with_helper is None else {inum: rows for inum, rows in self.with_helper.items() if inum in among}
 
     def expectations(self, only: int | None = None) -> Expected:
         rows = self.expected

@@ -15,8 +15,13 @@ Names = NDArray[np.bytes_]
 
 
 def may_have_one(entries: Entries) -> bool:
-    """Whether there is any that a rule, netlink or an expectation may have given one: then it is worth to ask."""
+    """Whether there is any that a rule, netlink or an expectation may have given one."""
     return bool((entries["status"] & (IPS_HELPER | IPS_EXPECTED)).any())
+
+
+def worth_asking(entries: Entries) -> set[int]:
+    """The namespaces of those that may have one."""
+    return set(np.unique(entries["netns"][(entries["status"] & (IPS_HELPER | IPS_EXPECTED)) != 0]).tolist())
 
 
 def names_of(entries: Entries, helped: Mapping[int, Dumped]) -> Names:

@@ -169,8 +169,11 @@ class HostView(Protocol):
         """A netlink dump of each namespace that can be entered; None where nf_conntrack_netlink is not loaded."""
         ...
 
-    def helped(self, only: int | None = None) -> Mapping[int, Dumped] | None:
-        """The entries of each namespace that have a helper, with its name; None where nf_conntrack_netlink is not loaded."""
+    def helped(self, among: Collection[int]) -> Mapping[int, Dumped] | None:
+        """The entries of these namespaces that have a helper, with its name; None where nf_conntrack_netlink is not loaded.
+
+        For each of them the kernel goes over the whole hash: only those with such entries are worth it.
+        """
         ...
 
     def expectations(self, only: int | None = None) -> Expected:

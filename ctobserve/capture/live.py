@@ -116,15 +116,15 @@ class LiveView:
 
     def dumps(self, only: int | None = None) -> dict[int, dump.Dumped] | None:
         """A netlink dump of each namespace that can be entered; None where nf_conntrack_netlink is not loaded."""
-        return self._aside(lambda: _dumps(dump.dump, only)) if netlink.available() else None
+        return self._aside(lambda: _dumps(dump.dump, None if only is None else (only,))) if netlink.available() else None
 
-    def helped(self, only: int | None = None) -> dict[int, dump.Dumped] | None:
-        """The entries of each namespace that have a helper, with its name; None where nf_conntrack_netlink is not loaded."""
-        return self._aside(lambda: _dumps(dump.dump_helped, only)) if netlink.available() else None
+    def helped(self, among: Collection[int]) -> dict[int, dump.Dumped] | None:
+        """The entries of these namespaces that have a helper, with its name; None where nf_conntrack_netlink is not loaded."""
+        return self._aside(lambda: _dumps(dump.dump_helped, among)) if netlink.available() else None
 
     def expectations(self, only: int | None = None) -> Expected:
         """Those of all namespaces, or `only` of one, as far as it is known whose they are."""
-        return self._aside(lambda: _expected(only))
+        return self._aside(lambda: _expected(None if only is None else (only,)))
 
     def listing(self, inum: int, via: ReadVia) -> Iterator[Listed]:
         """The entries of one namespace as the kernel lists them; raises as HostView has it."""
@@ -178,20 +178,21 @@ def _listing(inum: int, via: ReadVia, here: int) -> Iterator[Listed]:
     return netns.run_inside(space, ask)
 
 
-def _dumps(ask: Callable[[], T], only: int | None) -> dict[int, T]:
-    """What is found in each namespace, by inode number; of those that cannot be entered or refuse, nothing."""
-    return netns.inside_each((space for inum, space in netns.discover().items() if only in (None, inum)), lambda _: ask())[0]
+def _dumps(ask: Callable[[], T], among: Collection[int] | None) -> dict[int, T]:
+    """What is found in each namespace, or `among` these, by inode number; of those that cannot be entered or refuse, nothing."""
+    asked = (space for inum, space in netns.discover().items() if among is None or inum in among)
+    return netns.inside_each(asked, lambda _: ask())[0]
 
 
-def _expected(only: int | None) -> Expected:
+def _expected(among: Collection[int] | None) -> Expected:
     none: Expectations = np.empty(0, EXPECTATION)
     if netlink.available():
-        by_netns = _dumps(expectations.of_netlink, only)
+        by_netns = _dumps(expectations.of_netlink, among)
         for inum, rows in by_netns.items():
             rows["netns"] = inum
         return Expected(join([none, *by_netns.values()]), ReadVia.NETLINK, helpers.loaded())
     # Older kernels list everybody's everywhere: alike but for the time between two readings.
-    listed = join([none, *_dumps(expectations.of_proc, only).values()])
+    listed = join([none, *_dumps(expectations.of_proc, among).values()])
     alike = listed.copy()
     alike["left_s"] = 0
     _, first = np.unique(alike.view(np.dtype((np.void, EXPECTATION.itemsize))), return_index=True)

@@ -168,14 +168,14 @@ class RecordedView:
     def dumps(self, only: int | None = None) -> None:
         """A recording has none: its readings of the table are what a dump would be compared with."""
 
-    def helped(self, only: int | None = None) -> dict[int, Dumped] | None:
-        """The entries that had a helper, with its name."""
+    def helped(self, among: Collection[int]) -> dict[int, Dumped] | None:
+        """The entries of these namespaces that had a helper, with its name."""
         fact = self._last("helped")
         found: HelpedRead | None = None if fact is None else fact.found
         if fact is None or found is None or found.of is None:
             return None
         rows = self._reader.rows("helped", fact.number, found.rows)
-        return {inum: np.ascontiguousarray(rows["row"][rows["netns"] == inum]) for inum in found.of if only in (None, inum)}
+        return {inum: np.ascontiguousarray(rows["row"][rows["netns"] == inum]) for inum in found.of if inum in among}
 
     def expectations(self, only: int | None = None) -> Expected:
         """Those of all namespaces, or `only` of one. Raises CtobserveError where the recording ended before it had any."""

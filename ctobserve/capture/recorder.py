@@ -329,8 +329,9 @@ class Recorder:
 
     def _write_expected(self, entries: Entries, now_ns: int) -> None:
         self.writer.expected(self._capture.expectations(), now_ns)
-        if (entries["status"] & (IPS_HELPER | IPS_EXPECTED)).any():
-            self.writer.helped(self._capture.helped(), now_ns)
+        having = entries["netns"][(entries["status"] & (IPS_HELPER | IPS_EXPECTED)) != 0]
+        if len(having):
+            self.writer.helped(self._capture.helped(np.unique(having).tolist()), now_ns)
 
 
 def _begun(capture: Capture, entries: Entries, now_ns: int) -> Snapshot:

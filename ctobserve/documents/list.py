@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ctobserve.analysis.chains import with_chains
-from ctobserve.analysis.helped import may_have_one, names_of
+from ctobserve.analysis.helped import names_of, worth_asking
 from ctobserve.analysis.printed import printed
 from ctobserve.capture.capture import Capture, Host
 from ctobserve.capture.extensions import Extensions
@@ -59,7 +59,8 @@ def collect(capture: Capture, request: Request, stretch: Stretch) -> ListDocumen
         shown["seen_ns"] = np.maximum(shown["seen_ns"], np.uint64(capture.fidelity().read_ns))
     masters = capture.table.find(shown["master"][shown["master"] != 0])
     clock = capture.clock()
-    helped = capture.helped(request.filter.netns) if may_have_one(shown) else None
+    where = worth_asking(shown)
+    helped = capture.helped(where) if where else None
     helpers = None if helped is None else names_of(shown, helped)
     return ListDocument(meta_of("list", capture, request), EntryRows(shown, clock, masters, helpers))
 

@@ -134,8 +134,7 @@ class _Teller:
         names = {name for one in self._shown if (name := held_by(one.last))}
         self._states = capture.namespaces(names, inums) if names else {}
         having = {int(one.last["netns"]) for one in self._shown if may_have_one(one.now)}
-        # Of one namespace, or of all at once.
-        self._helped = capture.helped(having.pop() if len(having) == 1 else None) if having else None
+        self._helped = capture.helped(having) if having else None
 
     def lives(self) -> Iterator[LifeRow]:
         """In their order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,17 +39,13 @@ def read() -> IpPackets | None:
 def of_snmp(text: str) -> int:
     """IPv4 packets; snmp_seq_show_ipstats (net/ipv4/proc.c) has a line of names and one of values. Raises LookupError else."""
     names, values = (line.split() for line in text.splitlines() if line.startswith("Ip: "))
-    counters = _numbers(names[1:], values[1:])
-    delivered, forwarded, sent = (counters[name] for name in PASSED)
+    counters = dict(zip(names, values, strict=True))
+    delivered, forwarded, sent = (int(counters[name]) for name in PASSED)
     return delivered + sent + (forwarded if TRANSMITTED in counters else 0)
 
 
 def of_snmp6(text: str) -> int:
     """IPv6 packets other than ICMPv6; snmp6_seq_show (net/ipv6/proc.c) has a name and a value in each line."""
-    names, values = zip(*(line.split() for line in text.splitlines()), strict=True)
-    counters = _numbers(names, values)
-    return sum(counters[name] for name in PASSED6) - sum(counters[name] for name in ICMPV6)
-
-
-def _numbers(names: list[str] | tuple[str, ...], values: list[str] | tuple[str, ...]) -> Mapping[str, int]:
-    return dict(zip(names, map(int, values), strict=True))
+    words = text.split()
+    counters = dict(zip(words[::2], words[1::2], strict=True))
+    return sum(int(counters[name]) for name in PASSED6) - sum(int(counters[name]) for name in ICMPV6)

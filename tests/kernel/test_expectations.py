@@ -63,6 +63,6 @@ def test_proc_has_the_same_without_masters(net, monkeypatch):
 
 def test_entries_that_have_a_helper_come_with_its_name(net):
     server, client = world(net)
-    helped = LiveView().helped()
+    helped = LiveView().helped((server.inum, client.inum))
     assert helped is not None and helped[server.inum]["helper"].tolist() == [b"ftp"] * COUNT
     assert set(helped[server.inum]["port"][:, 1].tolist()) == {21} and not len(helped[client.inum])
