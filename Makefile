@@ -19,7 +19,7 @@ define ISOLATE
 endef
 # By Debian's Python and bcc, with nothing of the surroundings.
 IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
-C_FILES := $(wildcard bpf/*.c bpf/*.h)
+C_FILES := $(wildcard bpf/*.c bpf/*.h bpf/arch/*.h)
 
 .PHONY: help setup tool lab lab-doc recordings json-doc image wheel run test lint unit kernel-test test-matrix
 .PHONY: on-bookworm on-trixie of-the-lab kernels-doc bench format clean

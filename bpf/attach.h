@@ -6,7 +6,7 @@
  * TRAMPOLINE=0: kprobe, and kprobe + kretprobe pairs keyed by the stack slot of the call, which softirqs cannot mix up:
  * KPROBE_ENTRY is a kprobe in both: for functions without BTF (the compiler changed them), with variable arguments, or with an
  * argument that fentry programs may not read (a function pointer).
- * SP at function entry points at the return address, in the kretprobe of the same call it is 8 higher.
+ * What is where in the registers says bpf/arch/MACHINE.h.
  * A program body is written once, as a function of the kernel function's arguments (and result); the wrappers below are one
  * function each, because bcc places its section attribute at the start of the line that defines a program.
  */
@@ -14,7 +14,7 @@
 #define KPROBE_ENTRY(name, body)                                                                                                 \
 	int name(struct pt_regs *ctx)                                                                                            \
 	{                                                                                                                        \
-		u64 args[] = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9};                                             \
+		u64 args[] = {CALL_ARGUMENTS(ctx)};                                                                              \
 		return body;                                                                                                     \
 	}
 
@@ -44,16 +44,15 @@ BPF_TABLE("lru_hash", u64, struct call, calls, 4096);
 /* Hangs on the entry of every function that has a RETURN program. */
 int call_begin(struct pt_regs *ctx)
 {
-	struct call call = {.arg = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9}};
-	u64 slot = ctx->sp;
+	struct call call = {.arg = {CALL_ARGUMENTS(ctx)}};
+	u64 slot = CALL_SLOT(ctx);
 
 	calls.update(&slot, &call);
 	return 0;
 }
 
-static __always_inline bool call_end(u64 sp, struct call *call)
+static __always_inline bool call_end(u64 slot, struct call *call)
 {
-	u64 slot = sp - 8;
 	struct call *begun = calls.lookup(&slot);
 
 	if (!begun)
@@ -67,10 +66,10 @@ static __always_inline bool call_end(u64 sp, struct call *call)
 #define RETURN(name, nargs, body)                                                                                                \
 	int name(struct pt_regs *ctx)                                                                                            \
 	{                                                                                                                        \
-		u64 result = ctx->ax;                                                                                            \
+		u64 result = CALL_RESULT(ctx);                                                                                   \
 		struct call call;                                                                                                \
 		u64 *args = call.arg;                                                                                            \
-		if (!call_end(ctx->sp, &call))                                                                                   \
+		if (!call_end(RETURN_SLOT(ctx), &call))                                                                          \
 			return 0;                                                                                                \
 		return body;                                                                                                     \
 	}

@@ -43,7 +43,7 @@ enum drop_reason {
 #define NF_DROP	       0
 #define CHAIN_LIMIT    1024 /* nodes; a longer chain is reported as unknown */
 #define CHAIN_REFUSED  256  /* the same of a chain whose length the kernel limits (MIN_CHAINLEN, MAX_CHAINLEN) */
-#define FLAG_KILLED    1    /* destroy: by nf_ct_kill_acct, which is no frame on the stack */
+#define FLAG_KILLED    1    /* destroy: by nf_ct_kill_acct, which is no frame on the stack where it ends in a jump */
 #define FLAG_COUNTERS  2    /* extra holds packets and bytes of both directions */
 #define FLAG_TEXT      4    /* extra holds the kernel's own words */
 #define FLAG_CLASHED   8    /* free: its tuple was taken when it came to confirm */
@@ -76,6 +76,7 @@ struct record {
 	union {
 		u64 since;    /* confirm, drop: ts of the allocation, 0 = unknown */
 		u64 iterator; /* destroy: function that nf_ct_iterate_cleanup asks of each entry, 0 = not removed by it */
+		u64 killer;   /* destroy with FLAG_KILLED: where nf_ct_delete's caller returns to, from its frame, 0 = unknown */
 	};
 	u64 eviction; /* destroy, evictor: which call of early_drop, 0 = none */
 	union {
@@ -118,11 +119,11 @@ struct config {
 	u64 hash;	    /* &nf_conntrack_hash */
 	u64 buckets;	    /* &nf_conntrack_htable_size */
 	u64 per_cpu_offset; /* __per_cpu_offset[] */
-	u64 preempt_count;  /* per-CPU address of the preempt count */
+	u64 preempt_count;  /* where the preempt count is: PREEMPT_COUNT of bpf/arch */
 	u64 generation;	    /* &nf_conntrack_generation */
 };
 
-BPF_RINGBUF_OUTPUT(ring, 1);			       /* made with the size the user wants */
+BPF_RINGBUF_OUTPUT(ring, 16);			       /* made with the size the user wants; bcc tries one of 64 KiB */
 BPF_TABLE("percpu_array", u32, u64, lost, KIND_COUNT); /* records that found the ring full, by kind */
 BPF_TABLE("array", u32, struct config, config, 1);
 
@@ -271,12 +272,10 @@ static __always_inline void copy_process(struct record *record)
 {
 	u32 slot = 0;
 	struct config *boot = config.lookup(&slot);
-	u64 base;
 
 	if (!boot || !boot->preempt_count)
 		return;
-	base = read_u64(boot->per_cpu_offset + 8 * (u64)record->cpu);
-	if (read_u32(base + boot->preempt_count) & 0xfff0100) /* NMI, hardirq, serving softirq */
+	if (PREEMPT_COUNT(boot, record->cpu) & 0xfff0100) /* NMI, hardirq, serving softirq */
 		return;
 	if (read_u32(bpf_get_current_task() + TASK_FLAGS) & 0x200000) /* PF_KTHREAD */
 		return;

@@ -78,9 +78,17 @@ static __always_inline bool take_killed(u64 ct)
 	return true;
 }
 
+/* nf_ct_kill_acct is the caller, or where it ends in a jump, who called it. `above` tells in the first case, if the machine can. */
+static __always_inline void copy_killer(struct record *record, u64 above)
+{
+	record->flags |= FLAG_KILLED;
+	if (above)
+		record->killer = above;
+}
+
 int destroy(struct pt_regs *ctx)
 {
-	u64 ct = ctx->di;
+	u64 ct = FIRST_ARGUMENT(ctx);
 	bool by_kill = REASONS ? take_killed(ct) : false;
 	struct record *record;
 
@@ -92,10 +100,10 @@ int destroy(struct pt_regs *ctx)
 	if (!record)
 		return 0;
 	copy_entry(record, ct);
-	record->caller = read_u64(ctx->sp);
-	record->portid = ctx->si;
+	record->caller = RETURN_ADDRESS(ctx);
+	record->portid = SECOND_ARGUMENT(ctx);
 	if (by_kill)
-		record->flags |= FLAG_KILLED;
+		copy_killer(record, RETURN_ADDRESS_ABOVE(ctx));
 	if (REASONS)
 		copy_circumstances(record, ct);
 	submit(record);

@@ -36,7 +36,7 @@ ITERATORS: dict[str, Reason] = {
     "inet_cmp": (DestroyReason.OTHER, "masquerade address went away"),
     "nf_nat_proto_clean": (DestroyReason.OTHER, "NAT module unloaded"),
 }
-ITERATE, TCP_PACKET = "nf_ct_iterate_cleanup", "nf_conntrack_tcp_packet"
+ITERATE, KILL, TCP_PACKET = "nf_ct_iterate_cleanup", "nf_ct_kill_acct", "nf_conntrack_tcp_packet"
 RST: Reason = (DestroyReason.OTHER, "TCP RST before any reply")
 _SUFFIX = re.compile(r"\.(part|constprop|isra|cold)\..*|\.cold")
 
@@ -55,8 +55,9 @@ class DestroyReasons:
     def of(self, caller: Address, iterator: Address, asked: Mask, killed: Mask) -> tuple[Reasons, Details | None]:
         """Reason and detail of each removal, shapes (n,); None where there is no detail of any.
 
-        `caller` is the return address of nf_ct_delete, `iterator` what nf_ct_iterate_cleanup was given (else anything), `asked`
-        says that netlink asked for it, `killed` that nf_ct_kill_acct did it.
+        `caller` is the return address of nf_ct_delete, `iterator` what nf_ct_iterate_cleanup was given, or, where
+        nf_ct_kill_acct is the caller, where that returns to (else anything), `asked` says that netlink asked for it, `killed`
+        that nf_ct_kill_acct did it: no caller where the compiler made a jump of its call (x86-64), one where it did not (arm64).
         """
         reasons, details = np.zeros(len(caller), np.uint8), None
         for which, (reason, detail) in self._parts(caller, iterator, asked, killed):
@@ -74,11 +75,16 @@ class DestroyReasons:
                     given = here & (iterator == function)
                     yield given & asked, self._iterated(function, DestroyReason.FLUSHED)
                     yield given & ~asked, self._iterated(function, DestroyReason.OTHER)
-            elif name == TCP_PACKET:
-                yield here & ~killed, CALLERS[name]
-                yield here & killed, RST
+            elif name == KILL:
+                for above in np.unique(iterator[here]).tolist():
+                    yield here & (iterator == above), self._killed(self._name(self._symbols.unsigned(above)) or name)
             else:
-                yield here, CALLERS.get(name, (DestroyReason.OTHER, name))
+                yield here & ~killed, CALLERS.get(name, (DestroyReason.OTHER, name))
+                yield here & killed, self._killed(name)
+
+    def _killed(self, name: str) -> Reason:
+        """By nf_ct_kill_acct, which this function called."""
+        return RST if name == TCP_PACKET else CALLERS.get(name, (DestroyReason.OTHER, name))
 
     def _iterated(self, function: int, otherwise: DestroyReason) -> Reason:
         name = self._name(function)

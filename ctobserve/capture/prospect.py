@@ -17,7 +17,7 @@ from ctobserve.host import kernel, kernel_build, netlink, restrictions
 from ctobserve.host.btf import BtfId
 from ctobserve.host.layout import OPTIONAL
 from ctobserve.host.symbols import HASH, Symbols
-from ctobserve.programs.compile import Source, image_path, shipped
+from ctobserve.programs.compile import Source, shipped
 from ctobserve.programs.hooks import FUNCTIONS, Planned, Purpose, lacking, plan, without_btf
 from ctobserve.programs.trial import admit_program, trampoline_refusal, try_features
 
@@ -202,10 +202,10 @@ class LiveProspect:
 
     def comes_compiled(self) -> bool | None:
         """Whether the programs came compiled with ctobserve, in every form."""
-        forms = (True, False)
-        if not all(image_path(form).exists() for form in forms):
+        sources = [Source.here(trampolines) for trampolines in (True, False)]
+        if not all(source.image.exists() for source in sources):
             return None
-        return all(shipped(Source.read(form), form) for form in forms)
+        return all(map(shipped, sources))
 
     def has_bcc(self) -> bool:
         """Whether Python can import it."""

@@ -47,9 +47,10 @@ def kinds_among(kinds: NDArray[np.uint8]) -> set[int]:
 def record_dtype(layout: Layout) -> np.dtype[np.void]:
     """Every field of a record at its place, those inside the copied nf_conn by the kernel's own offsets.
 
-    Members of one union share theirs: `since` and `iterator`; `portid`, `changes` and `buckets`; `scanned`, `tcp_flags` and
-    `hook`. `row` are the bytes that make an entry, up to the last member that is decoded. A refused ICMP error has the inner
-    tuple where an entry has its reply tuple (CT_INNER of bpf/ctobserve.h); `l3num1` is 0 where there is none.
+    Members of one union share theirs: `since`, `iterator` and `killer`, which is read as `iterator`; `portid`, `changes` and
+    `buckets`; `scanned`, `tcp_flags` and `hook`. `row` are the bytes that make an entry, up to the last member that is decoded. A
+    refused ICMP error has the inner tuple where an entry has its reply tuple (CT_INNER of bpf/ctobserve.h); `l3num1` is 0 where
+    there is none.
     """
     fields: dict[str, tuple[Any, int]] = {
         "caller": ("<u8", 0),

@@ -18,6 +18,7 @@ EXTENSIONS = {
     "gre_timeout": "nf_conn.proto.gre.timeout",
     "gre_stream_timeout": "nf_conn.proto.gre.stream_timeout",
 }
+TASK_PREEMPT_COUNT = "task_struct.thread_info.preempt_count"
 
 
 # Members that a kernel may be built without, and the option that it is built without: their values are then 0.
@@ -49,6 +50,7 @@ class Layout(NamedTuple):
     master: int
     mark: int
     preempt_count: int
+    task_preempt_count: int
     extensions: dict[str, int]
     numbers: dict[str, int]
     absent: Sequence[str] = ()
@@ -82,6 +84,8 @@ class Layout(NamedTuple):
             mark=at("nf_conn.mark"),
             # From 6.2 to 6.14 the preempt count lies in a per-CPU struct, before and after in a variable of its own.
             preempt_count=at("pcpu_hot.preempt_count") if btf.has("pcpu_hot.preempt_count") else 0,
+            # On arm64 and others it lies in each task: where in a task_struct, 0 = not there.
+            task_preempt_count=at(TASK_PREEMPT_COUNT) if btf.has(TASK_PREEMPT_COUNT) else 0,
             extensions={name: at(path) for name, path in EXTENSIONS.items() if btf.has(path)},
             numbers={name: number(btf) for name, number in NUMBERS.items()},
             absent=[path for path in OPTIONAL if not btf.has(path)],

@@ -18,6 +18,7 @@ from ctobserve.model import PROTOCOLS
 
 LOADED = Path("/proc/modules")
 TRACKER = "nf_conntrack_l4proto_"
+ALL_BITS = (1 << 64) - 1
 NAME = r"(?!__pfx_)(\S+)"  # from Linux 6.2 on, the padding before each function has a name, too: nothing runs there
 CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
 HASH = ("nf_conntrack_hash", "nf_conntrack_htable_size")  # without both no bucket can be read
@@ -61,6 +62,15 @@ class Symbols:
         if f"{TRACKER}generic" not in self.addresses:
             return frozenset(PROTOCOLS)
         return frozenset(number for number, name in PROTOCOLS.items() if TRACKER + name in self.addresses)
+
+    def unsigned(self, address: int) -> int:
+        """A return address as it was before arm64 signed it: a signature lies in bits that all kernel addresses have set."""
+        return address | self._leading
+
+    @cached_property
+    def _leading(self) -> int:
+        kernels = (address for address in self.addresses.values() if address >> 63)
+        return -1 << max(((~address & ALL_BITS).bit_length() for address in kernels), default=64) & ALL_BITS
 
     @cached_property
     def _names(self) -> str:

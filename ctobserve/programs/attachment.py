@@ -142,11 +142,17 @@ class Attachment:
 
     def _variables(self) -> Variables:
         known = self.symbols.addresses
-        count = known.get("__preempt_count") or known.get("pcpu_hot")
         return Variables(
             known.get("nf_conntrack_hash", 0),
             known.get("nf_conntrack_htable_size", 0),
             known.get("__per_cpu_offset", 0),
-            count + self.build.layout.preempt_count if count and "__per_cpu_offset" in known else 0,
+            self._preempt_count(),
             known.get("nf_conntrack_generation", 0),
         )
+
+    def _preempt_count(self) -> int:
+        """Where a task has it, else where each CPU does, as PREEMPT_COUNT of bpf/arch looks for it; 0 where it is not found."""
+        known, layout = self.symbols.addresses, self.build.layout
+        count = known.get("__preempt_count") or known.get("pcpu_hot")
+        per_cpu = count + layout.preempt_count if count and "__per_cpu_offset" in known else 0
+        return layout.task_preempt_count or per_cpu

@@ -1,7 +1,8 @@
 """bpf/*.c to BPF instructions, by bcc, in a process of its own (compiler.py).
 
-An image serves every kernel of one machine, so it can come with the sources (`make image`). Where it does not, or they are not
-what it was made of, the compiler costs 100 MB and seconds; neither stays with the observer, and the result is kept (cache.py).
+An image serves every kernel of one machine, so it can come with the sources (`make image`): compiled on any, since nothing of a
+machine is in it but its header, bpf/arch/MACHINE.h. Where it does not, or they are not what it was made of, the compiler costs
+100 MB and seconds; neither stays with the observer, and the result is kept (cache.py).
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctobserve.errors import CtobserveError, KernelLacks
-from ctobserve.host import cache, executables
-from ctobserve.host.kernel import digest, machine, read_text, release
+from ctobserve.host import cache, executables, kernel
+from ctobserve.host.kernel import digest, read_text, release
 from ctobserve.model import printable
-from ctobserve.programs import compiler
+from ctobserve.programs import arch, compiler
 from ctobserve.programs.constants import CONSTANTS
 from ctobserve.programs.given import NAMES
 
@@ -68,19 +69,23 @@ def source_dir() -> Path:
 
 
 class Source(NamedTuple):
-    """What the compiler is given for one form of hooks, and the digest of all that decides what comes of it."""
+    """What the compiler is given for one form of hooks on one machine, and the digest of all that decides what comes of it.
+
+    `image` is where that stands if it came with the sources (`make image`).
+    """
 
     directory: Path
+    image: Path
     text: str
     flags: list[str]
     digest: str
 
     @classmethod
-    def read(cls, trampolines: bool) -> Source:
+    def read(cls, trampolines: bool, machine: str) -> Source:
         """From bpf/ and from the numbers that it shares with Python; raises CtobserveError where it is not there."""
         directory = source_dir()
         headers = directory / "headers"
-        text = "".join(f'#line 1 "{name}"\n' + read_text(directory / name) for name in SOURCES)
+        text = "".join(f'#line 1 "{name}"\n' + read_text(directory / name) for name in (f"arch/{machine}.h", *SOURCES))
         # In hexadecimal, which C takes as unsigned where it must be.
         numbers = CONSTANTS | {"TRAMPOLINE": int(trampolines)}
         flags = [f"-D{name}={value:#x}" for name, value in sorted(numbers.items())]
@@ -89,26 +94,28 @@ class Source(NamedTuple):
             *(f"-D{name}=GIVEN({number})" for number, name in enumerate(NAMES)),
         ]
         included = [f"{path.relative_to(headers)} {read_text(path)}" for path in sorted(headers.rglob("*.h"))]
-        return cls(directory, text, flags, digest(text, *flags, *included, read_text(COMPILER), machine()))
+        image = directory / "images" / f"{machine}-{'fentry' if trampolines else 'kprobe'}.json"
+        return cls(directory, image, text, flags, digest(text, *flags, *included, read_text(COMPILER), machine))
+
+    @classmethod
+    def here(cls, trampolines: bool) -> Source:
+        """For this machine; raises KernelLacks where it is one that we do not know."""
+        arch.here()
+        return cls.read(trampolines, kernel.machine())
 
 
-def image_path(trampolines: bool) -> Path:
-    """Where an image for this machine stands that came with its sources (`make image`)."""
-    return source_dir() / "images" / f"{machine()}-{'fentry' if trampolines else 'kprobe'}.json"
-
-
-def shipped(source: Source, trampolines: bool) -> Image | None:
+def shipped(source: Source) -> Image | None:
     """The image that came with these very sources; None where there is none, or it is of other sources or another machine."""
     with suppress(OSError, ValueError, TypeError, AttributeError, LookupError):
-        found = json.loads(read_text(image_path(trampolines)))
+        found = json.loads(read_text(source.image))
         return decoded(found, None) if found["digest"] == source.digest else None
     return None
 
 
 def build(trampolines: bool) -> Image:
     """Take what came compiled, or was kept, or compile; raises KernelLacks without bcc, CtobserveError on its errors."""
-    source = Source.read(trampolines)
-    image = shipped(source, trampolines)
+    source = Source.here(trampolines)
+    image = shipped(source)
     if image is not None:
         return image
     bcc = bcc_version()

@@ -4,10 +4,11 @@ Layout from kernel/bpf/ringbuf.c: one page with the consumer position (ours to w
 the data mapped twice, so that a run of records across the end is contiguous. Each record has an 8-byte header whose first
 u32 is the length with a busy and a discard bit.
 
-The kernel releases the producer position and each header (smp_store_release), and acquires ours; a reader must acquire what the
-kernel released before it looks at a record, and release its own position after it has copied it. NumPy's plain loads and stores
-do both on x86-64, where loads are not reordered with loads, nor stores with what came before (total store order). Elsewhere they
-do not, and a record could be read before it was written: there the ring is refused rather than read wrongly.
+The kernel releases the producer position (smp_store_release) and each header (xchg), and acquires ours; a reader must acquire
+what the kernel released before it looks at a record, and release its own position after it has copied it. NumPy's plain loads
+and stores do both on x86-64, where loads are not reordered with loads, nor stores with what came before (total store order).
+Elsewhere a record could be read before it was written: there a memory barrier stands between, which Python has only as a system
+call. That an aligned position of 8 bytes is read and written at once, and a header of 4, holds on every machine that we know.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from contextlib import suppress
 import numpy as np
 
 from ctobserve.errors import KernelLacks
-from ctobserve.host import kernel
 from ctobserve.model import NDArray
+from ctobserve.programs import arch
+from ctobserve.programs.syscalls import memory_barrier
 
-ORDERED = ("x86_64", "i686")  # machines with total store order
 BUSY, DISCARD = 1 << 31, 1 << 30
 RINGBUF_HDR_BYTES = 8
 PAGE = mmap.PAGESIZE
@@ -33,12 +34,15 @@ class Ring:
     def __init__(self, fd: int, size: int, record_bytes: int) -> None:
         """`size` is the ring's data size in bytes, a power of two; `record_bytes` without the header, a multiple of 8.
 
-        Raises KernelLacks on a machine whose loads and stores keep no order.
+        Raises KernelLacks where memory barriers are needed, and this kernel has none for us.
         """
-        if kernel.machine() not in ORDERED:
+        self._ordered = arch.here().ordered
+        try:
+            self._barrier()
+        except OSError as error:
             raise KernelLacks(
-                f"the ring cannot be read on {kernel.machine()}: its memory order takes barriers, and there are none"
-            )
+                f"the ring cannot be read without memory barriers, and membarrier(2) says: {error.strerror}"
+            ) from error
         self._size = size
         self._stride = RINGBUF_HDR_BYTES + record_bytes
         self._consumer_map = mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
@@ -57,12 +61,13 @@ class Ring:
 
         Stops at the first record that is still being written, so that order is kept.
         """
-        # Acquire: the headers are read after this, and the records after the headers.
         start, end = int(self._consumer[0]), int(self._producer[0])
+        self._barrier()  # acquire: headers are read after the position
         count = (end - start) // self._stride
         offset = start & (self._size - 1)
         window = self._data[offset : offset + count * self._stride].reshape(count, self._stride)
         heads: NDArray[np.uint32] = np.ndarray((count,), np.uint32, self._data, offset, (self._stride,)).copy()
+        self._barrier()  # acquire: records are read after their headers
         records = window[:, RINGBUF_HDR_BYTES:]
         if (heads >= DISCARD).any():
             busy = np.flatnonzero(heads & BUSY)
@@ -73,8 +78,13 @@ class Ring:
         return records
 
     def release(self) -> None:
-        """Give back what the last peek showed. A release: whoever looked at the records has done so."""
+        """Give back what the last peek showed: whoever looked at the records has done so."""
+        self._barrier()  # release: what is written over them later is not read in their place
         self._consumer[0] = self._read
+
+    def _barrier(self) -> None:
+        if not self._ordered:
+            memory_barrier()
 
     def close(self) -> None:
         """Unmap."""

@@ -1,8 +1,8 @@
 """The system calls that bring a compiled program into the kernel: bpf(2) and perf_event_open(2).
 
 Every object is a file descriptor: when the process ends, however it ends, the kernel takes the programs off again.
-Numbers are of x86-64 (include/uapi/linux/bpf.h, perf_event.h). What bpf(2) takes is a union of one struct per command; each is a
-class here, as far as we fill it. The kernel takes the rest as zero.
+Numbers of the calls differ between machines (arch.py), what they take does not (include/uapi/linux/bpf.h, perf_event.h). What
+bpf(2) takes is a union of one struct per command; each is a class here, as far as we fill it. The kernel takes the rest as zero.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
 from ctobserve.host import restrictions
 from ctobserve.host.kernel import read_text
+from ctobserve.programs import arch
 
-SYS_BPF, SYS_PERF_EVENT_OPEN = 321, 298
 MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_DELETE_ELEM, MAP_GET_NEXT_KEY, PROG_LOAD, PROG_TEST_RUN = 0, 1, 2, 3, 4, 5, 10
 BTF_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, RAW_TRACEPOINT_OPEN, BTF_GET_NEXT_ID = 19, 15, 17, 23
 MAP_TYPE_RINGBUF = 27
@@ -35,6 +35,7 @@ ENOTSUPP = 524  # of the kernel's own (include/linux/errno.h): libc has no words
 LOG_BYTES = 1 << 20
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, FREED_BYTES = -1, -3, 32 << 20
 PR_SET_THP_DISABLE = 41  # include/uapi/linux/prctl.h
+MEMBARRIER_GLOBAL_EXPEDITED = 2  # include/uapi/linux/membarrier.h
 # What the verifier says of a call that it does not know (check_helper_call; the last since Linux 6.10).
 NO_HELPER = re.compile(r"(?:unknown func|invalid func|cannot use helper) (\w+)#\d+")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -162,7 +163,7 @@ class PerfEventAttr(ctypes.Structure):
 
 def _bpf(command: int, attributes: ctypes.Structure) -> int:
     """Result of bpf(2), which may have written into the attributes; raises OSError."""
-    result: int = _libc.syscall(SYS_BPF, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
+    result: int = _libc.syscall(arch.here().bpf, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
     if result < 0:
         raise _last_error()
     return result
@@ -275,6 +276,16 @@ def prog_load(program_type: int, name: str, code: bytes, attach_type: int = 0, b
             ) from error
 
 
+def memory_barrier() -> None:
+    """No load or store of ours passes this place, in either direction: membarrier(2) begins and ends with one (smp_mb).
+
+    Processes that registered for it are ordered, too, at the cost of an interrupt; no other is touched. Where there is one CPU
+    the kernel leaves the barrier out. Raises OSError where it has no such call (Linux < 4.16, or built without).
+    """
+    if _libc.syscall(arch.here().membarrier, MEMBARRIER_GLOBAL_EXPEDITED, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 def keep_freed_memory() -> None:
     """Have malloc keep what is freed, to FREED_BYTES: else each batch's arrays go back to the kernel and are faulted in again.
 
@@ -310,7 +321,7 @@ def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
         config=int(at_return),
         kprobe_func=ctypes.addressof(name),
     )
-    fd: int = _libc.syscall(SYS_PERF_EVENT_OPEN, ctypes.byref(attributes), -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
+    fd: int = _libc.syscall(arch.here().perf_event_open, ctypes.byref(attributes), -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
     if fd < 0:
         error = _last_error()
         raise _refused(f"cannot attach to {function}", error) if error.errno == errno.EPERM else error

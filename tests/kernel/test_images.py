@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from ctobserve.programs.compile import image_path
+from ctobserve.host import kernel
+from ctobserve.programs.arch import MACHINES
+from ctobserve.programs.compile import Source
 from ctobserve_lab.traffic import send_udp
 
 ROOT = Path(__file__).parents[2]
 # Mounted over, in a mount namespace of its own: the images that came with the sources; bcc, and all that compiles.
-IMAGES = (image_path(trampolines=True).parent,)
+IMAGES = (Source.here(trampolines=True).image.parent,)
 BCC = Path("/usr/lib/python3/dist-packages/bcc")
 LIBRARIES = ("libbcc*", "libLLVM*", "libclang*")
-COMPILERS = (BCC, *(path for name in LIBRARIES for path in Path("/usr/lib/x86_64-linux-gnu").glob(name) if path.is_file()))
+COMPILERS = (BCC, *(path for name in LIBRARIES for path in Path("/usr/lib").glob(f"*-linux-gnu/{name}") if path.is_file()))
 
 
 def run(hidden: tuple[Path, ...], site: Path, cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +40,8 @@ def bcc_finding(hidden: tuple[Path, ...], site: Path, cache: Path) -> dict[str, 
 
 def test_images_came_with_the_sources():
     """The runner makes them before it boots (make image): else every kernel test would compile."""
-    assert sorted(path.name for path in IMAGES[0].iterdir()) == ["x86_64-fentry.json", "x86_64-kprobe.json"]
+    expected = {f"{machine}-{form}.json" for machine in MACHINES for form in ("fentry", "kprobe")}
+    assert {path.name for path in IMAGES[0].iterdir()} == expected
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def installed(tmp_path_factory) -> Path:
 def test_the_wheel_observes_without_bcc_and_llvm_on_a_kernel_it_was_not_made_on(net, installed, tmp_path, form):
     space = net.space("compiled")
     send_udp(space, 307)
-    image = json.loads((installed / f"ctobserve/bpf/images/x86_64-{form}.json").read_text())
+    image = json.loads((installed / f"ctobserve/bpf/images/{kernel.machine()}-{form}.json").read_text())
     assert image["release"] != os.uname().release
     assert BCC.is_dir() and len(COMPILERS) > 2, COMPILERS
     assert bcc_finding(COMPILERS, installed, tmp_path)["ok"]

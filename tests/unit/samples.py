@@ -31,6 +31,7 @@ LAYOUT = Layout(
     master=160,
     mark=168,
     preempt_count=0,
+    task_preempt_count=0,
     extensions={"use": 0, "secmark": 172, "sctp_state": 192, "dccp_state": 193, "gre_timeout": 196, "gre_stream_timeout": 192},
     numbers={},
 )

@@ -29,9 +29,11 @@ from tests.unit.samples import packed, record, records
 FUNCTIONS = [
     *("nf_ct_gc_expired.part.0", "early_drop", "nf_ct_iterate_cleanup", "act_ct", "kill_all", "gc_worker"),
     *("nf_conntrack_tcp_packet", "ctnetlink_del_conntrack", "device_cmp", "ip_vs_conn_drop_conntrack"),
+    *("nf_ct_kill_acct", "nf_nat_inet_fn"),
 ]
 AT = {name: number for number, name in enumerate(FUNCTIONS, 1)}
-SYMBOLS = SimpleNamespace(containing=dict(enumerate(FUNCTIONS, 1)).get)
+SIGNED = 1 << 54  # what arm64 may add to a return address in a frame
+SYMBOLS = SimpleNamespace(containing=dict(enumerate(FUNCTIONS, 1)).get, unsigned=lambda address: address & ~SIGNED)
 STALE = b"eth0\0stale bytes"
 
 
@@ -75,6 +77,19 @@ def test_an_insert_says_nothing_but_its_entry():
         ({"caller": AT["ctnetlink_del_conntrack"], "portid": 9}, (DestroyReason.DELETED, "")),
         ({"caller": AT["nf_conntrack_tcp_packet"]}, (DestroyReason.TCP_REUSE, "")),
         ({"caller": AT["nf_conntrack_tcp_packet"], "flags": FLAG_KILLED}, (DestroyReason.OTHER, "TCP RST before any reply")),
+        (
+            {"caller": AT["nf_ct_kill_acct"], "flags": FLAG_KILLED, "iterator": AT["nf_conntrack_tcp_packet"] | SIGNED},
+            (DestroyReason.OTHER, "TCP RST before any reply"),
+        ),
+        (
+            {"caller": AT["nf_ct_kill_acct"], "flags": FLAG_KILLED, "iterator": AT["nf_nat_inet_fn"]},
+            (DestroyReason.OTHER, "output interface changed under masquerade"),
+        ),
+        (
+            {"caller": AT["nf_nat_inet_fn"], "flags": FLAG_KILLED},
+            (DestroyReason.OTHER, "output interface changed under masquerade"),
+        ),
+        ({"caller": AT["nf_ct_kill_acct"]}, (DestroyReason.OTHER, "nf_ct_kill_acct")),
         ({"caller": AT["ip_vs_conn_drop_conntrack"]}, (DestroyReason.IPVS, "")),
         ({"caller": AT["act_ct"]}, (DestroyReason.OTHER, "act_ct")),
         ({"caller": 99}, (DestroyReason.OTHER, "")),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from ctobserve.host import cache
 from ctobserve.host.layout import NUMBERS
 from ctobserve.host.symbols import Symbols
 from ctobserve.programs import compile as compiling
-from ctobserve.programs.compile import Image, Program, Source, build, compiled, decoded
+from ctobserve.programs.arch import MACHINES
+from ctobserve.programs.compile import Image, Program, Source, build, compiled, decoded, source_dir
 from ctobserve.programs.compiler import GIVEN_MARK, LD_IMM64
 from ctobserve.programs.constants import NODE_ROOM
 from ctobserve.programs.given import NAMES, Choices, given
@@ -43,9 +46,14 @@ def form(request) -> bool:
     return request.param
 
 
+@pytest.fixture(scope="module", params=MACHINES)
+def target(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def made(form) -> dict[str, Any]:
-    return compiled(Source.read(form))
+def made(form, target) -> dict[str, Any]:
+    return compiled(Source.read(form, target))
 
 
 @pytest.fixture
@@ -54,10 +62,12 @@ def image(made) -> Image:
 
 
 @pytest.fixture
-def place(form, tmp_path, monkeypatch) -> Path:
-    """Where the image of these sources is looked for; nothing is there yet, nor in the cache, and nothing compiles."""
+def place(form, target, tmp_path, monkeypatch) -> Path:
+    """Where the image is looked for on its machine; nothing is there yet, nor in the cache, and nothing compiles."""
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(compiling, "image_path", lambda _: tmp_path / "image.json")
+    monkeypatch.setattr("ctobserve.host.kernel.machine", lambda: target)
+    source = Source.here(form)._replace(image=tmp_path / "image.json")
+    monkeypatch.setattr(Source, "here", lambda _: source)
     monkeypatch.setattr(compiling, "compiled", lambda _: pytest.fail("it compiles"))
     return tmp_path / "image.json"
 
@@ -130,7 +140,42 @@ def test_what_is_of_other_sources_or_no_image_is_compiled_anew(form, made, image
     assert [path.name for path in place.with_name("cache").iterdir()] == ["image-" + made["digest"]]
 
 
-def test_an_image_is_of_its_sources_its_form_and_its_numbers(form, made, monkeypatch):
-    assert Source.read(form).digest == made["digest"] != Source.read(not form).digest
+def test_an_image_is_of_its_sources_its_form_its_machine_its_headers_and_its_numbers(form, target, made, tmp_path, monkeypatch):
+    assert Source.read(form, target).digest == made["digest"] != Source.read(not form, target).digest
+    assert [other for other in MACHINES if Source.read(form, other).digest == made["digest"]] == [target]
+    sources = shutil.copytree(compiling.source_dir(), tmp_path / "bpf")
+    monkeypatch.setattr(compiling, "source_dir", lambda: sources)
+    assert Source.read(form, target).digest == made["digest"]
+    for header in (sources / f"arch/{target}.h", *sorted(sources.rglob("headers/**/*.h"))):
+        before = header.read_text()
+        header.write_text(before + "/* another */\n")
+        assert Source.read(form, target).digest != made["digest"]
+        header.write_text(before)
     monkeypatch.setattr(compiling, "NAMES", NAMES[::-1])
-    assert Source.read(form).digest != made["digest"]
+    assert Source.read(form, target).digest != made["digest"]
+
+
+def test_every_machine_has_the_same_programs_maps_and_numbers():
+    """What is compiled here for another is the same but for the registers."""
+    images = [decoded(compiled(Source.read(True, machine)), None) for machine in MACHINES]
+    assert len(images) > 1
+    for image in images[1:]:
+        assert image.maps == images[0].maps
+        assert image.programs.keys() == images[0].programs.keys()
+        assert image.programs["walk_on"] == images[0].programs["walk_on"]
+        assert image.programs["destroy"] != images[0].programs["destroy"]
+
+
+def test_a_machine_that_we_do_not_know_is_named(monkeypatch):
+    monkeypatch.setattr("ctobserve.host.kernel.machine", lambda: "vax")
+    with pytest.raises(KernelLacks, match=r"^ctobserve does not know vax; it runs on x86_64 and aarch64$"):
+        Source.here(True)
+
+
+def test_every_machine_has_its_header_with_the_names_of_all():
+    headers = {
+        path.stem: set(re.findall(r"^#define (\w+)", path.read_text(), re.M)) for path in (source_dir() / "arch").iterdir()
+    }
+    assert headers.keys() == set(MACHINES)
+    names = set.union(*headers.values())
+    assert all(defined == names for defined in headers.values())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
 
+import numpy as np
 import pytest
 
 from ctobserve.capture.records import RecordKind
 from ctobserve.capture.ring_consumer import RingConsumer
 from ctobserve.errors import KernelLacks
+from ctobserve.programs import arch
 from ctobserve.programs.ring import BUSY, DISCARD, PAGE, RINGBUF_HDR_BYTES, Ring
 from tests.unit.csource import compiled
 from tests.unit.samples import DTYPE, record
@@ -114,10 +117,63 @@ def test_round_and_round(producer):
     ring.close()
 
 
-def test_a_machine_without_total_store_order_is_refused(producer, monkeypatch):
-    monkeypatch.setattr("ctobserve.host.kernel.machine", lambda: "aarch64")
-    with pytest.raises(KernelLacks, match="aarch64"):
+@pytest.fixture
+def weak(monkeypatch) -> None:
+    """A machine that keeps no order by itself."""
+    here = arch.here()._replace(ordered=False)
+    monkeypatch.setattr(arch, "here", lambda: here)
+
+
+class Watched:
+    """In place of one of the ring's arrays: says when it is looked at."""
+
+    def __init__(self, of: np.ndarray, name: str, order: list[str]) -> None:
+        self._of, self._name, self._order = of, name, order
+
+    def __getitem__(self, at: int) -> object:
+        self._order.append(f"load {self._name}")
+        return self._of[at]
+
+    def __setitem__(self, at: int, value: int) -> None:
+        self._order.append(f"store {self._name}")
+        self._of[at] = value
+
+
+@pytest.mark.usefixtures("weak")
+def test_without_total_store_order_barriers_stand_between(producer, monkeypatch):
+    """The position, headers, records: each is loaded before what the next one tells; ours is stored after all of them."""
+    ring, order = Ring(producer.fd, SIZE, PAYLOAD), []
+    monkeypatch.setattr("ctobserve.programs.ring.memory_barrier", lambda: order.append("barrier"))
+    ring._producer, ring._consumer = Watched(ring._producer, "theirs", order), Watched(ring._consumer, "ours", order)
+    producer.put(payload(1))
+    ring.peek()
+    assert order == ["load ours", "load theirs", "barrier", "barrier"]
+    order.clear()
+    ring.release()
+    assert order == ["barrier", "store ours"]
+    ring.close()
+
+
+@pytest.mark.usefixtures("weak")
+def test_what_the_kernel_has_no_barrier_for_is_not_read(producer, monkeypatch):
+    def none() -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("ctobserve.programs.ring.memory_barrier", none)
+    with pytest.raises(
+        KernelLacks, match=r"^the ring cannot be read without memory barriers, and membarrier\(2\) says: Function not"
+    ):
         Ring(producer.fd, SIZE, PAYLOAD)
+
+
+def test_with_total_store_order_no_barrier_costs_anything(producer, monkeypatch):
+    ordered = arch.MACHINES["x86_64"]
+    monkeypatch.setattr(arch, "here", lambda: ordered)
+    monkeypatch.setattr("ctobserve.programs.ring.memory_barrier", lambda: pytest.fail("a system call"))
+    ring = Ring(producer.fd, SIZE, PAYLOAD)
+    producer.put(payload(1))
+    assert firsts(ring) == [1]
+    ring.close()
 
 
 def test_bits_and_size_of_a_records_header_are_the_kernels():

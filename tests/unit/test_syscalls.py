@@ -12,11 +12,11 @@ import pytest
 
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks, NotPermitted
 from ctobserve.host import restrictions
-from ctobserve.programs import compiler, syscalls
+from ctobserve.programs import arch, compiler, syscalls
 from tests.unit.csource import compiled
 
 HEADERS = "#include <malloc.h>\n#include <sys/prctl.h>\n#include <sys/syscall.h>\n"
-HEADERS += "#include <linux/bpf.h>\n#include <linux/perf_event.h>\n"
+HEADERS += "#include <linux/bpf.h>\n#include <linux/membarrier.h>\n#include <linux/perf_event.h>\n"
 # Each class, the C type, and what stands before its members there.
 STRUCTURES = [
     (syscalls.MapCreate, "union bpf_attr", ""),
@@ -30,8 +30,6 @@ STRUCTURES = [
     (syscalls.PerfEventAttr, "struct perf_event_attr", ""),
 ]
 NUMBERS = {
-    "SYS_BPF": "__NR_bpf",
-    "SYS_PERF_EVENT_OPEN": "__NR_perf_event_open",
     "MAP_CREATE": "BPF_MAP_CREATE",
     "MAP_LOOKUP_ELEM": "BPF_MAP_LOOKUP_ELEM",
     "MAP_UPDATE_ELEM": "BPF_MAP_UPDATE_ELEM",
@@ -55,6 +53,7 @@ NUMBERS = {
     "PERF_IOC_SET_BPF": "PERF_EVENT_IOC_SET_BPF",
     "PERF_FLAG_FD_CLOEXEC": "PERF_FLAG_FD_CLOEXEC",
     "PR_SET_THP_DISABLE": "PR_SET_THP_DISABLE",
+    "MEMBARRIER_GLOBAL_EXPEDITED": "MEMBARRIER_CMD_GLOBAL_EXPEDITED",
     "M_TRIM_THRESHOLD": "M_TRIM_THRESHOLD",
     "M_MMAP_THRESHOLD": "M_MMAP_THRESHOLD",
 }
@@ -109,7 +108,7 @@ class Kernel:
         self.answers: list[Answer] = []
 
     def syscall(self, number: int, *arguments: Any) -> int:
-        command, reference, size = arguments if number == syscalls.SYS_BPF else (number, arguments[0], None)
+        command, reference, size = arguments if number == arch.here().bpf else (number, arguments[0], None)
         given = reference._obj
         assert size in (None, ctypes.sizeof(given))
         self.calls.append((command, {name: value for name, *_ in given._fields_ if (value := getattr(given, name))}))
@@ -130,6 +129,14 @@ def kernel(monkeypatch) -> Iterator[Kernel]:
     monkeypatch.setattr(syscalls, "_libc", made)
     yield made
     assert made.answers == []
+
+
+def test_a_barrier_is_one_that_this_kernel_has(monkeypatch):
+    syscalls.memory_barrier()
+    unknown = arch.here()._replace(membarrier=999)
+    monkeypatch.setattr(arch, "here", lambda: unknown)
+    with pytest.raises(OSError, match="Function not implemented"):
+        syscalls.memory_barrier()
 
 
 def test_a_map_is_made_as_it_was_declared(kernel):

@@ -3,7 +3,7 @@
  * kconfig.h - the few kernel names that bcc's own headers need
  *
  * bcc force-includes this file first. With it, and the empty files beside it, bcc compiles our programs on a host without
- * kernel headers: we read kernel objects by BTF offset and use no kernel type.
+ * kernel headers: we read kernel objects by BTF offset and use no kernel type but the registers of bpf/arch.
  */
 #ifndef CTOBSERVE_KCONFIG_H
 #define CTOBSERVE_KCONFIG_H
@@ -11,7 +11,7 @@
 #define CONFIG_BPF_SYSCALL 1
 #define LINUX_VERSION_CODE 0x7fffffff
 #define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))
-#define PAGE_SIZE 4096
+#define PAGE_SIZE 4096 /* bcc's unit for the size that a ring is declared with; the kernel's pages may be larger */
 #define __always_inline inline __attribute__((always_inline))
 #define NULL ((void *)0)
 #define true 1
@@ -28,12 +28,5 @@ typedef signed long long __s64, s64;
 typedef unsigned long size_t, uintptr_t;
 typedef _Bool bool;
 typedef __u64 __aligned_u64 __attribute__((aligned(8)));
-
-/* x86-64 kernel layout, from arch/x86/include/asm/ptrace.h; unchanged in 5.10 - 7.2 */
-struct pt_regs {
-	unsigned long r15, r14, r13, r12, bp, bx;
-	unsigned long r11, r10, r9, r8, ax, cx, dx, si, di;
-	unsigned long orig_ax, ip, cs, flags, sp, ss;
-};
 
 #endif
