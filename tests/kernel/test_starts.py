@@ -153,6 +153,14 @@ def test_a_depth_of_evictions_that_never_comes_back_is_forgotten_and_counted(net
         assert 0 < capture.fidelity().unpaired <= possible_cpus()
 
 
+def test_programs_are_in_the_kernel_as_long_as_they_are_wanted():
+    """Else what is left behind would be looked for in vain (conftest.py)."""
+    before = bpf_program_ids()
+    with LiveCapture(Options(EVERYTHING)):
+        assert len(bpf_program_ids() - before) >= 10
+    assert bpf_program_ids() <= before
+
+
 def test_a_start_that_fails_leaves_nothing_open(monkeypatch):
     programs, open_before = bpf_program_ids(), os.listdir("/proc/self/fd")
     planned = hooks.plan
