@@ -24,6 +24,7 @@ _FIXED[[1, 3, 14, 17]] = [4, 12, 4, 4]
 _PER_VLEN = np.zeros(32, np.uint32)
 _PER_VLEN[[4, 5, 6, 13, 15, 19]] = [12, 12, 8, 8, 12, 12]
 LEAPS = 5
+LONGEST = 64  # typedefs and qualifiers before a type; the kernel has a handful
 _TRANSPARENT = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type_tag
 
 
@@ -50,9 +51,11 @@ class Btf:
     """The types of vmlinux, or of one module on top of it (`base`)."""
 
     def __init__(self, data: bytes, base: Btf | None = None) -> None:
-        magic, _, _, hdr_len, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
-        if magic != MAGIC:
-            raise KernelLacks("the kernel's BTF has an unknown format; ctobserve reads little-endian BTF version 1")
+        magic, version, _, hdr_len, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
+        if magic == MAGIC >> 8 | (MAGIC & 0xFF) << 8:
+            raise KernelLacks("this machine is big-endian, as its BTF says; ctobserve knows little-endian ones alone")
+        if (magic, version) != (MAGIC, 1):
+            raise KernelLacks("the kernel's BTF has an unknown format; ctobserve reads BTF version 1")
         self._base = base
         self.count: int
         self.str_end: int
@@ -91,9 +94,11 @@ class Btf:
     def string_offset(self, name: str) -> int | None:
         """Offset of an exact string, as types have it, in this file or in its base; None where neither has it."""
         if name not in self._offsets:
-            at = self._strs.find(b"\0" + name.encode() + b"\0")
+            whole = name.encode() + b"\0"
+            # A module's strings begin with one that no NUL stands before: that of vmlinux' does.
+            at = 0 if self._strs.startswith(whole) else self._strs.find(b"\0" + whole) + 1 or -1
             inherited = self._base.string_offset(name) if at < 0 and self._base else None
-            self._offsets[name] = inherited if at < 0 else at + 1 + self._first_str
+            self._offsets[name] = inherited if at < 0 else at + self._first_str
         return self._offsets[name]
 
     def function(self, name: str) -> int | None:
@@ -161,13 +166,14 @@ class Btf:
     def _resolve(self, type_id: int) -> tuple[Btf, int]:
         """The file and id of a type with typedefs and qualifiers taken off."""
         owner = self
-        while True:
+        for _ in range(LONGEST):
             while owner._base and type_id < owner._first_id:
                 owner = owner._base
             kind, _, target, _ = owner._header(type_id)
             if kind not in _TRANSPARENT:
                 return owner, type_id
             type_id = target
+        raise ValueError("typedefs without end")
 
     def _size(self, type_id: int) -> int:
         owner, type_id = self._resolve(type_id)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ctobserve.errors import KernelLacks
 from ctobserve.host import cache, kernel, layout
 from ctobserve.host.btf import BTF_DIR, Btf, BtfId
 from ctobserve.host.layout import Layout
@@ -38,8 +40,17 @@ def decoded(found: Any) -> KernelBuild:
 
 
 def _read(present: list[str], names: list[str]) -> dict[str, Any]:
+    try:
+        return _understood(present, names)
+    except (ValueError, IndexError, struct.error, RecursionError) as error:
+        raise KernelLacks(f"the BTF in {BTF_DIR} cannot be understood, and may be damaged ({error})") from error
+
+
+def _understood(present: list[str], names: list[str]) -> dict[str, Any]:
     vmlinux = Btf.load()
-    files = {module: Btf.load(module, vmlinux) for module in present} or {"vmlinux": vmlinux}
+    # Where conntrack is built in, its functions are vmlinux', whatever of it is a module.
+    files = {} if "nf_conntrack" in present else {"vmlinux": vmlinux}
+    files |= {module: Btf.load(module, vmlinux) for module in present}
     ids = {
         name: (module, number) for module, btf in files.items() for name in names if (number := btf.function(name)) is not None
     }

@@ -23,8 +23,11 @@ from ctobserve.programs.constants import NODE_ROOM
 from ctobserve.programs.given import NAMES, Choices, given
 from ctobserve.programs.hooks import HOOKS
 from ctobserve.programs.loader import with_given
+from tests.unit.csource import compiled as compiled_c
 from tests.unit.samples import LAYOUT
 
+CALL = 0x85  # BPF_JMP | BPF_CALL
+ARCHITECTURE = Path(__file__).parents[2] / "docs/architecture.md"
 SYMBOLS = Symbols({"nf_ct_delete": 1, "nf_conntrack_double_lock.constprop.0": 2})
 SPLIT = Symbols({"nf_ct_delete": 1, "nf_ct_delete.part.0": 2, "nf_conntrack_double_lock": 3})
 KERNEL = LAYOUT._replace(numbers={name: 8 * place for place, name in enumerate(NUMBERS)} | {"NODE_STATUS": 56})
@@ -33,6 +36,12 @@ OTHER = KERNEL._replace(numbers=KERNEL.numbers | {"CT_NET": 144, "CT_EXT": 184, 
 
 def wide(low: int, high: int) -> bytes:
     return struct.pack("<BBHI", LD_IMM64, 1, 0, low) + struct.pack("<BBHI", 0, 0, 0, high)
+
+
+def helpers(image: Image) -> set[int]:
+    """Numbers of the kernel's functions that its programs call."""
+    every = [program.code[at : at + 8] for program in image.programs.values() for at in range(0, len(program.code), 8)]
+    return {struct.unpack_from("<i", one, 4)[0] for one in every if one[0] == CALL and one[1] >> 4 == 0}
 
 
 def constants(code: bytes) -> list[int]:
@@ -179,3 +188,11 @@ def test_every_machine_has_its_header_with_the_names_of_all():
     assert headers.keys() == set(MACHINES)
     names = set.union(*headers.values())
     assert all(defined == names for defined in headers.values())
+
+
+def test_every_helper_that_is_called_is_documented_with_its_release(image):
+    rows = re.findall(r"^\| (\w+ \(\d+\).*) \| \d\.\d+ \|$", ARCHITECTURE.read_text(), re.M)
+    documented = {name: int(number) for row in rows for name, number in re.findall(r"(\w+) \((\d+)\)", row)}
+    found = compiled_c("#include <linux/bpf.h>\n", [f"BPF_FUNC_{name}" for name in documented])
+    assert {f"BPF_FUNC_{name}": number for name, number in documented.items()} == found
+    assert helpers(image) == set(documented.values())
