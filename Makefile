@@ -59,7 +59,7 @@ recordings: setup image ## play every scenario in the VM, record it, and write d
 json-doc: setup ## make docs/schema.json, the tables of docs/json.md and the index of docs/lab.md anew
 	$(PYTHON) -m tests.json_doc
 
-image: ## compile the programs for this machine into bpf/images, which the wheel carries: then none that runs it compiles
+image: ## compile the programs for every machine into bpf/images, which the wheel carries: then none that runs it compiles
 	$(IMAGE)
 
 wheel: setup image ## the package with its compiled programs, into .lab/wheel

@@ -164,3 +164,15 @@ def test_symbols_that_are_none_are_nobodys(machine, text):
     machine.says(text)
     with pytest.raises(KernelLacks, match="nf_conntrack is not loaded"):
         Symbols.read()
+
+
+@pytest.mark.parametrize(
+    ("va_bits", "first"), [(48, 0xFFFF_8000_8000_0000), (39, 0xFFFF_FFC0_8000_0000), (52, 0xFFF0_0000_8000_0000)]
+)
+def test_what_arm64_signs_an_address_with_is_taken_off(va_bits, first):
+    """The signature lies above the bits of an address, but for bit 55, which says whose half it is of."""
+    known = {"nf_ct_delete": first + 0x1000, "nf_nat_inet_fn": first + 0x7FFF_0000, "a_per_cpu_variable": 0x30000}
+    signature = (1 << 64) - (1 << va_bits) & ~(1 << 55)
+    for address in (first + 0x1234, first + 0x7FFF_0010):
+        for signed in (address & ~signature, address & ~(signature & 0x5555 << 48), address):
+            assert Symbols(known).unsigned(signed) == address

@@ -103,7 +103,12 @@ def _make(suite: str, root: Path, names: list[str]) -> None:
 
 
 def _configure(root: Path) -> None:
-    """What maintainer scripts do: users, alternatives, indexes of kernel modules."""
+    """What maintainer scripts do: merged /usr (usrmerge of Debian 12), users, alternatives, indexes of kernel modules."""
+    for name in ("bin", "sbin", "lib"):
+        if not root.joinpath(name).is_symlink():
+            shutil.copytree(root / name, root / "usr" / name, symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(root / name)
+            root.joinpath(name).symlink_to(f"usr/{name}")
     for name in ("passwd", "group"):
         shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / "etc" / name)
     libraries = root / "usr/lib/aarch64-linux-gnu"
