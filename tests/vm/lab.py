@@ -1,12 +1,15 @@
 """Run one command, or a shell, on a real kernel: boot a Debian kernel in QEMU's software emulation, this host's files its root.
 
-Usage: lab.py [--kernel VMLINUZ | --suite NAME] [--timeout S] [--memory SIZE] [--cpus N] [--append WORDS]
+Usage: lab.py [--machine NAME] [--kernel VMLINUZ] [--timeout S] [--memory SIZE] [--cpus N] [--append WORDS]
               [--icount] -- COMMAND ...
-       lab.py [--kernel VMLINUZ | --suite NAME] [--memory SIZE] [--cpus N] [--append WORDS] --shell
+       lab.py [--machine NAME] [--kernel VMLINUZ] [--memory SIZE] [--cpus N] [--append WORDS] --shell
+       lab.py --machines
 
 The command runs as root in the guest, in this directory; its output is ours as it comes, its exit code is ours. The guest
-sees this host's files but cannot change them; what it writes is gone afterwards. With --suite the guest's root is another
-Debian release, with that release's kernel, Python and bcc, and this checkout at its place. With --icount it has one CPU, and
+sees this host's files but cannot change them; what it writes is gone afterwards. With --machine (machines.py; --machines lists
+them) the guest has another kernel, and may have another Debian release as its root, with that one's Python and bcc, and this
+checkout at its place. With --kernel it is this image that boots, with its modules in lib/modules beside its boot directory.
+With --icount it has one CPU, and
 its clock counts instructions: one takes one nanosecond, and idle time costs no time here (bench/). With --append its kernel is
 given these words, too: possible_cpus=512 makes room for so many CPUs. With --shell there is a shell
 on this terminal instead of a command, until it ends.
@@ -19,7 +22,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -29,9 +31,11 @@ import threading
 import time
 from pathlib import Path
 
-from suite import CHECKOUT, root_of
+from kernels import modules_beside
+from machines import HOST, MACHINES
+from suite import CHECKOUT
 
-BOOT_S = 240
+BOOT_S = 400  # Linux 5.10 takes twice as long as others
 ICOUNT = "-icount shift=0,sleep=off"
 # QEMU 7.2 emulates AVX2 wrongly: NumPy 2, which sorts with it, gets wrong orders and crashes.
 CPU = "-cpu max,avx2=off"
@@ -42,8 +46,8 @@ GUEST = """\
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONPYCACHEPREFIX=/run/pycache PYTHONUNBUFFERED=1 CTOBSERVE_LAB=1
 ip link set lo up
 mkdir -p /run/netns
-for module in nf_conntrack nf_conntrack_netlink; do modprobe $module || exit 1; done
 {mounts}
+for module in nf_conntrack nf_conntrack_netlink; do modprobe $module || exit 1; done
 cd {cwd}
 touch {out}/ready
 """
@@ -65,16 +69,11 @@ PATH=/run/lab:$PATH PS1='lab# ' exec bash --norc -i
 """
 
 
-def newest_kernel(root: Path = Path("/")) -> Path:
-    """Debian's generic kernel with the highest version; the cloud image has no 9p and cannot boot this way."""
-    images = [path for path in root.joinpath("boot").glob("vmlinuz-*-amd64") if "cloud" not in path.name]
-    if not images:
-        sys.exit(f"lab: no kernel image in {root / 'boot'}; try: make setup")
-    return max(images, key=lambda path: [int(word) for word in re.findall(r"\d+", path.name)])
-
-
 class _Cached:
-    """Directories that the guest mounts again, with their names and pages kept: without that every import asks the host anew."""
+    """Directories that the guest mounts again, with their names and pages kept: without that every import asks the host anew.
+
+    One that is not there has its place made in an empty directory over its parent: the modules of a kernel that is no root's own.
+    """
 
     def __init__(self, directories: dict[Path, Path]) -> None:
         numbered = list(enumerate(directories.items()))
@@ -83,6 +82,7 @@ class _Cached:
             for n, (_, theirs) in numbered
         )
         self.mounts = "\n".join(
+            f"[ -d {ours} ] || {{ mount -t tmpfs none {ours.parent} && mkdir {ours} || exit 1; }}\n"
             f"mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=524288 cached{n} {ours} || exit 1"
             for n, (ours, _) in numbered
         )
@@ -91,15 +91,17 @@ class _Cached:
 class Lab:
     """A guest that runs one command, a context manager, so that QEMU ends with us; or, by shell(), one that gives a shell."""
 
-    def __init__(
-        self, kernel: Path, command: list[str], memory: str, cpus: int, root: Path | None, icount: bool, append: str
-    ) -> None:
+    def __init__(self, kernel: Path, command: list[str], memory: str, cpus: int, root: Path, icount: bool, append: str) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="ctobserve-lab-", dir="/dev/shm")
         self._out = Path(self._directory.name)
         (self._out / "output").touch()
         self._script = self._out / "guest.sh"
         self._script.touch(mode=0o755)
-        cached = _Cached({Path("/usr"): (root or Path("/")) / "usr", CHECKOUT: CHECKOUT})
+        directories = {Path("/usr"): root / "usr", CHECKOUT: CHECKOUT}
+        modules = modules_beside(kernel)
+        if modules and not modules.is_relative_to(root.resolve() / "usr"):
+            directories[Path("/usr/lib/modules") / modules.name] = modules
+        cached = _Cached(directories)
         here = shlex.quote(os.getcwd())
         guest = GUEST + (COMMAND if command else SHELL)
         words = {"cwd": here, "out": self._out, "command": shlex.join(command), "mounts": cached.mounts, "checkout": CHECKOUT}
@@ -113,14 +115,14 @@ class Lab:
             "-m",
             memory,
             "--cwd",
-            str(root or "/"),
+            str(root),
         ]
         if command:
             # The kernel's warnings, oopses and panics on the console; a shell's terminal stays free of them.
             self._arguments += ["--verbose", "--append=loglevel=5"]
         self._arguments += [f"--append={append}"] if append else []
         self._arguments += ["--rwdir", f"{self._out}={self._out}"]
-        if root:
+        if root != Path("/"):
             self._arguments += ["--root", str(root)]
         devices = " ".join((cached.devices, CPU, *([ICOUNT] if icount else [])))
         self._arguments += [f"--qemu-opts={devices}", "--run", str(kernel)]
@@ -197,8 +199,9 @@ class Lab:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--machine", choices=MACHINES, default=HOST)
+    parser.add_argument("--machines", action="store_true")
     parser.add_argument("--kernel", type=Path)
-    parser.add_argument("--suite")
     parser.add_argument("--timeout", type=float, default=600)
     parser.add_argument("--memory", default="3G")
     parser.add_argument("--cpus", type=int, default=2)
@@ -207,14 +210,18 @@ def main() -> int:
     parser.add_argument("--shell", action="store_true")
     parser.add_argument("command", nargs="*")
     options = parser.parse_args()
+    if options.machines:
+        print("\n".join(MACHINES))
+        return 0
     if bool(options.command) == options.shell:
         parser.error("give a command, or --shell")
     if options.shell and not sys.stdin.isatty():
         parser.error("--shell needs a terminal; try: script -qec 'make lab' /dev/null")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        root = root_of(options.suite) if options.suite else None
-        kernel = options.kernel or newest_kernel(root or Path("/"))
+        machine = MACHINES[options.machine]
+        root = machine.root()
+        kernel = options.kernel or machine.kernel(root)
         lab = Lab(kernel, options.command, options.memory, options.cpus, root, options.icount, options.append)
         if options.shell:
             return lab.shell()

@@ -13,30 +13,39 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def packages() -> list[str]:
-    """Names marked `guest`."""
+def packages(kernel: bool = True) -> list[str]:
+    """Names marked `guest`; with or without the release's own kernel."""
     lines = (CHECKOUT / "packages.apt").read_text().splitlines()
-    return sorted(line.split()[0] for line in lines if not line.startswith("#") and "guest" in line.split()[1:])
+    names = sorted(line.split()[0] for line in lines if not line.startswith("#") and "guest" in line.split()[1:])
+    return [name for name in names if kernel or not name.startswith("linux-image-")]
 
 
-def root_of(suite: str) -> Path:
-    """Directory of the release, made if it is not there or was made of other packages; ends the process when it cannot be."""
+def root_of(suite: str, kernel: bool) -> Path:
+    """Directory of the release, made if it is not there or was made of other packages; ends the process when it cannot be.
+
+    Without `kernel`, one of another release is to boot in it.
+    """
     root = CHECKOUT / ".lab" / suite
     stamp = root / "etc" / "ctobserve-lab"
-    wanted = "\n".join(packages())
+    names = packages(kernel)
+    wanted = "\n".join(names)
     if not stamp.exists() or stamp.read_text() != wanted:
-        _make(suite, root)
+        _make(suite, root, names)
+        root.joinpath("usr/lib/modules").mkdir(exist_ok=True)
         stamp.write_text(wanted)
     # A place for this checkout, which the guest mounts at the same path; it may have moved since.
     root.joinpath(*CHECKOUT.parts[1:]).mkdir(parents=True, exist_ok=True)
     return root
 
 
-def _make(suite: str, root: Path) -> None:
+def _make(suite: str, root: Path, names: list[str]) -> None:
     shutil.rmtree(root, ignore_errors=True)
     root.parent.mkdir(exist_ok=True)
     print(f"lab: making a root of Debian {suite} in {root.relative_to(CHECKOUT)}, about a minute", file=sys.stderr, flush=True)
-    options = ["--variant=minbase", f"--include={','.join(packages())}", "--aptopt=APT::Install-Recommends false"]
+    options = ["--variant=minbase", f"--include={','.join(names)}", "--aptopt=APT::Install-Recommends false"]
+    # Whether a mirror may lag behind is this host's decision.
+    dated = subprocess.run(["apt-config", "dump", "Acquire::Check-Valid-Until"], capture_output=True, text=True, check=True)
+    options += [f"--aptopt={dated.stdout.strip()}"] if dated.stdout else []
     options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")]
     result = subprocess.run(["mmdebstrap", "--quiet", *options, suite, str(root)], capture_output=True, text=True, check=False)
     if result.returncode:

@@ -1,0 +1,37 @@
+"""The machines that lab.py boots: of each its name, the release whose files are its root, and where its kernel comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from kernels import newest_of, unpacked
+from suite import root_of
+
+
+class Machine(NamedTuple):
+    """`suite` is the Debian release of the root; None: this host's own files, Debian 12.
+
+    `kernel_from` are suites: the newest kernel that any of them carries. Without, it is the root's own.
+    """
+
+    suite: str | None
+    kernel_from: tuple[str, ...] = ()
+
+    def root(self) -> Path:
+        """Its root directory, made where it is not there yet."""
+        return root_of(self.suite, kernel=not self.kernel_from) if self.suite else Path("/")
+
+    def kernel(self, root: Path) -> Path:
+        """Its kernel image, brought where it is not there yet; its modules are beside it in lib/modules."""
+        return newest_of(unpacked(self.kernel_from) if self.kernel_from else root)
+
+
+# Debian 11 has the oldest kernel that we know, without BTF of modules. The newest has new bcc, LLVM and Python beside it.
+MACHINES = {
+    "x86_64-5.10": Machine(None, ("bullseye", "bullseye-security")),
+    "x86_64-6.1": Machine(None),
+    "x86_64-6.12": Machine("trixie"),
+    "x86_64-newest": Machine("sid", ("sid", "trixie-backports", "experimental")),
+}
+HOST = "x86_64-6.1"
