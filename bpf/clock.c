@@ -4,7 +4,7 @@
  *
  * Hooks:     none: run by BPF_PROG_TEST_RUN; its result is the low half of jiffies64
  * Emits:     nothing
- * Kernels:   5.10 - 7.2
+ * Kernels:   5.10 - 7.3
  * Cost:      none to traffic
  * Blind to:  nothing
  * Tested by: tests/kernel/test_entries.py

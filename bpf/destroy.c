@@ -7,7 +7,7 @@
  *            nf_ct_kill_acct and nf_ct_resolve_clash entry
  * Emits:     KIND_DESTROY once per entry; KIND_FREE once per entry that never entered the table, or, for who is content with
  *            some of these, SOME of each second and CPU
- * Kernels:   5.10 - 7.2. .part.0 (5.10, 7.2) runs once per removed entry, with IPS_DYING set; without it (6.1, 6.12) the
+ * Kernels:   5.10 - 7.3. .part.0 (5.10, 7.2) runs once per removed entry, with IPS_DYING set; without it (6.1, 6.12) the
  *            function is also called for entries that are dying already: those are skipped (SPLIT_DELETE=0)
  * Cost:      one record per entry that leaves
  * Blind to:  a removal in a softirq that interrupts another kprobe program on that CPU

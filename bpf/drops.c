@@ -8,8 +8,8 @@
  *            for each packet that they have dropped, whether or not anybody has it logged
  * Emits:     KIND_DROP once per lost packet; KIND_EVICTOR once per allocation that early_drop made room for; with CONFIRMS
  *            also KIND_CONFIRM once per accepted new entry
- * Kernels:   5.10 - 7.2; 5.10 has no chaintoolong. The compiler drops double_lock's unused first argument except on 7.2
- *            (LOCK_ARG)
+ * Kernels:   5.10 - 7.3; 5.10 has no chaintoolong. double_lock's first argument, which it does not use, is dropped by the compiler
+ *            up to 6.12, and in the source from 7.3 on (LOCK_ARG)
  * Cost:      three short programs per new entry, a record only for a lost packet (or per confirm with CONFIRMS)
  * Blind to:  packets lost by rules, routing or queues between nf_conntrack_in and confirm (destroy.c sees their entries die)
  * Tested by: tests/kernel/test_drops.py

@@ -4,7 +4,7 @@
  *
  * Hooks:     early_drop entry and return; both run only while a namespace's count is above nf_conntrack_max
  * Emits:     nothing itself: the victims are destroy.c's records, the new tuple is drops.c's; the call's number ties them
- * Kernels:   5.10 - 7.2
+ * Kernels:   5.10 - 7.3
  * Cost:      per eviction two map writes; per refusal a walk of the 8 buckets that early_drop scanned
  * Blind to:  evictions by the gc worker, which destroy.c tells apart by its return address
  * Tested by: tests/kernel/test_drops.py, tests/kernel/test_starts.py

@@ -6,7 +6,7 @@
  *            the fate of a packet whose tuple is taken); nf_conntrack_hash_resize return
  * Emits:     KIND_INSERT once per entry, KIND_MASTER before it when it has one; KIND_RESOLVED once per clash resolved;
  *            KIND_RESIZE once per change of size; leaves a mark for drops.c when a clash loses
- * Kernels:   5.10 - 7.2. IPS_CONFIRMED is set right after the insert hook (before it on 5.10, and on netlink inserts)
+ * Kernels:   5.10 - 7.3. IPS_CONFIRMED is set right after the insert hook (before it on 5.10, and on netlink inserts)
  * Cost:      one record per new entry; with CHAINS also a walk of both chains
  * Blind to:  kprobe form: an insert in a softirq that interrupts another kprobe program on that CPU
  * Tested by: tests/kernel/test_entries.py, tests/kernel/test_drops.py, tests/kernel/test_starts.py

@@ -5,7 +5,7 @@
  * Hooks:     none: run by BPF_PROG_TEST_RUN with (first bucket, end bucket, number of buckets), called again with its result
  *            until that is the end bucket, at most WINDOW buckets further
  * Emits:     nothing: lengths and the number of original nodes stand in the map `window`, which the front end has mapped
- * Kernels:   5.10 - 7.2
+ * Kernels:   5.10 - 7.3
  * Cost:      one step per node and per bucket, up to STEPS a call; no entry is copied; traffic is not touched
  * Blind to:  a chain of more than STEPS nodes
  * Tested by: tests/kernel/test_reading.py

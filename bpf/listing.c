@@ -5,7 +5,7 @@
  * Hooks:     ct_seq_show entry (a line of /proc/net/nf_conntrack, of every namespace); ctnetlink_fill_info entry (an entry of a
  *            netlink dump). Somebody must read the listing: the front end does, and others' readings are left alone
  * Emits:     KIND_WALK once per entry listed to us, both buckets found by following its chains to their ends
- * Kernels:   5.10 - 7.2 (from 7.2 on a namespace's file lists only its own)
+ * Kernels:   5.10 - 7.3 (from 7.2 on a namespace's file lists only its own)
  * Cost:      one record and two chain walks per entry listed; traffic is not touched
  * Blind to:  netlink: reply-only entries, which no dump shows
  * Tested by: tests/kernel/test_reading.py

@@ -6,7 +6,7 @@
  *            nf_ct_l4proto_log_invalid and nf_l4proto_log_invalid entry: only packets that are found bad, whether or not
  *            the sysctl has them logged
  * Emits:     KIND_DROP with reason invalid or error once per such packet (INVALID); counts in a per-CPU map (PACKETS)
- * Kernels:   5.10 - 7.2; the log functions' arguments differ (LOG_CT_FMT, LOG_FMT: where the format is)
+ * Kernels:   5.10 - 7.3; the log functions' arguments differ (LOG_CT_FMT, LOG_FMT: where the format is)
  * Cost:      one short program per packet: attached only when asked for
  * Blind to:  the rare invalid packet that is also dropped by conntrack itself (a TCP reopen that lost a race)
  * Tested by: tests/kernel/test_packets.py

@@ -4,7 +4,7 @@
  *
  * Hooks:     ctnetlink_conntrack_event entry, called once per batch of real changes, not per packet
  * Emits:     KIND_UPDATE, with the kernel's IPCT_* bits
- * Kernels:   5.10 - 7.2, with nf_conntrack_netlink loaded. From 5.19 entries allocated while nobody listens have no event
+ * Kernels:   5.10 - 7.3, with nf_conntrack_netlink loaded. From 5.19 entries allocated while nobody listens have no event
  *            extension and send nothing; the front end keeps one silent listener open (ctobserve/host/listener.py)
  * Cost:      one record per change; 5 for a whole TCP connection
  * Blind to:  entries older than the listener; a change on a packet that is dropped later comes with the next packet

@@ -8,7 +8,7 @@
  *            entries: at the reply node); into the map `gathered`, the bucket of every other reply node, and how many there are
  *            of both. With WALK_EVERY, a record for each node in full. The front end has both maps mapped, empties them and zeroes the
  *            numbers before STEPS more might not fit
- * Kernels:   5.10 - 7.2
+ * Kernels:   5.10 - 7.3
  * Cost:      one step per node and per bucket, up to STEPS a call; traffic is not touched. With extensions, up to five reads more an
  *            entry
  * Blind to:  a chain of more than STEPS nodes (none can be that long where the kernel has a chain limit)

@@ -46,7 +46,7 @@ class Plan:
     @property
     def blind(self) -> tuple[str, ...]:
         """Functions that this kernel lacks: what they would tell is not seen."""
-        return tuple(item.hook.functions[-1] for item in self.hooks if item.function is None)
+        return tuple(item.hook.name for item in self.hooks if item.function is None)
 
 
 class Prospect(Protocol):

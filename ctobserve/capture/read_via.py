@@ -8,7 +8,7 @@ from pathlib import Path
 from ctobserve.errors import KernelLacks
 from ctobserve.host import netlink
 from ctobserve.host.symbols import HASH, Symbols
-from ctobserve.programs.hooks import Purpose
+from ctobserve.programs.hooks import FILLED, Purpose, attachable
 
 PROC = Path("/proc/self/net/nf_conntrack")
 
@@ -40,9 +40,12 @@ def missing(source: ReadVia, symbols: Symbols) -> str | None:
     if source is ReadVia.WALK:
         lacks = symbols.lacks(*HASH)
         return f"no {' and '.join(lacks)} in /proc/kallsyms (CONFIG_KALLSYMS_ALL)" if lacks else None
-    if source is ReadVia.PROC:
-        return None if PROC.exists() and symbols.resolve("ct_seq_show") else f"no {PROC} (CONFIG_NF_CONNTRACK_PROCFS)"
-    return None if netlink.available() and symbols.resolve("ctnetlink_fill_info") else "nf_conntrack_netlink is not loaded"
+    function = "ct_seq_show" if source is ReadVia.PROC else FILLED
+    if source is ReadVia.PROC and not PROC.exists():
+        return f"no {PROC} (CONFIG_NF_CONNTRACK_PROCFS)"
+    if source is ReadVia.NETLINK and not netlink.available():
+        return "nf_conntrack_netlink is not loaded"
+    return None if attachable(function, symbols) else f"no function {function} to attach to"
 
 
 def choose(wanted: str, symbols: Symbols) -> ReadVia:

@@ -30,6 +30,15 @@ class SnapshotBuilder:
             if self._record is not None:
                 self._extensions.append(extensions_of(records, self._record))
 
+    @property
+    def batches(self) -> int:
+        """How many came so far."""
+        return len(self._entries)
+
+    def namespaces(self, since: int) -> set[int]:
+        """Inode numbers of the namespaces of the entries that came after so many batches."""
+        return {inum for entries in self._entries[since:] for inum in np.unique(entries["netns"]).tolist()}
+
     def add_replies(self, replies: NDArray[Any]) -> None:
         """Buckets of reply nodes, as REPLY."""
         self._replies.append(replies.copy())

@@ -6,19 +6,21 @@ A reader calls `drain` between its steps, so that the ring has room for events; 
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from ctobserve.capture.read_via import PROC, ReadVia
+from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.records import RecordKind
 from ctobserve.capture.snapshot_builder import REPLY, SnapshotBuilder
 from ctobserve.capture.table import Lengths
 from ctobserve.errors import CtobserveError
 from ctobserve.host import dump, kernel, netns
 from ctobserve.host.layout import Layout
+from ctobserve.host.listing import PROC
 from ctobserve.host.threads import elsewhere
 from ctobserve.model import NDArray
 from ctobserve.programs import syscalls
@@ -38,6 +40,7 @@ GATHERED = np.dtype([("records", "<u8"), ("replies", "<u8"), ("reply", REPLY, (S
 BUCKET_TRIES = 8
 LISTING_TRIES = 3
 DRAIN_S = 0.005
+OURS = "/proc/thread-self/ns/net"
 LENGTHS = np.dtype([("originals", "<u8"), ("length", "<u2", (WINDOW,))])
 Drain = Callable[..., object]
 
@@ -172,7 +175,7 @@ class Lister:
         unread = 0
         for _ in range(LISTING_TRIES):
             before = self._refused()
-            self._list(lambda: drain(found))
+            self._list(found, lambda: drain(found))
             unread = self._refused() - before
             if not unread:
                 break
@@ -181,32 +184,47 @@ class Lister:
     def _refused(self) -> int:
         return sum(self._programs.per_cpu("lost", RecordKind.WALK))
 
-    def _list(self, drain: Callable[[], object]) -> None:
+    def _list(self, found: SnapshotBuilder, drain: Callable[[], object]) -> None:
         self._programs.list_to(syscalls.test_run(self._programs.load_runnable("whoami"), bytes(8)))
         try:
-            for listing in self._listings():
+            for listing in self._files(found) if self.via is ReadVia.PROC else map(_dump_of, netns.discover().values()):
                 elsewhere(listing, drain, DRAIN_S)
+                drain()
         finally:
             self._programs.list_to(0)
-        drain()
 
-    def _listings(self) -> Iterator[Callable[[], None]]:
-        if self.via is ReadVia.PROC:
-            yield _read_proc
-        else:
-            yield from map(_dump_of, netns.discover().values())
+    def _files(self, found: SnapshotBuilder) -> Iterator[Callable[[], object]]:
+        """Up to Linux 7.1 any namespace's file lists the entries of all, from 7.2 on its own: then each is read.
+
+        Which of them this kernel does is seen by what came: an entry of another namespace than the reader's.
+        """
+        reader, known = os.stat(OURS).st_ino, found.batches
+        yield _read_file
+        for space in netns.discover().values():
+            if found.namespaces(known) - {reader}:
+                return
+            if space.inum != os.stat(OURS).st_ino:
+                reader, known = space.inum, found.batches
+                yield _inside(space, _read_file)
 
 
-def _read_proc() -> None:
+def _read_file() -> None:
+    """This thread's namespace's; one without an entry has nothing to list."""
+    if kernel.sysctl("nf_conntrack_count") == 0:
+        return
     with PROC.open("rb", buffering=0) as file:
         while file.read(1 << 20):
             pass
 
 
-def _dump_of(space: netns.Namespace) -> Callable[[], None]:
+def _dump_of(space: netns.Namespace) -> Callable[[], object]:
+    return _inside(space, dump.dump)
+
+
+def _inside(space: netns.Namespace, function: Callable[[], object]) -> Callable[[], None]:
     def listing() -> None:
         try:
-            netns.run_inside(space, dump.dump)
+            netns.run_inside(space, function)
         except (CtobserveError, OSError):
             # One that has ended took its entries with it; of any other a part of the table would be missing.
             if space.inum in netns.discover():

@@ -20,6 +20,7 @@ LOADED = Path("/proc/modules")
 TRACKER = "nf_conntrack_l4proto_"
 ALL_BITS = (1 << 64) - 1
 NAME = r"(?!__pfx_)(\S+)"  # from Linux 6.2 on, the padding before each function has a name, too: nothing runs there
+COPY = re.compile(r"(constprop|isra|part)\.\d+(\.(constprop|isra|part)\.\d+)*")  # gcc's names: a kind, and which of it
 CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
 HASH = ("nf_conntrack_hash", "nf_conntrack_htable_size")  # without both no bucket can be read
 # Modules whose functions call into conntrack's delete path, or hold functions we attach to.
@@ -48,14 +49,13 @@ class Symbols:
         """Those of these that have no address here: without CONFIG_KALLSYMS_ALL no variable has one."""
         return [name for name in names if name not in self.addresses]
 
-    def resolve(self, *patterns: str) -> str | None:
-        """First symbol that matches one of these regular expressions in full, never a compiler's .cold part."""
-        for pattern in patterns:
-            if pattern in self.addresses:
-                return pattern
-            if found := re.search(f"\n({pattern})\n", self._names):
-                return found[1]
-        return None
+    def copies(self, name: str) -> dict[str, frozenset[str]]:
+        """The function of this name and the copies that a compiler made of it, each with the kinds of copy it is; plain: none.
+
+        Never a .cold part: nobody calls that.
+        """
+        plain = {name: frozenset[str]()} if name in self.addresses else {}
+        return plain | self._copies.get(name, {})
 
     def trackers(self) -> frozenset[int]:
         """Protocol numbers that this kernel has a tracker for; to all others it is generic (nf_ct_l4proto_find)."""
@@ -73,9 +73,13 @@ class Symbols:
         return -1 << max(((~address & ALL_BITS).bit_length() for address in kernels), default=64) & ALL_BITS
 
     @cached_property
-    def _names(self) -> str:
-        """Each in a line: of a hundred thousand names one search in this is a tenth of as many searches."""
-        return "\n" + "\n".join(self.addresses) + "\n"
+    def _copies(self) -> dict[str, dict[str, frozenset[str]]]:
+        found: dict[str, dict[str, frozenset[str]]] = {}
+        for symbol in self.addresses:
+            name, dot, suffix = symbol.partition(".")
+            if dot and COPY.fullmatch(suffix):
+                found.setdefault(name, {})[symbol] = frozenset(suffix.split(".")[::2])
+        return found
 
     @cached_property
     def _sorted(self) -> tuple[array[int], list[str]]:

@@ -97,7 +97,7 @@ class Attachment:
     @property
     def not_attached(self) -> tuple[str, ...]:
         """Functions that a hook wants and that have none: this kernel lacks them, or they came later and take another form."""
-        return tuple(sorted({item.hook.functions[-1] for item in self.plan if item.function is None}.union(self._unfit)))
+        return tuple(sorted({item.hook.name for item in self.plan if item.function is None}.union(self._unfit)))
 
     def missed(self) -> dict[str, int]:
         """Records that found the ring full, by kind, and calls that a program missed, since `begin`."""

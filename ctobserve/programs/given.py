@@ -13,7 +13,7 @@ from ctobserve.errors import KernelLacks
 from ctobserve.host.layout import NUMBERS, Layout
 from ctobserve.host.symbols import Symbols
 from ctobserve.programs.constants import NODE_ROOM
-from ctobserve.programs.hooks import DELETE, LOCK
+from ctobserve.programs.hooks import DELETE, LOCK, attachable
 
 
 class Choices(NamedTuple):
@@ -28,7 +28,7 @@ class Choices(NamedTuple):
 
 
 # The order is that of the numbers in C.
-NAMES = (*NUMBERS, "SPLIT_DELETE", "LOCK_ARG", *map(str.upper, Choices._fields))
+NAMES = (*NUMBERS, "SPLIT_DELETE", *map(str.upper, Choices._fields))
 
 
 def given(layout: Layout, symbols: Symbols, choices: Choices) -> Sequence[int]:
@@ -39,8 +39,9 @@ def given(layout: Layout, symbols: Symbols, choices: Choices) -> Sequence[int]:
             f"and the programs have room for {NODE_ROOM}; ctobserve has to be changed for it"
         )
     values = layout.numbers | {
-        "SPLIT_DELETE": int(symbols.resolve(*DELETE) != DELETE[-1]),
-        "LOCK_ARG": int(symbols.resolve(*LOCK) == LOCK[0]),
+        "SPLIT_DELETE": int(attachable(DELETE, symbols) != DELETE),
+        # A copy begins with the buckets: the argument before them, which nobody reads, is gone.
+        "LOCK_ARG": layout.numbers["LOCK_ARG"] if attachable(LOCK, symbols) == LOCK else 0,
         **{name.upper(): int(value) for name, value in choices._asdict().items()},
     }
     return [values[name] for name in NAMES]

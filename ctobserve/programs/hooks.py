@@ -36,7 +36,7 @@ class Form(Enum):
 
 
 class Hook(NamedTuple):
-    """A program of bpf/*.c and the kernel function it wants: the first of these patterns that exists.
+    """A program of bpf/*.c and the kernel function it wants, by its name in the kernel's source: see `attachable`.
 
     `kprobe_only`: it needs the return address on the stack, or the function has no BTF, variable arguments or one that fentry
     programs may not read.
@@ -44,7 +44,7 @@ class Hook(NamedTuple):
     """
 
     program: str
-    functions: tuple[str, ...]
+    name: str
     at_return: bool
     serves: Purpose
     each: str
@@ -54,7 +54,7 @@ class Hook(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """A hook as it will be attached on this kernel; `function` is None where the kernel has no such function."""
+    """A hook as it will be attached on this kernel; `function` is None where the kernel has none that tells all."""
 
     hook: Hook
     function: str | None
@@ -62,8 +62,23 @@ class Planned(NamedTuple):
     btf: BtfId | None = None
 
 
-DELETE = (r"nf_ct_delete\.part\.\d+", "nf_ct_delete")
-LOCK = ("nf_conntrack_double_lock", r"nf_conntrack_double_lock\.(constprop|isra)\.\d+")
+DELETE, LOCK, FILLED = "nf_ct_delete", "nf_conntrack_double_lock", "ctnetlink_fill_info"
+# Copies that a compiler makes of a function, by the words it adds to the name. In constprop and isra it leaves out arguments that
+# are the same in every call, or that nobody reads; part is what is left of a function whose beginning its callers have inlined.
+CONSTPROP_OR_ISRA, PART = frozenset({"constprop", "isra"}), frozenset({"part"})
+# What does as well as the plain function: a copy of which it is known where every argument is that our program reads.
+COPIES = {
+    # After the test of IPS_DYING; all three arguments are passed on (5.10, 7.2).
+    DELETE: PART,
+    # Its first argument, which nobody reads, is gone (5.10 - 6.12): given.py tells the program.
+    LOCK: CONSTPROP_OR_ISRA,
+    # What its callers leave the same lies behind the entry (7.2; arm64 6.12).
+    FILLED: CONSTPROP_OR_ISRA,
+    # All their arguments differ from call to call, and are read.
+    "early_drop": CONSTPROP_OR_ISRA,
+    "nf_ct_resolve_clash": CONSTPROP_OR_ISRA,
+    "__nf_conntrack_hash_insert": CONSTPROP_OR_ISRA,
+}
 REMOVALS = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS
 INSERTS = Purpose.TABLE
 ALLOCATIONS = Purpose.DROPS | Purpose.CONFIRMS
@@ -72,40 +87,54 @@ PER_PACKET = Purpose.INVALID | Purpose.PACKETS
 # In the order in which they are attached: what a call does last comes first. So whoever takes a mark is there before whoever
 # leaves it, and a destroy is seen of every entry whose insert was: no order of events leaves a row, a mark or a depth behind.
 HOOKS = (
-    Hook("free_entry", ("nf_conntrack_free",), False, Purpose.REASONS, "freed entry", "entries that die before the table"),
-    Hook(
-        "some_free", ("nf_conntrack_free",), False, Purpose.UNCONFIRMED, "freed entry", "some entries that die before the table"
-    ),
+    Hook("free_entry", "nf_conntrack_free", False, Purpose.REASONS, "freed entry", "entries that die before the table"),
+    Hook("some_free", "nf_conntrack_free", False, Purpose.UNCONFIRMED, "freed entry", "some entries that die before the table"),
     Hook("destroy", DELETE, False, REMOVALS, "leaving entry", "entries leaving, and by whom", True, required=True),
-    Hook("iterate", ("nf_ct_iterate_cleanup",), False, REASON_HOOKS, "flush", "flush or end of a namespace", True),
-    Hook("kill", ("nf_ct_kill_acct",), False, REASON_HOOKS, "killed entry", "entries killed by a packet"),
-    Hook("confirm", ("__nf_conntrack_confirm",), True, ALLOCATIONS, "new entry", "clashes, long chains, dying entries"),
+    Hook("iterate", "nf_ct_iterate_cleanup", False, REASON_HOOKS, "flush", "flush or end of a namespace", True),
+    Hook("kill", "nf_ct_kill_acct", False, REASON_HOOKS, "killed entry", "entries killed by a packet"),
+    Hook("confirm", "__nf_conntrack_confirm", True, ALLOCATIONS, "new entry", "clashes, long chains, dying entries"),
     Hook("lock", LOCK, False, Purpose.DROPS, "new entry", "chains that are too long", True),
-    Hook("alloc", ("__nf_conntrack_alloc",), True, ALLOCATIONS, "new entry", "packets without room or memory"),
-    Hook("early_drop", ("early_drop",), True, Purpose.DROPS, "eviction", "table full, nothing to evict"),
-    Hook("early_drop_begin", ("early_drop",), False, Purpose.DROPS, "eviction", "which eviction a victim belongs to"),
-    Hook("resolve_clash", ("nf_ct_resolve_clash",), True, INSERTS | Purpose.DROPS, "clash", "clashes, reply-only entries"),
-    Hook("clash_begin", ("nf_ct_resolve_clash",), False, Purpose.REASONS, "clash", "entries that lost a clash"),
-    Hook("resize", ("nf_conntrack_hash_resize",), True, Purpose.TABLE, "resize", "changes of the number of buckets"),
-    Hook("insert", ("__nf_conntrack_hash_insert",), False, INSERTS, "new entry", "entries entering the table", required=True),
-    Hook("update", ("ctnetlink_conntrack_event",), False, Purpose.UPDATES, "change", "status, TCP state, mark, helper"),
-    Hook("helper_log", ("nf_ct_helper_log",), False, Purpose.DROPS, "packet dropped", "packets that helpers drop", True),
-    Hook("packet", ("nf_conntrack_in",), True, PER_PACKET, "packet", "invalid packets; packets by state"),
-    Hook("icmp_error", ("nf_conntrack_icmpv4_error",), True, PER_PACKET, "ICMP packet", "ICMP errors refused"),
-    Hook("icmp_error", ("nf_conntrack_icmpv6_error",), True, PER_PACKET, "ICMPv6 packet", "ICMPv6 errors refused"),
-    Hook("log_of_entry", ("nf_ct_l4proto_log_invalid",), False, Purpose.INVALID, "bad packet", "why it is invalid", True),
-    Hook("log_of_packet", ("nf_l4proto_log_invalid",), False, Purpose.INVALID, "bad packet", "why it is invalid", True),
-    Hook("line", ("ct_seq_show",), False, Purpose.PROC, "entry listed", "the table, while /proc lists it", required=True),
-    Hook("filled", ("ctnetlink_fill_info",), False, Purpose.NETLINK, "entry listed", "the table, in a dump", True, required=True),
+    Hook("alloc", "__nf_conntrack_alloc", True, ALLOCATIONS, "new entry", "packets without room or memory"),
+    Hook("early_drop", "early_drop", True, Purpose.DROPS, "eviction", "table full, nothing to evict"),
+    Hook("early_drop_begin", "early_drop", False, Purpose.DROPS, "eviction", "which eviction a victim belongs to"),
+    Hook("resolve_clash", "nf_ct_resolve_clash", True, INSERTS | Purpose.DROPS, "clash", "clashes, reply-only entries"),
+    Hook("clash_begin", "nf_ct_resolve_clash", False, Purpose.REASONS, "clash", "entries that lost a clash"),
+    Hook("resize", "nf_conntrack_hash_resize", True, Purpose.TABLE, "resize", "changes of the number of buckets"),
+    Hook("insert", "__nf_conntrack_hash_insert", False, INSERTS, "new entry", "entries entering the table", required=True),
+    Hook("update", "ctnetlink_conntrack_event", False, Purpose.UPDATES, "change", "status, TCP state, mark, helper"),
+    Hook("helper_log", "nf_ct_helper_log", False, Purpose.DROPS, "packet dropped", "packets that helpers drop", True),
+    Hook("packet", "nf_conntrack_in", True, PER_PACKET, "packet", "invalid packets; packets by state"),
+    Hook("icmp_error", "nf_conntrack_icmpv4_error", True, PER_PACKET, "ICMP packet", "ICMP errors refused"),
+    Hook("icmp_error", "nf_conntrack_icmpv6_error", True, PER_PACKET, "ICMPv6 packet", "ICMPv6 errors refused"),
+    Hook("log_of_entry", "nf_ct_l4proto_log_invalid", False, Purpose.INVALID, "bad packet", "why it is invalid", True),
+    Hook("log_of_packet", "nf_l4proto_log_invalid", False, Purpose.INVALID, "bad packet", "why it is invalid", True),
+    Hook("line", "ct_seq_show", False, Purpose.PROC, "entry listed", "the table, while /proc lists it", required=True),
+    Hook("filled", FILLED, False, Purpose.NETLINK, "entry listed", "the table, in a dump", True, required=True),
 )
 
 
-FUNCTIONS = sorted({name for hook in HOOKS for name in hook.functions})
+FUNCTIONS = sorted({hook.name for hook in HOOKS})
+
+
+def attachable(name: str, symbols: Symbols) -> str | None:
+    """The symbol on which a program for this function sees all of its calls, with arguments that are known.
+
+    None where the kernel has none, where arguments may have moved, and where some calls go to one copy, others to another.
+    """
+    found = symbols.copies(name)
+    inner = [symbol for symbol, kinds in found.items() if kinds == PART]
+    # Whoever calls the whole function comes to its part, too.
+    if COPIES.get(name) == PART and len(inner) == 1 and found.keys() <= {name, *inner}:
+        return inner[0]
+    if len(found) != 1:
+        return None
+    ((symbol, kinds),) = found.items()
+    return symbol if kinds <= COPIES.get(name, frozenset()) else None
 
 
 def lacking(planned: Iterable[Planned]) -> str | None:
     """The first function of a plan that is missing and without which the table cannot be followed; None where all are there."""
-    return next((item.hook.functions[-1] for item in planned if item.function is None and item.hook.required), None)
+    return next((item.hook.name for item in planned if item.function is None and item.hook.required), None)
 
 
 def without_btf(planned: Iterable[Planned], function_ids: dict[str, BtfId]) -> list[str]:
@@ -132,7 +161,7 @@ def plan(symbols: Symbols, function_ids: dict[str, BtfId], purpose: Purpose) -> 
 
     Trampolines for all that may have one, or for none: the programs are compiled for one form.
     """
-    chosen = [(hook, symbols.resolve(*hook.functions)) for hook in HOOKS if hook.serves & purpose]
+    chosen = [(hook, attachable(hook.name, symbols)) for hook in HOOKS if hook.serves & purpose]
     trampolines = all(function in function_ids for hook, function in chosen if function and not hook.kprobe_only)
     return [_planned(hook, function, function_ids if trampolines else {}) for hook, function in chosen]
 

@@ -21,7 +21,7 @@ def check_lines(document: CheckDocument) -> Iterable[str]:
         whole = f"{last}; {item.do}" if item.do else last
         yield from (whole,) if len(whole) <= width() else (f"{last};", HANGING + item.do)
     for row in document.hooks:
-        where = row.function or "not in this kernel: blind to it"
+        where = row.function or "nothing to attach to: blind to it"
         # Of a pair the return says it all: it is nothing without the entry.
         form = row.form.rpartition(" + ")[2] if row.function else "-"
         yield from folded(f"  {where:<31} {form:<9} per {row.each:<13} {row.tells}", HANGING)

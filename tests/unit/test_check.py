@@ -319,11 +319,11 @@ def test_what_a_check_found_is_folded_whole():
 
 PLAN = Plan(
     (
-        Planned(Hook("insert", ("__nf_conntrack_hash_insert",), False, Purpose.TABLE, "new entry", "entries entering the table"),
+        Planned(Hook("insert", "__nf_conntrack_hash_insert", False, Purpose.TABLE, "new entry", "entries entering the table"),
                 "__nf_conntrack_hash_insert", Form.FENTRY),
-        Planned(Hook("alloc", ("__nf_conntrack_alloc",), True, Purpose.DROPS, "new entry", "packets without room or memory"),
+        Planned(Hook("alloc", "__nf_conntrack_alloc", True, Purpose.DROPS, "new entry", "packets without room or memory"),
                 "__nf_conntrack_alloc", Form.KRETPROBE),
-        Planned(Hook("early_drop", ("early_drop",), True, Purpose.DROPS, "eviction", "table full, nothing to evict"), None,
+        Planned(Hook("early_drop", "early_drop", True, Purpose.DROPS, "eviction", "table full, nothing to evict"), None,
                 Form.FEXIT),
     ),
     None,
@@ -337,7 +337,7 @@ kernel 6.1.0-test x86_64
   ok       btf        it describes nf_conntrack's functions, as fentry and fexit need
   ok       symbols    61 symbols read from /proc/kallsyms
   ok       table      walked in the kernel, all namespaces in one pass
-  partly   hooks      not in this kernel, and so not seen: early_drop
+  partly   hooks      nothing to attach to, and so not seen: early_drop
   ok       bcc        Python can import it
   MISSING  bpf        the kernel refuses to load the program probe: Operation not permitted;
                       use a kernel that admits BPF programs, or the lab: make run
@@ -348,7 +348,7 @@ kernel 6.1.0-test x86_64
   partly   netlink    nf_conntrack_netlink is not loaded: no update events; we do not load it
   __nf_conntrack_hash_insert      fentry    per new entry     entries entering the table
   __nf_conntrack_alloc            kretprobe per new entry     packets without room or memory
-  not in this kernel: blind to it -         per eviction      table full, nothing to evict
+  nothing to attach to: blind to it -       per eviction      table full, nothing to evict
 """
 WHOLE_JSON = {
     "meta": {"command": "check", "version": __version__, "schema": 1, "kernel": "6.1.0-test", "machine": "x86_64"},
@@ -370,7 +370,7 @@ WHOLE_JSON = {
         },
         {"name": "symbols", "ok": True, "found": "61 symbols read from /proc/kallsyms", "do": ""},
         {"name": "table", "ok": True, "found": "walked in the kernel, all namespaces in one pass", "do": ""},
-        {"name": "hooks", "ok": None, "found": "not in this kernel, and so not seen: early_drop", "do": ""},
+        {"name": "hooks", "ok": None, "found": "nothing to attach to, and so not seen: early_drop", "do": ""},
         {"name": "bcc", "ok": True, "found": "Python can import it", "do": ""},
         {
             "name": "bpf",

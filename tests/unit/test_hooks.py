@@ -7,12 +7,10 @@ import pytest
 from ctobserve.errors import KernelLacks
 from ctobserve.host.btf import BtfId
 from ctobserve.host.symbols import Symbols
-from ctobserve.programs.hooks import HOOKS, Form, Purpose, check, plan
+from ctobserve.programs.hooks import HOOKS, Form, Purpose, attachable, check, plan
 
 ALL = ~Purpose(0)
-FUNCTIONS = {
-    name.replace(r"\.part\.\d+", "").replace(r"\.(constprop|isra)\.\d+", "") for hook in HOOKS for name in hook.functions
-}
+FUNCTIONS = {hook.name for hook in HOOKS}
 SYMBOLS = Symbols(dict.fromkeys(FUNCTIONS, 1))
 TYPED = {name: BtfId("nf_conntrack", number) for number, name in enumerate(sorted(FUNCTIONS))}
 # Whoever takes a mark, or tells of an end, is attached before whoever leaves the mark or tells of the beginning.
@@ -68,3 +66,32 @@ def test_fentry_is_refused_and_not_replaced_where_one_function_has_no_type():
     check(plan(SYMBOLS, ids, Purpose.TABLE), ids, "fentry")
     with pytest.raises(KernelLacks, match="--attach fentry"):
         check(plan(SYMBOLS, {}, Purpose.TABLE), {}, "fentry")
+
+
+@pytest.mark.parametrize(
+    ("symbols", "function"),
+    [
+        ("nf_ct_delete", "nf_ct_delete"),
+        ("nf_ct_delete nf_ct_delete.part.0 nf_ct_delete.part.0.cold", "nf_ct_delete.part.0"),
+        ("nf_ct_delete.part.12", "nf_ct_delete.part.12"),
+        ("nf_ct_delete nf_ct_delete.constprop.0", None),
+        ("nf_ct_delete nf_ct_delete.part.0 nf_ct_delete.isra.0", None),
+        ("nf_ct_delete.part.0 nf_ct_delete.part.1", None),
+        ("nf_ct_delete.cold a_nf_ct_delete.part.0", None),
+        ("nf_conntrack_double_lock.constprop.0", "nf_conntrack_double_lock.constprop.0"),
+        ("nf_conntrack_double_lock.isra.0 nf_conntrack_double_lock.isra.0.cold", "nf_conntrack_double_lock.isra.0"),
+        ("nf_conntrack_double_lock nf_conntrack_double_lock.isra.0", None),
+        ("nf_conntrack_double_lock.part.0", None),
+        ("ctnetlink_fill_info.constprop.0", "ctnetlink_fill_info.constprop.0"),
+        ("ctnetlink_fill_info ctnetlink_fill_info.constprop.0", None),
+        ("early_drop.constprop.0.isra.0", "early_drop.constprop.0.isra.0"),
+        ("early_drop.isra.0.part.0", None),
+        # What the flags of an allocation are may be known in each call, and the hash behind them moves.
+        ("__nf_conntrack_alloc", "__nf_conntrack_alloc"),
+        ("__nf_conntrack_alloc.constprop.0", None),
+        ("__nf_conntrack_alloc __nf_conntrack_alloc.constprop.0", None),
+    ],
+)
+def test_a_copy_is_taken_only_where_it_sees_every_call_with_its_arguments_in_known_places(symbols, function):
+    names = symbols.split()
+    assert attachable(names[0].removeprefix("a_").partition(".")[0], Symbols(dict.fromkeys(names, 1))) == function

@@ -90,11 +90,20 @@ def test_where_conntrack_is_built_in_it_is_every_function_and_conntrack_s_variab
     assert found.containing(0xFFFFFFFF81000204) == "early_drop.part.3"
 
 
-def test_a_pattern_is_a_whole_name():
-    found = Symbols({"a_nf_ct_delete.part.0": 1, "nf_ct_delete.part.0.cold": 2, "nf_ct_delete": 3, "nf_ct_delete.part.12": 4})
-    assert found.resolve(r"nf_ct_delete\.part\.\d+", "nf_ct_delete") == "nf_ct_delete.part.12"
-    assert found.resolve(r"nf_ct_kill\.part\.\d+", "nf_ct_delete") == "nf_ct_delete"
-    assert found.resolve("nf_ct_kill", r"delete") is None
+def test_copies_are_those_of_one_function_and_no_cold_part_of_it():
+    copies = ("nf_ct_delete.part.12", "nf_ct_delete.constprop.0.isra.3")
+    others = (
+        "a_nf_ct_delete.part.0",
+        "nf_ct_delete_all",
+        "nf_ct_delete.part.12.cold",
+        "nf_ct_delete.llvm.7",
+        "nf_ct_kill.part.0",
+    )
+    found = Symbols(dict.fromkeys((*others, *copies), 1))
+    part, both = copies
+    assert found.copies("nf_ct_delete") == {part: {"part"}, both: {"constprop", "isra"}}
+    assert Symbols({"nf_ct_delete": 1, part: 2}).copies("nf_ct_delete") == {"nf_ct_delete": set(), part: {"part"}}
+    assert found.copies("nf_ct") == {}
 
 
 @pytest.mark.parametrize(
