@@ -123,7 +123,8 @@ class OfNetns(Value):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Its inode number; raises UsageError where there is no such one."""
         recording = ctx.params.get("recording") if ctx else None
-        if recording is None or not isinstance(value, str):
+        # What was not given is None, or, from click 8.3 on and until all is parsed, an object of click's own.
+        if not isinstance(recording, Path) or not isinstance(value, str):
             return super().convert(value, param, ctx)
         with viewing(recording) as view:
             return netns_in(view, value)

@@ -348,7 +348,7 @@ kernel 6.1.0-test x86_64
   partly   netlink    nf_conntrack_netlink is not loaded: no update events; we do not load it
   __nf_conntrack_hash_insert      fentry    per new entry     entries entering the table
   __nf_conntrack_alloc            kretprobe per new entry     packets without room or memory
-  nothing to attach to: blind to it -       per eviction      table full, nothing to evict
+  nothing to attach to: blind to it -         per eviction      table full, nothing to evict
 """
 WHOLE_JSON = {
     "meta": {"command": "check", "version": __version__, "schema": 1, "kernel": "6.1.0-test", "machine": "x86_64"},
