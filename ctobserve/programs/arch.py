@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 from ctobserve.errors import KernelLacks
@@ -25,7 +26,9 @@ MACHINES = {
 
 
 def here() -> Arch:
-    """Of this machine; raises KernelLacks on one that we do not know."""
+    """Of this machine; raises KernelLacks on one that we do not know, and in a process of 32 bits, whose calls differ."""
+    if sys.maxsize < 1 << 32:
+        raise KernelLacks(f"a Python of 32 bits cannot observe a kernel of {kernel.machine()}; use one of 64 bits")
     try:
         return MACHINES[kernel.machine()]
     except KeyError:

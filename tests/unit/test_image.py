@@ -181,6 +181,13 @@ def test_a_machine_that_we_do_not_know_is_named(monkeypatch):
         Source.here(True)
 
 
+def test_a_process_of_32_bits_on_a_kernel_of_64_is_refused(monkeypatch):
+    """There uname says the kernel's machine, and a system call's number is another call."""
+    monkeypatch.setattr("sys.maxsize", (1 << 31) - 1)
+    with pytest.raises(KernelLacks, match=r"^a Python of 32 bits cannot observe a kernel of \w+; use one of 64 bits$"):
+        Source.here(True)
+
+
 def test_every_machine_has_its_header_with_the_names_of_all():
     headers = {
         path.stem: set(re.findall(r"^#define (\w+)", path.read_text(), re.M)) for path in (source_dir() / "arch").iterdir()
