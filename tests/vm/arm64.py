@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from suite import CHECKOUT, packages
+from suite import CHECKOUT, kept, packages, unpack
 
 # The most that QEMU emulates (max) takes half as long again: pointer authentication is dear without the hardware for it.
 QEMU, CPU = "qemu-system-aarch64", "cortex-a72"
@@ -50,30 +50,36 @@ exec switch_root /root /bin/bash {script}
 
 
 def root_of(suite: str) -> Path:
-    """Directory of the release, made if it is not there or was made of other packages; ends the process when it cannot be."""
-    root = CHECKOUT / ".lab" / f"aarch64-{suite}"
-    stamp = root / "etc" / "ctobserve-lab"
-    names = [name.replace("-amd64", "-arm64") for name in packages()]
-    wanted = "\n".join(names)
-    if not stamp.exists() or stamp.read_text() != wanted:
-        _make(suite, root, names)
-        stamp.write_text(wanted)
-    # A place for this checkout, which the guest mounts at the same path; it may have moved since.
-    root.joinpath(*CHECKOUT.parts[1:]).mkdir(parents=True, exist_ok=True)
-    return root
+    """Directory of the release with its kernel, as suite.kept."""
+
+    def make(root: Path) -> None:
+        # ?essential: else there are no links such as /bin, and no shell.
+        unpack(suite, root, names, "--arch=arm64", "--variant=extract", "--include=?essential")
+        _configure(root)
+
+    names = ["base-files", "base-passwd", "bash", "dash", *(name.replace("-amd64", "-arm64") for name in packages())]
+    return kept(CHECKOUT / ".lab" / f"aarch64-{suite}", names, make)
 
 
-def arguments(root: Path, out: Path, script: Path, memory: str, cpus: int) -> list[str]:
-    """QEMU's command line: a guest that runs `script`, which lies in `out`; both and the checkout are where they are here."""
+def kernel_of(root: Path) -> Path:
+    """Its one kernel image."""
+    (kernel,) = root.joinpath("boot").glob("vmlinuz-*")
+    return kernel
+
+
+def arguments(kernel: Path, root: Path, out: Path, script: Path, memory: str, cpus: int, words: str) -> list[str]:
+    """QEMU's command line: a guest that runs `script`, which lies in `out`; both and the checkout are where they are here.
+
+    `words` are for its kernel, whose modules the root has.
+    """
     if not shutil.which(QEMU):
         sys.exit(f"lab: there is no {QEMU}; try: tests/vm/apt-install matrix")
-    (kernel,) = root.joinpath("boot").glob("vmlinuz-*")
     initramfs = out / "initramfs"
     _write_initramfs(initramfs, root, kernel.name.removeprefix("vmlinuz-"), out, script)
     PYCACHE.mkdir(parents=True, exist_ok=True)
     command = [QEMU, "-M", "virt", "-cpu", CPU, "-accel", "tcg,thread=multi", "-smp", str(cpus), "-m", memory]
     command += ["-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-initrd", str(initramfs)]
-    command += ["-append", "console=ttyAMA0 loglevel=5 panic=-1"]
+    command += ["-append", f"console=ttyAMA0 loglevel=5 panic=-1 {words}"]
     for tag, path, more in (
         ("root", root, ",readonly=on"),
         ("checkout", CHECKOUT, ",readonly=on"),
@@ -83,23 +89,6 @@ def arguments(root: Path, out: Path, script: Path, memory: str, cpus: int) -> li
         command += ["-fsdev", f"local,id={tag},path={path},security_model=none,multidevs=remap{more}"]
         command += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
     return command
-
-
-def _make(suite: str, root: Path, names: list[str]) -> None:
-    shutil.rmtree(root, ignore_errors=True)
-    root.parent.mkdir(exist_ok=True)
-    print(
-        f"lab: making an arm64 root of Debian {suite} in {root.relative_to(CHECKOUT)}, two minutes", file=sys.stderr, flush=True
-    )
-    # ?essential: else there are no links such as /bin, and no shell.
-    include = ",".join(("base-files", "base-passwd", "bash", "dash", *names))
-    options = ["--arch=arm64", "--variant=extract", "--include=?essential", f"--include={include}"]
-    options += ["--aptopt=APT::Install-Recommends false"]
-    options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")]
-    result = subprocess.run(["mmdebstrap", "--quiet", *options, suite, str(root)], capture_output=True, text=True, check=False)
-    if result.returncode:
-        sys.exit(f"lab: mmdebstrap of {suite} for arm64 failed:\n{result.stderr}")
-    _configure(root)
 
 
 def _configure(root: Path) -> None:

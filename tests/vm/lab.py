@@ -31,8 +31,9 @@ import threading
 import time
 from pathlib import Path
 
+import arm64
 from kernels import modules_beside
-from machines import HOST, MACHINES
+from machines import HOST, MACHINES, Machine
 from suite import CHECKOUT
 
 BOOT_S = 400  # Linux 5.10 takes twice as long as others
@@ -91,7 +92,9 @@ class _Cached:
 class Lab:
     """A guest that runs one command, a context manager, so that QEMU ends with us; or, by shell(), one that gives a shell."""
 
-    def __init__(self, kernel: Path, command: list[str], memory: str, cpus: int, root: Path, icount: bool, append: str) -> None:
+    def __init__(
+        self, machine: Machine, kernel: Path, command: list[str], memory: str, cpus: int, root: Path, icount: bool, append: str
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="ctobserve-lab-", dir="/dev/shm")
         self._out = Path(self._directory.name)
         (self._out / "output").touch()
@@ -101,12 +104,16 @@ class Lab:
         modules = modules_beside(kernel)
         if modules and not modules.is_relative_to(root.resolve() / "usr"):
             directories[Path("/usr/lib/modules") / modules.name] = modules
-        cached = _Cached(directories)
+        cached = _Cached({} if machine.arm64 else directories)
         here = shlex.quote(os.getcwd())
         guest = GUEST + (COMMAND if command else SHELL)
         words = {"cwd": here, "out": self._out, "command": shlex.join(command), "mounts": cached.mounts, "checkout": CHECKOUT}
         self._script.write_text(guest.format(**words))
         self._tools = Path(sys.executable).parent
+        self._environment = os.environ | {"PATH": f"{self._tools}:{os.environ['PATH']}"}
+        if machine.arm64:
+            self._arguments = arm64.arguments(kernel, root, self._out, self._script, memory, cpus, append)
+            return
         self._arguments = [
             str(self._tools / "vng"),
             "--disable-kvm",
@@ -127,7 +134,6 @@ class Lab:
         devices = " ".join((cached.devices, CPU, *([ICOUNT] if icount else [])))
         self._arguments += [f"--qemu-opts={devices}", "--run", str(kernel)]
         self._arguments += ["--", f"bash {self._script}"] if command else ["--shell", str(self._script)]
-        self._environment = os.environ | {"PATH": f"{self._tools}:{os.environ['PATH']}"}
 
     def shell(self) -> int:
         """Give this terminal to a shell in the guest until that ends."""
@@ -217,12 +223,14 @@ def main() -> int:
         parser.error("give a command, or --shell")
     if options.shell and not sys.stdin.isatty():
         parser.error("--shell needs a terminal; try: script -qec 'make lab' /dev/null")
+    if MACHINES[options.machine].arm64 and (options.shell or options.icount):
+        parser.error("an arm64 machine runs commands, on a clock of its own: neither --shell nor --icount")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         machine = MACHINES[options.machine]
         root = machine.root()
         kernel = options.kernel or machine.kernel(root)
-        lab = Lab(kernel, options.command, options.memory, options.cpus, root, options.icount, options.append)
+        lab = Lab(machine, kernel, options.command, options.memory, options.cpus, root, options.icount, options.append)
         if options.shell:
             return lab.shell()
         with lab:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import arm64
 from kernels import newest_of, unpacked
 from suite import root_of
 
@@ -17,13 +18,18 @@ class Machine(NamedTuple):
 
     suite: str | None
     kernel_from: tuple[str, ...] = ()
+    arm64: bool = False
 
     def root(self) -> Path:
         """Its root directory, made where it is not there yet."""
-        return root_of(self.suite, kernel=not self.kernel_from) if self.suite else Path("/")
+        if self.suite is None:
+            return Path("/")
+        return arm64.root_of(self.suite) if self.arm64 else root_of(self.suite, kernel=not self.kernel_from)
 
     def kernel(self, root: Path) -> Path:
         """Its kernel image, brought where it is not there yet; its modules are beside it in lib/modules."""
+        if self.arm64:
+            return arm64.kernel_of(root)
         return newest_of(unpacked(self.kernel_from) if self.kernel_from else root)
 
 
@@ -33,5 +39,7 @@ MACHINES = {
     "x86_64-6.1": Machine(None),
     "x86_64-6.12": Machine("trixie"),
     "x86_64-newest": Machine("sid", ("sid", "trixie-backports", "experimental")),
+    "aarch64-6.1": Machine("bookworm", arm64=True),
+    "aarch64-6.12": Machine("trixie", arm64=True),
 }
 HOST = "x86_64-6.1"
