@@ -18,8 +18,11 @@ from tests.unit.kernels.machine import NAMES, Machine, build, planned
 MODULE_BTF = ["aarch64-6.1", "aarch64-6.12", "x86_64-6.1", "x86_64-6.12", "x86_64-7.3"]
 # Where a hook hangs on another function than the one it is named for: the compiler made it of that one.
 FUNCTIONS = {
+    "aarch64-6.1": {"lock": "nf_conntrack_double_lock.constprop.0", "filled": "ctnetlink_fill_info.constprop.0"},
+    "aarch64-6.12": {"lock": "nf_conntrack_double_lock.isra.0", "filled": "ctnetlink_fill_info.constprop.0"},
     "x86_64-5.10": {"destroy": "nf_ct_delete.part.0", "lock": "nf_conntrack_double_lock.constprop.0"},
     "x86_64-6.1": {"lock": "nf_conntrack_double_lock.constprop.0"},
+    "x86_64-6.12": {"lock": "nf_conntrack_double_lock.isra.0"},
 }
 
 

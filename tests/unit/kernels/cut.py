@@ -37,7 +37,7 @@ from tests.unit.kernels.btf_types import (
 HERE = Path(__file__).parent
 LOADED = ("nf_conntrack", "nf_conntrack_netlink", *(name for name in MODULES if not name.startswith("nf_conntrack")))
 TYPED = ("nf_conntrack", "nf_conntrack_netlink")
-FUNCTION_NAMES = frozenset(name.split("\\")[0].rstrip("(") for name in FUNCTIONS)
+FUNCTION_NAMES = frozenset(FUNCTIONS)
 # Structs that are kept whole, and of the large ones the members that are read.
 WHOLE = frozenset({"nf_conn", "nf_conntrack_tuple", "nf_conntrack_tuple_hash", "nf_ct_ext", "hlist_nulls_node", "nf_hook_state"})
 PARTS = {

@@ -1,0 +1,52 @@
+"""What is switched off in a kernel is refused before anything is attached; what is tried leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ctobserve_lab.world import run
+from tests.kernel.forms import KALLSYMS, has_fentry
+from tests.kernel.tool import CTOBSERVE, bpf_program_ids
+
+FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
+
+
+@pytest.fixture
+def ftrace_off() -> Iterator[None]:
+    """The kernel goes on attaching programs, and runs none of them."""
+    assert FTRACE.read_text() == "1\n"
+    FTRACE.write_text("0")
+    yield
+    FTRACE.write_text("1")
+
+
+def assert_refused(*arguments: str) -> None:
+    result = subprocess.run([*CTOBSERVE, *arguments], capture_output=True, text=True, check=False)
+    why = "kernel.ftrace_enabled is 0, so no probe runs at a function's entry; try: sysctl kernel.ftrace_enabled=1"
+    assert (result.returncode, result.stdout, result.stderr) == (3, "", f"ctobserve: {why}\n")
+
+
+@pytest.mark.parametrize("arguments", [("events",), ("report", "--duration", "1"), ("events", "--attach", "kprobe")])
+def test_probes_that_would_never_run_are_refused(ftrace_off, arguments):
+    assert_refused(*arguments)
+
+
+def test_a_walk_which_hangs_on_no_function_goes_on(ftrace_off):
+    """Where the hash has no name (CONFIG_KALLSYMS_ALL) the table is read by a probe, and is refused like any other."""
+    if " nf_conntrack_hash\t" in KALLSYMS.read_text():
+        assert json.loads(run(*CTOBSERVE, "list", "--json"))["meta"]["attach"] == "walk"
+    else:
+        assert_refused("list")
+
+
+def test_check_tries_and_leaves_nothing():
+    before = bpf_program_ids()
+    found = {item["name"]: item for item in json.loads(run(*CTOBSERVE, "check", "--json"))["findings"]}
+    assert bpf_program_ids() == before
+    assert found["features"]["ok"] is True and found["probes"]["ok"] is True
+    assert found["fentry"]["ok"] is (True if has_fentry() else None)
