@@ -17,6 +17,7 @@ from ctobserve.host import kernel, kernel_build, netlink, restrictions
 from ctobserve.host.btf import BtfId
 from ctobserve.host.layout import OPTIONAL
 from ctobserve.host.symbols import HASH, Symbols
+from ctobserve.programs.attachment import preempt_count
 from ctobserve.programs.compile import Source, shipped
 from ctobserve.programs.hooks import FUNCTIONS, Planned, Purpose, lacking, plan, without_btf
 from ctobserve.programs.trial import admit_program, trampoline_refusal, try_features
@@ -88,6 +89,10 @@ class Prospect(Protocol):
 
     def unnamed(self) -> list[str]:
         """Variables of the hash that have no address, so that no chain is counted; raises as `symbols`."""
+        ...
+
+    def names_processes(self) -> bool:
+        """Whether it can be told that a process acts, and which; raises as `entry_bytes` and `symbols`."""
         ...
 
     def reads_via(self) -> ReadVia:
@@ -191,6 +196,10 @@ class LiveProspect:
     def unnamed(self) -> list[str]:
         """Variables of the hash that have no address."""
         return self._symbols.lacks(*HASH)
+
+    def names_processes(self) -> bool:
+        """Whether it can be told that a process acts, and which."""
+        return preempt_count(self._symbols, self._build.layout) != 0
 
     def reads_via(self) -> ReadVia:
         """How the table would be read."""

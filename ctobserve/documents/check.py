@@ -91,7 +91,7 @@ def collect(prospect: Prospect, attach: str) -> CheckDocument:
         _finding("conntrack", _tried(prospect.occupancy), _conntrack),
         _finding("layout", layout, lambda entry_bytes: _layout(entry_bytes, prospect.absent())),
         _finding("btf", types, _btf),
-        _finding("symbols", symbols, lambda count: _symbols(count, prospect.unnamed())),
+        _finding("symbols", symbols, lambda count: _symbols(count, prospect.unnamed(), unread or prospect.names_processes())),
         _finding("table", via, _table),
         _finding("hooks", plan, lambda found: _hooks(found, attach)),
         _finding("bcc", _tried(lambda: (prospect.comes_compiled(), prospect.has_bcc())), _bcc),
@@ -172,13 +172,12 @@ def _btf(has_types: bool) -> _Answer:
     return _Answer(None, "vmlinux only: functions of the nf_conntrack module take kprobes, which cost more")
 
 
-def _symbols(count: int, unnamed: list[str]) -> _Answer:
+def _symbols(count: int, unnamed: list[str], names_processes: bool) -> _Answer:
     found = f"{count} symbols read from /proc/kallsyms"
-    if unnamed:
-        return _Answer(
-            None, f"{found}, but no {', '.join(unnamed)} (CONFIG_KALLSYMS_ALL): no chain is counted at inserts and drops"
-        )
-    return _Answer(True, found)
+    blind = [f"no {', '.join(unnamed)}: no chain is counted at inserts and drops"] if unnamed else []
+    if not names_processes:
+        blind.append("no preempt count: no process is named")
+    return _Answer(None, f"{found}, but {'; '.join(blind)} (CONFIG_KALLSYMS_ALL)") if blind else _Answer(True, found)
 
 
 def _table(via: ReadVia) -> _Answer:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from ctobserve.errors import KernelLacks
 from ctobserve.host import kernel_build, netlink, restrictions
 from ctobserve.host.btf import BtfId
+from ctobserve.host.layout import Layout
 from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs.compile import build
 from ctobserve.programs.given import Choices, given
@@ -146,13 +147,17 @@ class Attachment:
             known.get("nf_conntrack_hash", 0),
             known.get("nf_conntrack_htable_size", 0),
             known.get("__per_cpu_offset", 0),
-            self._preempt_count(),
+            preempt_count(self.symbols, self.build.layout),
             known.get("nf_conntrack_generation", 0),
         )
 
-    def _preempt_count(self) -> int:
-        """Where a task has it, else where each CPU does, as PREEMPT_COUNT of bpf/arch looks for it; 0 where it is not found."""
-        known, layout = self.symbols.addresses, self.build.layout
-        count = known.get("__preempt_count") or known.get("pcpu_hot")
-        per_cpu = count + layout.preempt_count if count and "__per_cpu_offset" in known else 0
-        return layout.task_preempt_count or per_cpu
+
+def preempt_count(symbols: Symbols, layout: Layout) -> int:
+    """Where a task has it, else where each CPU does, as PREEMPT_COUNT of bpf/arch looks for it.
+
+    0 where it is not found: then nobody knows whether a process acts or an interrupt, and no process is named.
+    """
+    known = symbols.addresses
+    count = known.get("__preempt_count") or known.get("pcpu_hot")
+    per_cpu = count + layout.preempt_count if count and "__per_cpu_offset" in known else 0
+    return layout.task_preempt_count or per_cpu

@@ -54,6 +54,7 @@ class ScriptedProspect:
     members: dict[str, str] = field(default_factory=dict)
     addresses: dict[str, int] | Exception = field(default_factory=lambda: EVERYTHING)
     types: dict[str, BtfId] = field(default_factory=lambda: TYPED)
+    processes: bool = True
     via: ReadVia | Exception = ReadVia.WALK
     planned: Plan | None = None
     compiled: bool | None = None
@@ -85,6 +86,9 @@ class ScriptedProspect:
 
     def unnamed(self):
         return Symbols(self.addresses).lacks(*HASH)
+
+    def names_processes(self):
+        return self.processes
 
     def reads_via(self):
         return seen(self.via)
@@ -187,7 +191,8 @@ def test_whatever_is_missing_is_a_finding_among_the_others(host, finding, words)
 
 
 def test_what_could_not_be_looked_at_is_no_obstacle_of_its_own():
-    found, by_name, _ = told(layout=NO_MEMBER)
+    found, by_name, _ = told(layout=NO_MEMBER, processes=False)
+    assert by_name["symbols"].ok is True, "without a layout it is not known"
     assert (by_name["btf"].ok, by_name["hooks"].ok, found.hooks) == (None, None, ())
     found, by_name, _ = told(addresses=HIDDEN)
     assert (by_name["table"].ok, by_name["hooks"].ok, found.hooks) == (None, None, ())
@@ -211,8 +216,13 @@ def test_what_blinds_a_part_is_no_obstacle():
         (
             {"addresses": dict.fromkeys(FUNCTIONS, 1)},
             "symbols",
-            "symbols read from /proc/kallsyms, but no nf_conntrack_hash, nf_conntrack_htable_size (CONFIG_KALLSYMS_ALL): "
-            "no chain is counted at inserts and drops",
+            "symbols read from /proc/kallsyms, but no nf_conntrack_hash, nf_conntrack_htable_size: "
+            "no chain is counted at inserts and drops (CONFIG_KALLSYMS_ALL)",
+        ),
+        (
+            {"processes": False},
+            "symbols",
+            "symbols read from /proc/kallsyms, but no preempt count: no process is named (CONFIG_KALLSYMS_ALL)",
         ),
     ],
 )

@@ -10,9 +10,13 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.errors import KernelLacks
 from ctobserve.host import netlink
 from ctobserve.host.symbols import HASH, Symbols
+from ctobserve.programs import attachment
+from ctobserve.programs.attachment import Attachment
+from ctobserve.programs.compile import Image
 from ctobserve.programs.given import NAMES as GIVEN
 from ctobserve.programs.given import Choices, given
 from ctobserve.programs.hooks import HOOKS, Form, Purpose, check
+from ctobserve.programs.loader import Programs, Variables
 from tests.unit.kernels.machine import NAMES, Machine, build, planned
 
 MODULE_BTF = ["aarch64-6.1", "aarch64-6.12", "x86_64-6.1", "x86_64-6.12", "x86_64-7.3"]
@@ -125,3 +129,25 @@ def test_check_takes_its_looks_at_the_kernel_that_runs(machine, name):
     assert (prospect.entry_bytes(), prospect.absent(), prospect.has_types()) == (build().layout.ct_bytes, {}, name in MODULE_BTF)
     assert prospect.symbols() == len(Symbols.read().addresses)
     assert prospect.plan("kprobe").untyped == () and not any(item.btf for item in prospect.plan("kprobe").hooks)
+
+
+def test_what_the_programs_are_told_of_this_boot(machine, name, monkeypatch):
+    """Of a variable that has no name here they are told 0, and do without."""
+    told: list[Variables] = []
+    monkeypatch.setattr(Programs, "configure", lambda _, variables: told.append(variables))
+    monkeypatch.setattr(attachment, "build", lambda _: Image({}, {}))
+    Attachment(Purpose(0), "auto", Symbols.read()).load(Choices(), 4096)
+    (variables,) = told
+    known = Symbols.read().addresses
+    named = name != "aarch64-6.1"
+    hash_, buckets = (known[symbol] for symbol in HASH) if named else (0, 0)
+    assert (variables.hash, variables.buckets) == (hash_, buckets)
+    assert bool(variables.hash) is bool(variables.generation) is named
+    counts = {"x86_64-6.12": known.get("pcpu_hot", 0) + 8, "aarch64-6.1": 8, "aarch64-6.12": 8}
+    assert variables.preempt_count == (counts[name] if name in counts else known["__preempt_count"]) > 0
+
+
+def test_x86_without_names_of_variables_names_no_process(monkeypatch, tmp_path):
+    """There the preempt count is a variable of each CPU; of a task on arm64."""
+    Machine.named("x86_64-6.1").without_symbols("__preempt_count", "__per_cpu_offset").runs(monkeypatch, tmp_path)
+    assert not LiveProspect().names_processes()
