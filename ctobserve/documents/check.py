@@ -15,7 +15,7 @@ from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
 
 T = TypeVar("T")
 CONFIDENTIALITY = "confidentiality"
-FEATURES = "read memory, ring buffer, programs run at request: the kernel has what is used of BPF"
+FEATURES = "tried: kprobes, reading memory, the ring buffer, programs run at request"
 REFUSALS = ("root", "bpf", "lockdown")  # findings that say that we may not, where others say that the kernel cannot
 
 

@@ -92,7 +92,12 @@ class Attachment:
         late = [item for item in self.plan if item.function and item.hook not in attached]
         fitting = [item for item in late if item.hook.kprobe_only or bool(item.btf) == self.trampolines]
         self._unfit += [item.function for item in late if item.function and item not in fitting]
-        self.programs.attach(fitting)
+        for item in fitting:
+            try:
+                self.programs.attach([item])
+            except TrampolineRefused:
+                # Others hang already, in a form that was not refused: this one alone stays blind.
+                self._unfit.append(item.hook.name)
         return True
 
     @property

@@ -312,11 +312,19 @@ def raw_tracepoint_open(prog_fd: int) -> int:
     return _bpf(RAW_TRACEPOINT_OPEN, RawTracepoint(prog_fd=prog_fd))
 
 
+def kprobe_type() -> int:
+    """The number under which perf_event_open(2) knows kprobes; raises KernelLacks where it does not (Linux < 4.17)."""
+    try:
+        return int(read_text(KPROBE_TYPE))
+    except FileNotFoundError:
+        raise KernelLacks(f"no {KPROBE_TYPE}; this kernel was built without kprobes by perf (CONFIG_KPROBE_EVENTS)") from None
+
+
 def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
     """Attach a program to a kernel function's entry or return by a perf event, gone with its file descriptor."""
     name = ctypes.create_string_buffer(function.encode())
     attributes = PerfEventAttr(
-        type=int(read_text(KPROBE_TYPE)),
+        type=kprobe_type(),
         size=ctypes.sizeof(PerfEventAttr),
         config=int(at_return),
         kprobe_func=ctypes.addressof(name),

@@ -24,10 +24,11 @@ def admit_program() -> None:
 
 
 def try_features() -> None:
-    """What every command needs of BPF: to read memory, the ring buffer, to run a program at request; raises KernelLacks.
+    """What every command needs: kprobes, and of BPF to read memory, the ring buffer, to run a program at request.
 
-    Raises NotPermitted where lockdown forbids the first.
+    Raises KernelLacks where the kernel has one of them not, NotPermitted where lockdown forbids to read.
     """
+    syscalls.kprobe_type()
     os.close(syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "read_memory", READ_MEMORY))
     os.close(syscalls.map_create(syscalls.MAP_TYPE_RINGBUF, 0, 0, mmap.PAGESIZE, 0, "ring"))
     runs = syscalls.prog_load(syscalls.PROG_TYPE_RAW_TRACEPOINT, "run", RETURN_0)

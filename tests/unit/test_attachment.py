@@ -160,3 +160,21 @@ def test_what_would_be_attached_to_no_avail_is_not_attached(kernel, start, monke
         start("auto")
     assert not kernel.loaded
     Attachment(Purpose(0), "auto", SYMBOLS)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_comes_late_and_is_refused_leaves_the_others(kernel, monkeypatch, refused):
+    monkeypatch.setattr(netlink, "available", lambda: False)
+    early = Symbols(dict.fromkeys(FUNCTIONS - {"ctnetlink_conntrack_event"}, 1))
+    made = Attachment(Purpose.TABLE | Purpose.UPDATES, "auto", early)
+    made.load(made.choices(chains=False, netns=None), 4096)
+    made.attach()
+    assert made.not_attached == ("ctnetlink_conntrack_event",) and not made.attach_late()
+    monkeypatch.setattr(netlink, "available", lambda: True)
+    monkeypatch.setattr(Symbols, "read", lambda: SYMBOLS)
+    kernel.refuses = {len(kernel.hung) + 1: REFUSED} if refused else {}
+    before = len(kernel.hung)
+    assert made.attach_late() and len(kernel.hung) == before + 1
+    assert made.not_attached == (("ctnetlink_conntrack_event",) if refused else ())
+    made.close()
+    assert kernel.open == set()

@@ -159,6 +159,7 @@ NO_FILE = FileNotFoundError(2, "No such file", "/proc/kallsyms")
 LIMIT = NotPermitted("the limit may not be lifted; root")
 NO_MEMBER = KernelLacks("no member nf_conn.ext: layout not supported")
 HIDDEN = NotPermitted("kallsyms hides addresses; be root")
+NOT_RUN = OSError(syscalls.ENOTSUPP, "BPF_PROG_TEST_RUN: Not supported (ENOTSUPP)")
 UNREADABLE_TABLE = KernelLacks("the table cannot be read here: this, that; ask")
 
 
@@ -445,6 +446,7 @@ def fine(monkeypatch):
     monkeypatch.setattr(prospect.os, "geteuid", lambda: 0)
     monkeypatch.setattr(syscalls, "lock_any_memory", lambda: None)
     monkeypatch.setattr(syscalls, "test_run", lambda *_: 0)
+    monkeypatch.setattr(syscalls, "kprobe_type", lambda: 6)
     for name in ("lockdown", "probes_off"):
         monkeypatch.setattr(restrictions, name, lambda: None)
     for call in ("prog_load", "map_create", "raw_tracepoint_open", "module_btf_fd"):
@@ -481,6 +483,9 @@ def test_the_command_on_a_kernel_where_nothing_is_missing(fine):
         (read_via, "choose", UNREADABLE_TABLE, "table", "this, that"),
         (syscalls, "prog_load", NotPermitted("cannot load: EPERM; policy"), "bpf", "cannot load: EPERM"),
         (syscalls, "lock_any_memory", LIMIT, "bpf", "the limit may not be lifted"),
+        (syscalls, "kprobe_type", KernelLacks("no type; built without kprobes"), "features", "no type"),
+        (syscalls, "map_create", KernelLacks("no ring buffer; use another"), "features", "no ring buffer"),
+        (syscalls, "test_run", NOT_RUN, "features", "BPF_PROG_TEST_RUN: Not supported (ENOTSUPP): this kernel runs no program"),
     ],
 )
 def test_whatever_this_host_lacks_ends_the_command_with_its_words(fine, owner, name, error, finding, words):

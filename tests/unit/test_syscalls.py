@@ -341,6 +341,14 @@ def test_a_kprobe_is_a_perf_event_of_its_function(kernel, monkeypatch, tmp_path,
     assert given.pop("kprobe_func") and given == {"type": 8, "size": 72} | ({"config": 1} if at_return else {})
 
 
+def test_a_kernel_without_kprobes_is_told_in_a_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(syscalls, "KPROBE_TYPE", tmp_path / "type")
+    with pytest.raises(
+        KernelLacks, match=r"^no .*/type; this kernel was built without kprobes by perf \(CONFIG_KPROBE_EVENTS\)$"
+    ):
+        syscalls.kprobe_attach(5, "nf_ct_delete", False)
+
+
 def test_the_btf_object_of_a_module_is_found_by_its_name(kernel, monkeypatch):
     closed: list[int] = []
     monkeypatch.setattr("os.close", closed.append)
