@@ -12,14 +12,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-CTOBSERVE = Path(sys.executable).with_name("ctobserve")
+CTOBSERVE = (sys.executable, "-m", "ctobserve")
 SECONDS = "10"
 
 
 def show(*arguments: str) -> int:
     """Run a command of ctobserve where the reader sees it."""
     print(f"\n$ ctobserve {' '.join(arguments)}", flush=True)
-    return subprocess.run([CTOBSERVE, *arguments], check=False).returncode
+    return subprocess.run([*CTOBSERVE, *arguments], check=False).returncode
 
 
 def here() -> int:
@@ -46,7 +46,7 @@ def in_lab() -> int:
         with tempfile.TemporaryDirectory() as directory:
             ready = Path(directory, "ready")
             print("\n$ ctobserve drops", flush=True)
-            running = subprocess.Popen([CTOBSERVE, "drops", "--ready-file", ready])
+            running = subprocess.Popen([*CTOBSERVE, "drops", "--ready-file", ready])
             while not ready.exists() and running.poll() is None:
                 time.sleep(0.1)
             limit.write_text(str(client.count()))
@@ -60,7 +60,7 @@ def main() -> int:
     """Decide where, say why."""
     if "--in-lab" in sys.argv:
         return in_lab()
-    check = subprocess.run([CTOBSERVE, "check"], capture_output=True, text=True, check=False)
+    check = subprocess.run([*CTOBSERVE, "check"], capture_output=True, text=True, check=False)
     if check.returncode == 0:
         print(check.stdout, flush=True)
         return here()
