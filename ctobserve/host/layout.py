@@ -131,12 +131,16 @@ def _prefix(btf: Btf) -> int:
     return (max(_optional(btf, f"nf_conn.{name}").offset for name in told) + 8) // 8 * 8
 
 
-def _extension(name: str, without: int) -> Number:
-    """Where an entry's extensions say where this one of them is; `without`: what stands for none, or for an unknown number."""
+def _extension(name: str, without: int | None = None) -> Number:
+    """Where an entry's extensions say where this one of them is; `without` stands for none, else every kernel has it."""
 
     def number(btf: Btf) -> int:
         ids = btf.enum("nf_ct_ext_id")
-        return btf.field("nf_ct_ext.offset").offset + ids[name] if name in ids else without
+        if name in ids:
+            return btf.field("nf_ct_ext.offset").offset + ids[name]
+        if without is None:
+            raise KernelLacks(f"this kernel's enum nf_ct_ext_id has no {name}: layout not supported")
+        return without
 
     return number
 
@@ -167,7 +171,7 @@ NUMBERS: dict[str, Number] = {
     "CT_ZONE": _at("nf_conn.zone.id"),
     "CT_EXT": _at("nf_conn.ext"),
     # Of each entry's extensions: where the counters are and the start time (-1: this kernel has none), and how long they all are.
-    "EXT_ACCT": _extension("NF_CT_EXT_ACCT", 3),
+    "EXT_ACCT": _extension("NF_CT_EXT_ACCT"),
     "EXT_START": _extension("NF_CT_EXT_TSTAMP", -1),
     "EXT_LEN": _at("nf_ct_ext.len"),
     "TH_BYTES": _size("nf_conntrack_tuple_hash"),
