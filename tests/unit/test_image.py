@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import struct
+from functools import cache as cache_results
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,15 @@ def target(request) -> str:
     return request.param
 
 
+@cache_results
+def compiled_for(form: bool, target: str) -> dict[str, Any]:
+    """Each once: a compilation takes seconds."""
+    return compiled(Source.read(form, target))
+
+
 @pytest.fixture(scope="module")
 def made(form, target) -> dict[str, Any]:
-    return compiled(Source.read(form, target))
+    return compiled_for(form, target)
 
 
 @pytest.fixture
@@ -166,13 +173,30 @@ def test_an_image_is_of_its_sources_its_form_its_machine_its_headers_and_its_num
 
 def test_every_machine_has_the_same_programs_maps_and_numbers():
     """What is compiled here for another is the same but for the registers."""
-    images = [decoded(compiled(Source.read(True, machine)), None) for machine in MACHINES]
+    images = [decoded(compiled_for(True, machine), None) for machine in MACHINES]
     assert len(images) > 1
     for image in images[1:]:
         assert image.maps == images[0].maps
         assert image.programs.keys() == images[0].programs.keys()
         assert image.programs["walk_on"] == images[0].programs["walk_on"]
         assert image.programs["destroy"] != images[0].programs["destroy"]
+
+
+def loaded(program: Program) -> tuple[bytes, list[tuple[int, str]]]:
+    """As the kernel gets it, but for the descriptors of maps, which are the loader's."""
+    code = with_given(program, range(1000, 1000 + len(NAMES)))
+    for at, _ in program.map_loads:
+        code[8 * at + 4 : 8 * at + 8] = bytes(4)
+    return bytes(code), program.map_loads
+
+
+def test_both_forms_have_the_same_maps_and_runnable_programs(target):
+    """Where trampolines are refused the programs of the other form take over the maps, and what is run at request stays."""
+    fentry, kprobe = (decoded(compiled_for(form, target), None) for form in (True, False))
+    assert kprobe.maps == fentry.maps | {"calls": kprobe.maps["calls"]}
+    assert kprobe.programs.keys() == fentry.programs.keys() | {"call_begin"}
+    for name in ("walk", "walk_on", "lengths", "lengths_on", "clock"):
+        assert loaded(kprobe.programs[name]) == loaded(fentry.programs[name])
 
 
 def test_a_machine_that_we_do_not_know_is_named(monkeypatch):
