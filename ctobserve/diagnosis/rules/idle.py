@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ctobserve.diagnosis.evidence import Evidence
@@ -9,7 +11,7 @@ from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import remark, set_sysctl
 from ctobserve.diagnosis.rules.words import DAY_S, percent, share, span, unreadable
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Verdict
-from ctobserve.model import IPS_OFFLOAD, TCP, TCP_STATES
+from ctobserve.model import IPS_OFFLOAD, TCP, TCP_STATES, NDArray
 
 SYSCTL = "nf_conntrack_tcp_timeout_established"
 LONG_S = DAY_S  # without a packet: keepalives, where there are any, come after two hours
@@ -28,11 +30,11 @@ def judge(evidence: Evidence) -> RuleResult:
     held = (rows["protonum"] == TCP) & (rows["tcp_state"] == ESTABLISHED) & ((rows["status"] & IPS_OFFLOAD) == 0)
     worst: Verdict | None = None
     most = CONSIDERABLE - 1
-    for inum in evidence.counts:
+    for inum, remaining_s in _by_namespace(rows["netns"][held], evidence.remaining_s[held]):
         namespace = evidence.namespace(inum)
         if SYSCTL not in namespace.sysctls:
             continue
-        idle = namespace.sysctls[SYSCTL] - evidence.remaining_s[held & (rows["netns"] == inum)]
+        idle = namespace.sysctls[SYSCTL] - remaining_s
         long = idle[idle >= LONG_S]
         entries, whole, limit = len(long), evidence.counts[inum], namespace.limit
         if entries <= most or entries < TENTH * whole:
@@ -56,6 +58,13 @@ def judge(evidence: Evidence) -> RuleResult:
         do = (set_sysctl(namespace, SYSCTL, LONG_S), NOT_AT_ONCE)
         most, worst = entries, Verdict(Severity.WARNING if severe else Severity.NOTICE, sentence, numbers, do)
     return worst or unreadable(evidence, SYSCTL)
+
+
+def _by_namespace(netns: NDArray[np.uint32], remaining_s: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Those of each, lowest inode number first: by one sorting, for there may be thousands."""
+    order = np.argsort(netns, kind="stable")
+    inums, first = np.unique(netns[order], return_index=True)
+    return zip(inums.tolist(), np.split(remaining_s[order], first[1:]), strict=False)
 
 
 RULES = (Rule("idle_established", judge),)
