@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import record, replay
+from bench.big import MANY_CPUS
 from bench.image import Image
 from bench.rows import as_json, sections
 from bench.text import lines
@@ -24,7 +25,7 @@ from bench.text import lines
 ROOT = Path(__file__).resolve().parents[1]
 LAB, PAGE = ROOT / ".lab", ROOT / "docs/cost.md"
 RING, RESULT = LAB / "ring.json", LAB / "bench.json"
-IN_GUEST, HERE = ("image", "new", "start", "idle", "terminal", "read"), "ring"
+IN_GUEST, HERE = ("image", "new", "start", "idle", "terminal", "read", "big"), "ring"
 STARTS, NATIVE_REPEATS = 3, 15
 
 
@@ -42,10 +43,10 @@ class Clock:
         self._part, self._since = part, now
 
 
-def in_guest(parts: list[str], options: argparse.Namespace, clock: Clock) -> dict[str, Any]:
-    """Boot, measure; the guest's result. The ring it records is kept."""
+def in_guest(parts: list[str], options: argparse.Namespace, clock: Clock, append: str = "") -> dict[str, Any]:
+    """Boot, with these words for the kernel; measure; the guest's result. The ring it records is kept."""
     command = [sys.executable, str(ROOT / "tests/vm/lab.py"), "--icount", "--timeout", str(options.timeout)]
-    command += ["--memory", options.memory, "--", sys.executable, "-m", "bench.guest", ",".join(parts)]
+    command += ["--memory", options.memory, "--append", append, "--", sys.executable, "-m", "bench.guest", ",".join(parts)]
     command += [",".join(map(str, options.new_entries)), str(options.table_entries), str(options.repeats), str(STARTS)]
     result: dict[str, Any] = {}
     clock.next("boot")
@@ -116,6 +117,8 @@ def main() -> None:
         sys.exit("bench: no recorded ring yet; run it once with --parts image,ring")
     clock = Clock()
     guest = in_guest(parts, options, clock) if parts else {}
+    if "big" in parts:
+        guest["big_cpus"] = in_guest(["big"], options, clock, f"possible_cpus={MANY_CPUS}")["big"]
     native = {}
     if HERE in options.parts:
         clock.next(HERE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from bench.big import BUCKETS, MANY_CPUS, NAMESPACES, Big, Run
 from bench.measured import Measured
 from bench.observers import LISTENER
 from bench.replay import COPIED, TABLE
@@ -34,6 +35,9 @@ BARS = {
     "ctobserve events": (Bar(6_000), None),
     "ctobserve record": (Bar(2_500), None),
 }
+# Of whole runs: what each network namespace, in millions of instructions, and each bucket adds at most.
+BARS_OF_NAMESPACE = {"list": None, "top": None, "drops": Bar(2), "report": Bar(6)}
+BARS_OF_BUCKET = {"list": Bar(250), "buckets": Bar(400), "top": Bar(250), "report": Bar(500)}
 
 
 class Row(NamedTuple):
@@ -93,6 +97,9 @@ def sections(guest: dict[str, Any], native: dict[str, Measured]) -> list[Section
         found.append(_starts(guest["starts"]))
     if "reading" in guest:
         found += [_reading(guest["reading"]), _table_bytes(*guest["table_bytes"])]
+    if "big" in guest:
+        one, many = Big.of_json(guest["big"]), Big.of_json(guest["big_cpus"])
+        found += [_many_cpus(one, many), _many_namespaces(one, many), _many_buckets(one), _much_memory(one, many)]
     if native:
         found.append(_ring(native))
     return found
@@ -242,3 +249,91 @@ def _ring(native: dict[str, Measured]) -> Section:
             rows.append(Row(way, rate, _over(ours, rate), f"x slower than {TABLE}", bar))
     says = "Of one core, of CPU time, from a ring that was recorded: no kernel and no VM is in it."
     return Section("From the ring", "events/s of this machine", says, tuple(rows))
+
+
+def _many_cpus(one: Big, many: Big) -> Section:
+    rows = []
+    for name, watching in one.watching.items():
+        start, more = watching.start.over(MILLION), many.watching[name].start.over(MILLION)
+        rows += [
+            Row(f"{name}, 1", start),
+            Row(f"{name}, {MANY_CPUS}", more, _over(more, start), "x with 1", Bar(1.3, of_ratio=True)),
+        ]
+    says = "A start, of the whole machine, from exec until the ready file is there, with so many possible CPUs."
+    return Section(f"{MANY_CPUS} possible CPUs", "million instructions", says, tuple(rows))
+
+
+def _many_namespaces(one: Big, many: Big) -> Section:
+    """The second half must cost no more than the first: else the cost grows with the square."""
+    _, half, all_of = NAMESPACES[1]
+    rows = []
+    for name, bar in BARS_OF_NAMESPACE.items():
+        first, second = (_each(one.namespaces, name, *pair) for pair in ((0, half), (half, all_of)))
+        rows.append(Row(f"ctobserve {name}", _each(one.namespaces, name, 0, all_of), bar=bar))
+        if bar:
+            rows.append(
+                Row(
+                    f"the last {half} of them",
+                    second,
+                    _over(second, first),
+                    "x the first",
+                    Bar(1.2, of_ratio=True),
+                    rows[-1].what,
+                )
+            )
+        rows.append(
+            Row(
+                f"with {MANY_CPUS} possible CPUs",
+                _each(many.namespaces, name, *NAMESPACES[MANY_CPUS][::2]),
+                part_of=f"ctobserve {name}",
+            )
+        )
+    says = f"Of the process, whole runs: what each of {all_of:,} network namespaces adds, each named and with an entry."
+    return Section(f"{all_of:,} network namespaces", "million instructions per namespace", says, tuple(rows))
+
+
+def _each(runs: dict[int, dict[str, Run]], name: str, few: int, many: int) -> Measured:
+    return Measured.of([(runs[many][name].instructions - runs[few][name].instructions) / (many - few) / MILLION])
+
+
+def _many_buckets(big: Big) -> Section:
+    few, many = BUCKETS
+    rows = []
+    for what in ("lengths", "walk"):
+        usual, more = (getattr(big.buckets[count], what) for count in BUCKETS)
+        rows += [
+            Row(f"{what}, {few:,}", usual),
+            Row(f"{what}, {many:,}", more, _over(more, usual), f"x with {few:,}", Bar(1.05, of_ratio=True)),
+        ]
+    runs = {count: passes.runs for count, passes in big.buckets.items()}
+    for name, bar in BARS_OF_BUCKET.items():
+        rows.append(Row(f"ctobserve {name}", _each(runs, name, few, many).over(1 / MILLION), bar=bar))
+    says = "Of the process, of a table that is nearly empty: a pass over all buckets; and what each more adds to whole runs."
+    return Section(f"{many:,} buckets", "instructions per bucket", says, tuple(rows))
+
+
+def _much_memory(one: Big, many: Big) -> Section:
+    (few, buckets), (none, _, namespaces) = BUCKETS, NAMESPACES[1]
+    rows = []
+    for name, run in one.namespaces[none].items():
+        beyond = {
+            f"beyond that, {MANY_CPUS} possible CPUs": many.namespaces[none][name].peak_bytes - run.peak_bytes,
+            f"beyond that, {namespaces:,} namespaces": one.namespaces[namespaces][name].peak_bytes - run.peak_bytes,
+            f"beyond that, {buckets:,} buckets": one.buckets[buckets].runs[name].peak_bytes
+            - one.buckets[few].runs[name].peak_bytes,
+        }
+        rows.append(Row(f"ctobserve {name}", Measured.of([run.peak_bytes / MILLION])))
+        rows += [Row(what, Measured.of([size / MILLION]), bar=Bar(64), part_of=rows[-1].what) for what, size in beyond.items()]
+    for name, watching in many.watching.items():
+        rows.append(
+            Row(
+                f"maps of {name}, {MANY_CPUS} CPUs",
+                Measured.of([watching.maps_bytes / MILLION]),
+                bar=Bar(64),
+            )
+        )
+    says = (
+        f"The most that was resident in a whole run, with 1 possible CPU, {few:,} buckets and no namespace but the first; maps in"
+        " the kernel without the ring."
+    )
+    return Section("Memory on a big machine", "MB", says, tuple(rows))

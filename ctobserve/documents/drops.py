@@ -46,7 +46,9 @@ class NetnsSums:
     by_reason: Mapping[str, int] = doc("losses and clashes resolved that were seen, by reason")
     kernel_counters: Mapping[str, int] = doc("deltas of the kernel's counters")
     unaccounted: Mapping[str, int] = doc("what the counters saw and we did not")
-    by_cpu: Mapping[str, CpuSums] = doc("the same sums of each CPU, by its number")
+    by_cpu: Mapping[str, CpuSums] = doc(
+        "the same sums of each CPU, by its number; of those that never counted anything only the first is there"
+    )
 
 
 @dataclass(frozen=True)
