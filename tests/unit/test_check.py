@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -129,6 +131,11 @@ def told(attach="auto", **host):
     text = "\n".join(check_lines(found))
     assert all(f" {name} " in text for name in FINDINGS)
     return found, {item.name: item for item in found.findings}, found.refusal()
+
+
+def test_every_finding_is_documented():
+    said = Path(__file__).parents[2].joinpath("docs/json.md").read_text().partition("### check\n")[2].partition("<!--")[0]
+    assert re.findall(r"`(\w+)`", said.partition(";")[0])[1:] == FINDINGS
 
 
 def test_nothing_is_missing():
