@@ -2,7 +2,7 @@
 
 Instructions are counted in a lab VM (bench/guest.py), events per second here, on the ring that the VM recorded. Ratios are to be
 quoted: they hold on any machine. Of numbers, only events/s is time, and only of this machine. The page is written when all parts
-were measured, which takes some twenty minutes; else it stays as it was.
+were measured, which takes half an hour; else it stays as it was.
 """
 
 from __future__ import annotations

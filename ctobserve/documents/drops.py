@@ -22,6 +22,7 @@ from ctobserve.model import join, pick
 
 MOST_ROWS = 10_000  # of the document, where no other limit is asked for
 Show = Callable[[Events, Events], object]
+OfCpus = dict[int, Counter[str]]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def collect(capture: Capture, request: Request, stretch: Stretch, show: Show | N
     tally.add(capture.drain())
     moved = delta(before, after)
     whole, gone = _whole(tally.reasons, moved)
-    inums = sorted({inum for inum, _ in [*moved, *tally.reasons]})
+    seen, counted = _by_netns(tally.reasons), _by_netns(moved)
     return DropsDocument(
         meta=DropsMeta(**vars(meta_of("drops", capture, request)), drops_not_shown=tally.losses - tally.shown),
         by_reason={reason: count for reason, count in whole.by_reason.items() if reason != CLASH_RESOLVED},
@@ -87,7 +88,7 @@ def collect(capture: Capture, request: Request, stretch: Stretch, show: Show | N
         kernel_counters=whole.kernel_counters,
         unaccounted=whole.unaccounted,
         not_compared=dict(gone) if moved else {},
-        by_netns={str(inum): _of_netns(inum, tally.reasons, moved) for inum in inums},
+        by_netns={str(inum): _of_netns(seen[inum], counted[inum]) for inum in sorted(seen.keys() | counted.keys())},
         drops=EventRows(tally.rows(), capture.started),
     )
 
@@ -127,9 +128,14 @@ def _whole(reasons: Mapping[Place, Counter[str]], moved: Moved) -> tuple[Balance
     return balance(total(reasons.values()), total(moved.values()), gone), gone
 
 
-def _of_netns(inum: int, reasons: Mapping[Place, Counter[str]], moved: Moved) -> NetnsSums:
-    ours = {cpu: found for (at, cpu), found in reasons.items() if at == inum}
-    kernel = {cpu: found for (at, cpu), found in moved.items() if at == inum}
+def _by_netns(places: Mapping[Place, Counter[str]]) -> defaultdict[int, OfCpus]:
+    found: defaultdict[int, OfCpus] = defaultdict(dict)
+    for (inum, cpu), counts in places.items():
+        found[inum][cpu] = counts
+    return found
+
+
+def _of_netns(ours: OfCpus, kernel: OfCpus) -> NetnsSums:
     here = balance(total(ours.values()), total(kernel.values()))
     by_cpu = {
         str(cpu): CpuSums(
