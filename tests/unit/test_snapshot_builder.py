@@ -62,3 +62,14 @@ def test_details_follow_their_entries():
         found.add(made)
     entries, extensions = found.result()
     assert dict(zip(entries["ct"].tolist(), extensions["use"].tolist(), strict=True)) == {0xA: 0xA, 0xB: 0x10B, 0xC: 0xC}
+
+
+def test_whose_entries_came_last():
+    found = SnapshotBuilder()
+    assert found.namespaces(found.batches) == set()
+    found.add(records(record(RecordKind.WALK, 0xA, netns=7), record(RecordKind.WALK, 0xB, netns=8)))
+    before = found.batches
+    found.add(records(record(RecordKind.WALK, 0xC, netns=9), record(RecordKind.WALK, 0xD, netns=9)))
+    found.add(records(record(RecordKind.WALK, 0xE, netns=10)))
+    assert found.namespaces(before) == {9, 10}
+    assert found.namespaces(0) == {7, 8, 9, 10}

@@ -89,6 +89,14 @@ def test_a_kernel_that_cannot_boot_is_said(tmp_path):
     broken = tmp_path / "vmlinuz"
     broken.write_bytes(b"not a kernel")
     arguments = [sys.executable, str(LAB), "--kernel", str(broken), "--", "true"]
-    result = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 125
     assert "lab: the VM" in result.stderr
+
+
+def test_machines_are_listed_and_others_refused():
+    lab = [sys.executable, str(LAB)]
+    listed = subprocess.run([*lab, "--machines"], capture_output=True, text=True, check=True).stdout.split()
+    assert {"x86_64-5.10", "x86_64-newest"} < set(listed) and len(listed) == len(set(listed))
+    result = subprocess.run([*lab, "--machine", "x86_64-2.6", "--", "true"], capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and "invalid choice: 'x86_64-2.6'" in result.stderr
