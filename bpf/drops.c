@@ -97,7 +97,7 @@ static __always_inline void copy_long_chains(struct record *record)
 	struct locked *last = locked.lookup(&slot);
 	struct config *boot = config.lookup(&slot);
 
-	if (!last || !boot)
+	if (!last || !boot || !boot->hash) /* where the hash cannot be found, bucket 0 would seem to be right, and empty */
 		return;
 	bucket = (u64)hash * read_u32(boot->buckets) >> 32;
 	if (last->bucket[0] != bucket)
