@@ -48,7 +48,7 @@ class NetnsSums:
     kernel_counters: Mapping[str, int] = doc("deltas of the kernel's counters")
     unaccounted: Mapping[str, int] = doc("what the counters saw and we did not")
     by_cpu: Mapping[str, CpuSums] = doc(
-        "the same sums of each CPU, by its number; of those that never counted anything only the first is there"
+        "the same sums of each CPU, by its number; of those that are not online only where they counted anything"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from ctobserve.host.kernel import read_text
 from ctobserve.host.netns import cookie, discover, inside_each
 
 PROC = Path("/proc/thread-self/net/stat/nf_conntrack")
+ONLINE = Path("/sys/devices/system/cpu/online")
 # Columns of ct_cpu_seq_show that have another name than in `conntrack -S`.
 COLUMNS = {"clashres": "clash_resolve", "icmp_error": "error", "chainlength": "chaintoolong"}
 NAMES = (
@@ -37,8 +38,8 @@ Moved = dict[Place, Counter[str]]
 class Reading(NamedTuple):
     """Counters by namespace's inode number, its cookie, and CPU: the number alone can be another's a moment later.
 
-    A CPU that is not there has counted nothing; the first is always there. There may be thousands of CPUs, in each of thousands
-    of namespaces, and nearly all of these never track a packet.
+    All CPUs that are online are there, and those that went offline after they had counted something. Of the others there may be
+    thousands, in each of thousands of namespaces.
 
     `unread`: inode numbers of namespaces that are there and could not be entered.
     """
@@ -55,7 +56,8 @@ class Reading(NamedTuple):
 def read(only: int | None = None) -> Reading:
     """Of all namespaces, or `only` of the one with this inode number. Those that vanish meanwhile are left out."""
     asked = (space for inum, space in discover().items() if only in (None, inum))
-    found, failed = inside_each(asked, lambda _: _read_here())
+    online = ranges(read_text(ONLINE))
+    found, failed = inside_each(asked, lambda _: _read_here(online))
     counts = {
         (inum, unique, cpu): Counter({name: value for name, value in values.items() if name in NAMES})
         for inum, (unique, cpus) in found.items()
@@ -91,12 +93,12 @@ def total(parts: Iterable[Counter[str]]) -> Counter[str]:
     return result
 
 
-def _read_here() -> tuple[int, Mapping[int, Mapping[str, int]]]:
+def _read_here(online: Container[int]) -> tuple[int, Mapping[int, Mapping[str, int]]]:
     """Cookie and counters of this thread's namespace: from /proc, or by netlink where the kernel lacks NF_CONNTRACK_PROCFS."""
     if PROC.exists():
-        return cookie(), parse(read_text(PROC))
+        return cookie(), parse(read_text(PROC), online)
     every = netlink.stats() if netlink.available() else []
-    return cookie(), {cpu: counts for cpu, counts in enumerate(every) if not cpu or any(counts.values())}
+    return cookie(), {cpu: counts for cpu, counts in enumerate(every) if cpu in online or any(counts.values())}
 
 
 def limits_chains() -> bool | None:
@@ -110,21 +112,27 @@ def limits_chains() -> bool | None:
         return None
 
 
-def parse(text: str) -> dict[int, dict[str, int]]:
+def ranges(text: str) -> frozenset[int]:
+    """Numbers of CPUs as the kernel lists them, such as 0-3,8."""
+    parts = (part.partition("-") for part in text.strip().split(",") if part)
+    return frozenset(cpu for first, _, last in parts for cpu in range(int(first), int(last or first) + 1))
+
+
+def parse(text: str, online: Container[int]) -> dict[int, dict[str, int]]:
     """Lines of /proc/net/stat/nf_conntrack, one per possible CPU, hexadecimal, as counters by their netlink names.
 
-    Of CPUs other than the first only those that counted anything: the first column has the entries of all of them.
+    Of CPUs that are not `online` only those that counted anything; the first column has the entries of all CPUs.
     """
     head, *lines = text.splitlines()
     names = [COLUMNS.get(name, name) for name in head.split()]
     found: dict[int, dict[str, int]] = {}
     idle: set[str] = set()  # lines without their first column: looked up, a line costs a tenth of what it costs to read it
     for cpu, line in enumerate(lines):
-        own = line.partition(" ")[2]
-        if cpu and own in idle:
+        own, here = line.partition(" ")[2], cpu in online
+        if not here and own in idle:
             continue
         counts = dict(zip(names, (int(word, 16) for word in line.split()), strict=False))
-        if not cpu or any(list(counts.values())[1:]):
+        if here or any(list(counts.values())[1:]):
             found[cpu] = counts
         else:
             idle.add(own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ctobserve.analysis.drops import balance
-from ctobserve.host.counters import Reading, delta, parse, total
+from ctobserve.host.counters import ONLINE, Reading, delta, parse, ranges, read, total
 
 OLD, NEW = 11, 12  # cookies
 
@@ -43,23 +43,37 @@ def test_losses_where_no_counter_could_be_read_are_not_compared():
 
 def test_lines_of_the_kernel():
     text = "entries  clashres found new invalid chainlength\n0000002a  00000001 0000000b 0 0 00000003\n" * 1
-    assert parse(text) == {0: {"entries": 42, "clash_resolve": 1, "found": 11, "new": 0, "invalid": 0, "chaintoolong": 3}}
+    assert parse(text, ()) == {0: {"entries": 42, "clash_resolve": 1, "found": 11, "new": 0, "invalid": 0, "chaintoolong": 3}}
     assert total([Counter(drop=1), Counter(drop=2, found=0)]) == Counter(drop=3, found=0)
 
 
 def test_every_column_of_proc_by_the_name_that_netlink_has_for_it():
     columns = {"entries": 3, "clashres": 17, "found": 0, "invalid": 31, "chainlength": 2, "drop": 5, "icmp_error": 7}
-    (cpu,) = parse(" ".join(columns) + "\n" + " ".join(f"{value:08x}" for value in columns.values()) + "\n").values()
+    (cpu,) = parse(" ".join(columns) + "\n" + " ".join(f"{value:08x}" for value in columns.values()) + "\n", {0}).values()
     expected = {"entries": 3, "clash_resolve": 17, "found": 0, "invalid": 31, "chaintoolong": 2, "drop": 5, "error": 7}
     assert cpu == expected
 
 
-def test_of_thousands_of_cpus_that_never_tracked_a_packet_none_is_kept():
+def test_of_thousands_of_cpus_those_are_kept_that_are_online_or_counted():
     """A machine may have 8192 possible CPUs, each with a line in each of its namespaces."""
     idle = "0000002a  00000000 00000000 00000000\n"
     busy = "0000002a  00000000 00000000 00000005\n"
-    counted = parse("entries  clashres found drop\n" + idle * 700 + busy + idle * 7491)
-    assert {cpu: counts["drop"] for cpu, counts in counted.items()} == {0: 0, 700: 5}
-    before = Reading({(7, OLD, 0): Counter(drop=0)})
+    online = ranges("0-1,4\n")
+    counted = parse("entries  clashres found drop\n" + idle * 700 + busy + idle * 7491, online)
+    assert {cpu: counts["drop"] for cpu, counts in counted.items()} == {0: 0, 1: 0, 4: 0, 700: 5}
+    before = Reading({(7, OLD, cpu): Counter(drop=0) for cpu in online})
     after = Reading({(7, OLD, cpu): Counter(drop=counts["drop"]) for cpu, counts in counted.items()})
-    assert delta(before, after) == {(7, 0): Counter(drop=0), (7, 700): Counter(drop=5)}, "it was at 0 before"
+    moved = {(7, 0): 0, (7, 1): 0, (7, 4): 0, (7, 700): 5}
+    assert delta(before, after) == {place: Counter(drop=count) for place, count in moved.items()}, "it was at 0 before"
+
+
+def test_lists_of_cpus_are_read_as_the_kernel_writes_them():
+    assert ranges("0\n") == {0}
+    assert ranges("0-3,8,10-11\n") == {0, 1, 2, 3, 8, 10, 11}
+    assert ranges("\n") == set()
+
+
+def test_every_cpu_that_is_online_is_there_in_every_namespace():
+    online = ranges(ONLINE.read_text())
+    cpus = {inum: {cpu for at, _, cpu in read().counts if at == inum} for inum, _, _ in read().counts}
+    assert cpus and all(found >= online for found in cpus.values())
