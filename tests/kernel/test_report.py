@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 
@@ -61,6 +61,14 @@ def run_for(seconds: int, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def beyond(capture: Standing, expected: frozenset[str], record_property: Callable[[str, object], None]) -> set[str]:
+    """Of these verdicts those that this kernel cannot earn: before 5.15 chains may grow, and no packet is refused for them."""
+    cannot = set() if capture.host.limits_chains else expected & {"chain_too_long"}
+    if cannot:
+        record_property("lacking", "a limit of chains, and so the verdict chain_too_long")
+    return set(cannot)
+
+
 def lines_of(found: dict, severe: bool) -> list[tuple[str, bool]]:
     """Of verdicts of this sort: each line, and whether it only looks."""
     verdicts = [verdict for verdict in found.values() if (verdict.severity in GRAVE) is severe]
@@ -68,7 +76,7 @@ def lines_of(found: dict, severe: bool) -> list[tuple[str, bool]]:
 
 
 @pytest.mark.parametrize("name", list(SCENARIOS)[PART - 1 :: PARTS])
-def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothing(name, capture, tmp_path):
+def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothing(name, capture, tmp_path, record_property):
     """Every line to paste runs: those that look, then those that change something, which mend it where they can; those of
     notices, that nobody waits for, last. A report from the recording of it is the same in every number and line."""
     scenario = SCENARIOS[name]
@@ -89,15 +97,18 @@ def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothin
             paste(line, only_looks)
     words = "\n".join([*(verdict.sentence for verdict in (*found.values(), *afterwards.values())), *stage.said])
     print(name, words, sep="\n")
-    assert grave(found) == scenario.expected, words
+    cannot = beyond(capture, scenario.expected, record_property)
+    expected = scenario.expected - cannot
+    assert grave(found) == expected, words
     assert scenario.notices <= found.keys(), words
-    assert ("healthy" in found) == (not scenario.expected)
+    assert ("healthy" in found) == (not expected)
     where = {verdict.evidence["netns"] for verdict in found.values() if verdict.evidence.get("netns")}
     assert not space or where <= {space.inum}
     assert not grave(afterwards), words
     live, kept = asdict(said), asdict(recorded(tmp_path / "incident"))
     assert {key: (live[key], kept[key]) for key in live if key != "meta" and live[key] != kept[key]} == {}
-    assert severities(recorded(recording(name))) == severities(said)
+    shipped = severities(recorded(recording(name)))
+    assert {verdict: how for verdict, how in shipped.items() if verdict not in cannot} == severities(said)
     assert machine() == before
 
 
