@@ -118,14 +118,18 @@ def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding
 def test_what_comes_and_goes_between_one_hook_and_the_next_leaves_no_row(net, monkeypatch, form):
     """Fewer each time: an address that is given out again later would hide what was left in its place."""
     space = net.space("between")
-    attach, counts = Programs._attach, iter(range(409, 0, -17))
+    counts = iter(range(409, 0, -17))
 
-    def attach_and_go_on(self: Programs, *arguments: Any) -> None:
-        attach(self, *arguments)
-        send_udp(space, next(counts))
-        space.run("conntrack", "-F")
+    def and_go_on(attach: Callable[..., None]) -> Callable[..., None]:
+        def attach_and_go_on(self: Programs, *arguments: Any) -> None:
+            attach(self, *arguments)
+            send_udp(space, next(counts))
+            space.run("conntrack", "-F")
 
-    monkeypatch.setattr(Programs, "_attach", attach_and_go_on)
+        return attach_and_go_on
+
+    for name in ("_hang", "_probe"):
+        monkeypatch.setattr(Programs, name, and_go_on(getattr(Programs, name)))
     with LiveCapture(Options(Purpose.TABLE, form)) as capture:
         capture.follow()
         assert (capture.fidelity().lost, capture.fidelity().seen) == ({}, 0), (
