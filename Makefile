@@ -92,10 +92,10 @@ kernel-test: wheel ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debi
 	+$(MAKE) --jobs=2 --output-sync=target --no-print-directory on-bookworm on-trixie of-the-lab
 
 on-bookworm:
-	$(PYTHON) tests/vm/lab.py --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=1/9 $(PYTEST) tests/kernel
+	$(PYTHON) tests/vm/lab.py --timeout 4200 -- $(IN_GUEST) CTOBSERVE_PART=1/9 $(PYTEST) tests/kernel
 
 on-trixie:
-	$(PYTHON) tests/vm/lab.py --machine x86_64-6.12 --timeout 3300 -- $(IN_GUEST) CTOBSERVE_PART=5/9 $(PYTEST) tests/kernel $(ON_ONE)
+	$(PYTHON) tests/vm/lab.py --machine x86_64-6.12 --timeout 4200 -- $(IN_GUEST) CTOBSERVE_PART=5/9 $(PYTEST) tests/kernel $(ON_ONE)
 
 of-the-lab:
 	$(PYTHON) -m pytest tests/vm
