@@ -79,8 +79,11 @@ def test_table_full_says_what_early_drop_looked_at(net, sysctl, start):
         assert any(assured for assured, *_ in looked) and any(foreign for _, foreign, *_ in looked)
         assert {other for _, _, other, _ in looked} == {0}, "an entry that could have been evicted was kept"
         assert set(looked) <= windows(space, 512)
-    sender = {"pid": os.getpid(), "comm": Path("/proc/self/comm").read_text().strip()}
-    assert [drop["process"] for drop in report["drops"]] == [sender] * FULL
+    senders = [drop["process"] for drop in report["drops"]]
+    assert [sender["pid"] for sender in senders] == [os.getpid()] * FULL
+    # A thread sends: it has our name, or from Python 3.14 on one of its own.
+    ours = Path("/proc/self/comm").read_text().strip()
+    assert all(sender["comm"].startswith((ours, "Thread-")) for sender in senders)
     assert {(drop["direction"], drop["zone"]) for drop in report["drops"]} == {("original", 0)}
 
 
