@@ -22,7 +22,7 @@ IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h bpf/arch/*.h)
 
 .PHONY: help setup tool lab lab-doc recordings json-doc image wheel run test lint unit kernel-test test-matrix
-.PHONY: on-bookworm on-trixie of-the-lab kernels-doc bench format clean
+.PHONY: on-bookworm on-trixie kernels-doc bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -86,19 +86,18 @@ PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider --durations=15
 # What does not depend on the kernel's version is tested on one; kprobes in each form on 6.1, on 6.12 where a test takes both.
 ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py terminal.py lab.py lab_doc.py flight_recorder.py) -k 'not kprobe and not between and not every_loss'
 
-# Two machines at once: an emulated one keeps little more than one core busy. The output of each comes when it has ended. Each plays a
-# few of the incidents: of all the unit tests know the verdicts by its recording, and test-matrix plays all on both.
+# Two machines at once: an emulated one keeps little more than one core busy. The output of each comes when it has ended. tests/vm comes
+# before: it compiles what both read. Each plays a few of the incidents: of all the unit tests know the verdicts by its recording, and
+# test-matrix plays all on both.
 kernel-test: wheel ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
-	+$(MAKE) --jobs=2 --output-sync=target --no-print-directory on-bookworm on-trixie of-the-lab
+	$(PYTHON) -m pytest tests/vm
+	+$(MAKE) --jobs=2 --output-sync=target --no-print-directory on-bookworm on-trixie
 
 on-bookworm:
 	$(PYTHON) tests/vm/lab.py --timeout 4200 -- $(IN_GUEST) CTOBSERVE_PART=1/9 $(PYTEST) tests/kernel
 
 on-trixie:
 	$(PYTHON) tests/vm/lab.py --machine x86_64-6.12 --timeout 4200 -- $(IN_GUEST) CTOBSERVE_PART=5/9 $(PYTEST) tests/kernel $(ON_ONE)
-
-of-the-lab:
-	$(PYTHON) -m pytest tests/vm
 
 # What takes long: the kernel tier on every kernel; starts under load, random work with proofs and every incident on two.
 LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) $(addprefix tests/kernel/test_,starts.py property.py report.py)
