@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests.matrix.guest import files
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/kernels"
@@ -65,8 +68,8 @@ def _form(check: Result) -> str:
 
 
 def _tests(result: Result) -> str:
-    tests = result["tests"]
-    passed, failed = sum(tests["passed"].values()), len(tests["failed"])
+    tests = result["tests"].values()
+    passed, failed = sum(test["passed"] for test in tests), sum(len(test["failed"]) for test in tests)
     return f"{passed} passed" + (f", {failed} **failed**" if failed else "")
 
 
@@ -76,14 +79,19 @@ def page(found: dict[str, Result]) -> str:
 
 
 def _section(name: str, result: Result) -> Iterator[str]:
-    tests = result["tests"]
-    yield f"\n## {name}\n\n"
-    yield f"{_tests(result)}, {result['of']}, commit {result['commit']}, {result['processors']} processors.\n"
-    for failed in tests["failed"]:
-        yield f"- failed: `{failed}`\n"
-    for left_out in tests["left_out"]:
-        yield f"- left out: `{left_out}`\n"
-    for what, times in sorted(tests["lacking"].items()):
+    tests: dict[str, Any] = result["tests"]
+    yield f"\n## {name}\n\n{_tests(result)}, {result['processors']} processors"
+    commits = sorted({(test["of"], test["commit"]) for test in tests.values()})
+    for at in commits:
+        ran = [file for file, test in tests.items() if (test["of"], test["commit"]) == at]
+        yield f"; {at[0]}, commit {at[1]}" + (f": {', '.join(ran)}" if len(commits) > 1 else "")
+    yield ".\n\n"
+    if not_run := sorted(set(files()) - set(tests)):
+        yield f"- not run: {', '.join(not_run)}\n"
+    for file, test in tests.items():
+        yield from (f"- failed: `{file}::{failed}`\n" for failed in test["failed"])
+        yield from (f"- left out: `{file}::{left_out}`\n" for left_out in test["left_out"])
+    for what, times in sorted(sum((Counter(test["lacking"]) for test in tests.values()), Counter[str]()).items()):
         yield f"- lacking, and {times} of the tests demand that this is said: {what}\n"
     yield "\n" + "".join(f"    {line}\n" for line in result["check"])
 

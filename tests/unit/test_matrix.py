@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
-from tests.matrix import pages
+from tests.matrix import pages, run
 from tests.matrix.guest import outcomes
 
 SUITE = """
@@ -39,31 +40,52 @@ def test_outcomes_are_those_of_a_real_report(tmp_path):
     result = subprocess.run([sys.executable, "-m", "pytest", "-q", *options], cwd=tmp_path, capture_output=True, check=False)
     assert result.returncode == 1
     assert outcomes((tmp_path / "report.xml").read_text()) == {
-        "passed": {"test_some": 2},
-        "failed": ["test_some::test_broken_at_its_end", "test_some::test_wrong"],
-        "left_out": ["test_some::test_left_out"],
+        "passed": 2,
+        "failed": ["test_broken_at_its_end", "test_wrong"],
+        "left_out": ["test_left_out"],
         "lacking": {"no fentry": 1},
     }
+
+
+def ran(**found):
+    return {"of": "2026-11-26", "commit": "abc", "passed": 0, "failed": [], "left_out": [], "lacking": {}} | found
 
 
 def result(**tests):
     checked = {"meta": {"machine": "x86_64"}, "findings": [{"ok": True, "found": "running as root"}]}
     blind = {"meta": {"machine": "x86_64"}, "findings": [{"ok": False, "found": "no BTF of early_drop"}]}
-    counts = {"passed": {}, "failed": [], "left_out": [], "lacking": {}} | tests
     return {
-        **{"of": "2026-11-26", "commit": "abc", "release": "5.10.0-46-amd64", "debian": "bookworm", "python": "3.11.2"},
-        **{"bcc": "0.26.0", "processors": 2, "check": ["kernel 5.10.0-46-amd64 x86_64"], "tests": counts},
+        **{"release": "5.10.0-46-amd64", "debian": "bookworm", "python": "3.11.2"},
+        **{"bcc": "0.26.0", "processors": 2, "check": ["kernel 5.10.0-46-amd64 x86_64"], "tests": tests},
         "forms": {"fentry": blind, "kprobe": checked},
     }
 
 
 def test_a_kernel_has_a_line_and_a_section_made_of_its_result():
-    found = {"x86_64-5.10": result(passed={"test_drops": 9, "test_why": 2}, failed=["test_drops::test_x"], lacking={"fentry": 3})}
+    found = {
+        "x86_64-5.10": result(
+            test_drops=ran(passed=9, failed=["test_x"], lacking={"fentry": 3}),
+            test_why=ran(passed=2, lacking={"fentry": 1}, commit="def"),
+        )
+    }
     line = "| 5.10.0-46-amd64 x86_64 | bookworm: bcc 0.26.0, Python 3.11.2 | refused: no BTF of early_drop | everything |"
     assert f"{line} 11 passed, 1 **failed** |\n" in pages.table(found)
     page = pages.page(found)
-    assert "## x86_64-5.10\n\n11 passed, 1 **failed**, 2026-11-26, commit abc, 2 processors.\n" in page
-    assert "- failed: `test_drops::test_x`\n- lacking, and 3 of the tests demand that this is said: fentry\n" in page
+    commits = "2026-11-26, commit abc: test_drops; 2026-11-26, commit def: test_why"
+    assert f"## x86_64-5.10\n\n11 passed, 1 **failed**, 2 processors; {commits}.\n\n- not run: test_" in page
+    assert "- failed: `test_drops::test_x`\n- lacking, and 4 of the tests demand that this is said: fentry\n" in page
     assert pages.filled("a\n<!-- kernels -->\nold\n<!-- end -->\nb", found) == (
         f"a\n<!-- kernels -->\n{pages.table(found)}<!-- end -->\nb"
     )
+
+
+def test_a_file_that_ran_again_takes_its_own_place_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    at, later = {"of": "2026-11-26", "commit": "abc"}, {"of": "2026-11-27", "commit": "def"}
+    run._keep("x86_64-6.1", {"machine": {"release": "6.1.0-56-amd64"}}, at)
+    for file, passed, when in (("test_why", 3, at), ("test_drops", 8, at), ("test_gone", 1, at), ("test_drops", 9, later)):
+        run._keep("x86_64-6.1", {"tests": {file: {"passed": passed}}}, when)
+    assert json.loads((tmp_path / "x86_64-6.1.json").read_text()) == {
+        "release": "6.1.0-56-amd64",
+        "tests": {"test_drops": later | {"passed": 9}, "test_why": at | {"passed": 3}},
+    }
