@@ -5,7 +5,7 @@
  * Hooks:     nf_conntrack_in return: every tracked packet; nf_conntrack_icmpv4_error and _icmpv6_error return: ICMP;
  *            nf_ct_l4proto_log_invalid and nf_l4proto_log_invalid entry: only packets that are found bad, whether or not
  *            the sysctl has them logged
- * Emits:     KIND_DROP with reason invalid or error once per such packet (INVALID); counts in a per-CPU map (PACKETS)
+ * Emits:     KIND_DROP with reason invalid or error once per such packet (INVALID); counts (PACKETS)
  * Kernels:   5.10 - 7.3; the log functions' arguments differ (LOG_CT_FMT, LOG_FMT: where the format is)
  * Cost:      one short program per packet: attached only when asked for
  * Blind to:  the rare invalid packet that is also dropped by conntrack itself (a TCP reopen that lost a race)
@@ -18,6 +18,7 @@ struct packet_class {
 	u32 netns;
 	u16 hook;
 	u16 state; /* enum ip_conntrack_info (7: untracked), or STATE_INVALID */
+	u32 cpu;   /* in the key: a per-CPU map would have room of its own on every possible CPU, most of which never come */
 };
 
 struct words {
@@ -26,7 +27,8 @@ struct words {
 	u32 error; /* the ICMP checker refused it */
 };
 
-BPF_TABLE("percpu_hash", struct packet_class, u64, packet_counts, 4096);
+BPF_TABLE("hash", struct packet_class, u64, packet_counts, 16384);
+BPF_TABLE("percpu_array", u32, u64, uncounted, 1);    /* packets whose class found no room */
 BPF_TABLE("lru_hash", u64, struct words, said, 1024); /* skb -> what the kernel says of it */
 BPF_TABLE("array", u32, u64, speaking, 1);	      /* how many are in `said`, or more: mostly none, and none is looked for */
 
@@ -189,16 +191,22 @@ static __always_inline void send_invalid(u64 skb, u64 net, u64 state)
 static __always_inline void count_packet(u64 net, u64 state, u64 nfct)
 {
 	struct packet_class class = {};
-	u64 one = 1, *count;
+	u64 none = 0, *count;
+	u32 slot = 0;
 
 	class.netns = netns_inum(net);
 	class.hook = read_u8(state + STATE_HOOK);
 	class.state = nfct ? nfct & CTINFO_MASK : STATE_INVALID;
+	class.cpu = bpf_get_smp_processor_id();
 	count = packet_counts.lookup(&class);
-	if (count)
-		*count += 1;
-	else
-		packet_counts.update(&class, &one);
+	if (!count) {
+		packet_counts.insert(&class, &none);
+		count = packet_counts.lookup(&class);
+	}
+	if (!count)
+		count = uncounted.lookup(&slot);
+	if (count) /* a packet that is sent may be interrupted here by one that arrives */
+		__sync_fetch_and_add(count, 1);
 }
 
 /*

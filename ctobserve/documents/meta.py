@@ -46,7 +46,9 @@ class Meta(Timed):
     )
     table_source: str | None = doc("walk, proc, netlink: how the kernel's table is read; null where it is not needed")
     events_seen: int = doc("records that came")
-    events_lost: int = doc("records that found the ring full, and calls that a program missed")
+    events_lost: int = doc(
+        "records that found the ring full, calls that a program missed, and packets that found no room for a count"
+    )
     lost_by_kind: Mapping[str, int] = doc("the same by kind of record")
     evictions_unpaired: int = doc(
         "calls of early_drop of which the begin or the return stayed unseen, twice for one that changed its CPU: "

@@ -20,7 +20,8 @@ from ctobserve.programs.loader import Programs, TrampolineRefused, Variables
 # Programs of which each call is a record (an update: at most).
 PROGRAM_OF = {"insert": "insert", "destroy": "destroy", "update": "update"}
 UNPAIRED = "unpaired"
-PACKET_CLASS = struct.Struct("<IHH")  # bpf/packets.c: namespace, hook, state
+UNCOUNTED = "packets"
+PACKET_CLASS = struct.Struct("<IHHI")  # bpf/packets.c: namespace, hook, state, CPU
 
 
 class Attachment:
@@ -106,9 +107,9 @@ class Attachment:
         return tuple(sorted({item.hook.name for item in self.plan if item.function is None}.union(self._unfit)))
 
     def missed(self) -> dict[str, int]:
-        """Records that found the ring full, by kind, and calls that a program missed, since `begin`."""
+        """By kind: records that found the ring full, calls that a program missed; packets that found no room. Since `begin`."""
         now = self._missed()
-        return {kind: n for kind in self._kinds if (n := now[kind] - self._before[kind])}
+        return {kind: n for kind in (*self._kinds, UNCOUNTED) if (n := now[kind] - self._before[kind])}
 
     def unpaired(self) -> int:
         """Calls of early_drop of which the begin or the return stayed unseen, since `begin`: their victims have no evictor."""
@@ -120,13 +121,18 @@ class Attachment:
 
     def packets(self) -> list[tuple[int, int, int, int]]:
         """Namespace, hook, state and number of packets so far, with Purpose.PACKETS."""
-        found = self.programs.per_cpu_hash("packet_counts")
-        return sorted((*PACKET_CLASS.unpack(key), sum(counts)) for key, counts in found.items())
+        found = Counter[tuple[int, int, int]]()
+        for key, packets in self.programs.counts("packet_counts").items():
+            netns, hook, state, _cpu = PACKET_CLASS.unpack(key)
+            found[netns, hook, state] += packets
+        return sorted((*of, packets) for of, packets in found.items())
 
     def _missed(self) -> Counter[str]:
         programs = self.programs
         counts = {kind: self.refused(slot) + programs.missed(PROGRAM_OF.get(kind)) for kind, slot in self._kinds.items()}
-        return Counter(counts | {UNPAIRED: sum(programs.per_cpu("unpaired", 0))})
+        return Counter(
+            counts | {name: sum(programs.per_cpu(slots, 0)) for name, slots in ((UNPAIRED, "unpaired"), (UNCOUNTED, "uncounted"))}
+        )
 
     def _make_plan(self) -> None:
         self.plan = plan(self.symbols, self._ids(), self._purpose) if self._purpose else []

@@ -150,14 +150,14 @@ class Programs:
         value = syscalls.map_lookup(self.map(name), struct.pack("<I", slot), size)
         return list(struct.unpack(f"<{size // 8}Q", value)) if value else []
 
-    def per_cpu_hash(self, name: str) -> dict[bytes, list[int]]:
-        """All keys of a per-CPU hash map with one u64 per possible CPU each."""
-        spec, size = self._image.maps[name], 8 * possible_cpus()
+    def counts(self, name: str) -> dict[bytes, int]:
+        """All keys of a hash map with the u64 of each."""
+        spec = self._image.maps[name]
         found, key = {}, syscalls.map_next_key(self.map(name), None, spec.key_bytes)
         while key is not None:
-            value = syscalls.map_lookup(self.map(name), key, size)
+            value = syscalls.map_lookup(self.map(name), key, 8)
             if value:
-                found[key] = list(struct.unpack(f"<{size // 8}Q", value))
+                found[key] = int.from_bytes(value, "little")
             key = syscalls.map_next_key(self.map(name), key, spec.key_bytes)
         return found
 
