@@ -16,10 +16,9 @@ import pytest
 
 from ctobserve_lab.world import Net, run
 from tests.kernel.forms import FORMS, assert_fentry_is_refused, has_fentry
-from tests.kernel.tool import CTOBSERVE, bpf_program_ids
+from tests.kernel.tool import CTOBSERVE, LACKING, PATIENCE_S, bpf_program_ids
 
 VARIABLE = "CTOBSERVE_KERNEL_TESTS"
-READY_S = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,11 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """A test of fentry demands, where this kernel has none, that it is refused: that is all it can."""
-    if pyfuncitem.funcargs.get("form") != "fentry" or has_fentry():
-        return None
-    pyfuncitem.user_properties.append(("lacking", assert_fentry_is_refused()))
-    return True
+    """A test of what this kernel lacks ends with the kernel's refusal: of a switch, in a fixture; of fentry, here."""
+    if pyfuncitem.funcargs.get("form") == "fentry" and not has_fentry():
+        pyfuncitem.user_properties.append((LACKING, assert_fentry_is_refused()))
+    return any(name == LACKING for name, _ in pyfuncitem.user_properties) or None
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -94,7 +92,7 @@ class Running:
         self._err = self._ready.with_suffix(".err")
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen([*CTOBSERVE, *arguments, "--ready-file", self._ready], stdout=out, stderr=err)
-        end = time.monotonic() + READY_S
+        end = time.monotonic() + PATIENCE_S
         while not self._ready.exists():
             assert self.process.poll() is None, f"ctobserve ended: {self._err.read_text()}"
             assert time.monotonic() < end, "ctobserve did not become ready"
@@ -105,7 +103,7 @@ class Running:
 
     def wait_for(self, lines: int) -> None:
         """Until it has printed that many lines; the data is the signal, not the clock."""
-        end = time.monotonic() + READY_S
+        end = time.monotonic() + PATIENCE_S
         while len(self.lines()) < lines and time.monotonic() < end:
             time.sleep(0.1)
 
@@ -120,7 +118,7 @@ class Running:
     def end(self, code: int = 0) -> str:
         """Ctrl-C; its output. A process that leaves with another code fails the test."""
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(60) == code, self._err.read_text()
+        assert self.process.wait(PATIENCE_S) == code, self._err.read_text()
         return self._out.read_text()
 
     def events(self) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import pytest
 from ctobserve_lab.traffic import send_udp
 from ctobserve_lab.world import run
 from tests.kernel.forms import has_fentry
-from tests.kernel.tool import CTOBSERVE, bpf_program_ids
+from tests.kernel.tool import CTOBSERVE, PATIENCE_S, bpf_program_ids
 
 
 def refused(*command: str) -> tuple[int, str]:
@@ -96,7 +96,7 @@ def test_ctrl_c_at_any_moment(delay):
         time.sleep(0.01)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert "Traceback" not in err
     assert bpf_program_ids() <= before

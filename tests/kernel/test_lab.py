@@ -13,6 +13,7 @@ import pytest
 
 from ctobserve_lab.world import run
 from tests.kernel.machine import machine
+from tests.kernel.tool import PATIENCE_S
 
 LAB = [sys.executable, "-m", "ctobserve_lab"]
 MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
@@ -27,7 +28,7 @@ class Player:
             self.process = subprocess.Popen([*LAB, *arguments], stdout=file, stderr=subprocess.STDOUT)
 
     def wait_for(self, words: str) -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + PATIENCE_S
         while words not in self.said():
             assert self.process.poll() is None and time.monotonic() < end, self.said()
             time.sleep(0.1)
@@ -37,7 +38,7 @@ class Player:
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])

@@ -19,7 +19,7 @@ from ctobserve.model import UNKNOWN_BUCKET
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import open_tcp, race, send_udp
 from ctobserve_lab.world import run
-from tests.kernel.tool import CTOBSERVE
+from tests.kernel.tool import CTOBSERVE, PATIENCE_S
 
 NAT = """table ip nat {
  chain out { type nat hook output priority -100;
@@ -156,14 +156,14 @@ def reload():
 def test_conntrack_unloaded_and_loaded_again(reload, start):
     running = start("drops", "--json", "--attach", "kprobe")
     unload()
-    assert running.process.wait(30) == 3
+    assert running.process.wait(PATIENCE_S) == 3
     assert json.loads("\n".join(running.lines()))["by_reason"] == {}
     assert "nf_conntrack was unloaded" in running.errors
     waiting = subprocess.Popen([*CTOBSERVE, "list", "--json", "--wait"], stdout=subprocess.PIPE)
     time.sleep(1)
     assert waiting.poll() is None
     run("modprobe", "nf_conntrack")
-    listed = json.loads(waiting.communicate(timeout=120)[0])
+    listed = json.loads(waiting.communicate(timeout=PATIENCE_S)[0])
     assert listed["entries"] == []
 
 

@@ -24,6 +24,7 @@ from ctobserve_lab.stage import Stage
 from ctobserve_lab.traffic import load, send_udp
 from tests.kernel.incidents import SEES, Standing, by_id, recorded, severities, watched
 from tests.kernel.machine import machine
+from tests.kernel.tool import LACKING
 from tests.unit.typed import parse
 
 # Which incidents: "2/3" is the second of every three; else all.
@@ -65,7 +66,7 @@ def beyond(capture: Standing, expected: frozenset[str], record_property: Callabl
     """Of these verdicts those that this kernel cannot earn: before 5.15 chains may grow, and no packet is refused for them."""
     cannot = set() if capture.host.limits_chains else expected & {"chain_too_long"}
     if cannot:
-        record_property("lacking", "a limit of chains, and so the verdict chain_too_long")
+        record_property(LACKING, "a limit of chains, and so the verdict chain_too_long")
     return set(cannot)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from ctobserve_lab.traffic import send_udp
-from tests.kernel.conftest import READY_S
+from tests.kernel.tool import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv/bin/python"
@@ -47,7 +47,7 @@ class Tmux:
         command = shlex.join([str(PYTHON), "-m", "ctobserve", "top", "--ready-file", str(self._ready), *arguments])
         line = f"cd {shlex.quote(str(ROOT))}; LANG=C.UTF-8 {command}; echo ended with $?; sleep 600"
         self._tmux("new-session", "-d", "-x", "80", "-y", "24", line)
-        end = time.monotonic() + READY_S
+        end = time.monotonic() + PATIENCE_S
         while not self._ready.exists():
             assert time.monotonic() < end and "ended with" not in self.pane(), self.pane()
             time.sleep(0.2)
@@ -62,7 +62,7 @@ class Tmux:
 
     def until(self, *words: str) -> str:
         """The pane that says all that; the data is the signal, not the clock."""
-        end = time.monotonic() + READY_S
+        end = time.monotonic() + PATIENCE_S
         while not all(one in (found := self.pane()) for one in words):
             assert time.monotonic() < end, f"{words} are not all in\n{found}"
             time.sleep(0.2)
@@ -73,7 +73,7 @@ class Tmux:
         """End the server and what runs in it: that hears that its terminal is gone, and detaches."""
         pids = self._tmux("list-panes", "-F", "#{pane_pid}").split()
         subprocess.run(["tmux", "-S", str(self._socket), "kill-server"], capture_output=True, check=False)
-        end = time.monotonic() + READY_S
+        end = time.monotonic() + PATIENCE_S
         while any(Path("/proc", pid).exists() for pid in pids) and time.monotonic() < end:
             time.sleep(0.2)
 
@@ -139,7 +139,7 @@ def test_a_terminal_that_nobody_reads_costs_no_record(net, tmp_path):
     command = [str(PYTHON), "-m", "ctobserve", "top", "--interval", "0.1", "--ready-file", str(ready)]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=environment) as process:
         os.close(theirs)
-        end = time.monotonic() + READY_S
+        end = time.monotonic() + PATIENCE_S
         while not ready.exists():
             assert process.poll() is None and time.monotonic() < end
             time.sleep(0.2)
@@ -148,7 +148,7 @@ def test_a_terminal_that_nobody_reads_costs_no_record(net, tmp_path):
             time.sleep(2)  # frames fill the terminal
         os.write(mine, b"q")
         shown = b""
-        overdue = threading.Timer(READY_S, process.kill)
+        overdue = threading.Timer(PATIENCE_S, process.kill)
         overdue.start()
         with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
             while part := os.read(mine, 1 << 16):

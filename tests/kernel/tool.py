@@ -11,6 +11,8 @@ import sys
 from ctobserve.programs import arch
 
 CTOBSERVE = (sys.executable, "-m", "ctobserve")
+LACKING = "lacking"  # a property of a test: what its kernel refuses, or is without; the test demands just that
+PATIENCE_S = 300  # with what takes a second or two: an emulated machine may be a hundred times as slow
 
 
 def bpf_program_ids() -> set[int]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ctobserve.programs.compile import bcc_version
 from tests.kernel.test_terminal import PYTHON
-from tests.kernel.tool import CTOBSERVE
+from tests.kernel.tool import CTOBSERVE, LACKING
 
 MARK = "matrix result: "
 REPORT = Path("/run/matrix.xml")
@@ -104,7 +104,7 @@ def outcomes(report: str) -> dict[str, Any]:
             failed.append(name)
         else:
             passed += 1
-        lacking.update(item.get("value", "") for item in case.iter("property") if item.get("name") == "lacking")
+        lacking.update(item.get("value", "") for item in case.iter("property") if item.get("name") == LACKING)
     return {"passed": passed, "failed": sorted(set(failed)), "left_out": left_out, "lacking": lacking}
 
 
