@@ -40,7 +40,7 @@ BOOT_S = 400  # Linux 5.10 takes twice as long as others
 ICOUNT = "-icount shift=0,sleep=off"
 # QEMU 7.2 emulates AVX2 wrongly: NumPy 2, which sorts with it, gets wrong orders and crashes.
 CPU = "-cpu max,avx2=off"
-# QEMU goes through "rep stosb" a byte at a time: without ERMS the kernel clears and copies eight at once. Nor does the kernel hold
+# QEMU goes through "rep stosb" a byte at a time: without ERMS the kernel clears and copies eight at once. Nor does it hold
 # the clocks of several CPUs to be one unless told so: each look at the time is then a call of one emulated timer, in turn.
 FASTER, CLOCK = ",erms=off,fsrm=off", "tsc=reliable"
 TIMED_OUT, NOT_UP = 124, 125
