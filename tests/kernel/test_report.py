@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 
@@ -62,11 +62,11 @@ def run_for(seconds: int, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def beyond(capture: Standing, expected: frozenset[str], record_property: Callable[[str, object], None]) -> set[str]:
+def beyond(capture: Standing, expected: frozenset[str], test: pytest.Item) -> set[str]:
     """Of these verdicts those that this kernel cannot earn: before 5.15 chains may grow, and no packet is refused for them."""
     cannot = set() if capture.host.limits_chains else expected & {"chain_too_long"}
     if cannot:
-        record_property(LACKING, "a limit of chains, and so the verdict chain_too_long")
+        test.user_properties.append((LACKING, "a limit of chains, and so the verdict chain_too_long"))
     return set(cannot)
 
 
@@ -77,7 +77,7 @@ def lines_of(found: dict, severe: bool) -> list[tuple[str, bool]]:
 
 
 @pytest.mark.parametrize("name", list(SCENARIOS)[PART - 1 :: PARTS])
-def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothing(name, capture, tmp_path, record_property):
+def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothing(name, capture, tmp_path, request):
     """Every line to paste runs: those that look, then those that change something, which mend it where they can; those of
     notices, that nobody waits for, last. A report from the recording of it is the same in every number and line."""
     scenario = SCENARIOS[name]
@@ -98,7 +98,7 @@ def test_each_incident_has_its_verdicts_and_none_after_the_fix_and_leaves_nothin
             paste(line, only_looks)
     words = "\n".join([*(verdict.sentence for verdict in (*found.values(), *afterwards.values())), *stage.said])
     print(name, words, sep="\n")
-    cannot = beyond(capture, scenario.expected, record_property)
+    cannot = beyond(capture, scenario.expected, request.node)
     expected = scenario.expected - cannot
     assert grave(found) == expected, words
     assert scenario.notices <= found.keys(), words
