@@ -19,7 +19,7 @@ from ctobserve.host.layout import OPTIONAL
 from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs.attachment import preempt_count
 from ctobserve.programs.compile import Source, shipped
-from ctobserve.programs.hooks import FUNCTIONS, Planned, Purpose, lacking, plan, without_btf
+from ctobserve.programs.hooks import FUNCTIONS, Planned, Purpose, few, lacking, plan, without_btf
 from ctobserve.programs.trial import admit_program, trampoline_refusal, try_features
 
 
@@ -36,13 +36,18 @@ class Occupancy:
 class Plan:
     """All hooks, as they would be attached. `lacking` is a function that is missing and without which nothing can be followed.
 
-    `untyped` are functions on which trampolines should hang and of which the kernel's BTF knows nothing; none where no trampoline
-    was planned.
+    `untyped` are functions on which trampolines should hang and of which the kernel's BTF knows nothing; none where the kernel
+    has no BTF of any, unless trampolines were asked for.
     """
 
     hooks: tuple[Planned, ...]
     lacking: str | None
     untyped: tuple[str, ...]
+
+    @property
+    def some_untyped(self) -> str:
+        """The first of them, and how many more there are."""
+        return few(self.untyped)
 
     @property
     def blind(self) -> tuple[str, ...]:
@@ -143,7 +148,7 @@ def plan_all(symbols: Symbols, function_ids: Mapping[str, BtfId], attach: str) -
     with suppress(KernelLacks):
         everything |= read_via.choose("auto", symbols).purpose
     hooks = plan(symbols, ids, everything)
-    return Plan(tuple(hooks), lacking(hooks), tuple(without_btf(hooks, ids)) if ids else ())
+    return Plan(tuple(hooks), lacking(hooks), tuple(without_btf(hooks, ids)) if ids or attach == "fentry" else ())
 
 
 class LiveProspect:

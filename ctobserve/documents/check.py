@@ -188,11 +188,11 @@ def _hooks(plan: Plan, attach: str) -> _Answer:
     if plan.lacking:
         return _Answer(False, f"this kernel has no function {plan.lacking}, without which the table cannot be followed")
     if plan.untyped and attach == "fentry":
-        return _Answer(False, f"no BTF of {', '.join(plan.untyped)}", "use --attach auto or --attach kprobe")
+        return _Answer(False, f"this kernel has no BTF of {plan.some_untyped}", "use --attach auto or --attach kprobe")
     if plan.blind:
         return _Answer(None, f"nothing to attach to, and so not seen: {', '.join(plan.blind)}")
     if plan.untyped:
-        return _Answer(None, f"kprobes for all, as the kernel has no BTF of {', '.join(plan.untyped)}")
+        return _Answer(None, f"kprobes for all, as the kernel has no BTF of {plan.some_untyped}")
     return _Answer(True, f"all {len(plan.hooks)} functions are there")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, Flag, auto
 from typing import NamedTuple
 
@@ -151,8 +151,12 @@ def check(planned: Iterable[Planned], function_ids: dict[str, BtfId], attach: st
         raise KernelLacks(f"this kernel has no function {missing} to attach to: without it the table cannot be followed")
     untyped = without_btf(planned, function_ids) if attach == "fentry" else []
     if untyped:
-        which = ", ".join(untyped[:3]) + (f" and {len(untyped) - 3} more" if len(untyped) > 3 else "")
-        raise KernelLacks(f"--attach fentry: this kernel has no BTF of {which}; try: --attach kprobe")
+        raise KernelLacks(f"--attach fentry: this kernel has no BTF of {few(untyped)}; try: --attach kprobe")
+
+
+def few(names: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def plan(symbols: Symbols, function_ids: dict[str, BtfId], purpose: Purpose) -> list[Planned]:

@@ -129,6 +129,7 @@ def test_check_takes_its_looks_at_the_kernel_that_runs(machine, name):
     assert (prospect.entry_bytes(), prospect.absent(), prospect.has_types()) == (build().layout.ct_bytes, {}, name in MODULE_BTF)
     assert prospect.symbols() == len(Symbols.read().addresses)
     assert prospect.plan("kprobe").untyped == () and not any(item.btf for item in prospect.plan("kprobe").hooks)
+    assert bool(prospect.plan("fentry").untyped) == (name not in MODULE_BTF) and prospect.plan("auto").untyped == ()
 
 
 def test_what_the_programs_are_told_of_this_boot(machine, name, monkeypatch):
