@@ -68,9 +68,10 @@ def _form(check: Result) -> str:
 
 
 def _tests(result: Result) -> str:
-    tests = result["tests"].values()
+    tests, all_files = result["tests"].values(), files()
     passed, failed = sum(test["passed"] for test in tests), sum(len(test["failed"]) for test in tests)
-    return f"{passed} passed" + (f", {failed} **failed**" if failed else "")
+    where = f", of {len(tests)} of {len(all_files)} files" if len(tests) < len(all_files) else ""
+    return f"{passed} passed" + (f", {failed} **failed**" if failed else "") + where
 
 
 def page(found: dict[str, Result]) -> str:

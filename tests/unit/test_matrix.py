@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from tests.matrix import pages, run
-from tests.matrix.guest import outcomes
+from tests.matrix.guest import files, outcomes
 
 SUITE = """
 import pytest
@@ -69,10 +69,13 @@ def test_a_kernel_has_a_line_and_a_section_made_of_its_result():
         )
     }
     line = "| 5.10.0-46-amd64 x86_64 | bookworm: bcc 0.26.0, Python 3.11.2 | refused: no BTF of early_drop | everything |"
-    assert f"{line} 11 passed, 1 **failed** |\n" in pages.table(found)
+    assert f"{line} 11 passed, 1 **failed**, of 2 of {len(files())} files |\n" in pages.table(found)
     page = pages.page(found)
     commits = "2026-11-26, commit abc: test_drops; 2026-11-26, commit def: test_why"
-    assert f"## x86_64-5.10\n\n11 passed, 1 **failed**, 2 processors; {commits}.\n\n- not run: test_" in page
+    assert (
+        f"## x86_64-5.10\n\n11 passed, 1 **failed**, of 2 of {len(files())} files, 2 processors; {commits}.\n\n- not run: test_"
+        in page
+    )
     assert "- failed: `test_drops::test_x`\n- lacking, and 4 of the tests demand that this is said: fentry\n" in page
     assert pages.filled("a\n<!-- kernels -->\nold\n<!-- end -->\nb", found) == (
         f"a\n<!-- kernels -->\n{pages.table(found)}<!-- end -->\nb"
@@ -89,3 +92,13 @@ def test_a_file_that_ran_again_takes_its_own_place_only(tmp_path, monkeypatch):
         "release": "6.1.0-56-amd64",
         "tests": {"test_drops": later | {"passed": 9}, "test_why": at | {"passed": 3}},
     }
+
+
+def test_the_pages_say_what_the_matrix_found_and_nothing_failed():
+    found = pages.results()
+    assert pages.PAGE.read_text() == pages.page(found) and pages.README.read_text() == pages.filled(
+        pages.README.read_text(), found
+    )
+    assert [
+        (name, file, test["failed"]) for name, one in found.items() for file, test in one["tests"].items() if test["failed"]
+    ] == []
