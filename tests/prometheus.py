@@ -1,4 +1,4 @@
-"""Debian's Prometheus, unpacked and not installed: its package starts a service. And one that runs, for as long as a test does."""
+"""Debian's Prometheus, unpacked, not installed: its package starts a service. And one that runs, for as long as a test does."""
 
 from __future__ import annotations
 
