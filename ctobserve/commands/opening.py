@@ -23,7 +23,7 @@ from ctobserve.commands.replaying import replayed, require_live
 from ctobserve.documents.meta import Meta
 from ctobserve.documents.request import LOSSES_MIB, RING_MIB, Request
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
-from ctobserve.host import kernel
+from ctobserve.host import capabilities, kernel
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.summary import summary_line
 
@@ -61,7 +61,7 @@ def viewed(recording: Path | None) -> Iterator[HostView]:
         with viewing(recording) as recorded:
             yield recorded
         return
-    kernel.require_root()
+    capabilities.require()
     if not kernel.conntrack_loaded():
         raise KernelLacks("nf_conntrack is not loaded, so nothing is tracked and nothing expected; try: modprobe nf_conntrack")
     yield LiveView()
@@ -101,7 +101,9 @@ def opened(
     if request.ready_file:
         ready.withdraw(request.ready_file)
     require_live(request)
-    kernel.require_root()
+    capabilities.require()
+    for note in capabilities.notes():
+        click.echo(f"ctobserve: {note}", err=True)
     while request.wait and not kernel.conntrack_loaded():
         time.sleep(WAIT_S)
 

@@ -45,6 +45,7 @@ DATA = {
     *("host.ruleset.Notrack", "host.ruleset.Ruleset", "host.slab.Slab"),
     *("host.helpers.HELPERS", "host.helpers.Helper"),  # ports and limits of helpers
     *("host.addresses.Address", "host.addresses.Interface"),
+    *("host.capabilities.Use", "host.capabilities.words"),  # what each capability is for
     *(f"host.nat_rules.{name}" for name in ("ANY_PORT", "TRANSLATES", "Does", "Field", "Match", "NatChain", "NatRule")),
     "host.dump.Dumped",  # rows of a dump
     "host.slab.PAGE_BYTES",
@@ -54,7 +55,7 @@ DATA = {
 # What commands do themselves, each in one place.
 DOORS = {
     "commands.convert": {"host.files"},  # makes the files of tables
-    "commands.opening": {"host.kernel"},  # are we root, is conntrack there yet (--wait)
+    "commands.opening": {"host.capabilities", "host.kernel"},  # may we, and is conntrack there yet (--wait)
     "commands.ready": {"host.files"},  # makes the ready file
     "commands.values": {"host.netns"},  # whose inode number a typed name is
 }
