@@ -98,14 +98,40 @@ def opened(
 
             yield recorded, Stretch(stopped=stopped)
         return
+    require_here(request)
+    while request.wait and not kernel.conntrack_loaded():
+        time.sleep(WAIT_S)
+    with attached(request, purpose, stop, follows=follows, reads=reads, chains=chains, tells=tells) as found:
+        yield found
+
+
+def loaded() -> bool:
+    """Whether there is conntrack to observe."""
+    return kernel.conntrack_loaded()
+
+
+def require_here(request: Request) -> None:
+    """Raises UsageError for what only a recording has or a ready file that cannot be, NotPermitted where we may not observe; says what is not seen."""
     if request.ready_file:
         ready.withdraw(request.ready_file)
     require_live(request)
     capabilities.require()
     for note in capabilities.notes():
         click.echo(f"ctobserve: {note}", err=True)
-    while request.wait and not kernel.conntrack_loaded():
-        time.sleep(WAIT_S)
+
+
+@contextmanager
+def attached(
+    request: Request,
+    purpose: Purpose,
+    stop: Stop,
+    *,
+    follows: bool = True,
+    reads: bool = True,
+    chains: bool = False,
+    tells: bool = True,
+) -> Iterator[tuple[Capture, Stretch]]:
+    """The same of this host as it is now, ended by `stop`."""
 
     def begin() -> None:
         stop.armed = True

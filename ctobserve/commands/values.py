@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ctobserve.errors import UsageError
 from ctobserve.host import netns
 from ctobserve.host.sysctls import INT_MAX
 from ctobserve.model import PROTOCOLS, TCP_STATES
+from ctobserve.serving.listening import Place
 
 WHOLE = "0|[1-9][0-9]{0,9}"  # int() and float() also take signs, underscores, blanks, and the digits of every script
 STATE_WORDS = (*TCP_STATES, *STATUS_FILTERS)
@@ -46,6 +47,16 @@ def number(text: str, low: int, high: int) -> int:
     if not re.fullmatch(WHOLE, text) or not low <= int(text) <= high:
         raise ValueError(f"is no whole number from {low} to {high}")
     return int(text)
+
+
+def _listen(text: str) -> Place:
+    """An address, not a name: what a name means is others' to say."""
+    address, _, port = text.rpartition(":")
+    try:
+        bare = ip_address(address[1:-1] if address.startswith("[") and address.endswith("]") else address)
+        return Place(bare, number(port, 0, 65535))
+    except ValueError:
+        raise ValueError("is no place to listen at; write it like 127.0.0.1:9877 or [::1]:9877") from None
 
 
 def whole(low: int, high: int = INT_MAX) -> Value:
@@ -142,3 +153,4 @@ class OneNetns(OfNetns):
 
 NETWORK, PORTS, PROTOCOL, STATE, MARK = (Value(parse) for parse in (_network, _ports, _protocol, _state, _mark))
 NETNS, ONE_NETNS, PATH, WHEN = OfNetns(netns.resolve), OneNetns(netns.resolve), Value(Path), Value(when.parse)
+LISTEN = Value(_listen)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ctobserve.documents.metering import LOSSES
+from ctobserve.documents.metrics import BOUNDS, ChainMetrics, Metrics, NetnsMetrics
+from ctobserve.render.exposition import Pages
 from tests.prometheus import Prometheus
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -23,80 +26,41 @@ VARIABLES = {"$instance": ".*", "$netns": ".*", "$__rate_interval": "30s"}
 ENOUGH_S = 90
 
 
-class Metrics:
-    """What an exporter says, scrape by scrape: counters go on until they are told to stay."""
+class Told:
+    """What an exporter says, scrape by scrape: counters go on until it is told that nothing is lost any more."""
 
     def __init__(self) -> None:
-        self.scrapes = 0
+        self._scrapes = 0
         self.losing = True
         self._lost = 0
 
-    def text(self) -> str:
-        """OpenMetrics of a host with two namespaces, one nearly full and losing packets."""
-        self.scrapes += 1
+    def page(self, accept: str) -> tuple[str, bytes]:
+        """Of a host with two namespaces, one nearly full and losing packets."""
+        self._scrapes += 1
         self._lost += 7 * self.losing
-        n, now = self.scrapes, 1_800_000_000
-        return f"""\
-# TYPE ctobserve_build info
-ctobserve_build_info{{version="0",kernel="6.1.0",machine="x86_64",attach="fentry"}} 1
-# TYPE ctobserve_entries gauge
-ctobserve_entries{{netns="init"}} {1000 + n}
-ctobserve_entries{{netns="web"}} 95
-# TYPE ctobserve_entries_limit gauge
-ctobserve_entries_limit{{netns="init"}} 262144
-ctobserve_entries_limit{{netns="web"}} 100
-# TYPE ctobserve_buckets gauge
-ctobserve_buckets 65536
-# TYPE ctobserve_inserts counter
-ctobserve_inserts_total{{netns="init"}} {40 * n}
-ctobserve_inserts_total{{netns="web"}} {10 * n}
-# TYPE ctobserve_destroys counter
-ctobserve_destroys_total{{netns="init",reason="timeout"}} {30 * n}
-# TYPE ctobserve_drops counter
-ctobserve_drops_total{{netns="web",reason="table_full"}} {self._lost}
-ctobserve_drops_total{{netns="web",reason="clash"}} 0
-# TYPE ctobserve_early_drops counter
-ctobserve_early_drops_total{{netns="web"}} {self._lost}
-# TYPE ctobserve_clashes_resolved counter
-ctobserve_clashes_resolved_total{{netns="web"}} 3
-# TYPE ctobserve_chain_length gaugehistogram
-ctobserve_chain_length_bucket{{le="0.0"}} 60000
-ctobserve_chain_length_bucket{{le="1.0"}} 65000
-ctobserve_chain_length_bucket{{le="+Inf"}} 65536
-ctobserve_chain_length_gcount 65536
-ctobserve_chain_length_gsum 6072
-# TYPE ctobserve_longest_chain gauge
-ctobserve_longest_chain 13
-# TYPE ctobserve_lookup_cost gauge
-ctobserve_lookup_cost 1.25
-# TYPE ctobserve_walk_seconds gauge
-ctobserve_walk_seconds 0.05
-# TYPE ctobserve_walk_timestamp_seconds gauge
-ctobserve_walk_timestamp_seconds {now}
-# TYPE ctobserve_records_lost counter
-ctobserve_records_lost_total 0
-# TYPE ctobserve_programs_missed counter
-ctobserve_programs_missed_total 0
-# TYPE ctobserve_last_verify_timestamp_seconds gauge
-ctobserve_last_verify_timestamp_seconds {now}
-# EOF
-"""
+        n, at = self._scrapes, 1_800_000_000.0
+        web = NetnsMetrics("web", 95, 100, 10 * n, {}, dict.fromkeys(LOSSES, 0) | {"table_full": self._lost}, self._lost, 3)
+        init = NetnsMetrics("init", 1000 + n, 262144, 40 * n, {"timeout": 30 * n}, dict.fromkeys(LOSSES, 0), 0, 0)
+        at_most = (60000, *(65000,) * (len(BOUNDS) - 1))
+        chains = ChainMetrics(at=at, took=0.05, buckets=65536, nodes=6072, at_most=at_most, longest=13, cost=1.25)
+        metrics = Metrics("0", "6.1.0", "x86_64", "fentry", 65536, (init, web), chains, missed=0, records_lost=0, verified=at)
+        return Pages(metrics).of(accept)
 
 
 @pytest.fixture(scope="module")
-def metrics() -> Metrics:
-    return Metrics()
+def told() -> Told:
+    return Told()
 
 
 @pytest.fixture(scope="module")
-def prometheus(metrics, tmp_path_factory) -> Iterator[Prometheus]:
+def prometheus(told, tmp_path_factory) -> Iterator[Prometheus]:
     """One that has scraped them often enough for rates; windows of five minutes are eight seconds in its rules."""
 
     class Exporter(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = metrics.text().encode()
+            content_type, body = told.page(self.headers["Accept"])
             self.send_response(200)
-            self.send_header("Content-Type", "application/openmetrics-text; version=1.0.0; charset=utf-8")
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -139,7 +103,11 @@ def query(title: str, ref: str = "A") -> str:
 def test_what_it_shows_is_what_was_told(prometheus):
     assert prometheus.series(query("Fullest table")) == {("web",): 0.95}
     assert prometheus.series(query("Longest chain")) == {(): 13}
-    assert prometheus.series(query("Buckets by length of their chain")) == {("0.0",): 60000, ("1.0",): 65000, ("+Inf",): 65536}
+    assert prometheus.series(query("Buckets by length of their chain")) == {
+        ("0.0",): 60000,
+        **{(f"{bound}.0",): 65000 for bound in BOUNDS[1:]},
+        ("+Inf",): 65536,
+    }
     assert prometheus.series(query("Each table", "B")) == {("init",): 262144, ("web",): 100}
     assert prometheus.series(query("Records lost, programs not run")) == {(): 0}
     assert prometheus.series(query("Who says it")) == {("fentry", "6.1.0", "x86_64", "0"): 1}
@@ -153,12 +121,12 @@ def test_variables_find_hosts_and_namespaces(prometheus):
         assert found == (["init", "web"] if label == "netns" else found) and found
 
 
-def test_the_alert_of_a_full_table_fires_and_resolves(prometheus, metrics):
+def test_the_alert_of_a_full_table_fires_and_resolves(prometheus, told):
     prometheus.until(lambda: "CtobserveTableFull" in prometheus.alerts(), ENOUGH_S)
     (alert,) = prometheus.alerts()["CtobserveTableFull"]
     assert alert["labels"]["netns"] == "web" and alert["labels"]["severity"] == "critical"
     assert re.search(r"about \d+ in .* in namespace web\.", alert["annotations"]["summary"])
-    metrics.losing = False
+    told.losing = False
     prometheus.until(lambda: not {"CtobserveTableFull", "CtobserveEarlyDrop"} & set(prometheus.alerts()), ENOUGH_S)
 
 
@@ -192,3 +160,14 @@ def test_it_names_no_data_source_of_one_site_and_may_be_imported_anywhere():
     uids = set(re.findall(r'"uid": "([^"]+)"', json.dumps(BOARD)))
     assert uids == {"${datasource}", "-- Grafana --", "ctobserve"} and BOARD["id"] is None
     assert BOARD["schemaVersion"] >= 39 and BOARD["timezone"] == "utc"
+
+
+def test_it_asks_only_for_what_is_exported_or_recorded():
+    recorded = set(re.findall(r"record: (\S+)", (DEPLOY / "prometheus/records.yml").read_text()))
+    _, page = Told().page("application/openmetrics-text")
+    exported = set(re.findall(r"^(ctobserve_\w+)", page.decode(), re.M))
+    named = {name for _, _, one in QUERIES for name in re.findall(r"[a-z_:]*ctobserve_[a-z0-9_:]+", one)}
+    assert named <= recorded | exported and len(named) > 15
+    rules = "".join((DEPLOY / "prometheus" / name).read_text() for name in ("records.yml", "alerts.yml"))
+    asked = set(re.findall(r"(?<![\w:])ctobserve_\w+(?![\w:])", rules))
+    assert asked <= exported

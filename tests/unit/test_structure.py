@@ -22,6 +22,7 @@ ROOMS = [
     "event",
     "clock",
     "host",
+    "serving",
     "programs",
     "capture",
     "analysis",
@@ -161,7 +162,10 @@ def test_who_observes_does_not_know_who_makes_trouble(path):
     assert not [name for name in imports(path) if name.split(".")[0] == "ctobserve_lab"]
 
 
-@pytest.mark.parametrize(("library", "owner"), [("bcc", "compiler.py"), ("pyroute2", "netlink.py"), ("pyarrow", "parquet.py")])
+@pytest.mark.parametrize(
+    ("library", "owner"),
+    [("bcc", "compiler.py"), ("pyroute2", "netlink.py"), ("pyarrow", "parquet.py"), ("prometheus_client", "exposition.py")],
+)
 def test_one_module_imports(library, owner):
     users = [path.name for path in MODULES if any(name.split(".")[0] == library for name in imports(path))]
     assert users == [owner]
