@@ -89,3 +89,11 @@ def test_every_reason_of_a_lost_packet_has_its_alert():
     words = {reason.name.lower() for reason in DropReason}
     assert set(others.split("|")) == own | {"invalid", "error"}
     assert set(others.split("|")) <= words
+
+
+def test_every_alert_has_its_row_in_the_page_with_its_severity():
+    page = (RULES.parents[1] / "docs/always-on.md").read_text()
+    rows = re.findall(r"^\| ((?:Ctobserve\w+(?:, )?)+) \| (\w+) \|", page, re.M)
+    assert {(name, severity) for names, severity in rows for name in names.split(", ")} == {
+        (rule["alert"], rule["labels"]["severity"]) for rule in ALERTS
+    }
