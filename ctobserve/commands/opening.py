@@ -111,7 +111,10 @@ def loaded() -> bool:
 
 
 def require_here(request: Request) -> None:
-    """Raises UsageError for what only a recording has or a ready file that cannot be, NotPermitted where we may not observe; says what is not seen."""
+    """Says what is not seen here without which capability.
+
+    Raises UsageError for what only a recording has or a ready file that cannot be, NotPermitted where we may not observe.
+    """
     if request.ready_file:
         ready.withdraw(request.ready_file)
     require_live(request)

@@ -399,8 +399,5 @@ def _why_forbidden() -> str:
     policy = "a policy of this host forbids BPF (container, security module or hypervisor)"
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if limit != resource.RLIM_INFINITY:
-        policy = (
-            f"CAP_SYS_RESOURCE is missing, and before Linux 5.11 maps count as locked memory, of which {limit} bytes are allowed "
-            f"(LimitMEMLOCK=, ulimit -l); else {policy}"
-        )
+        policy += f", or, before Linux 5.11, CAP_SYS_RESOURCE is missing: {limit} bytes may be locked"
     return f"{policy}; run as root on a kernel that admits BPF, or use `make run`'s lab VM"

@@ -23,6 +23,8 @@ IMAGE = CHECKOUT / ".lab/image"
 WAIT_S = 240
 # What runtimes hide of /proc and /sys, and what they let nobody write, unless a pod is privileged.
 MASKED = ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi", "/sys/firmware"]
+# crun takes one kind of control groups, not both at once as where nothing manages them.
+CGROUP = 'umount /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec "$@"'
 READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
 
@@ -87,17 +89,20 @@ def contained(directory: Path, configured: dict[str, Any]) -> Iterator[subproces
     """The container while it runs; what it says is in the file `said`."""
     assert IMAGE.joinpath("etc/ctobserve-image").exists(), "no root of the image in .lab/image; try: make container"
     (directory / "config.json").write_text(json.dumps(configured))
-    crun = ("crun", "--root", str(directory / "state"), "--cgroup-manager=disabled")
+
+    def crun(*words: str) -> list[str]:
+        own = ("crun", "--root", str(directory / "state"), "--cgroup-manager=disabled")
+        return ["unshare", "--mount", "--propagation", "slave", "sh", "-euc", CGROUP, "sh", *own, *words]
+
     with (directory / "said").open("w") as said:
-        running = subprocess.Popen(
-            [*crun, "run", "--bundle", str(directory), "tested"], stdin=subprocess.DEVNULL, stdout=said, stderr=said, text=True
-        )
+        run = crun("run", "--bundle", str(directory), "tested")
+        running = subprocess.Popen(run, stdin=subprocess.DEVNULL, stdout=said, stderr=said, text=True)
     try:
         yield running
-        subprocess.run([*crun, "kill", "tested", "TERM"], check=False, capture_output=True)
+        subprocess.run(crun("kill", "tested", "TERM"), check=False, capture_output=True)
         running.wait(60)
     finally:
-        subprocess.run([*crun, "delete", "--force", "tested"], check=False, capture_output=True)
+        subprocess.run(crun("delete", "--force", "tested"), check=False, capture_output=True)
         running.kill()
         running.wait()
 
