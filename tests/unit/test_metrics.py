@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,6 +198,23 @@ def test_all_that_is_exported_in_both_forms():
         ("ctobserve_records_lost_total", ()): 4,
         ("ctobserve_programs_missed_total", ()): 1,
     }
+
+
+def test_the_page_has_a_row_for_each_metric_with_its_labels():
+    counting = made()
+    metering = Metering(counting, 9, print, lambda: 4)
+    metering.look(counting)
+    counting.wait(LEAST_S)
+    metering.look(counting)
+    page = (Path(__file__).parents[2] / "docs/export.md").read_text()
+    told = re.findall(r"^\| (ctobserve_\w+) \| ?([a-z, ]*?) ?\|", page, re.M)
+    rows = {name: set(labels.split(", ")) - {""} for name, labels in told}
+    found: dict[str, set[str]] = {}
+    for family in of_openmetrics(Pages(metering.read(counting)).of(OPENMETRICS)[1].decode()):
+        for one in family.samples:
+            name = re.sub("^(ctobserve_chain_length)_.*", r"\1", one.name)
+            found.setdefault(name, set()).update(one.labels)
+    assert found == rows
 
 
 def test_what_is_not_known_has_no_sample():
