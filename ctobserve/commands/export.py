@@ -65,7 +65,6 @@ POLL_S = 0.2
 @options_of(ATTACH, READY, OF_FLIGHT)
 def export(
     request: Request,
-    limit: int,
     place: Place,
     web_config: Path | None,
     directory: Path | None,
@@ -90,7 +89,7 @@ def export(
     stop = Stop()
     require_here(request)
     lost = _Lost() if flight else None
-    metering = Metering(LiveView(), limit, say, lost)
+    metering = Metering(LiveView(), request.limit or NAMED, say, lost)
     standing = Standing(lambda: LiveCounting(request.attach), time.monotonic_ns, say)
 
     def look() -> None:

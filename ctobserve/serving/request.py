@@ -41,10 +41,10 @@ def parse(head: bytes) -> Request:
         field = _FIELD.fullmatch(one)
         if not field:
             raise Refused(HTTPStatus.BAD_REQUEST)
-        name, value = field[1].decode("latin-1").lower(), field[2].decode("latin-1").strip()
+        name, value = field[1].decode("latin-1", "replace").lower(), field[2].decode("latin-1", "replace").strip()
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
     if fields.get("content-length", "0") != "0" or "transfer-encoding" in fields:
         raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     asked = fields.get("connection", "").lower()
     stays = "close" not in asked if line[3] == b"1" else "keep-alive" in asked
-    return Request(line[1].decode("latin-1"), line[2].decode("latin-1").partition("?")[0], fields, stays)
+    return Request(line[1].decode("latin-1", "replace"), line[2].decode("latin-1", "replace").partition("?")[0], fields, stays)

@@ -201,10 +201,10 @@ class Server:
     async def _send(self, mine: _Connection, head: bytes, body: bytes = b"") -> None:
         mine.state = State.SENDING
         async with asyncio.timeout(SEND_S):
-            mine.writer.write(head)
-            for at in range(0, len(body), PIECE_BYTES):
-                mine.writer.write(body[at : at + PIECE_BYTES])
+            mine.writer.write(head + body[:PIECE_BYTES])
+            for at in range(PIECE_BYTES, len(body), PIECE_BYTES):
                 await mine.writer.drain()
+                mine.writer.write(body[at : at + PIECE_BYTES])
             await mine.writer.drain()
 
     async def _answered(self, request: Request) -> tuple[bytes, bytes]:
