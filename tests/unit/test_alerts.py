@@ -17,7 +17,7 @@ RULES = Path(__file__).parents[2] / "deploy/prometheus"
 TESTS = sorted(RULES.glob("tests/*.yml"))
 # The one way in which a namespace is named: as a plain word, or not at all.
 GUARDED = (
-    '{{ if match "^[A-Za-z0-9_.-]{1,64}(@[0-9a-f]{12})?([[][0-9]+[]])?$" $labels.netns }}'
+    '{{ if match "^[A-Za-z0-9_.-]{1,64}(@[0-9a-f]{12})?([[][0-9]+[]])?(#[0-9]+)?$" $labels.netns }}'
     "{{ $labels.netns }}{{ else }}of label netns{{ end }}"
 )
 OURS = {"$labels.instance", "$labels.reason"}  # the site's own words, and ours
