@@ -21,20 +21,26 @@ START_S, ANSWER_S = 60, 60
 
 def program(name: str) -> Path:
     """`prometheus` or `promtool`; brought by apt the first time (20 MB)."""
+    if not UNPACKED.exists():
+        _bring()
+    return UNPACKED / "usr/bin" / name
+
+
+def _bring() -> None:
     UNPACKED.parent.mkdir(exist_ok=True)
     with UNPACKED.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not UNPACKED.exists():
-            making = UNPACKED.with_suffix(".part")
-            shutil.rmtree(making, ignore_errors=True)
-            making.mkdir()
-            # As root apt would fetch as another user, who may not write here.
-            said("apt-get", "-o", "APT::Sandbox::User=root", "download", "-qq", "prometheus", cwd=making)
-            (package,) = making.glob("*.deb")
-            said("dpkg-deb", "-x", str(package), str(making / "root"))
-            making.joinpath("root").rename(UNPACKED)
-            shutil.rmtree(making)
-    return UNPACKED / "usr/bin" / name
+        if UNPACKED.exists():
+            return
+        making = UNPACKED.with_suffix(".part")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+        # As root apt would fetch as another user, who may not write here.
+        said("apt-get", "-o", "APT::Sandbox::User=root", "download", "-qq", "prometheus", cwd=making)
+        (package,) = making.glob("*.deb")
+        said("dpkg-deb", "-x", str(package), str(making / "root"))
+        making.joinpath("root").rename(UNPACKED)
+        shutil.rmtree(making)
 
 
 def said(*command: str, cwd: Path | None = None) -> str:
@@ -122,3 +128,7 @@ class Prometheus:
             if alert["state"] == "firing":
                 firing.setdefault(alert["labels"]["alertname"], []).append(alert)
         return firing
+
+
+if __name__ == "__main__":
+    print(program("prometheus"))  # so that it is there for a guest, which can bring nothing

@@ -25,7 +25,7 @@ MARK = "matrix result: "
 REPORT = Path("/run/matrix.xml")
 FORMS = ("fentry", "kprobe")
 SCREEN = "test_terminal"  # the full screen: Textual is no package of Debian's, but in the checkout's .venv
-CONTAINER = "test_container"  # the image is made for the host's machine, and what runs it is there
+HOSTS = ("test_container", "test_watched")  # the image, and Prometheus, are those of the host's machine and release
 FILE_S = 5400
 
 
@@ -80,8 +80,8 @@ def _lacks(name: str) -> str | None:
     """Why a file cannot run on this machine, which is no fault of the kernel's; None where it can."""
     if name == SCREEN and not has_textual():
         return "the Python of this release cannot run the full screen's Textual"
-    if name == CONTAINER and not shutil.which("crun"):
-        return "no crun in the root of this machine"
+    if name in HOSTS and not shutil.which("crun"):
+        return "what it runs is made for the host's machine and release"
     return None
 
 
