@@ -129,6 +129,8 @@ class LiveCounting(LiveView):
 
     def forget(self, gone: Collection[int]) -> None:
         """Make room of what was counted in these namespaces."""
+        if not gone:
+            return
         programs = self._attachment.programs
         programs.forget("inserts", [inum.to_bytes(4, "little") for inum in gone])
         keys = list(programs.per_cpu_hash("counts"))

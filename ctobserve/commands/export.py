@@ -45,8 +45,8 @@ POLL_S = 0.2
     examples=(
         Example("numbers for a Prometheus on this host", "ctobserve export"),
         Example(
-            "for one elsewhere, by TLS, with the last 15 minutes kept here",
-            "ctobserve export --listen '[::]:9877' --web-config /etc/ctobserve/web.yml --record /var/lib/ctobserve",
+            "for one elsewhere, by TLS and with a password",
+            "ctobserve export --listen '[::]:9877' --web-config web.yml",
         ),
     ),
 )

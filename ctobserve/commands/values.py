@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -20,6 +20,7 @@ from ctobserve.host.sysctls import INT_MAX
 from ctobserve.model import PROTOCOLS, TCP_STATES
 from ctobserve.serving.listening import Place
 
+PLACE = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45})\]|(?P<four>[0-9.]{7,15})):(?P<port>[0-9]{1,5})")
 WHOLE = "0|[1-9][0-9]{0,9}"  # int() and float() also take signs, underscores, blanks, and the digits of every script
 STATE_WORDS = (*TCP_STATES, *STATUS_FILTERS)
 
@@ -51,12 +52,15 @@ def number(text: str, low: int, high: int) -> int:
 
 def _listen(text: str) -> Place:
     """An address, not a name: what a name means is others' to say."""
-    address, _, port = text.rpartition(":")
+    found = PLACE.fullmatch(text)
     try:
-        bare = ip_address(address[1:-1] if address.startswith("[") and address.endswith("]") else address)
-        return Place(bare, number(port, 0, 65535))
+        return Place(ip_address(found["six"] or found["four"]), number(found["port"], 0, 65535)) if found else _nowhere()
     except ValueError:
-        raise ValueError("is no place to listen at; write it like 127.0.0.1:9877 or [::1]:9877") from None
+        return _nowhere()
+
+
+def _nowhere() -> NoReturn:
+    raise ValueError("is no place to listen at; write it like 127.0.0.1:9877 or [::1]:9877") from None
 
 
 def whole(low: int, high: int = INT_MAX) -> Value:
