@@ -6,11 +6,13 @@ import re
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from ctobserve_lab.errors import LabError
 from ctobserve_lab.traffic import load
 from tests.kernel.systemd import Systemd
 from tests.kernel.test_flight_recorder import bits
@@ -25,6 +27,8 @@ WAIT_S = 120
 def systemd() -> Iterator[Systemd]:
     with TemporaryDirectory(dir="/run") as work, Systemd(Path(work)) as made:
         yield made
+        with suppress(LabError):
+            made.ctl("stop", UNIT)  # what systemd itself attached to its control group goes with it
 
 
 def scraped() -> str:
