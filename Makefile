@@ -21,7 +21,7 @@ endef
 IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h bpf/arch/*.h)
 
-.PHONY: help setup tool lab lab-doc recordings json-doc image wheel run test lint unit kernel-test test-matrix
+.PHONY: help setup tool lab lab-doc recordings json-doc image wheel container run test lint unit kernel-test test-matrix
 .PHONY: on-bookworm on-trixie kernels-doc bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -66,6 +66,10 @@ wheel: setup image ## the package with its compiled programs, into .lab/wheel
 	rm -rf .lab/wheel
 	$(PIP) wheel --quiet --no-build-isolation --no-index --no-deps --wheel-dir .lab/wheel .
 
+container: wheel ## the root of the container image as its Dockerfile has it, into .lab/image by mmdebstrap, and Prometheus: for the kernel tests
+	$(PYTHON) tests/vm/container.py
+	$(PYTHON) -m tests.prometheus
+
 run: setup ## report on a real kernel: its table, bucket distribution and drops
 	$(PYTHON) tests/vm/demo.py
 
@@ -84,12 +88,12 @@ IN_GUEST := env CTOBSERVE_KERNEL_TESTS=1 PYTHONPATH=$(CURDIR)
 # Debian's Python sees no packages but Debian's: what a bare host has, and a start costs less than in the venv.
 PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider --durations=15
 # What does not depend on the kernel's version is tested on one; kprobes in each form on 6.1, on 6.12 where a test takes both.
-ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py terminal.py lab.py lab_doc.py flight_recorder.py) -k 'not kprobe and not between and not every_loss'
+ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py terminal.py lab.py lab_doc.py flight_recorder.py units.py container.py watched.py) -k 'not kprobe and not between and not every_loss'
 
 # Two machines at once: an emulated one keeps little more than one core busy. The output of each comes when it has ended. tests/vm comes
 # before: it compiles what both read. Each plays a few of the incidents: of all the unit tests know the verdicts by its recording, and
 # test-matrix plays all on both.
-kernel-test: wheel ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
+kernel-test: wheel container ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm
 	+$(MAKE) --jobs=2 --output-sync=target --no-print-directory on-bookworm on-trixie
 
@@ -101,7 +105,7 @@ on-trixie:
 
 # What takes long: the kernel tier on every kernel; starts under load, random work with proofs and every incident on two.
 LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) $(addprefix tests/kernel/test_,starts.py property.py report.py)
-test-matrix: wheel ## the kernel tier on every kernel (MACHINES='x86_64-5.10 ...': on these), then the long runs: about five hours
+test-matrix: wheel container ## the kernel tier on every kernel (MACHINES='x86_64-5.10 ...': on these), then the long runs: about five hours
 	tests/vm/apt-install matrix
 	$(PYTHON) -m tests.matrix.run $(MACHINES)
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)

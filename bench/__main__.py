@@ -25,7 +25,7 @@ from bench.text import lines
 ROOT = Path(__file__).resolve().parents[1]
 LAB, PAGE = ROOT / ".lab", ROOT / "docs/cost.md"
 RING, RESULT = LAB / "ring.json", LAB / "bench.json"
-IN_GUEST, HERE = ("image", "new", "start", "idle", "terminal", "read", "big"), "ring"
+IN_GUEST, HERE = ("image", "new", "start", "idle", "terminal", "scrape", "read", "big"), "ring"
 STARTS, NATIVE_REPEATS = 3, 15
 
 

@@ -104,7 +104,7 @@ def measure(repeats: int) -> Big:
     there = 0
     for count in NAMESPACES[possible]:
         for number in range(there, count):
-            _add_namespace(f"big{number}")
+            add_namespace(f"big{number}")
         there = count
         _say(f"{count} namespaces")
         namespaces[count] = _runs()
@@ -172,7 +172,7 @@ def _per_bucket(work: Callable[[], object], count: int, repeats: int) -> Measure
     return Measured.of(found[1:]).over(count)
 
 
-def _add_namespace(name: str) -> None:
+def add_namespace(name: str) -> None:
     """One that `ip netns` knows by this name, with one entry."""
 
     def inside() -> None:

@@ -1,7 +1,7 @@
 """What of the bench runs in the lab VM: prints a line as each part begins, one with a recorded ring, one of JSON.
 
 Usage: python -m bench.guest PARTS NEW_ENTRIES TABLE_ENTRIES REPEATS STARTS. PARTS is a comma-separated choice of image, new,
-start, idle, terminal, read, big; NEW_ENTRIES has the sizes of floods, comma-separated.
+start, idle, terminal, scrape, read, big; NEW_ENTRIES has the sizes of floods, comma-separated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import big, idle, image, newentry, reading, starts, terminal
+from bench import big, idle, image, newentry, reading, scrape, starts, terminal
 from ctobserve.capture.records import record_dtype
 from ctobserve.host import kernel_build
 from ctobserve.host.kernel import release
@@ -47,6 +47,8 @@ def main() -> None:
             found["idle"], found["memory"] = idle.measure(repeats)
         elif part == "terminal":
             found["terminal"] = terminal.measure(repeats)
+        elif part == "scrape":
+            found["scrape"] = scrape.measure(repeats)
         elif part == "read":
             found["reading"], found["table_bytes"] = reading.measure(table_entries, repeats)
         elif part == "big":

@@ -88,7 +88,8 @@ def own() -> list[Observer]:
     buckets = ("buckets", "--json", "--duration", "100000", "--attach")
     forms = [ours(*buckets, form)._replace(name=f"ctobserve buckets, {form}") for form in ("kprobe", "fentry")]
     # Of the table no more is kept than at begin and end: what a reading costs has a row of its own.
-    return [*forms, ours("events"), ours("record", "RECORDING", "--keyframe", "100000", "OUT")]
+    counting = [ours("export", "--attach", form)._replace(name=f"ctobserve export, {form}") for form in ("kprobe", "fentry")]
+    return [*forms, *counting, ours("events"), ours("record", "RECORDING", "--keyframe", "100000", "OUT")]
 
 
 def peers(space: Space, record_bytes: int, ct_bytes: int) -> list[Observer]:

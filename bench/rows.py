@@ -9,12 +9,14 @@ from bench.big import BUCKETS, MANY_CPUS, NAMESPACES, Big, Run
 from bench.measured import Measured
 from bench.observers import LISTENER
 from bench.replay import COPIED, TABLE
+from bench.scrape import HASH, SPACES
 from bench.terminal import DROPS, FULL, PER_S, TENTHS
 
 LISTING = "conntrack -L"
 NOT_INSTALLED, TOO_LONG = "not installed", "not measured: it takes the square of so many"
 MILLION = 1e6
 CORE, SHARE = 3_000, 0.03  # million instructions that a core executes in a second, and how much of it the full screen may cost
+SCRAPE = 1_000  # million instructions
 RESIDENT = {"own": "its own", "files": "mapped from files, and the ring"}
 
 
@@ -32,6 +34,7 @@ class Bar(NamedTuple):
 # For a new entry: in all, and the kernel's part of it.
 BARS = {
     **dict.fromkeys(("ctobserve buckets, kprobe", "ctobserve buckets, fentry"), (Bar(1_500), Bar(600))),
+    **dict.fromkeys(("ctobserve export, kprobe", "ctobserve export, fentry"), (Bar(400), None)),
     "ctobserve events": (Bar(6_000), None),
     "ctobserve record": (Bar(2_500), None),
 }
@@ -93,6 +96,8 @@ def sections(guest: dict[str, Any], native: dict[str, Measured]) -> list[Section
         found += [_idle(guest["idle"]), _memory(guest["memory"])]
     if "terminal" in guest:
         found.append(_terminal(guest["terminal"]))
+    if "scrape" in guest:
+        found.append(_scrape(guest["scrape"]))
     if "starts" in guest:
         found.append(_starts(guest["starts"]))
     if "reading" in guest:
@@ -183,6 +188,15 @@ def _terminal(rates: dict[str, list[float]]) -> Section:
         f" frame a second. The bar is {SHARE:.0%} of a core that executes {core} million instructions a second."
     )
     return Section(f"While {PER_S:,} entries a second are new", "million instructions a second", says, tuple(rows))
+
+
+def _scrape(scraped: dict[str, list[float]]) -> Section:
+    rows = tuple(Row(name, Measured(*found).over(MILLION), bar=Bar(SCRAPE)) for name, found in scraped.items())
+    says = (
+        f"Whole machine, client and all, with {SPACES:,} network namespaces, each named and with an entry, and {HASH:,} buckets."
+        " The bar is a second of the guest's, which executes an instruction in a nanosecond."
+    )
+    return Section("A scrape", "million instructions", says, rows)
 
 
 def _memory(memory: dict[str, dict[str, int]]) -> Section:

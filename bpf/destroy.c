@@ -50,17 +50,20 @@ static __always_inline void copy_counters(struct record *record, u64 ct)
 	record->flags |= FLAG_COUNTERS;
 }
 
+/* What nf_ct_iterate_cleanup was given by this task last; means something where that is the caller of nf_ct_delete. */
+static __always_inline u64 last_iterator(void)
+{
+	u64 task = bpf_get_current_pid_tgid(), *iterator = iterators.lookup(&task);
+
+	return iterator ? *iterator : 0;
+}
+
 /* Beyond the fact: by whose call, with what traffic behind it. */
 static __always_inline void copy_circumstances(struct record *record, u64 ct)
 {
-	u64 task = bpf_get_current_pid_tgid(), *iterator;
-
 	record->eviction = eviction_under_way();
-	if (!record->eviction) {
-		iterator = iterators.lookup(&task);
-		if (iterator)
-			record->iterator = *iterator;
-	}
+	if (!record->eviction && !record->killer)
+		record->iterator = last_iterator();
 	if (record->portid)
 		copy_process(record);
 	copy_counters(record, ct);

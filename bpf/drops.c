@@ -33,7 +33,18 @@ static __always_inline int on_lock(u32 bucket, u32 reply_bucket)
 	return 0;
 }
 
+/* Of an allocation that failed; `full`: early_drop was asked to make room for it. */
+static __always_inline u8 refusal_reason(bool full, struct outcome *outcome)
+{
+	return full && !outcome->eviction ? DROP_TABLE_FULL : DROP_NO_MEMORY;
+}
+
 BPF_TABLE("lru_hash", u64, u64, allocated, 65536); /* unconfirmed nf_conn -> ts of its allocation, with CONFIRMS */
+
+static __always_inline bool is_errno(u64 pointer)
+{
+	return pointer >= -4095ULL;
+}
 
 /*
  * A packet's new entry: allocated, perhaps after an eviction, or not. nf_conntrack_alloc (netlink, BPF) calls with hash 0 and
@@ -41,7 +52,7 @@ BPF_TABLE("lru_hash", u64, u64, allocated, 65536); /* unconfirmed nf_conn -> ts 
  */
 static __always_inline int on_alloc(u64 net, u64 zone, u64 tuple, u32 hash, u64 ct)
 {
-	bool refused = ct >= -4095ULL;
+	bool refused = is_errno(ct);
 	struct outcome outcome = {};
 	struct record *record;
 	bool full;
@@ -60,7 +71,7 @@ static __always_inline int on_alloc(u64 net, u64 zone, u64 tuple, u32 hash, u64 
 	copy_tuple(record, net, zone, tuple);
 	copy_process(record);
 	record->eviction = outcome.eviction;
-	record->reason = full && !outcome.eviction ? DROP_TABLE_FULL : DROP_NO_MEMORY;
+	record->reason = refusal_reason(full, &outcome);
 	record->scanned[0] = outcome.scanned[0];
 	record->scanned[1] = outcome.scanned[1];
 	record->scanned[2] = outcome.scanned[2];

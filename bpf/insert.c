@@ -85,25 +85,37 @@ static __always_inline int on_reply_only_insert(u64 ct)
 }
 
 /*
- * The loser is skb->_nfct on entry. Drop: it stays there. Accept: either the packet now belongs to the winner, whose
- * tuplehash is `winner`, or the loser was inserted in reply direction only and carries IPS_NAT_CLASH.
+ * Whether the packet of an accepted clash now belongs to the winner, whose tuplehash is `winner`; else `ct` was inserted in reply
+ * direction only and carries IPS_NAT_CLASH.
  */
+static __always_inline bool merged_with(u64 ct, u64 winner)
+{
+	/* Not by way of the winner's entry: what is subtracted from a typed pointer has to be known to the verifier. */
+	return winner == ct + CT_TUPLEHASH || winner == ct + CT_REPLY || !(read_u32(ct + CT_STATUS) & IPS_NAT_CLASH);
+}
+
+/* For drops.c, which sees this packet lost at the end of its confirm. */
+static __always_inline void mark_clash(u64 skb)
+{
+	u64 now = bpf_ktime_get_ns();
+
+	clashes.update(&skb, &now);
+}
+
+/* The loser is skb->_nfct on entry. Drop: it stays there. */
 static __always_inline int on_resolve_clash(u64 skb, u64 winner, u32 verdict)
 {
 	u64 ct = read_u64(skb + SKB_NFCT) & ~CTINFO_MASK;
 	struct record *record;
 	bool merged;
-	u64 now;
 
 	if (unwanted_entry(ct))
 		return 0;
 	if (verdict == NF_DROP) {
-		now = bpf_ktime_get_ns();
-		clashes.update(&skb, &now);
+		mark_clash(skb);
 		return 0;
 	}
-	/* Not by way of the winner's entry: what is subtracted from a typed pointer has to be known to the verifier. */
-	merged = winner == ct + CT_TUPLEHASH || winner == ct + CT_REPLY || !(read_u32(ct + CT_STATUS) & IPS_NAT_CLASH);
+	merged = merged_with(ct, winner);
 	record = reserve(KIND_RESOLVED);
 	if (record) {
 		copy_entry(record, ct);

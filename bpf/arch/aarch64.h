@@ -22,8 +22,11 @@ struct pt_regs {
 /* x30 as the call left it: a function that signs it (paciasp) does so after its first instruction, where a kprobe stands. */
 #define RETURN_ADDRESS(at) ((at)->regs[30])
 
-/* From the caller's frame record, which x29 points at. The caller may have signed it: destroy_reasons.py takes that off. */
-#define RETURN_ADDRESS_ABOVE(at) read_u64((at)->regs[29] + 8)
+/*
+ * From the caller's frame record, which x29 points at. The caller may have signed it, with other bits for each place on the stack:
+ * the upper ones are those of all code (_PAGE_END), and destroy_reasons.py takes off what is left.
+ */
+#define RETURN_ADDRESS_ABOVE(at) (read_u64((at)->regs[29] + 8) | 0xffffULL << 48)
 
 /* The preempt count lies in each task (thread_info): config has its offset. */
 #define PREEMPT_COUNT(boot, cpu) read_u32(bpf_get_current_task() + (boot)->preempt_count)

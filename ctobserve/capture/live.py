@@ -28,6 +28,7 @@ from ctobserve.event import Events
 from ctobserve.host import (
     account,
     addresses,
+    capabilities,
     counters,
     dump,
     expectations,
@@ -204,7 +205,7 @@ class LiveCapture(LiveView):
 
     def __init__(self, options: Options) -> None:
         """Plan only; raises NotPermitted or KernelLacks where observation is impossible here."""
-        kernel.require_root()
+        capabilities.require()
         self._options = options
         symbols = Symbols.read()
         self._via: ReadVia | None = read_via.choose(options.read_via, symbols) if options.reads else None

@@ -13,8 +13,9 @@ from typing import Protocol
 from ctobserve.capture import read_via
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
-from ctobserve.host import kernel, kernel_build, netlink, restrictions
+from ctobserve.host import capabilities, kernel, kernel_build, netlink, restrictions
 from ctobserve.host.btf import BtfId
+from ctobserve.host.capabilities import Use
 from ctobserve.host.layout import OPTIONAL
 from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs.attachment import preempt_count
@@ -70,6 +71,10 @@ class Prospect(Protocol):
 
     def uid(self) -> int:
         """Who we are."""
+        ...
+
+    def without(self) -> tuple[Use, ...]:
+        """Capabilities that we lack, with what each is for."""
         ...
 
     def occupancy(self) -> Occupancy | None:
@@ -175,6 +180,10 @@ class LiveProspect:
     def uid(self) -> int:
         """Who we are."""
         return os.geteuid()
+
+    def without(self) -> tuple[Use, ...]:
+        """Capabilities that we lack, with what each is for."""
+        return capabilities.missing()
 
     def occupancy(self) -> Occupancy | None:
         """None when nf_conntrack is not loaded."""

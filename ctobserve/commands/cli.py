@@ -48,6 +48,7 @@ COMMANDS = {
     "size": Listed("size", "size", "What to set: memory, limits, timeouts, and what other values do."),
     "verify": Listed("verify", "verify", "Prove the table rebuilt from events equal to the kernel's."),
     "record": Listed("record", "record", "Keep all of it in a file, for every command with --from FILE."),
+    "export": Listed("export", "export", "Numbers for Prometheus, counted in the kernel, for months."),
     "diff": Listed("diff", "diff", "What is different between two recordings, or since a time in one."),
     "convert": Listed("convert", "convert", "A recording as Parquet or JSON lines, for other programs."),
     "anonymise": Listed("anonymise", "anonymise", "A recording with other addresses and names, for sharing."),

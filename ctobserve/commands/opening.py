@@ -23,7 +23,7 @@ from ctobserve.commands.replaying import replayed, require_live
 from ctobserve.documents.meta import Meta
 from ctobserve.documents.request import LOSSES_MIB, RING_MIB, Request
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
-from ctobserve.host import kernel
+from ctobserve.host import capabilities, kernel
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.summary import summary_line
 
@@ -61,7 +61,7 @@ def viewed(recording: Path | None) -> Iterator[HostView]:
         with viewing(recording) as recorded:
             yield recorded
         return
-    kernel.require_root()
+    capabilities.require()
     if not kernel.conntrack_loaded():
         raise KernelLacks("nf_conntrack is not loaded, so nothing is tracked and nothing expected; try: modprobe nf_conntrack")
     yield LiveView()
@@ -98,12 +98,43 @@ def opened(
 
             yield recorded, Stretch(stopped=stopped)
         return
+    require_here(request)
+    while request.wait and not kernel.conntrack_loaded():
+        time.sleep(WAIT_S)
+    with attached(request, purpose, stop, follows=follows, reads=reads, chains=chains, tells=tells) as found:
+        yield found
+
+
+def loaded() -> bool:
+    """Whether there is conntrack to observe."""
+    return kernel.conntrack_loaded()
+
+
+def require_here(request: Request) -> None:
+    """Says what is not seen here without which capability.
+
+    Raises UsageError for what only a recording has or a ready file that cannot be, NotPermitted where we may not observe.
+    """
     if request.ready_file:
         ready.withdraw(request.ready_file)
     require_live(request)
-    kernel.require_root()
-    while request.wait and not kernel.conntrack_loaded():
-        time.sleep(WAIT_S)
+    capabilities.require()
+    for note in capabilities.notes():
+        click.echo(f"ctobserve: {note}", err=True)
+
+
+@contextmanager
+def attached(
+    request: Request,
+    purpose: Purpose,
+    stop: Stop,
+    *,
+    follows: bool = True,
+    reads: bool = True,
+    chains: bool = False,
+    tells: bool = True,
+) -> Iterator[tuple[Capture, Stretch]]:
+    """The same of this host as it is now, ended by `stop`."""
 
     def begin() -> None:
         stop.armed = True

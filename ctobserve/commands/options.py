@@ -21,20 +21,26 @@ Group = tuple[Callable[[Command], Command], ...]
 
 
 JSON: Group = (option(OUTPUT, "--json", is_flag=True, help="As JSON (docs/json.md)."),)
-OBSERVING: Group = (
-    option(OBSERVE, "--duration", type=real(0), metavar="SECONDS", help="Observe this long. Ctrl-C ends earlier."),
-    *JSON,
+ATTACH: Group = (
     option(
         OBSERVE, "--attach", type=click.Choice(["auto", "fentry", "kprobe"]), default="auto", metavar="FORM",
         help="Form of the probes: fentry, kprobe, or auto, which takes the cheaper one that this kernel offers. Default: auto.",
     ),
+)  # fmt: skip
+READY: Group = (
+    option(SCRIPTS, "--ready-file", type=PATH, metavar="PATH", help="Create PATH, empty, when everything is attached."),
+)
+OBSERVING: Group = (
+    option(OBSERVE, "--duration", type=real(0), metavar="SECONDS", help="Observe this long. Ctrl-C ends earlier."),
+    *JSON,
+    *ATTACH,
     option(
         OBSERVE, "--ring-mib", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128", "256"]),
         callback=lambda _ctx, _param, value: value and int(value), metavar="MIB",
         help=f"Size of the ring between kernel and us: a power of two up to 256. Default: {RING_MIB}, of losses {LOSSES_MIB}.",
     ),
     option(SCRIPTS, "--wait", is_flag=True, help="If nf_conntrack is not loaded, wait until it is."),
-    option(SCRIPTS, "--ready-file", type=PATH, metavar="PATH", help="Create PATH, empty, when everything is attached."),
+    *READY,
     option(SCRIPTS, "--fail-on-loss", is_flag=True, help="Exit 5 when records were lost."),
 )  # fmt: skip
 OF_NETNS: Group = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -18,7 +18,9 @@ from ctobserve.errors import UsageError
 from ctobserve.host import netns
 from ctobserve.host.sysctls import INT_MAX
 from ctobserve.model import PROTOCOLS, TCP_STATES
+from ctobserve.serving.listening import Place
 
+PLACE = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45})\]|(?P<four>[0-9.]{7,15})):(?P<port>[0-9]{1,5})")
 WHOLE = "0|[1-9][0-9]{0,9}"  # int() and float() also take signs, underscores, blanks, and the digits of every script
 STATE_WORDS = (*TCP_STATES, *STATUS_FILTERS)
 
@@ -46,6 +48,19 @@ def number(text: str, low: int, high: int) -> int:
     if not re.fullmatch(WHOLE, text) or not low <= int(text) <= high:
         raise ValueError(f"is no whole number from {low} to {high}")
     return int(text)
+
+
+def _listen(text: str) -> Place:
+    """An address, not a name: what a name means is others' to say."""
+    found = PLACE.fullmatch(text)
+    try:
+        return Place(ip_address(found["six"] or found["four"]), number(found["port"], 0, 65535)) if found else _nowhere()
+    except ValueError:
+        return _nowhere()
+
+
+def _nowhere() -> NoReturn:
+    raise ValueError("is no place to listen at; write it like 127.0.0.1:9877 or [::1]:9877") from None
 
 
 def whole(low: int, high: int = INT_MAX) -> Value:
@@ -142,3 +157,4 @@ class OneNetns(OfNetns):
 
 NETWORK, PORTS, PROTOCOL, STATE, MARK = (Value(parse) for parse in (_network, _ports, _protocol, _state, _mark))
 NETNS, ONE_NETNS, PATH, WHEN = OfNetns(netns.resolve), OneNetns(netns.resolve), Value(Path), Value(when.parse)
+LISTEN = Value(_listen)

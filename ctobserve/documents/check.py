@@ -12,6 +12,7 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.documents.base import doc
 from ctobserve.documents.meta import SCHEMA, Origin
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
+from ctobserve.host.capabilities import Use, words
 
 T = TypeVar("T")
 CONFIDENTIALITY = "confidentiality"
@@ -87,7 +88,7 @@ def collect(prospect: Prospect, attach: str) -> CheckDocument:
     if isinstance(tried, str) and attach == "auto":
         plan = _tried(lambda: prospect.plan("kprobe"))
     findings = (
-        _finding("root", _tried(prospect.uid), _root),
+        _finding("root", _tried(prospect.without), lambda without: _root(prospect.uid(), without)),
         _finding("conntrack", _tried(prospect.occupancy), _conntrack),
         _finding("layout", layout, lambda entry_bytes: _layout(entry_bytes, prospect.absent())),
         _finding("btf", types, _btf),
@@ -146,10 +147,14 @@ def _finding(name: str, seen: T | _Answer, say: Callable[[T], _Answer]) -> Findi
     return Finding(name, *(seen if isinstance(seen, _Answer) else say(seen)))
 
 
-def _root(uid: int) -> _Answer:
-    if uid == 0:
-        return _Answer(True, "running as root")
-    return _Answer(False, f"running as uid {uid}, not root", "run: sudo ctobserve check")
+def _root(uid: int, without: tuple[Use, ...]) -> _Answer:
+    who = "root" if uid == 0 else f"uid {uid}"
+    if required := [use for use in without if use.required]:
+        return _Answer(False, f"running as {who} without {words(required)}", "run: sudo ctobserve check")
+    if without:
+        unseen = "; ".join(f"without {use.capability.word} not seen: {use.blind}" for use in without)
+        return _Answer(None, f"running as {who}; {unseen}")
+    return _Answer(True, f"running as {who}{', with every capability that any command uses' if uid else ''}")
 
 
 def _conntrack(table: Occupancy | None) -> _Answer:

@@ -151,6 +151,23 @@ def read_secret(name: str, within: int, limit_bytes: int) -> bytes:
     return read(name, within, limit_bytes)
 
 
+@contextmanager
+def trusted(path: Path, secret: bool = False) -> Iterator[BinaryIO]:
+    """A regular file, open for reading, that only root and our user can have written, and, if `secret`, not everybody can read.
+
+    A link may lead to it. Raises OSError.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(errno.EPERM, "others can write it")
+        if secret and status.st_mode & stat.S_IROTH:
+            raise PermissionError(errno.EPERM, "everybody can read it")
+        yield file
+
+
 def head(path: Path, size: int) -> bytes:
     """The first bytes of a regular file, whoever wrote it; raises OSError where it is none, or cannot be read."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:

@@ -10,7 +10,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from ctobserve.errors import KernelLacks, NotPermitted
+from ctobserve.errors import KernelLacks
 from ctobserve.model import printable
 
 KALLSYMS = Path("/proc/kallsyms")
@@ -153,12 +153,6 @@ def memory_bytes() -> int | None:
     """Memory the kernel manages (totalram_pages)."""
     found = re.search(r"^MemTotal:\s+(\d+) kB", read_text(MEMINFO), re.M) if MEMINFO.exists() else None
     return int(found[1]) * 1024 if found else None
-
-
-def require_root() -> None:
-    """Raises NotPermitted unless we may load programs and read kernel addresses."""
-    if os.geteuid() != 0:
-        raise NotPermitted("ctobserve reads kernel memory with BPF and needs root; try: sudo ctobserve ...")
 
 
 def htable_size() -> int:

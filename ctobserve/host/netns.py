@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import socket
@@ -166,7 +167,7 @@ def cookie() -> int:
 def run_inside(space: Namespace, function: Callable[[], T]) -> T:
     """Result of `function`, called in a thread that entered the namespace; its exceptions are ours.
 
-    Raises CtobserveError when the namespace cannot be entered, because it is gone or we are not root.
+    Raises CtobserveError when the namespace cannot be entered, because it is gone or CAP_SYS_ADMIN is missing.
     """
 
     def inside() -> T:
@@ -214,10 +215,16 @@ def _enter(space: Namespace) -> None:
                 if os.fstat(fd).st_ino == space.inum:
                     if _libc.setns(fd, CLONE_NEWNET) == 0:
                         return
-                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+                    raise _refused(ctypes.get_errno())
             finally:
                 os.close(fd)
         except OSError as error:
             why = error.strerror
         there = discover().get(space.inum)
     raise CtobserveError(f"cannot look into network namespace {space.label}: {why}")
+
+
+def _refused(code: int) -> OSError:
+    """setns(2) takes CAP_SYS_ADMIN, here and in the user namespace to which the network namespace belongs (netns_install)."""
+    said = os.strerror(code)
+    return OSError(code, f"{said} (CAP_SYS_ADMIN is missing)" if code == errno.EPERM else said)

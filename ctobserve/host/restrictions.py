@@ -8,6 +8,7 @@ from pathlib import Path
 from ctobserve.host.kernel import read_text
 
 LOCKDOWN = Path("/sys/kernel/security/lockdown")  # security/lockdown/lockdown.c: `none [integrity] confidentiality`
+PERF_PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
 FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
 KPROBES = Path("/sys/kernel/debug/kprobes/enabled")
@@ -31,6 +32,18 @@ def hides_addresses() -> str:
     if restrict > 1:
         return f"kernel.kptr_restrict is {restrict}; for as long as ctobserve starts: sysctl kernel.kptr_restrict=1"
     return "CAP_SYSLOG is missing; run as root outside the container"
+
+
+def forbids_kprobes() -> str:
+    """Why perf_event_open(2) gave EACCES, and what to do about it.
+
+    Debian's kernels want CAP_SYS_ADMIN of everybody while the sysctl is above 2 (perf_paranoid_any), all others CAP_PERFMON.
+    """
+    paranoid = _says(PERF_PARANOID)
+    if paranoid and paranoid.isdecimal() and int(paranoid) > 2:
+        why = f"kernel.perf_event_paranoid is {paranoid}, and CAP_SYS_ADMIN is missing, which this kernel wants then"
+        return f"{why}; grant it, or: sysctl kernel.perf_event_paranoid=2"
+    return "CAP_PERFMON is missing; grant it, or run as root"
 
 
 def probes_off() -> str | None:

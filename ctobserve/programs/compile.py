@@ -24,7 +24,7 @@ from ctobserve.programs.constants import CONSTANTS
 from ctobserve.programs.given import NAMES
 
 SOURCES = (
-    *("ctobserve.h", "attach.h", "chains.h", "insert.c", "evict.c", "destroy.c", "drops.c", "update.c", "packets.c"),
+    *("ctobserve.h", "attach.h", "chains.h", "insert.c", "evict.c", "destroy.c", "drops.c", "counts.c", "update.c", "packets.c"),
     *("walk.c", "lengths.c", "listing.c", "clock.c"),
 )
 COMPILER = Path(compiler.__file__).resolve()

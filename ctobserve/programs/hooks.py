@@ -24,6 +24,7 @@ class Purpose(Flag):
     PACKETS = auto()
     PROC = auto()
     NETLINK = auto()
+    COUNTS = auto()
 
 
 class Form(Enum):
@@ -79,10 +80,11 @@ COPIES = {
     "nf_ct_resolve_clash": CONSTPROP_OR_ISRA,
     "__nf_conntrack_hash_insert": CONSTPROP_OR_ISRA,
 }
+COUNTS = Purpose.COUNTS
 REMOVALS = Purpose.TABLE | Purpose.REASONS | Purpose.DROPS
 INSERTS = Purpose.TABLE
 ALLOCATIONS = Purpose.DROPS | Purpose.CONFIRMS
-REASON_HOOKS = Purpose.REASONS | Purpose.DROPS
+REASON_HOOKS = Purpose.REASONS | Purpose.DROPS | Purpose.COUNTS
 PER_PACKET = Purpose.INVALID | Purpose.PACKETS
 # In the order in which they are attached: what a call does last comes first. So whoever takes a mark is there before whoever
 # leaves it, and a destroy is seen of every entry whose insert was: no order of events leaves a row, a mark or a depth behind.
@@ -90,19 +92,26 @@ HOOKS = (
     Hook("free_entry", "nf_conntrack_free", False, Purpose.REASONS, "freed entry", "entries that die before the table"),
     Hook("some_free", "nf_conntrack_free", False, Purpose.UNCONFIRMED, "freed entry", "some entries that die before the table"),
     Hook("destroy", DELETE, False, REMOVALS, "leaving entry", "entries leaving, and by whom", True, required=True),
+    Hook("count_destroy", DELETE, False, COUNTS, "leaving entry", "entries leaving, counted", True, required=True),
     Hook("iterate", "nf_ct_iterate_cleanup", False, REASON_HOOKS, "flush", "flush or end of a namespace", True),
     Hook("kill", "nf_ct_kill_acct", False, REASON_HOOKS, "killed entry", "entries killed by a packet"),
     Hook("confirm", "__nf_conntrack_confirm", True, ALLOCATIONS, "new entry", "clashes, long chains, dying entries"),
+    Hook("count_confirm", "__nf_conntrack_confirm", True, COUNTS, "new entry", "packets lost there, counted"),
     Hook("lock", LOCK, False, Purpose.DROPS, "new entry", "chains that are too long", True),
     Hook("alloc", "__nf_conntrack_alloc", True, ALLOCATIONS, "new entry", "packets without room or memory"),
+    Hook("count_alloc", "__nf_conntrack_alloc", True, COUNTS, "new entry", "packets without room, counted"),
+    Hook("count_early_drop", "early_drop", True, COUNTS, "eviction", "table full, nothing to evict"),
     Hook("early_drop", "early_drop", True, Purpose.DROPS, "eviction", "table full, nothing to evict"),
     Hook("early_drop_begin", "early_drop", False, Purpose.DROPS, "eviction", "which eviction a victim belongs to"),
     Hook("resolve_clash", "nf_ct_resolve_clash", True, INSERTS | Purpose.DROPS, "clash", "clashes, reply-only entries"),
+    Hook("count_clash", "nf_ct_resolve_clash", True, COUNTS, "clash", "clashes, counted"),
     Hook("clash_begin", "nf_ct_resolve_clash", False, Purpose.REASONS, "clash", "entries that lost a clash"),
     Hook("resize", "nf_conntrack_hash_resize", True, Purpose.TABLE, "resize", "changes of the number of buckets"),
     Hook("insert", "__nf_conntrack_hash_insert", False, INSERTS, "new entry", "entries entering the table", required=True),
+    Hook("count_insert", "__nf_conntrack_hash_insert", False, COUNTS, "new entry", "entries entering, counted", required=True),
     Hook("update", "ctnetlink_conntrack_event", False, Purpose.UPDATES, "change", "status, TCP state, mark, helper"),
     Hook("helper_log", "nf_ct_helper_log", False, Purpose.DROPS, "packet dropped", "packets that helpers drop", True),
+    Hook("count_helper", "nf_ct_helper_log", False, COUNTS, "packet dropped", "packets that helpers drop, counted", True),
     Hook("packet", "nf_conntrack_in", True, PER_PACKET, "packet", "invalid packets; packets by state"),
     Hook("icmp_error", "nf_conntrack_icmpv4_error", True, PER_PACKET, "ICMP packet", "ICMP errors refused"),
     Hook("icmp_error", "nf_conntrack_icmpv6_error", True, PER_PACKET, "ICMPv6 packet", "ICMPv6 errors refused"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,6 +161,20 @@ class Programs:
                 found[key] = int.from_bytes(value, "little")
             key = syscalls.map_next_key(self.map(name), key, spec.key_bytes)
         return found
+
+    def make_room(self, name: str, key: bytes) -> None:
+        """A key of a per-CPU hash map, 0 on every CPU, that will be there however full the map is."""
+        syscalls.map_update(self.map(name), key, bytes(8 * possible_cpus()))
+
+    def forget(self, name: str, keys: Iterable[bytes]) -> None:
+        """Take those of these keys that are there out of a hash map."""
+        for key in keys:
+            with suppress(FileNotFoundError):
+                syscalls.map_delete(self.map(name), key)
+
+    def missed_by_any(self) -> int:
+        """Calls that any of the programs did not see, as `missed`."""
+        return sum(map(_misses, self._programs.values()))
 
     def missed(self, name: str | None) -> int:
         """Calls that this program did not see: a softirq made them on a CPU where it was running (Linux >= 5.12; 0 before)."""

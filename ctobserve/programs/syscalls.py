@@ -12,12 +12,13 @@ import errno
 import os
 import re
 import resource
+from contextlib import suppress
 from ctypes import c_char, c_uint32, c_uint64
 from fcntl import ioctl
 from pathlib import Path
 
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
-from ctobserve.host import restrictions
+from ctobserve.host import capabilities, restrictions
 from ctobserve.host.kernel import read_text
 from ctobserve.programs import arch
 
@@ -230,14 +231,9 @@ def map_next_key(fd: int, key: bytes | None, key_bytes: int) -> bytes | None:
 
 
 def lock_any_memory() -> None:
-    """Maps count as locked memory (before Linux 5.11); raises NotPermitted where that limit may not be lifted."""
-    try:
+    """Lift the limit of locked memory, as which maps and programs count before Linux 5.11; where it stays they may be refused."""
+    with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    except (ValueError, OSError) as error:
-        raise NotPermitted(
-            "the limit of locked memory may not be lifted here (no CAP_SYS_RESOURCE), and BPF maps may count as such; "
-            "run as root outside the container, or use `make run`'s lab VM"
-        ) from error
 
 
 def prog_load(program_type: int, name: str, code: bytes, attach_type: int = 0, btf_id: int = 0, btf_fd: int = 0) -> int:
@@ -332,6 +328,8 @@ def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
     fd: int = _libc.syscall(arch.here().perf_event_open, ctypes.byref(attributes), -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
     if fd < 0:
         error = _last_error()
+        if error.errno == errno.EACCES:
+            raise NotPermitted(f"cannot attach to {function}: {error.strerror}; {restrictions.forbids_kprobes()}")
         raise _refused(f"cannot attach to {function}", error) if error.errno == errno.EPERM else error
     try:
         ioctl(fd, PERF_IOC_SET_BPF, prog_fd)
@@ -349,6 +347,8 @@ def module_btf_fd(module: str) -> int:
         following = ObjectId(start_id=object_id)
         try:
             _bpf(BTF_GET_NEXT_ID, following)
+        except PermissionError as error:
+            raise OSError(errno.EPERM, f"BTF of module {module} takes CAP_SYS_ADMIN, which is missing") from error
         except OSError as error:
             raise OSError(errno.ENOENT, f"no BTF object of module {module}") from error
         object_id = following.next_id
@@ -388,8 +388,16 @@ def _refused(what: str, error: OSError) -> CtobserveError:
     if error.errno in (errno.EPERM, errno.EACCES):
         if restrictions.lockdown() == "confidentiality":
             return _locked_down(what)
-        why = "not root" if os.geteuid() else "a policy of this host forbids BPF (container, security module or hypervisor)"
-        return NotPermitted(
-            f"{what}: {error.strerror}; {why}; run as root on a kernel that admits BPF, or use `make run`'s lab VM"
-        )
+        return NotPermitted(f"{what}: {error.strerror}; {_why_forbidden()}")
     return CtobserveError(f"{what}: {error.strerror}")
+
+
+def _why_forbidden() -> str:
+    """What we lack of what the kernel asks for, and what to do; where we lack nothing, it is somebody's policy."""
+    if lacking := [use for use in capabilities.missing() if use.required]:
+        return f"no {capabilities.words(lacking)}; run as root, or grant what `ctobserve check` names"
+    policy = "a policy of this host forbids BPF (container, security module or hypervisor)"
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if limit != resource.RLIM_INFINITY:
+        policy += f", or, before Linux 5.11, CAP_SYS_RESOURCE is missing: {limit} bytes may be locked"
+    return f"{policy}; run as root on a kernel that admits BPF, or use `make run`'s lab VM"

@@ -12,6 +12,7 @@ from ctobserve.programs.compile import Image, Program
 from ctobserve.programs.hooks import Planned
 from ctobserve.programs.loader import Programs, TrampolineRefused
 
+PROBED = "nf_ct_delete"  # exported, so every kernel has it by this name; called once per entry that leaves
 RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 # r1 = r10 - 8; r2 = 8; r3 = 0; call bpf_probe_read_kernel (113): without it nothing that conntrack holds can be seen.
 READ_MEMORY = bytes.fromhex("bfa100000000000007010000f8ffffffb702000008000000b7030000000000008500000071000000") + RETURN_0
@@ -26,10 +27,16 @@ def admit_program() -> None:
 def try_features() -> None:
     """What every command needs: kprobes, and of BPF to read memory, the ring buffer, to run a program at request.
 
-    Raises KernelLacks where the kernel has one of them not, NotPermitted where lockdown forbids to read.
+    Raises KernelLacks where the kernel has one of them not, NotPermitted where lockdown forbids to read, or we may not probe.
     """
     syscalls.kprobe_type()
-    os.close(syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "read_memory", READ_MEMORY))
+    reads = syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "read_memory", READ_MEMORY)
+    try:
+        os.close(syscalls.kprobe_attach(reads, PROBED, False))
+    except OSError as error:
+        raise KernelLacks(f"cannot attach a kprobe to {PROBED}: {error.strerror}; `ctobserve check` cannot go on") from error
+    finally:
+        os.close(reads)
     os.close(syscalls.map_create(syscalls.MAP_TYPE_RINGBUF, 0, 0, mmap.PAGESIZE, 0, "ring"))
     runs = syscalls.prog_load(syscalls.PROG_TYPE_RAW_TRACEPOINT, "run", RETURN_0)
     try:

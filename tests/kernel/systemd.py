@@ -16,7 +16,7 @@ from tests.kernel.tool import CTOBSERVE
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = ROOT / "systemd"
 # What a service is ordered after unless it says otherwise.
-TARGETS = ("sysinit", "basic", "shutdown", "local-fs", "lab")
+TARGETS = ("sysinit", "basic", "shutdown", "local-fs", "network", "lab")
 START_S = 60
 # /usr/bin and the directories of state and cache are this systemd's alone; what is in STATE can be seen from outside.
 INSIDE = """\
@@ -66,7 +66,7 @@ class Systemd:
             else:
                 return self
         self.__exit__()
-        raise AssertionError(f"systemd did not start: {self._log.read_text()}")
+        raise AssertionError(f"systemd did not start: {self.log()}")
 
     def __exit__(self, *_: object) -> None:
         for pid in self._inner():
@@ -82,6 +82,10 @@ class Systemd:
         """What systemctl says; raises LabError where it fails."""
         pids = self._inner() or [self._outer.pid]
         return run("nsenter", "--target", str(pids[0]), "--mount", "--pid", "--cgroup", "systemctl", "--no-pager", *words)
+
+    def log(self) -> str:
+        """What it and its services said."""
+        return self._log.read_text()
 
     def asked(self, unit: str, key: str) -> str:
         """What systemd knows of a unit."""

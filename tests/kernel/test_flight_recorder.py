@@ -105,7 +105,7 @@ def test_the_unit_keeps_what_systemctl_asks_for_with_its_capabilities_and_no_oth
     load(space, 211)
     assert begun and until(lambda: kept(directory, "chunks", "event")), systemd.ctl("status", unit)
     status = Path(f"/proc/{systemd.pid(unit)}/status").read_text()
-    (line,) = settings()["CapabilityBoundingSet"]
+    (line,) = settings("recorder")["CapabilityBoundingSet"]
     assert f"CapEff:\t{bits(line.split()):016x}" in status and "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
     systemd.ctl("kill", "--signal=USR1", unit)
     systemd.ctl("stop", unit)

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as Xml
@@ -24,6 +25,7 @@ MARK = "matrix result: "
 REPORT = Path("/run/matrix.xml")
 FORMS = ("fentry", "kprobe")
 SCREEN = "test_terminal"  # the full screen: Textual is no package of Debian's, but in the checkout's .venv
+HOSTS = ("test_container", "test_watched")  # the image, and Prometheus, are those of the host's machine and release
 FILE_S = 5400
 
 
@@ -61,10 +63,8 @@ def _machine() -> dict[str, Any]:
 
 def _ran(name: str) -> dict[str, Any]:
     """What came of one file; one that does not end, or ends without a report, has failed."""
-    if name == SCREEN and not has_textual():
-        return outcomes("<testsuites/>") | {
-            "left_out": [f"{SCREEN}: the Python of this release cannot run the full screen's Textual"]
-        }
+    if why := _lacks(name):
+        return outcomes("<testsuites/>") | {"left_out": [f"{name}: {why}"]}
     REPORT.unlink(missing_ok=True)
     pytest = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=8", f"--junitxml={REPORT}")
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -74,6 +74,15 @@ def _ran(name: str) -> dict[str, Any]:
         if REPORT.exists()
         else outcomes("<testsuites/>") | {"failed": [f"{name} ended without a report"]}
     )
+
+
+def _lacks(name: str) -> str | None:
+    """Why a file cannot run on this machine, which is no fault of the kernel's; None where it can."""
+    if name == SCREEN and not has_textual():
+        return "the Python of this release cannot run the full screen's Textual"
+    if name in HOSTS and not shutil.which("crun"):
+        return "what it runs is made for the host's machine and release"
+    return None
 
 
 def has_textual() -> bool:

@@ -18,8 +18,9 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands import check as command
 from ctobserve.documents.check import CheckDocument, CheckMeta, Finding, HookRow, collect
 from ctobserve.errors import KernelLacks, NotPermitted
-from ctobserve.host import kernel, kernel_build, restrictions
+from ctobserve.host import capabilities, kernel, kernel_build, restrictions
 from ctobserve.host.btf import BtfId
+from ctobserve.host.capabilities import USES, Use
 from ctobserve.host.kernel_build import KernelBuild
 from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs import syscalls
@@ -51,6 +52,7 @@ class ScriptedProspect:
     release: str = "6.1.0-test"
     machine: str = "x86_64"
     who: int = 0
+    lacks: tuple[Use, ...] = ()
     table: Occupancy | None = TABLE
     layout: int | Exception = 248
     members: dict[str, str] = field(default_factory=dict)
@@ -70,6 +72,9 @@ class ScriptedProspect:
 
     def uid(self):
         return self.who
+
+    def without(self):
+        return self.lacks
 
     def occupancy(self):
         return self.table
@@ -163,7 +168,6 @@ def test_a_compiler_is_needed_only_where_no_image_fits(host, words):
 
 UNREADABLE = PermissionError(13, "Permission denied", "/sys/kernel/btf/vmlinux")
 NO_FILE = FileNotFoundError(2, "No such file", "/proc/kallsyms")
-LIMIT = NotPermitted("the limit may not be lifted; root")
 NO_MEMBER = KernelLacks("no member nf_conn.ext: layout not supported")
 HIDDEN = NotPermitted("kallsyms hides addresses; be root")
 NOT_RUN = OSError(syscalls.ENOTSUPP, "BPF_PROG_TEST_RUN: Not supported (ENOTSUPP)")
@@ -173,7 +177,7 @@ UNREADABLE_TABLE = KernelLacks("the table cannot be read here: this, that; ask")
 @pytest.mark.parametrize(
     ("host", "finding", "words"),
     [
-        ({"who": 1000}, "root", "running as uid 1000"),
+        ({"who": 1000, "lacks": USES}, "root", "running as uid 1000 without CAP_BPF (maps and programs), CAP_PERFMON ("),
         ({"table": None}, "conntrack", "nf_conntrack is not loaded"),
         ({"layout": NO_MEMBER}, "layout", "no member nf_conn.ext"),
         ({"layout": UNREADABLE}, "layout", "/sys/kernel/btf/vmlinux: Permission denied"),
@@ -184,7 +188,6 @@ UNREADABLE_TABLE = KernelLacks("the table cannot be read here: this, that; ask")
         ({"bcc": False}, "bcc", "cannot import bcc"),
         ({"bcc": False, "compiled": False}, "bcc", "compiled programs are of other sources"),
         ({"admitted": NotPermitted("cannot load: EPERM; policy")}, "bpf", "cannot load: EPERM"),
-        ({"admitted": LIMIT}, "bpf", "the limit may not be lifted"),
         ({"locked": "confidentiality"}, "lockdown", "BPF may not read its memory"),
         ({"features": KernelLacks("this kernel has no BPF helper bpf_x; use")}, "features", "no BPF helper bpf_x"),
         ({"off": "kernel.ftrace_enabled is 0, so nothing runs; try: this"}, "probes", "kernel.ftrace_enabled is 0, so nothing"),
@@ -240,6 +243,21 @@ def test_what_the_kernel_was_built_without_is_named(host, finding, words):
     assert found.usable and ended is None
 
 
+@pytest.mark.parametrize("use", [use for use in USES if not use.required], ids=lambda use: use.capability.word)
+def test_each_capability_that_blinds_is_named_with_what_is_not_seen(use):
+    found, by_name, ended = told(who=7, lacks=(use,))
+    assert by_name["root"].ok is None and by_name["root"].found == (
+        f"running as uid 7; without {use.capability.word} not seen: {use.blind}"
+    )
+    assert found.usable and ended is None
+
+
+def test_whoever_has_them_all_need_not_be_root():
+    found, by_name, ended = told(who=7)
+    assert by_name["root"] == Finding("root", True, "running as uid 7, with every capability that any command uses", "")
+    assert found.usable and ended is None
+
+
 def test_lockdown_of_integrity_forbids_nothing_that_is_read():
     found, by_name, ended = told(locked="integrity")
     assert by_name["lockdown"] == Finding("lockdown", True, "integrity: what is read here is allowed", "")
@@ -249,9 +267,12 @@ def test_lockdown_of_integrity_forbids_nothing_that_is_read():
 
 
 def test_what_we_may_not_do_is_told_before_what_the_kernel_lacks():
-    _, _, ended = told(table=None, who=7)
+    _, _, ended = told(table=None, who=7, lacks=USES[:1])
     assert isinstance(ended, NotPermitted)
-    assert str(ended) == "observation is impossible here: running as uid 7, not root; run: sudo ctobserve check"
+    assert (
+        str(ended)
+        == "observation is impossible here: running as uid 7 without CAP_BPF (maps and programs); run: sudo ctobserve check"
+    )
     _, _, ended = told(table=None, bcc=False)
     assert str(ended).endswith("nf_conntrack is not loaded, so this kernel tracks nothing; load it: modprobe nf_conntrack")
 
@@ -349,7 +370,8 @@ PLAN = Plan(
 )  # fmt: skip
 WHOLE_TEXT = """\
 kernel 6.1.0-test x86_64
-  MISSING  root       running as uid 1000, not root; run: sudo ctobserve check
+  MISSING  root       running as uid 1000 without CAP_BPF (maps and programs);
+                      run: sudo ctobserve check
   ok       conntrack  loaded; 6000 of 262144 entries here, 65536 buckets
   ok       layout     struct nf_conn has 248 bytes, and every member that is read of it is there
   ok       btf        it describes nf_conntrack's functions, as fentry and fexit need
@@ -372,7 +394,12 @@ WHOLE_JSON = {
     "meta": {"command": "check", "version": __version__, "schema": 1, "kernel": "6.1.0-test", "machine": "x86_64"},
     "usable": False,
     "findings": [
-        {"name": "root", "ok": False, "found": "running as uid 1000, not root", "do": "run: sudo ctobserve check"},
+        {
+            "name": "root",
+            "ok": False,
+            "found": "running as uid 1000 without CAP_BPF (maps and programs)",
+            "do": "run: sudo ctobserve check",
+        },
         {"name": "conntrack", "ok": True, "found": "loaded; 6000 of 262144 entries here, 65536 buckets", "do": ""},
         {
             "name": "layout",
@@ -439,7 +466,7 @@ def test_the_whole_document_as_text_and_as_json():
         "or the lab: make run"
     )
     addresses = {str(number): number for number in range(59)} | dict.fromkeys(HASH, 61)
-    found, _, _ = told(who=1000, admitted=refused, netlink=False, addresses=addresses, planned=PLAN)
+    found, _, _ = told(who=1000, lacks=USES[:1], admitted=refused, netlink=False, addresses=addresses, planned=PLAN)
     assert "\n".join(check_lines(found)) + "\n" == WHOLE_TEXT
     assert document(found) == json.dumps(WHOLE_JSON, indent=2)
 
@@ -454,9 +481,10 @@ def fine(monkeypatch):
     monkeypatch.setattr(syscalls, "lock_any_memory", lambda: None)
     monkeypatch.setattr(syscalls, "test_run", lambda *_: 0)
     monkeypatch.setattr(syscalls, "kprobe_type", lambda: 6)
+    monkeypatch.setattr(capabilities, "missing", lambda: ())
     for name in ("lockdown", "probes_off"):
         monkeypatch.setattr(restrictions, name, lambda: None)
-    for call in ("prog_load", "map_create", "raw_tracepoint_open", "module_btf_fd"):
+    for call in ("prog_load", "map_create", "raw_tracepoint_open", "kprobe_attach", "module_btf_fd"):
         monkeypatch.setattr(syscalls, call, lambda *_: os.open("/dev/null", os.O_RDONLY))
     monkeypatch.setattr(prospect, "find_spec", lambda _: True)
     return monkeypatch
@@ -489,7 +517,14 @@ def test_the_command_on_a_kernel_where_nothing_is_missing(fine):
         (Symbols, "read", NO_FILE, "symbols", "/proc/kallsyms: No such file"),
         (read_via, "choose", UNREADABLE_TABLE, "table", "this, that"),
         (syscalls, "prog_load", NotPermitted("cannot load: EPERM; policy"), "bpf", "cannot load: EPERM"),
-        (syscalls, "lock_any_memory", LIMIT, "bpf", "the limit may not be lifted"),
+        (syscalls, "kprobe_attach", NotPermitted("cannot attach: EACCES; paranoid"), "features", "cannot attach: EACCES"),
+        (
+            syscalls,
+            "kprobe_attach",
+            OSError(22, "Invalid argument"),
+            "features",
+            "cannot attach a kprobe to nf_ct_delete: Invalid",
+        ),
         (syscalls, "kprobe_type", KernelLacks("no type; built without kprobes"), "features", "no type"),
         (syscalls, "map_create", KernelLacks("no ring buffer; use another"), "features", "no ring buffer"),
         (syscalls, "test_run", NOT_RUN, "features", "BPF_PROG_TEST_RUN: Not supported (ENOTSUPP): this kernel runs no program"),

@@ -37,6 +37,8 @@ OFFERED = {
     "record": OBSERVING
     | {"--source", "--no-invalid", "--confirms", "--packets", "--keyframe", "--compress"}
     | {"--keep", "--max-size", "--on", "--after", "--max-incidents"},
+    "export": {"--listen", "--web-config", "--record", "--limit", "--attach", "--ready-file"}
+    | {"--keep", "--max-size", "--on", "--after", "--max-incidents"},
     "diff": TUPLE | {"--json", "--netns", "--limit", "--by", "--since", "--until"},
     "convert": {"--tables", "--format"},
     "anonymise": {"--key-file"},

@@ -46,9 +46,9 @@ def typed(monkeypatch, capsys, tmp_path):
     """Runs `diff`, as a user that is not root, where DAY is a recording of five seconds, and A and B are two others."""
 
     def never(*_: object) -> None:
-        raise AssertionError("a recording needs no root")
+        raise AssertionError("a recording needs no capability")
 
-    monkeypatch.setattr("ctobserve.host.kernel.require_root", never)
+    monkeypatch.setattr("ctobserve.host.capabilities.require", never)
     recorded(tmp_path)
     record(day(), tmp_path / "DAY", keyframe_s=2)
     monkeypatch.chdir(tmp_path)

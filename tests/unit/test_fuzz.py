@@ -23,9 +23,11 @@ PLAUSIBLE = (
     *("all", "init", str(Path("/proc/self/ns/net").stat().st_ino), "ready", "ready/file", "."),
     *("12:03", "12:03:05", "12:03:05.25", "2026-11-26T12:03", "2026-11-26T12:03:05.123456789Z", "-90s", "-1.5h"),
     *("90s", "15m", "2h", "64MiB", "2GiB", "drop", "early_drop", "fill>=90%", "verdict:table_full"),
+    *("127.0.0.1:9877", "[::1]:0", "[::]:9877", "0.0.0.0:1"),
     *("-", "--", "-1", "-h", "--json", "nan", "inf"),
 )
 TYPED = {"TUPLE": "10.0.0.5"}  # what stands without a name: files, and this
+NAMES = ("--netns", "--ready-file", "--key-file", "--from", "--web-config", "--record")  # of people's own choice
 DIGITS = ("\u00b2", "\uff11", "\u0663", "\u07c5", "\U0001d7d7", "\u00bd", "\u2167")  # superscript, of other scripts, fractions
 ODD = (
     *DIGITS,
@@ -88,8 +90,8 @@ def test_any_value_of_any_option(command, option, capsys):
     for word in words(some, WORDS // len(OPTIONS) + 1, meant):
         code, request = parse(command, *file, *some.choice(((option, word), (f"{option}={word}",))))
         check(code, capsys.readouterr().err)
-        if request is not None and option not in ("--netns", "--ready-file", "--key-file", "--from"):
-            # Names of people's own choice apart, what has a meaning is plain: digits of one script, no blank, no line end.
+        if request is not None and option not in NAMES:
+            # Names apart, what has a meaning is plain: digits of one script, no blank, no line end.
             assert word.isascii() and word.isprintable() and not set(word) & set(" +"), word
             assert "_" not in word or any(map(str.isalpha, word)), word
 

@@ -34,6 +34,7 @@ class Host:
         self.options: list[Options] = []
         self.happened: list[str] = []
         self.loaded = [True]
+        self.notes: list[str] = []
         follow = capture.follow
         capture.follow = lambda: (self.did("follow"), follow())
 
@@ -41,8 +42,8 @@ class Host:
         """To be told; a test makes something else happen then."""
         self.happened.append(what)
 
-    def require_root(self) -> None:
-        self.did("root")
+    def require(self) -> None:
+        self.did("may")
 
     def conntrack_loaded(self) -> bool:
         return self.loaded.pop(0)
@@ -69,7 +70,8 @@ def host(monkeypatch):
     """One that has a capture; what signals do is afterwards as it was."""
     made = Host(ScriptedCapture(BORN, TABLE))
     monkeypatch.setattr(opening, "LiveCapture", made.live)
-    monkeypatch.setattr(opening.kernel, "require_root", made.require_root)
+    monkeypatch.setattr(opening.capabilities, "require", made.require)
+    monkeypatch.setattr(opening.capabilities, "notes", lambda: made.notes)
     monkeypatch.setattr(opening.kernel, "conntrack_loaded", made.conntrack_loaded)
     monkeypatch.setattr(opening.time, "sleep", made.sleep)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -93,6 +95,12 @@ def test_what_was_asked_for_is_what_the_capture_is_told(host):
     ]
 
 
+def test_what_a_missing_capability_hides_is_said_before_anything_is_shown(host, capsys):
+    host.notes = ["without CAP_X not seen: this", "without CAP_Y not seen: that"]
+    with opened(Request(), NOTHING):
+        assert capsys.readouterr().err == "ctobserve: without CAP_X not seen: this\nctobserve: without CAP_Y not seen: that\n"
+
+
 def test_other_namespaces_stay_in_the_kernel_only_where_no_table_is_followed(host):
     asked = Request(filter=Filter(netns=NETNS))
     for follows in (True, False):
@@ -100,13 +108,13 @@ def test_other_namespaces_stay_in_the_kernel_only_where_no_table_is_followed(hos
             assert len(capture.table.entries()) == (2 if follows else 0)
             capture.table = ScriptedCapture().table
     assert [options.netns for options in host.options] == [None, NETNS]
-    assert host.happened == ["root", "plan", "attach", "follow", "detach", "root", "plan", "attach", "detach"]
+    assert host.happened == ["may", "plan", "attach", "follow", "detach", "may", "plan", "attach", "detach"]
 
 
 def test_with_wait_nothing_is_done_until_conntrack_is_there(host):
     host.loaded = [False, False, True]
     with opened(Request(wait=True), NOTHING):
-        assert host.happened == ["root", "sleep", "sleep", "plan", "attach", "follow"]
+        assert host.happened == ["may", "sleep", "sleep", "plan", "attach", "follow"]
     assert host.loaded == []
 
 
@@ -116,13 +124,13 @@ def test_without_wait_nobody_asks_whether_it_is_there(host):
         assert host.loaded == [False] and "sleep" not in host.happened
 
 
-def test_who_is_not_root_need_not_wait_to_be_told(host, tmp_path):
+def test_who_may_not_need_not_wait_to_be_told(host, tmp_path):
     def did(what: str) -> None:
         raise NotPermitted(what)
 
     host.did, host.loaded = did, [False]
     (tmp_path / "ready").touch()
-    with pytest.raises(NotPermitted, match="root"), opened(Request(wait=True, ready_file=tmp_path / "ready"), NOTHING):
+    with pytest.raises(NotPermitted, match="may"), opened(Request(wait=True, ready_file=tmp_path / "ready"), NOTHING):
         pass
     assert not (tmp_path / "ready").exists(), "what an earlier run left says nothing of this one"
 
@@ -132,7 +140,7 @@ def test_the_ready_file_is_there_from_the_moment_that_the_command_has_what_it_ne
     ready.touch()
     host.did = lambda what: host.happened.append(f"{what} {ready.exists()}")
     with opened(Request(ready_file=ready), NOTHING) as (_, stretch):
-        assert host.happened == [f"{what} False" for what in ("root", "plan", "attach", "follow")]
+        assert host.happened == [f"{what} False" for what in ("may", "plan", "attach", "follow")]
         assert not ready.exists()
         stretch.begin()
         assert ready.read_bytes() == b""
@@ -162,7 +170,7 @@ COMMANDS = {
     "verify": ("follow",),
 }
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-STEPS = ("root", "sleep", "plan", "attach")
+STEPS = ("may", "sleep", "plan", "attach")
 
 
 def interrupting(number: signal.Signals, method):

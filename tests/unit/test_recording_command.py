@@ -30,9 +30,9 @@ def typed(monkeypatch, capsys, tmp_path):
     """Runs a command on the recording FILE, as a user that is not root."""
 
     def never(*_: object) -> None:
-        raise AssertionError("a recording needs no root")
+        raise AssertionError("a recording needs no capability")
 
-    monkeypatch.setattr("ctobserve.host.kernel.require_root", never)
+    monkeypatch.setattr("ctobserve.host.capabilities.require", never)
     record(busy(), tmp_path / "FILE", keyframe_s=1)
     monkeypatch.chdir(tmp_path)
     return lambda words: run(monkeypatch, capsys, *words.split())

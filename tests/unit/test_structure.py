@@ -22,6 +22,7 @@ ROOMS = [
     "event",
     "clock",
     "host",
+    "serving",
     "programs",
     "capture",
     "analysis",
@@ -45,6 +46,7 @@ DATA = {
     *("host.ruleset.Notrack", "host.ruleset.Ruleset", "host.slab.Slab"),
     *("host.helpers.HELPERS", "host.helpers.Helper"),  # ports and limits of helpers
     *("host.addresses.Address", "host.addresses.Interface"),
+    *("host.capabilities.Use", "host.capabilities.words"),  # what each capability is for
     *(f"host.nat_rules.{name}" for name in ("ANY_PORT", "TRANSLATES", "Does", "Field", "Match", "NatChain", "NatRule")),
     "host.dump.Dumped",  # rows of a dump
     "host.slab.PAGE_BYTES",
@@ -54,7 +56,7 @@ DATA = {
 # What commands do themselves, each in one place.
 DOORS = {
     "commands.convert": {"host.files"},  # makes the files of tables
-    "commands.opening": {"host.kernel"},  # are we root, is conntrack there yet (--wait)
+    "commands.opening": {"host.capabilities", "host.kernel"},  # may we, and is conntrack there yet (--wait)
     "commands.ready": {"host.files"},  # makes the ready file
     "commands.values": {"host.netns"},  # whose inode number a typed name is
 }
@@ -160,7 +162,10 @@ def test_who_observes_does_not_know_who_makes_trouble(path):
     assert not [name for name in imports(path) if name.split(".")[0] == "ctobserve_lab"]
 
 
-@pytest.mark.parametrize(("library", "owner"), [("bcc", "compiler.py"), ("pyroute2", "netlink.py"), ("pyarrow", "parquet.py")])
+@pytest.mark.parametrize(
+    ("library", "owner"),
+    [("bcc", "compiler.py"), ("pyroute2", "netlink.py"), ("pyarrow", "parquet.py"), ("prometheus_client", "exposition.py")],
+)
 def test_one_module_imports(library, owner):
     users = [path.name for path in MODULES if any(name.split(".")[0] == library for name in imports(path))]
     assert users == [owner]

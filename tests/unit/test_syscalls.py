@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks, NotPermitted
-from ctobserve.host import restrictions
+from ctobserve.host import capabilities, restrictions
+from ctobserve.host.capabilities import USES
 from ctobserve.programs import arch, compiler, syscalls
 from tests.unit.csource import compiled
 
@@ -146,9 +147,11 @@ def test_a_map_is_made_as_it_was_declared(kernel):
 
 
 def test_a_map_that_is_refused_is_named(kernel, monkeypatch):
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(capabilities, "missing", lambda: USES[:1])
     kernel.answers = [refusing(errno.EPERM), refusing(errno.ENOMEM)]
-    with pytest.raises(NotPermitted, match=r"^cannot create BPF map ring: Operation not permitted; not root; run as root"):
+    with pytest.raises(
+        NotPermitted, match=r"^cannot create BPF map ring: Operation not permitted; no CAP_BPF \(maps and programs\); run as root"
+    ):
         syscalls.map_create(27, 0, 0, 4096, 0, "ring")
     with pytest.raises(CtobserveError, match=r"^cannot create BPF map ring: Cannot allocate memory$"):
         syscalls.map_create(27, 0, 0, 4096, 0, "ring")
@@ -222,8 +225,7 @@ def test_the_verifiers_last_words_are_told(kernel):
     assert "log_level" not in kernel.calls[0][1], "a log that nobody reads costs time"
 
 
-def test_a_program_that_may_not_be_loaded_is_no_fault_of_the_verifier(kernel, monkeypatch):
-    monkeypatch.setattr("os.geteuid", lambda: 0)
+def test_a_program_that_may_not_be_loaded_is_no_fault_of_the_verifier(kernel, may_all):
     kernel.answers = [refusing(errno.EPERM)]
     with pytest.raises(NotPermitted, match=r"^cannot load BPF program insert: Operation not permitted; a policy of this host"):
         syscalls.prog_load(syscalls.PROG_TYPE_KPROBE, "insert", CODE)
@@ -296,11 +298,10 @@ def test_a_kernel_without_bpf_or_without_its_ring_buffer_is_told_in_a_line(kerne
         ("confidentiality", r"^cannot attach to nf_ct_delete: the kernel is locked down \(confidentiality"),
     ],
 )
-def test_a_kprobe_that_is_forbidden_is_no_failure_of_the_kernel(kernel, monkeypatch, tmp_path, level, words):
+def test_a_kprobe_that_is_forbidden_is_no_failure_of_the_kernel(kernel, may_all, monkeypatch, tmp_path, level, words):
     (tmp_path / "type").write_text("8\n")
     monkeypatch.setattr(syscalls, "KPROBE_TYPE", tmp_path / "type")
     monkeypatch.setattr(restrictions, "lockdown", lambda: level)
-    monkeypatch.setattr("os.geteuid", lambda: 0)
     kernel.answers = [refusing(errno.EPERM)]
     with pytest.raises(NotPermitted, match=words):
         syscalls.kprobe_attach(5, "nf_ct_delete", False)
@@ -382,11 +383,50 @@ def test_the_btf_object_of_a_module_is_found_by_its_name(kernel, monkeypatch):
         syscalls.module_btf_fd("nf_conntrack")
 
 
-def test_a_limit_that_may_not_be_lifted_is_no_traceback(monkeypatch):
+@pytest.fixture
+def may_all(monkeypatch):
+    """Whoever runs this has every capability, and any memory may be locked."""
+    monkeypatch.setattr(capabilities, "missing", lambda: ())
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def test_a_limit_that_may_not_be_lifted_is_named_once_the_kernel_refuses(kernel, may_all, monkeypatch):
     def refuse(*_: object) -> None:
         raise ValueError("not allowed to raise maximum limit")
 
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    with pytest.raises(NotPermitted, match="CAP_SYS_RESOURCE") as caught:
-        syscalls.lock_any_memory()
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (65536, 65536))
+    syscalls.lock_any_memory()
+    kernel.answers = [refusing(errno.EPERM)]
+    words = r"^cannot create BPF map m: .*, or, before Linux 5.11, CAP_SYS_RESOURCE is missing: 65536 bytes may be locked; run as"
+    with pytest.raises(NotPermitted, match=words) as caught:
+        syscalls.map_create(1, 4, 4, 1, 0, "m")
     assert caught.value.exit_status is ExitStatus.NOT_PERMITTED
+
+
+@pytest.mark.parametrize(
+    ("paranoid", "words"),
+    [
+        (
+            "3",
+            r"Permission denied; kernel.perf_event_paranoid is 3, and CAP_SYS_ADMIN is missing, which this kernel wants",
+        ),
+        ("2", r"Permission denied; CAP_PERFMON is missing; grant it, or run as root$"),
+        (None, r"Permission denied; CAP_PERFMON is missing; grant it, or run as root$"),
+    ],
+)
+def test_a_kprobe_that_takes_a_capability_names_it(kernel, monkeypatch, tmp_path, paranoid, words):
+    (tmp_path / "type").write_text("8\n")
+    if paranoid:
+        (tmp_path / "paranoid").write_text(f"{paranoid}\n")
+    monkeypatch.setattr(syscalls, "KPROBE_TYPE", tmp_path / "type")
+    monkeypatch.setattr(restrictions, "PERF_PARANOID", tmp_path / "paranoid")
+    kernel.answers = [refusing(errno.EACCES)]
+    with pytest.raises(NotPermitted, match=f"^cannot attach to nf_ct_delete: {words}"):
+        syscalls.kprobe_attach(5, "nf_ct_delete", False)
+
+
+def test_btf_of_a_module_that_takes_a_capability_names_it(kernel):
+    kernel.answers = [refusing(errno.EPERM)]
+    with pytest.raises(PermissionError, match=r"BTF of module nf_conntrack takes CAP_SYS_ADMIN, which is missing$"):
+        syscalls.module_btf_fd("nf_conntrack")

@@ -14,11 +14,15 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
+def marked(place: str) -> list[str]:
+    """Names that packages.apt marks for a place."""
+    lines = (CHECKOUT / "packages.apt").read_text().splitlines()
+    return sorted(line.split()[0] for line in lines if not line.startswith("#") and place in line.split()[1:])
+
+
 def packages(kernel: bool = True) -> list[str]:
     """Names marked `guest`; with or without the release's own kernel."""
-    lines = (CHECKOUT / "packages.apt").read_text().splitlines()
-    names = sorted(line.split()[0] for line in lines if not line.startswith("#") and "guest" in line.split()[1:])
-    return [name for name in names if kernel or not name.startswith("linux-image-")]
+    return [name for name in marked("guest") if kernel or not name.startswith("linux-image-")]
 
 
 def root_of(suite: str, kernel: bool) -> Path:
