@@ -19,6 +19,7 @@ from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.host.slab import Slab
+from ctobserve.host.whose import Whose
 from ctobserve.model import Entries, Expectations
 
 T = TypeVar("T")
@@ -142,6 +143,10 @@ class HostView(Protocol):
 
     def names(self) -> Mapping[int, str]:
         """What text calls each network namespace that can be entered, by inode number."""
+        ...
+
+    def whose(self) -> Mapping[int, Whose]:
+        """The same, and who owns each: by one look at the processes of this host."""
         ...
 
     def namespaces(

@@ -38,10 +38,12 @@ from ctobserve.host import (
     netns,
     ruleset,
     slab,
+    whose,
 )
 from ctobserve.host.listener import Listener
 from ctobserve.host.listing import Listed
 from ctobserve.host.symbols import Symbols
+from ctobserve.host.whose import Whose
 from ctobserve.model import EXPECTATION, PROTOCOLS, Entries, Expectations, join
 from ctobserve.programs import syscalls
 from ctobserve.programs.attachment import Attachment
@@ -96,6 +98,10 @@ class LiveView:
     def names(self) -> dict[int, str]:
         """What text calls each network namespace that can be entered, by inode number."""
         return self._aside(lambda: {inum: space.label for inum, space in netns.discover().items()})
+
+    def whose(self) -> dict[int, Whose]:
+        """The same, and who owns each."""
+        return self._aside(lambda: whose.whose(netns.discover()))
 
     def namespaces(
         self,

@@ -6,7 +6,7 @@ marks where they may be folded, until `fitted`: on a terminal of so many columns
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -46,6 +46,7 @@ from ctobserve.render.entry_fields import (
 )
 from ctobserve.render.fields import Field, Object, V, known, said, some
 from ctobserve.render.folding import CLAUSE, fitted, rows_fitted
+from ctobserve.render.owners import worth_saying
 from ctobserve.render.tuples import replies, sides
 
 BATCH = 1 << 16
@@ -64,14 +65,21 @@ def entry_lines(
     masters: Entries = NO_ENTRIES,
     columns: int | None = None,
     helpers: NDArray[np.bytes_] | None = None,
+    owners: Labels | None = None,
 ) -> Iterator[str]:
     """A heading, then rows, many at a time; the reply tuple only where it is not the mirror of the original.
 
-    `masters`: those of these entries' masters that are in the table; `helpers`: the helper of each. `columns`: of the terminal,
-    None: each row is one line.
+    `masters`: those of these entries' masters that are in the table; `helpers`: the helper of each; `owners` of their namespaces,
+    which have a column where one of them is not the host. `columns`: of the terminal, None: each row is one line.
     """
-    width = min(max([5, *(len(_label(inum, labels)) for inum in np.unique(entries["netns"]).tolist())]), LABEL)
-    heading = f"{'NETNS':<{width}}{CLAUSE}{'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}{CLAUSE} TUPLE, STATE"
+    inums = np.unique(entries["netns"]).tolist()
+    width = _width(_label(inum, labels) for inum in inums)
+    said_owners = worth_saying(owners or {}, inums)
+    owner_width = _width(said_owners.values())
+    owner_heading = f"{CLAUSE}{'OWNER':<{owner_width}}" if said_owners else ""
+    heading = (
+        f"{'NETNS':<{width}}{owner_heading}{CLAUSE}{'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}{CLAUSE} TUPLE, STATE"
+    )
     yield fitted(heading, columns)
     for start in range(0, len(entries), BATCH):
         part = entries[start : start + BATCH]
@@ -79,6 +87,7 @@ def entry_lines(
         view = EntryView(part, clock, masters_of(part, masters), named)
         cells = (
             netns(view, labels, width),
+            *(_owner(view, said_owners, owner_width) if said_owners else ()),
             CLAUSE,
             protocol(view, 6),
             " ",
@@ -95,6 +104,15 @@ def entry_lines(
             *other_tuple(MASTER, view, "master"),
         )
         yield rows_fitted(cells, len(view), columns)
+
+
+def _width(words: Iterable[str]) -> int:
+    """Of a column of what others chose."""
+    return min(max(5, 5, *map(len, words)), LABEL)
+
+
+def _owner(view: EntryView, owners: Labels, width: int) -> list[Part]:
+    return [CLAUSE, written(NETNS.values(view), lambda inum: owners.get(inum, "-").ljust(width))]
 
 
 def described(entries: Entries, labels: Labels) -> list[str]:
