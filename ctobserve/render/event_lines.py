@@ -38,7 +38,6 @@ from ctobserve.render.event_fields import (
     LIKE,
     LOOKED_AT,
     MADE_ROOM_FOR,
-    OWNER_TOLD,
     PACKETS,
     PID,
     PORTID,
@@ -53,7 +52,7 @@ from ctobserve.render.event_fields import (
 )
 from ctobserve.render.fields import Field, Object, known, said, some
 from ctobserve.render.folding import CLAUSE, rows_fitted
-from ctobserve.render.lines import flags, marks, netns, other_tuple, pairs, protocol, tuples
+from ctobserve.render.lines import flags, marks, netns, other_tuple, owner, pairs, protocol, tuples
 from ctobserve.render.owners import worth_saying
 from ctobserve.render.tuples import sides
 
@@ -81,8 +80,8 @@ class EventLines:
             *_times(view.entries["seen_ns"], clock),
             written(EVENT.values(view), lambda kind: f" {KINDS.get(kind, kind):<7} "),
             *self._whose(view, labels),
-            *_said(OWNER_TOLD, "owner=")(view),
             *before,
+            *owner(view),
             *said(lived, lambda: flags(view)),
             *said(left, lambda: [f"{CLAUSE}left=", texts(TIMEOUT_S.values(view)), "s"]),
             *marks(view),

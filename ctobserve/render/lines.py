@@ -34,6 +34,7 @@ from ctobserve.render.entry_fields import (
     MARK,
     MASTER,
     NETNS,
+    OWNER,
     PROTONUM,
     STATUS_BITS,
     TCP_STATE,
@@ -70,24 +71,24 @@ def entry_lines(
     """A heading, then rows, many at a time; the reply tuple only where it is not the mirror of the original.
 
     `masters`: those of these entries' masters that are in the table; `helpers`: the helper of each; `owners` of their namespaces,
-    which have a column where one of them is not the host. `columns`: of the terminal, None: each row is one line.
+    which have a column where one of them is not the host, and room is for it; else they are said in the row. `columns`: of the
+    terminal, None: each row is one line.
     """
     inums = np.unique(entries["netns"]).tolist()
-    width = _width(_label(inum, labels) for inum in inums)
-    said_owners = worth_saying(owners or {}, inums)
-    owner_width = _width(said_owners.values())
-    owner_heading = f"{CLAUSE}{'OWNER':<{owner_width}}" if said_owners else ""
-    heading = (
-        f"{'NETNS':<{width}}{owner_heading}{CLAUSE}{'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}{CLAUSE} TUPLE, STATE"
-    )
-    yield fitted(heading, columns)
+    width, owned = _width(_label(inum, labels) for inum in inums), worth_saying(owners or {}, inums)
+    rest = f"{CLAUSE}{'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}"
+    owner_width = _width(owned.values()) if owned else 0
+    if columns is not None and width + 1 + owner_width + len(rest) > columns:
+        owner_width = 0
+    heading = f"{CLAUSE}{'OWNER':<{owner_width}}" if owner_width else ""
+    yield fitted(f"{'NETNS':<{width}}{heading}{rest}{CLAUSE} TUPLE, STATE", columns)
     for start in range(0, len(entries), BATCH):
         part = entries[start : start + BATCH]
         named = None if helpers is None else helpers[start : start + BATCH]
-        view = EntryView(part, clock, masters_of(part, masters), named)
+        view = EntryView(part, clock, masters_of(part, masters), named, owned)
         cells = (
             netns(view, labels, width),
-            *(_owner(view, said_owners, owner_width) if said_owners else ()),
+            *_owner_cells(view, owners or {}, owner_width),
             CLAUSE,
             protocol(view, 6),
             " ",
@@ -100,6 +101,7 @@ def entry_lines(
             *tuples(view),
             *flags(view),
             *marks(view),
+            *(() if owner_width else owner(view)),
             *_helper(view),
             *other_tuple(MASTER, view, "master"),
         )
@@ -108,11 +110,17 @@ def entry_lines(
 
 def _width(words: Iterable[str]) -> int:
     """Of a column of what others chose."""
-    return min(max(5, 5, *map(len, words)), LABEL)
+    return min(max([5, *map(len, words)]), LABEL)
 
 
-def _owner(view: EntryView, owners: Labels, width: int) -> list[Part]:
-    return [CLAUSE, written(NETNS.values(view), lambda inum: owners.get(inum, "-").ljust(width))]
+def _owner_cells(view: EntryView, owners: Labels, width: int) -> list[Part]:
+    """Nothing where they have no column."""
+    return [CLAUSE, written(NETNS.values(view), lambda inum: owners.get(inum, "-").ljust(width))] if width else []
+
+
+def owner(view: EntryView) -> list[Part]:
+    """Who owns their namespaces, where somebody is known."""
+    return said(known(OWNER, view), lambda: [f"{CLAUSE}owner=", OWNER.texts(view)])
 
 
 def described(entries: Entries, labels: Labels) -> list[str]:

@@ -123,8 +123,8 @@ def fills(seen: Seen, width: int, rows: int) -> list[Line]:
         filled = round(gauge * min(share, 1))
         bar = (Span("▕"), Span("█" * filled, role), Span("·" * (gauge - filled), "muted"), Span("▏"))
         numbers_of = f"{level} {numbers[inum]} of {limit or '-'} "
-        where = with_owner(labels.get(int(inum), inum), frame.owner_by_netns.get(inum))
-        made.append(line(*bar, numbers_of, where, Span(soon, role), target=("netns", int(inum))))
+        owner = Span(with_owner("", frame.owner_by_netns.get(inum)), "muted")
+        made.append(line(*bar, numbers_of, labels.get(int(inum), inum), Span(soon, role), owner, target=("netns", int(inum))))
     others = fullest[len(shown) :]
     if others:
         made.append(line(Span(f"and {sum(numbers[inum] for inum in others)} entries in {len(others)} other namespaces", "muted")))

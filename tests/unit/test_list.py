@@ -132,8 +132,11 @@ def test_who_owns_their_namespaces_has_a_column_where_it_is_not_the_host_alone()
     of_all = listed(QUESTION, *others)
     heading, *rows = "\n".join(table_lines(of_all)).split("\n")
     assert heading == "NETNS OWNER    PROTO    LEFT       BUCKETS  CHAINS  TUPLE, STATE"
-    assert [row[:21] for row in rows] == ["init  -        udp   ", 'blue  pod/a,"b udp   ', "green -        udp   "]
+    assert [row[:21] for row in rows] == ["init  host     udp   ", 'blue  pod/a,"b udp   ', "green -        udp   "]
     assert [row["owner"] for row in json.loads(document(of_all))["entries"]] == ["host", 'pod/a,"b', None]
+    narrow = "\n".join(table_lines(of_all, 49)).split("\n")
+    assert narrow[0].startswith("NETNS PROTO "), "where no room is for the column it is said in the row, but of the host"
+    assert ["owner=" in row for row in "\n".join(narrow).split("UNREPLIED")[1:]] == [False, True, False]
     table = [*DictReader("\n".join(csv(of_all)).split("\n"))]
     assert [row["owner"] for row in table] == ["host", 'pod/a,"b', ""], "as one cell, whatever is in it"
     told = json.loads(document(of_all))["meta"]["netns_owners"]

@@ -73,7 +73,7 @@ def with_masters(entries):
 
 
 ROW = re.compile(
-    r"(?P<netns>\S+) +(?:(?P<owner>-|pod/\S+|\S+\.service) +)?"
+    r"(?P<netns>\S+) +(?:(?P<owner>-|host|pod/\S+|\S+\.service) +)?"
     r"(?P<proto>\S+) +(?P<left>\S+) +(?P<buckets>\S+) +(?P<chains>\S+)  (?P<original>\S+ > \S+(?: [a-z]+ \d+)*)"
     r"(?: reply (?P<reply>\S+ > \S+(?: [a-z]+ \d+)*))?(?: (?P<flags>(?!zone=|mark=|helper=|master )\S+))?"
     r"(?: zone=(?P<zone>\d+)(?: zone_dir=(?P<zone_dir>\w+))?)?(?: mark=(?P<mark>\d+))?"
@@ -88,7 +88,7 @@ def check_row(text, row):
     whole = row["status"] is not None
     netns, proto = row["netns"], row["proto"] if row["proto"] != "unknown" else str(row["protonum"])
     assert read["netns"] == (LABELS.get(netns, str(netns)) if netns else "-")
-    assert read["owner"] in (None, "-" if row["owner"] in (None, "host") else row["owner"])
+    assert read["owner"] in (None, row["owner"] or "-")
     assert read["proto"] == proto
     assert read["left"] == ("-" if row["timeout_s"] is None else str(row["timeout_s"]))
     for name, pair in (("buckets", row["bucket"]), ("chains", row["chain"])):
