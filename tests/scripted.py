@@ -163,7 +163,7 @@ class ScriptedCapture:
         return {inum: state.label for inum, state in self.states.items()}
 
     def whose(self) -> dict[int, Whose]:
-        return {inum: Whose(label, self.owners.get(inum)) for inum, label in self.names().items()}
+        return {inum: Whose(state.label, self.owners.get(inum, state.owner)) for inum, state in self.states.items()}
 
     def namespaces(
         self,
@@ -176,6 +176,7 @@ class ScriptedCapture:
                 sysctls={name: value for name, value in state.sysctls.items() if sysctls is None or name in sysctls},
                 ruleset=self.rulesets.get(inum) if inum in rules_of else None,
                 addresses=state.addresses if inum in rules_of else None,
+                owner=self.owners.get(inum, state.owner),
             )
             for inum, state in self.states.items()
             if among is None or inum in among or state.init

@@ -151,8 +151,10 @@ def _states(
 ) -> dict[int, NamespaceState]:
     until = time.monotonic() + RULES_S
     spaces = {inum: space for inum, space in netns.discover().items() if among is None or space.init or inum in among}
+    known = whose.whose(spaces)
     states = {
-        inum: NamespaceState(inum, space.label, tuple(space.names), space.init, space.pid) for inum, space in spaces.items()
+        inum: NamespaceState(inum, known[inum].label, tuple(space.names), space.init, space.pid, owner=known[inum].owner)
+        for inum, space in spaces.items()
     }
     wanted = spaces.values() if sysctls is None or sysctls else [space for inum, space in spaces.items() if inum in rules_of]
 

@@ -130,6 +130,7 @@ SAID = {
     "namespace": NamespaceState(
         7, "a\\x1bb", ("g\udcff", "\x1b"), True, 1, {"nf_conntrack_max": 5, "b": None}, frozenset("b"), RULES,
         (Address("eth\udc80", ip_interface("10.0.0.1/8")), Address("", ip_interface("fd00::1/64"))), "not",
+        Owner(OwnerKind.UNIT, "web.service"),
     ),
     "accounts": {7: Account(5, IpPackets(1, 2), (Queue(1, 2, 3, None, "nc"),), (BRIDGE,))},
     "clock": CLOCK,
