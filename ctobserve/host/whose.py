@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ctobserve.host.inhabitant import Inhabitant, hostnames, look
 from ctobserve.host.netns import Namespace, called
-from ctobserve.host.owner import HOST, Owner, OwnerKind, Told
+from ctobserve.host.owner import HOST, Owner, OwnerKind
 
 
 class Whose(NamedTuple):
@@ -18,9 +18,10 @@ class Whose(NamedTuple):
 
 
 class _Found(NamedTuple):
+    """`by`: who says whose it is, None where nobody does."""
+
     label: str
     by: Inhabitant | None
-    told: Told | None
 
 
 def whose(spaces: Mapping[int, Namespace]) -> dict[int, Whose]:
@@ -31,35 +32,36 @@ def whose(spaces: Mapping[int, Namespace]) -> dict[int, Whose]:
     is the pod's though a service may have entered it. Where only a name holds a namespace there is nobody to be asked.
     """
     found = {inum: _of(space) for inum, space in spaces.items()}
-    names = _pod_names((inum, one) for inum, one in found.items())
-    return {inum: Whose(one.label, HOST if spaces[inum].init else _named(one.told, names)) for inum, one in found.items()}
+    names = _pod_names(found)
+    return {inum: Whose(one.label, HOST if spaces[inum].init else _owner(one.by, names)) for inum, one in found.items()}
 
 
 def _of(space: Namespace) -> _Found:
-    first = look(space.pid, space.inum) if space.pid is not None and not space.init else None
-    label = called(space, first)
-    best = first if first and first.told else None
-    for pid in () if space.init else space.pids[1:]:
-        if best and best.told and best.told.owner.kind is not OwnerKind.UNIT:
-            break
-        another = look(pid, space.inum)
-        if another and another.told and (best is None or another.told.owner.kind is not OwnerKind.UNIT):
-            best = another
-    return _Found(label, best, best and best.told)
+    if space.init or not space.pids:
+        return _Found(called(space, None), None)
+    first = look(space.pids[0], space.inum)
+    label, of_unit = called(space, first), None
+    for at, pid in enumerate(space.pids):
+        one = look(pid, space.inum) if at else first
+        if one and one.told:
+            if one.told.owner.kind is not OwnerKind.UNIT:
+                return _Found(label, one)
+            of_unit = of_unit or one
+    return _Found(label, of_unit)
 
 
-def _pod_names(found: Iterable[tuple[int, _Found]]) -> dict[str, str]:
+def _pod_names(found: Mapping[int, _Found]) -> dict[str, str]:
     """What pods call themselves, by their UIDs; each is asked once."""
     asked: dict[str, tuple[int, int]] = {}
-    for inum, one in found:
-        if one.by and one.told and one.told.owner.pod_uid and not one.told.nested:
-            asked.setdefault(one.told.owner.pod_uid, (one.by.pid, inum))
+    for inum, (_, by) in found.items():
+        if by and by.told and by.told.owner.pod_uid and not by.told.nested:
+            asked.setdefault(by.told.owner.pod_uid, (by.pid, inum))
     names = hostnames(asked.values()) if asked else {}
     return {uid: names[pid] for uid, (pid, _) in asked.items() if pid in names}
 
 
-def _named(told: Told | None, names: Mapping[str, str]) -> Owner | None:
-    if told is None:
+def _owner(by: Inhabitant | None, names: Mapping[str, str]) -> Owner | None:
+    if by is None or by.told is None:
         return None
-    uid = told.owner.pod_uid
-    return told.owner if uid is None else told.owner._replace(name=names.get(uid))
+    owner = by.told.owner
+    return owner._replace(name=names.get(owner.pod_uid)) if owner.pod_uid else owner

@@ -39,9 +39,13 @@ def lives() -> Iterator[Lives]:
         def start(group: str, *options: str, into: int | None = None, script: str = ":") -> int:
             (top / group).mkdir(parents=True, exist_ok=True)
             enter = ["nsenter", "-t", str(into), "-n"] if into else ["unshare", "-n", *options]
-            command = [*enter, "sh", "-c", f"echo $$ > '{top / group}/cgroup.procs' && {{ {script}; }} && echo && exec cat"]
+            command = [*enter, "sh", "-c", f"echo $$ > '{top / group}/cgroup.procs' && {{ {script}; }} && exec cat"]
             process = opened.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-            assert process.stdout and process.stdout.readline() == b"\n", "only root can make namespaces"
+            assert process.stdin and process.stdout
+            # What comes back says that it is cat by now.
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"\n", "only root can make namespaces"
             return process.pid
 
         yield start
