@@ -163,7 +163,8 @@ class ScriptedCapture:
         return {inum: state.label for inum, state in self.states.items()}
 
     def whose(self) -> dict[int, Whose]:
-        return {inum: Whose(state.label, self.owners.get(inum, state.owner)) for inum, state in self.states.items()}
+        owners = {inum: state.owner for inum, state in self.states.items()} | dict(self.owners)
+        return {inum: Whose(label, owners.get(inum)) for inum, label in self.names().items()}
 
     def namespaces(
         self,
