@@ -19,7 +19,9 @@ from ctobserve.host.account import Account
 from ctobserve.host.counters import Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
+from ctobserve.host.owner import Owner
 from ctobserve.host.ruleset import Ruleset
+from ctobserve.host.whose import Whose
 from ctobserve.model import ENTRY, EXPECTATION, Entries, Expectations
 
 T = TypeVar("T")
@@ -80,6 +82,7 @@ class ScriptedCapture:
     buckets: int = BUCKETS
     over: bool = False
     held: Events = field(default_factory=lambda: NO_EVENTS)
+    owners: Mapping[int, Owner] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.table = Table()
@@ -159,6 +162,10 @@ class ScriptedCapture:
     def names(self) -> dict[int, str]:
         return {inum: state.label for inum, state in self.states.items()}
 
+    def whose(self) -> dict[int, Whose]:
+        owners = {inum: state.owner for inum, state in self.states.items()} | dict(self.owners)
+        return {inum: Whose(label, owners.get(inum)) for inum, label in self.names().items()}
+
     def namespaces(
         self,
         sysctls: Collection[str] | None = (),
@@ -170,6 +177,7 @@ class ScriptedCapture:
                 sysctls={name: value for name, value in state.sysctls.items() if sysctls is None or name in sysctls},
                 ruleset=self.rulesets.get(inum) if inum in rules_of else None,
                 addresses=state.addresses if inum in rules_of else None,
+                owner=self.owners.get(inum, state.owner),
             )
             for inum, state in self.states.items()
             if among is None or inum in among or state.init

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctobserve.analysis.groups import Groups, Key, Labels, divide, key, meet
+from ctobserve.analysis.groups import NO_OWNERS, Groups, Key, Labels, Owners, divide, key, meet
 from ctobserve.model import Entries, Mask
 
 # By these an entry is the same in both.
@@ -40,20 +40,23 @@ class Change(NamedTuple):
     more: int
 
 
-def change(both: Entries, later: Mask, by: Sequence[str], limit: int) -> Change:
+def change(both: Entries, later: Mask, by: Sequence[str], limit: int, owners: Owners = NO_OWNERS) -> Change:
     """Entries of both tables, of which `later` are of the second. Groups by these columns (see groups.divide), those whose number
     of entries changed most first.
 
     An entry that stayed and now has another value in one of the columns, such as its state, went from one group to another.
     """
-    same, groups = divide(both, IDENTITY), divide(both, by)
+    same, groups = divide(both, IDENTITY), divide(both, by, owners)
     before, after = same.sums(~later), same.sums(later)
     came, went = _moved(groups, meet(groups, same), later)
     counts = groups.sums(~later), groups.sums(later)
     order = np.lexsort((-(came + went), -np.abs(counts[1] - counts[0])))
     changed = order[(came + went)[order] > 0]
     found = [
-        GroupChange(tuple(key(both[groups.first[at]], name) for name in by), *(int(part[at]) for part in (*counts, came, went)))
+        GroupChange(
+            tuple(key(both[groups.first[at]], name, owners) for name in by),
+            *(int(part[at]) for part in (*counts, came, went)),
+        )
         for at in changed[:limit].tolist()
     ]
     return Change(

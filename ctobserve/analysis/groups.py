@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ctobserve.host.owner import Owner
 from ctobserve.model import IPS_ASSURED, IPS_OFFLOAD, IPS_SEEN_REPLY, TCP, Entries, NDArray, protocol_name, tcp_state_name
 
 Labels = NDArray[np.int64]
@@ -18,8 +19,10 @@ ADDRESSES = {"src": 0, "dst": 1, "reply_src": 2, "reply_dst": 3}
 PORTS = {"sport": 0, "dport": 1, "reply_sport": 2, "reply_dport": 3}
 COLUMNS = (
     *("src", "dst", "reply_src", "reply_dst", "subnet", "sport", "dport", "reply_sport", "reply_dport"),
-    *("netns", "zone", "mark", "proto", "state", "replied", "assured"),
+    *("netns", "zone", "mark", "proto", "state", "replied", "assured", "owner"),
 )
+Owners = Mapping[int, Owner]  # of network namespaces, by inode number
+NO_OWNERS: Owners = {}
 IPV4_PREFIX_BYTES, PREFIX_BYTES = 3, 8  # subnet: a /24 or a /64 of the original source
 
 
@@ -43,16 +46,16 @@ class Groups(NamedTuple):
         return np.bincount(self.labels, weights, len(self.counts)).astype(np.int64)
 
 
-def divide(entries: Entries, by: Sequence[str]) -> Groups:
-    """Entries with equal values in all these of COLUMNS are one group."""
-    return divide_all((entries,), by)
+def divide(entries: Entries, by: Sequence[str], owners: Owners = NO_OWNERS) -> Groups:
+    """Entries with equal values in all these of COLUMNS are one group; nobody's namespaces have one owner together."""
+    return divide_all((entries,), by, owners)
 
 
-def divide_all(parts: Sequence[Entries], by: Sequence[str]) -> Groups:
+def divide_all(parts: Sequence[Entries], by: Sequence[str], owners: Owners = NO_OWNERS) -> Groups:
     """The same of several arrays, one behind the other, whose rows need not be joined for it."""
     groups = _label(np.zeros(sum(map(len, parts)), np.int64))
     for name in by:
-        for values in zip(*(_columns(part, name) for part in parts), strict=True):
+        for values in zip(*(_columns(part, name, owners) for part in parts), strict=True):
             groups = meet(groups, _label(np.concatenate(values)))
     return groups
 
@@ -70,8 +73,10 @@ def group(entries: Entries, by: str, limit: int | None = None) -> list[tuple[Key
     return [(key(entries[groups.first[at]], by), int(groups.counts[at])) for at in groups.largest(limit)]
 
 
-def key(entry: np.void, by: str) -> Key:
+def key(entry: np.void, by: str, owners: Owners = NO_OWNERS) -> Key:
     """The value of a column, as people and JSON have it."""
+    if by == "owner":
+        return owner_of(int(entry["netns"]), owners)
     if by in ADDRESSES:
         return _address(entry, ADDRESSES[by], 16)
     if by in PORTS:
@@ -79,6 +84,12 @@ def key(entry: np.void, by: str) -> Key:
     if by in BITS:
         return bool(entry["status"] & BITS[by])
     return _WORDS[by](entry) if by in _WORDS else int(entry[by])
+
+
+def owner_of(inum: int, owners: Owners) -> str | None:
+    """What text calls who owns this namespace."""
+    owner = owners.get(inum)
+    return owner and owner.label
 
 
 BITS = {"replied": IPS_SEEN_REPLY, "assured": IPS_ASSURED}
@@ -100,8 +111,10 @@ _NUMBERS: dict[str, Callable[[Entries], NDArray[Any]]] = {
 }
 
 
-def _columns(entries: Entries, name: str) -> list[NDArray[Any]]:
+def _columns(entries: Entries, name: str, owners: Owners) -> list[NDArray[Any]]:
     """Numbers that are equal where the values of this column are."""
+    if name == "owner":
+        return [_owner_numbers(entries["netns"], owners)]
     if name in ADDRESSES or name == "subnet":
         return _halves(entries, ADDRESSES.get(name, 0), name == "subnet")
     if name in PORTS:
@@ -109,6 +122,14 @@ def _columns(entries: Entries, name: str) -> list[NDArray[Any]]:
     if name in BITS:
         return [(entries["status"] & BITS[name]) != 0]
     return [_NUMBERS[name](entries) if name in _NUMBERS else entries[name]]
+
+
+def _owner_numbers(netns: NDArray[Any], owners: Owners) -> NDArray[Any]:
+    """By who it is, not by what text calls him, which two may share; -1 where nobody is known."""
+    numbers = {identity: at for at, identity in enumerate({owner.identity: None for owner in owners.values()})}
+    spaces = _label(netns)
+    inums = netns[spaces.first].tolist()
+    return np.array([numbers[owners[inum].identity] if inum in owners else -1 for inum in inums], np.int64)[spaces.labels]
 
 
 def _halves(entries: Entries, at: int, cut: bool) -> list[NDArray[Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctobserve.analysis.groups import Key, Labels, divide, divide_all, key
+from ctobserve.analysis.groups import NO_OWNERS, Key, Labels, Owners, divide, divide_all, key
 from ctobserve.model import ENTRY, Entries, join
 
 ORDERS = ("entries", "new", "lost")
@@ -31,7 +31,8 @@ class Gathered:
     """
 
     def __init__(self, by: Sequence[str]) -> None:
-        self._by = by
+        # Whose they are is asked at the end of the interval.
+        self._by = tuple("netns" if name == "owner" else name for name in by)
         self._parts: list[Entries] = [np.empty(0, ENTRY)]
         self._weights: list[Labels] = [np.empty(0, np.int64)]
         self._rows = 0
@@ -62,14 +63,16 @@ class Gathered:
         return join(self._parts), np.concatenate(self._weights)
 
 
-def heaviest(now: Entries, new: Gathered, lost: Gathered, by: Sequence[str], order: str, limit: int) -> list[Line]:
+def heaviest(
+    now: Entries, new: Gathered, lost: Gathered, by: Sequence[str], order: str, limit: int, owners: Owners = NO_OWNERS
+) -> list[Line]:
     """Groups by these columns (see groups.divide), those with the most of `order` first; `new` and `lost` are of the interval.
 
     One that comes and goes within the interval is in `new` only.
     """
     (entered, entered_weights), (refused, refused_weights) = new.result(), lost.result()
     parts = (now, entered, refused)
-    groups = divide_all(parts, by)
+    groups = divide_all(parts, by, owners)
     ends = np.cumsum([len(part) for part in parts])
     labels = np.split(groups.labels, ends[:-1])
     sums = [
@@ -82,5 +85,5 @@ def heaviest(now: Entries, new: Gathered, lost: Gathered, by: Sequence[str], ord
         first = int(groups.first[at])
         which = int(np.searchsorted(ends, first, "right"))
         row = parts[which][first - (int(ends[which - 1]) if which else 0)]
-        lines.append(Line(tuple(key(row, name) for name in by), *(int(part[at]) for part in sums)))
+        lines.append(Line(tuple(key(row, name, owners) for name in by), *(int(part[at]) for part in sums)))
     return lines

@@ -17,8 +17,10 @@ from ctobserve.host.addresses import Address
 from ctobserve.host.counters import Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
+from ctobserve.host.owner import Owner
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.host.slab import Slab
+from ctobserve.host.whose import Whose
 from ctobserve.model import Entries, Expectations
 
 T = TypeVar("T")
@@ -55,7 +57,7 @@ class NamespaceState(NamedTuple):
     `sysctls` are those asked for, by full name (nf_conntrack_...), None where there is no number to be read; one that this kernel
     lacks is missing. `writable` are those that may be set in it. `ruleset` is None where nobody asked; `addresses` are asked for
     with it, and None also where the kernel does not tell. `not_entered` is the complaint of a namespace that could not be
-    entered, of which nothing is known then; nobody needs to enter the one we are in.
+    entered, of which nothing is known then; nobody needs to enter the one we are in. `owner` as in Whose.
     """
 
     inum: int
@@ -68,6 +70,7 @@ class NamespaceState(NamedTuple):
     ruleset: Ruleset | None = None
     addresses: tuple[Address, ...] | None = None
     not_entered: str | None = None
+    owner: Owner | None = None
 
 
 class PacketCount(NamedTuple):
@@ -142,6 +145,10 @@ class HostView(Protocol):
 
     def names(self) -> Mapping[int, str]:
         """What text calls each network namespace that can be entered, by inode number."""
+        ...
+
+    def whose(self) -> Mapping[int, Whose]:
+        """The same, and who owns each: by one look at the processes of this host."""
         ...
 
     def namespaces(

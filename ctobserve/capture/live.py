@@ -39,10 +39,12 @@ from ctobserve.host import (
     netns,
     ruleset,
     slab,
+    whose,
 )
 from ctobserve.host.listener import Listener
 from ctobserve.host.listing import Listed
 from ctobserve.host.symbols import Symbols
+from ctobserve.host.whose import Whose
 from ctobserve.model import EXPECTATION, PROTOCOLS, Entries, Expectations, join
 from ctobserve.programs import syscalls
 from ctobserve.programs.attachment import Attachment
@@ -98,6 +100,10 @@ class LiveView:
         """What text calls each network namespace that can be entered, by inode number."""
         return self._aside(lambda: {inum: space.label for inum, space in netns.discover().items()})
 
+    def whose(self) -> dict[int, Whose]:
+        """The same, and who owns each."""
+        return self._aside(lambda: whose.whose(netns.discover()))
+
     def namespaces(
         self,
         sysctls: Collection[str] | None = (),
@@ -146,8 +152,10 @@ def _states(
 ) -> dict[int, NamespaceState]:
     until = time.monotonic() + RULES_S
     spaces = {inum: space for inum, space in netns.discover().items() if among is None or space.init or inum in among}
+    known = whose.whose(spaces)
     states = {
-        inum: NamespaceState(inum, space.label, tuple(space.names), space.init, space.pid) for inum, space in spaces.items()
+        inum: NamespaceState(inum, known[inum].label, tuple(space.names), space.init, space.pid, owner=known[inum].owner)
+        for inum, space in spaces.items()
     }
     wanted = spaces.values() if sysctls is None or sysctls else [space for inum, space in spaces.items() if inum in rules_of]
 

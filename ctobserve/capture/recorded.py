@@ -26,6 +26,8 @@ from ctobserve.host.account import Account
 from ctobserve.host.counters import NAMES, Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
+from ctobserve.host.owner import Owner
+from ctobserve.host.whose import Whose
 from ctobserve.model import Entries, join, pick
 from ctobserve.programs.hooks import Purpose
 
@@ -91,6 +93,12 @@ class RecordedView:
         """What each namespace was called."""
         found = self._last("names")
         return {} if found is None else found.found
+
+    def whose(self) -> dict[int, Whose]:
+        """The same, and who owned each; nobody is known of a recording without owners."""
+        found = self._last("owners")
+        owners: Mapping[int, Owner] = {} if found is None else found.found
+        return {inum: Whose(label, owners.get(inum)) for inum, label in self.names().items()}
 
     def spaces(self) -> dict[int, NamespaceState]:
         """All namespaces that there were, by inode number."""

@@ -19,6 +19,8 @@ from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
 from ctobserve.host.account import Account
 from ctobserve.host.counters import Reading
+from ctobserve.host.owner import Owner
+from ctobserve.host.whose import Whose
 from ctobserve.model import IPS_EXPECTED, IPS_HELPER, Entries
 
 COMMIT_NS = NS_PER_S
@@ -51,7 +53,7 @@ class _Instant(NamedTuple):
     at_ns: int
     counters: Reading
     accounts: Mapping[int, Account]
-    names: Mapping[int, str]
+    whose: Mapping[int, Whose]
     entries: Entries
 
 
@@ -72,15 +74,15 @@ class Recorder:
         self._hooks = hooks
         self._keyframe_ns = round(keyframe_s * NS_PER_S)
         self._states: States = {}
-        self._names: Mapping[int, str] = {}
+        self._whose: Mapping[int, Whose] | None = None
         self._met = {0}
         self._ruled_ns = self._failed_ns = 0
         self._why = ""
         self._missing_since: int | None = None  # what was missing before that of which was said that it is
         # What happened until here is in the table.
         counters = quiet_reading(capture, None, hooks.took)
-        names, accounts, entries = capture.names(), capture.accounts(), capture.table.entries()
-        self._begin(_Instant(capture.now_ns(), counters, accounts, names, entries))
+        whose, accounts, entries = capture.whose(), capture.accounts(), capture.table.entries()
+        self._begin(_Instant(capture.now_ns(), counters, accounts, whose, entries))
 
     def _begin(self, at: _Instant, states: States | None = None, repairs: bool = False) -> None:
         """`states`: of the namespaces, where they were asked already."""
@@ -91,8 +93,8 @@ class Recorder:
             writer.fact("clock", capture.started, capture.started.monotonic_ns)
         # Of a recorder that runs for months it is not told: the wall clock may have been set since, or the host have slept.
         self._write_clock()
-        self._names, self._met = {}, {0, *at.names}
-        self._note_names(at.names, now_ns)
+        self._whose, self._met = None, {0, *at.whose}
+        self._note_whose(at.whose, now_ns)
         writer.counters(at.counters, now_ns)
         writer.fact("accounts", dict(at.accounts), now_ns)
         writer.fact("allocation", capture.allocation(), now_ns)
@@ -166,7 +168,7 @@ class Recorder:
         accounts = capture.accounts()
         counters = quiet_reading(capture, None, self._drained)
         now_ns = capture.now_ns()
-        return _Instant(now_ns, counters, accounts, capture.names(), capture.table.entries())
+        return _Instant(now_ns, counters, accounts, capture.whose(), capture.table.entries())
 
     def _drained(self, events: Events) -> None:
         if len(events):
@@ -178,7 +180,7 @@ class Recorder:
         writer.fact("accounts", dict(at.accounts), now_ns)
         writer.counters(at.counters, now_ns)
         self._write_clock()
-        self._note_names(at.names, now_ns)
+        self._note_whose(at.whose, now_ns)
         writer.fact("fidelity", self._with_unwritten(capture.fidelity()), now_ns)
         writer.fact("packets", tuple(capture.packets()), now_ns)
         writer.fact("allocation", capture.allocation(), now_ns)
@@ -231,7 +233,7 @@ class Recorder:
         now_ns = self._capture.now_ns()
         if len(events) and self._concern_others(events):
             # They were called so before the first of these events, which is to be told with the name.
-            self._note_names(self._capture.names(), int(events["entry"]["seen_ns"].min()))
+            self._note_whose(self._capture.whose(), int(events["entry"]["seen_ns"].min()))
         if self._repaired() or now_ns - self._committed_ns >= COMMIT_NS:
             self._look_around(now_ns)
             self._committed_ns = now_ns
@@ -253,7 +255,7 @@ class Recorder:
             self._write_clock()
             self.writer.counters(self._capture.counters(), at_ns)
             self.writer.fact("accounts", dict(self._capture.accounts()), at_ns)
-            self._note_names(self._capture.names(), at_ns)
+            self._note_whose(self._capture.whose(), at_ns)
             self._write_namespaces(self._namespaces(None), at_ns)
             self._write_expected(self._capture.table.entries(), at_ns)
             self.writer.fact("fidelity", self._with_unwritten(told), at_ns)
@@ -292,10 +294,13 @@ class Recorder:
         self._met = (self._met | met) - ended(events)
         return others
 
-    def _note_names(self, names: Mapping[int, str], now_ns: int) -> None:
-        if names != self._names:
-            self._names = dict(names)
-            self.writer.fact("names", self._names, now_ns)
+    def _note_whose(self, whose: Mapping[int, Whose], now_ns: int) -> None:
+        """What they are called, and who owns them: each of both where it changed."""
+        before, self._whose = self._whose, dict(whose)
+        if before is None or _labels(whose) != _labels(before):
+            self.writer.fact("names", _labels(whose), now_ns)
+        if before is None or _owners(whose) != _owners(before):
+            self.writer.fact("owners", _owners(whose), now_ns)
 
     def _namespaces(self, busy_in: Entries | None) -> States:
         """What they say of themselves: all of it, rule sets of those with such entries first, which take their time; or, with
@@ -336,6 +341,14 @@ class Recorder:
 
 def _begun(capture: Capture, entries: Entries, now_ns: int) -> Snapshot:
     return Snapshot(entries, np.empty(0, EXTENSION), capture.buckets, now_ns, capture.fidelity().unread, np.empty(0, np.uint64))
+
+
+def _labels(whose: Mapping[int, Whose]) -> Mapping[int, str]:
+    return {inum: one.label for inum, one in whose.items()}
+
+
+def _owners(whose: Mapping[int, Whose]) -> Mapping[int, Owner]:
+    return {inum: one.owner for inum, one in whose.items() if one.owner}
 
 
 def _settings(state: NamespaceState) -> NamespaceState:

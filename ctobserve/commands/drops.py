@@ -41,7 +41,7 @@ def drops(request: Request, invalid: bool) -> None:
             found = collect(capture, request, stretch)
             out([document(found)])
         else:
-            stream = StreamLines(capture, room())
+            stream = StreamLines(capture, room(), owned=True)
             found = collect(capture, request, stretch, lambda came, shown: out(stream.of(came, shown)))
             out(balance_lines(found))
         closed(capture, request, found.meta)

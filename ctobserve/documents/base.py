@@ -25,13 +25,15 @@ def doc(text: str) -> Any:
 class EntryRows:
     """Entries to be shown: in JSON a list of `entry` objects. `masters`: those of their masters that are in the table.
 
-    `helpers` has the name of each one's helper, empty where it has none; None where nobody asked.
+    `helpers` has the name of each one's helper, empty where it has none; None where nobody asked. `owners`: what text calls the
+    owner of each network namespace that has one, by inode number, for who shows them.
     """
 
     entries: Entries
     clock: Clock
     masters: Entries = field(default_factory=lambda: NO_ENTRIES)
     helpers: NDArray[np.bytes_] | None = None
+    owners: Labels = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -49,10 +51,11 @@ class ExpectationRows:
 
 @dataclass(frozen=True)
 class EventRows:
-    """Events to be shown: in JSON a list of `event` objects."""
+    """Events to be shown: in JSON a list of `event` objects. `owners` as in EntryRows; None: they are not shown."""
 
     events: Events
     clock: Clock
+    owners: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.events)

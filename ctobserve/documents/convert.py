@@ -47,6 +47,7 @@ class OfEntries(NamedTuple):
     masters: Entries
     helpers: Names
     names: Labels
+    owners: Labels
 
 
 class OfCounters(NamedTuple):
@@ -87,7 +88,7 @@ def collect(reader: Recording, wanted: Collection[str], tell: Callable[[float], 
 
 
 def _parts(reader: Recording, wanted: Collection[str], tell: Callable[[float], None]) -> Iterator[Part]:
-    last, names = max(reader.last_number(), 1), dict[int, str]()
+    last, names, owners = max(reader.last_number(), 1), dict[int, str](), dict[int, str]()
     helped = list(reader.all("helped"))
     for one in reader.told():
         tell(one.number / last)
@@ -97,8 +98,10 @@ def _parts(reader: Recording, wanted: Collection[str], tell: Callable[[float], N
             continue
         if one.kind == "names":
             names = one.found
+        if one.kind == "owners":
+            owners = {inum: owner.label for inum, owner in one.found.items()}
         if one.kind == "keyframe" and ENTRIES in wanted:
-            yield from _of_entries(reader, one, next((fact for fact in helped if fact.number > one.number), None), names)
+            yield from _of_entries(reader, one, next((fact for fact in helped if fact.number > one.number), None), names, owners)
         elif one.kind == "counters" and COUNTERS in wanted:
             yield OfCounters(one.at_ns, reader.rows("counters", one.number, one.found.rows), names)
         if FACTS in wanted:
@@ -106,7 +109,7 @@ def _parts(reader: Recording, wanted: Collection[str], tell: Callable[[float], N
             yield OfFact(one.number, one.at_ns, one.kind, inum, json.dumps(_shown(json.loads(encoded(one.found)))))
 
 
-def _of_entries(reader: Recording, keyframe: Fact, helped: Fact | None, names: Labels) -> Iterator[OfEntries]:
+def _of_entries(reader: Recording, keyframe: Fact, helped: Fact | None, names: Labels, owners: Labels) -> Iterator[OfEntries]:
     """Chunk by chunk, as a reading may be larger than memory: first what is of all of it, then its rows.
 
     `helped`: which entries had a helper, asked after the table was read.
@@ -121,7 +124,7 @@ def _of_entries(reader: Recording, keyframe: Fact, helped: Fact | None, names: L
     of = {inum: np.ascontiguousarray(rows["row"][rows["netns"] == inum]) for inum in np.unique(rows["netns"]).tolist()}
     for entries in reader.parts("entry", number, found.entries):
         whole = with_chains(entries, lengths)
-        yield OfEntries(number, keyframe.at_ns, whole, more.take(len(entries)), masters, names_of(entries, of), names)
+        yield OfEntries(number, keyframe.at_ns, whole, more.take(len(entries)), masters, names_of(entries, of), names, owners)
 
 
 def _common(reader: Recording, number: int, found: Keyframe) -> tuple[Lengths, Entries] | None:

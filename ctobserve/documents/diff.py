@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctobserve.analysis.change import GroupChange, change
-from ctobserve.analysis.groups import Key, divide
+from ctobserve.analysis.groups import Key, Owners, divide
 from ctobserve.analysis.namesakes import Namesake, namesakes
 from ctobserve.documents.base import doc
 from ctobserve.documents.instant import DiffInstant, Taken
@@ -90,7 +90,7 @@ def collect(first: Taken, second: Taken, by: tuple[str, ...], limit: int | None,
     _renumber(both[: len(first.shown)], {one.first: place for place, one in enumerate(known)})
     _renumber(both[len(first.shown) :], {one.second: place for place, one in enumerate(known)})
     later = np.arange(len(both)) >= len(first.shown)
-    found = change(both, later, by, LINES if limit is None else limit)
+    found = change(both, later, by, LINES if limit is None else limit, _owners(first, second, known))
     return DiffDocument(
         meta=timed("diff", second.told.kernel, first.clock.wall_ns, second.clock.wall_ns, second.only.netns),
         one_boot=one_boot,
@@ -106,6 +106,12 @@ def collect(first: Taken, second: Taken, by: tuple[str, ...], limit: int | None,
         sysctls=_sysctls(first, second, known),
         counters=_counters(first, second) if one_boot else None,
     )
+
+
+def _owners(first: Taken, second: Taken, known: Sequence[Namesake]) -> Owners:
+    """Of each namespace by its place: at the second instant where it was there then."""
+    found = (first.owners.get(one.first or 0) if one.second is None else second.owners.get(one.second) for one in known)
+    return {place: owner for place, owner in enumerate(found) if owner}
 
 
 def _lasting(first: Taken, second: Taken) -> set[int]:

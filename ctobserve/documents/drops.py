@@ -81,15 +81,16 @@ def collect(capture: Capture, request: Request, stretch: Stretch, show: Show | N
     moved = delta(before, after)
     whole, gone = _whole(tally.reasons, moved)
     seen, counted = _by_netns(tally.reasons), _by_netns(moved)
+    meta = meta_of("drops", capture, request)
     return DropsDocument(
-        meta=DropsMeta(**vars(meta_of("drops", capture, request)), drops_not_shown=tally.losses - tally.shown),
+        meta=DropsMeta(**vars(meta), drops_not_shown=tally.losses - tally.shown),
         by_reason={reason: count for reason, count in whole.by_reason.items() if reason != CLASH_RESOLVED},
         clash_resolved=whole.by_reason.get(CLASH_RESOLVED, 0),
         kernel_counters=whole.kernel_counters,
         unaccounted=whole.unaccounted,
         not_compared=dict(gone) if moved else {},
         by_netns={str(inum): _of_netns(seen[inum], counted[inum]) for inum in sorted(seen.keys() | counted.keys())},
-        drops=EventRows(tally.rows(), capture.started),
+        drops=EventRows(tally.rows(), capture.started, meta.owners),
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ctobserve.analysis.groups import Owners
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.recorded import RecordedCapture
 from ctobserve.capture.table import lengths_of
@@ -35,9 +36,9 @@ class DiffInstant:
 class Taken(NamedTuple):
     """What is needed of an instant when its capture is gone, which has a table that is as large again.
 
-    `shown` are the entries that `only` lets pass. By inode number of the namespace: `names`, `entries` (how many, whatever the
-    filter), `limits` and `sysctls`, those of the one that was asked for. `counters` of all are those that were read last, and
-    `read_ns` is when that was (CLOCK_MONOTONIC).
+    `shown` are the entries that `only` lets pass. By inode number of the namespace: `names`, `owners`, `entries` (how many,
+    whatever the filter), `limits` and `sysctls`, those of the one that was asked for. `counters` of all are those that were read
+    last, and `read_ns` is when that was (CLOCK_MONOTONIC).
     """
 
     clock: Clock
@@ -46,6 +47,7 @@ class Taken(NamedTuple):
     shown: Entries
     told: DiffInstant
     names: Mapping[int, str]
+    owners: Owners
     entries: Mapping[int, int]
     limits: Mapping[int, int | None]
     sysctls: Mapping[int, Mapping[str, int | None]]
@@ -59,8 +61,8 @@ def take(capture: RecordedCapture, only: Filter) -> Taken:
     inums, counts = (column.tolist() for column in np.unique(whole["netns"], return_counts=True))
     max_chain = int(lengths_of(whole, capture.buckets).of_bucket.max(initial=0))
     shown = only.passing(whole)
-    called, states = capture.names(), capture.namespaces(sysctls=None)
-    names = {**{inum: str(inum) for inum in inums}, **called}
+    whose, states = capture.whose(), capture.namespaces(sysctls=None)
+    names = {**{inum: str(inum) for inum in inums}, **{inum: one.label for inum, one in whose.items()}}
     read_ns, counters = capture.last_counters()
     told = capture.fidelity()
     return Taken(
@@ -79,7 +81,8 @@ def take(capture: RecordedCapture, only: Filter) -> Taken:
             table_uncertain_s=round(told.uncertain_ns / NS_PER_S, 3),
         ),
         names=names,
-        entries={**dict.fromkeys(called, 0), **dict(zip(inums, counts, strict=True))},
+        owners={inum: one.owner for inum, one in whose.items() if one.owner},
+        entries={**dict.fromkeys(whose, 0), **dict(zip(inums, counts, strict=True))},
         limits=limits(names, states),
         sysctls={inum: one.sysctls for inum, one in states.items() if one.sysctls and only.netns in (None, inum)},
         read_ns=read_ns,

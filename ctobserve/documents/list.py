@@ -62,7 +62,8 @@ def collect(capture: Capture, request: Request, stretch: Stretch) -> ListDocumen
     where = worth_asking(shown)
     helped = capture.helped(where) if where else None
     helpers = None if helped is None else names_of(shown, helped)
-    return ListDocument(meta_of("list", capture, request), EntryRows(shown, clock, masters, helpers))
+    meta = meta_of("list", capture, request)
+    return ListDocument(meta, EntryRows(shown, clock, masters, helpers, meta.owners))
 
 
 def collect_listing(capture: Capture, request: Request, stretch: Stretch) -> Listing:

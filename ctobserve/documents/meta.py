@@ -10,6 +10,7 @@ from ctobserve.capture.capture import Capture, HostView
 from ctobserve.clock import NS_PER_S, iso
 from ctobserve.documents.base import Labels, doc
 from ctobserve.documents.request import Request
+from ctobserve.host.owner import Owner, OwnerKind
 
 # Grows when a key changes its meaning or goes; additions leave it as it is.
 SCHEMA = 1
@@ -36,6 +37,17 @@ class Timed(Origin):
 
 
 @dataclass(frozen=True)
+class NetnsOwner:
+    """Who owns a network namespace (docs/owner.md)."""
+
+    owner: str = doc("what text calls it: `host`, `pod/NAME` or `pod/UID`, `container/ID`, `machine/NAME`, `NAME.service`")
+    kind: OwnerKind = doc("`machine`: a container of LXC or systemd-nspawn, or a virtual machine; `unit`: of systemd")
+    name: str | None = doc("hostname of a pod, which is its name unless it was given another; name of a machine or unit")
+    pod_uid: str | None = doc("UID of the pod; of a static one, the hash of its configuration")
+    container: str | None = doc("whole id of the container of the process by which the owner is known")
+
+
+@dataclass(frozen=True)
 class Meta(Timed):
     """Who says it, of what stretch of time, and what makes it doubtful."""
 
@@ -59,11 +71,17 @@ class Meta(Timed):
     buckets_unread: int = doc("chains that a walk could not read to their end; entries that a listing could not send")
     events_seen_in_netns: int | None = doc("records of `netns` among those that came; null: of all")
     from_recording: str | None = doc("file that this was read from; null: it is of now")
+    netns_owners: Mapping[str, NetnsOwner | None] = doc("inode number -> who owns it; null: not known, or nobody")
 
     @property
     def labels(self) -> Labels:
         """What text calls each network namespace, by inode number."""
         return {int(inum): label for inum, label in self.netns_names.items()}
+
+    @property
+    def owners(self) -> Labels:
+        """What text calls the owner of each network namespace that has one, by inode number."""
+        return {int(inum): one.owner for inum, one in self.netns_owners.items() if one}
 
 
 def timed_of(command: str, view: HostView, started_ns: int, netns: int | None) -> Timed:
@@ -88,6 +106,7 @@ def timed(command: str, kernel: str, started_ns: int, ended_ns: int, netns: int 
 def meta_of(command: str, capture: Capture, request: Request) -> Meta:
     """As of now."""
     now_ns, told, started = capture.now_ns(), capture.fidelity(), capture.started
+    whose = capture.whose()
     return Meta(
         command=command,
         version=__version__,
@@ -97,7 +116,7 @@ def meta_of(command: str, capture: Capture, request: Request) -> Meta:
         ended=started.iso(now_ns),
         duration_s=round((now_ns - started.monotonic_ns) / NS_PER_S, 3),
         netns=request.filter.netns or "all",
-        netns_names={str(inum): label for inum, label in capture.names().items()},
+        netns_names={str(inum): one.label for inum, one in whose.items()},
         attach=told.attach,
         not_attached=told.not_attached,
         table_source=told.read_via,
@@ -110,4 +129,9 @@ def meta_of(command: str, capture: Capture, request: Request) -> Meta:
         buckets_unread=told.unread,
         events_seen_in_netns=told.seen_of,
         from_recording=told.recorded_in,
+        netns_owners={str(inum): _owner(one.owner) for inum, one in whose.items()},
     )
+
+
+def _owner(owner: Owner | None) -> NetnsOwner | None:
+    return owner and NetnsOwner(owner.label, *owner)

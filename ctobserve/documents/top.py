@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctobserve.analysis.groups import Key
+from ctobserve.analysis.groups import Key, Owners, owner_of
 from ctobserve.analysis.growth import full_in_s
 from ctobserve.analysis.timeline import Bins, Timeline
 from ctobserve.analysis.top import Gathered, Line, heaviest
@@ -65,6 +65,9 @@ class Frame:
         "null: it does not grow, or has no limit that is known"
     )
     longest_bucket: int | None = doc("the first bucket with `max_chain` nodes; null: no entry is in the table")
+    owner_by_netns: Mapping[str, str | None] = doc(
+        "inode number -> who owns it (docs/owner.md), of those with entries; null: not known, or nobody"
+    )
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,13 @@ class View:
 
 class Moment(NamedTuple):
     """A frame, and what a picture of it needs besides: all that happened in the last minutes, of what the filter lets pass; the
-    lengths of all chains; what namespaces are called."""
+    lengths of all chains; what namespaces are called, and who owns them."""
 
     frame: Frame
     history: Bins
     lengths: Lengths
     labels: Labels
+    owners: Owners
 
 
 def collect(capture: Capture, request: Request, stretch: Stretch, view: View) -> Iterator[Frame]:
@@ -107,6 +111,7 @@ class Moments:
         now_ns = capture.now_ns()
         self._states: Mapping[int, NamespaceState] = {}
         self._labels: Labels = {}
+        self._owners: Owners = {}
         self._asked_ns: int | None = None
         self._met: set[int] = set()
         self._whole, self._some = Timeline(now_ns), None if only == Filter() else Timeline(now_ns)
@@ -146,8 +151,9 @@ class Moments:
         now_ns = capture.now_ns()
         entries, buckets = capture.table.entries(), capture.buckets
         # Of a million entries it takes a second, in which events come.
-        found = capture.aside(lambda: _sum_up(entries, buckets, self._only, self._view, interval, self._limit))
-        self._ask(now_ns, found.counts)
+        counts = capture.aside(lambda: _by_netns(entries))
+        self._ask(now_ns, counts)
+        found = capture.aside(lambda: self._sum_up(entries, buckets, interval, counts))
         self._whole.level(now_ns, found.counts)
         frame = self._frame(now_ns, found)
         history = (self._some or self._whole).bins(now_ns)
@@ -156,14 +162,26 @@ class Moments:
         self._interval = _Interval(self._only, self._view.by, now_ns)
         # One that was taken before its time puts the others off.
         self._due_ns = max(min(self._due_ns, now_ns) + round(self._view.interval_s * NS_PER_S), now_ns)
-        return Moment(frame, history, found.lengths, self._labels)
+        return Moment(frame, history, found.lengths, self._labels, self._owners)
+
+    def _sum_up(self, whole: Entries, buckets: int, interval: _Interval, counts: Mapping[int, int]) -> _Sums:
+        shown, view = self._only.passing(whole), self._view
+        return _Sums(
+            lengths_of(whole, buckets),
+            counts,
+            len(shown),
+            int(np.count_nonzero(shown["status"] & IPS_OFFLOAD)),
+            heaviest(shown, interval.new, interval.lost, view.by, view.order, self._limit, self._owners),
+        )
 
     def _ask(self, now_ns: int, counts: Mapping[int, int]) -> None:
         """Namespaces, of what changes seldom."""
         if self._asked_ns is None or now_ns - self._asked_ns >= ASKED_NS or not counts.keys() <= self._met:
             self._asked_ns, self._met = now_ns, {*counts, self._capture.host.here}
             self._states = self._capture.namespaces(sysctls=(MAX,), among=self._met)
-            self._labels = dict(self._capture.names())
+            whose = self._capture.whose()
+            self._labels = {inum: one.label for inum, one in whose.items()}
+            self._owners = {inum: one.owner for inum, one in whose.items() if one.owner}
 
     def _frame(self, now_ns: int, found: _Sums) -> Frame:
         capture, interval, states = self._capture, self._interval, self._states
@@ -193,6 +211,7 @@ class Moments:
             entries_offloaded=found.offloaded,
             full_in_s_by_netns={str(inum): left for inum, left in full_in_s(self._whole.bins(now_ns), now_ns, most).items()},
             longest_bucket=int(of_bucket.argmax()) if longest else None,
+            owner_by_netns={str(inum): owner_of(inum, self._owners) for inum in found.counts},
         )
 
 
@@ -205,17 +224,6 @@ class _Sums(NamedTuple):
     entries: int
     offloaded: int
     lines: Sequence[Line]
-
-
-def _sum_up(whole: Entries, buckets: int, only: Filter, view: View, interval: _Interval, limit: int) -> _Sums:
-    shown = only.passing(whole)
-    return _Sums(
-        lengths_of(whole, buckets),
-        _by_netns(whole),
-        len(shown),
-        int(np.count_nonzero(shown["status"] & IPS_OFFLOAD)),
-        heaviest(shown, interval.new, interval.lost, view.by, view.order, limit),
-    )
 
 
 class _Interval:

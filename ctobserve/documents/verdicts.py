@@ -26,6 +26,7 @@ class VerdictRow:
     evidence: VerdictEvidence = doc("the same as numbers, and the addresses, ports and namespace they belong to; null: unknown")
     do: tuple[str, ...] = doc("lines to paste, to be read first")
     do_only_looks: tuple[bool, ...] = doc("of each line of `do`, whether it only shows something and changes nothing")
+    owner: str | None = doc("who owns the namespace `evidence.netns` (docs/owner.md); null: not known, or it is of no single one")
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,21 @@ def judged(capture: Capture, request: Request, collector: Collector) -> tuple[Ju
 def judged_of(meta: Meta, judgement: Judgement, limit: int | None = None) -> Judged:
     """What was judged, with no more verdicts than `limit`."""
     rows = [
-        VerdictRow(name, verdict.severity, verdict.sentence, verdict.evidence, tuple(map(str, verdict.do)), verdict.do_only_looks)
+        VerdictRow(
+            name,
+            verdict.severity,
+            verdict.sentence,
+            verdict.evidence,
+            tuple(map(str, verdict.do)),
+            verdict.do_only_looks,
+            _owner(meta, verdict.evidence.get("netns")),
+        )
         for name, verdict in judgement.verdicts.items()
     ]
     shown = tuple(rows[:limit])
     not_judged = tuple(NotJudged(name, why) for name, why in judgement.not_judged.items())
     return Judged(meta, shown, len(rows) - len(shown), not_judged)
+
+
+def _owner(meta: Meta, netns: object) -> str | None:
+    return meta.owners.get(netns) if isinstance(netns, int) else None

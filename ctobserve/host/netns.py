@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from ctobserve.errors import CtobserveError, UsageError
-from ctobserve.host.kernel import read_text
+from ctobserve.host.inhabitant import Inhabitant, look
+from ctobserve.host.owner import SHORT
 from ctobserve.host.threads import elsewhere
 from ctobserve.model import printable
 
@@ -24,28 +25,42 @@ CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h
 SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
 MENTIONED = 20  # namespaces in a message
+ASKED = 4  # processes of a namespace, those with the lowest numbers, that say whose it is
 ENTER_TRIES = 8  # as often may the process by which a namespace is entered end meanwhile
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _libc = ctypes.CDLL(None, use_errno=True)
 T = TypeVar("T")
-_CONTAINER = re.compile(r"[/-]([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.M)
 
 
 class Namespace(NamedTuple):
-    """One namespace: its inode number, names given by `ip netns`, a path by which it can be entered, its first process."""
+    """One namespace: its inode number, names given by `ip netns`, a path by which it can be entered, its first processes."""
 
     inum: int
     path: Path
     names: Sequence[str] = ()
     init: bool = False
-    pid: int | None = None
+    pids: Sequence[int] = ()
+
+    @property
+    def pid(self) -> int | None:
+        """Its first process."""
+        return self.pids[0] if self.pids else None
 
     @property
     def label(self) -> str:
-        """Name where it has one, `init` for the first, else who lives in it: comm@container, or comm[pid]; else the number."""
-        if self.names or self.init:
-            return printable(self.names[0]) if self.names else "init"
-        return str(self.inum) if self.pid is None else _inhabitant(self.pid, self.inum) or str(self.inum)
+        """What text calls it."""
+        needless = self.names or self.init or self.pid is None
+        return called(self, None if needless else look(self.pids[0], self.inum))
+
+
+def called(space: Namespace, first: Inhabitant | None) -> str:
+    """Its name where it has one, `init` for the first, else its `first` process: comm@container or comm[pid]; else the number."""
+    if space.names or space.init:
+        return printable(space.names[0]) if space.names else "init"
+    if first is None:
+        return str(space.inum)
+    container = first.told and first.told.owner.container
+    return f"{first.comm}@{container[:SHORT]}" if container else f"{first.comm}[{first.pid}]"
 
 
 def discover() -> dict[int, Namespace]:
@@ -57,8 +72,11 @@ def discover() -> dict[int, Namespace]:
             inum = os.stat(path).st_ino
         except OSError:
             continue
-        if inum not in found:
-            found[inum] = Namespace(inum, Path(path), init=pid == 1, pid=pid)
+        space = found.get(inum)
+        if space is None:
+            found[inum] = Namespace(inum, Path(path), init=pid == 1, pids=(pid,))
+        elif len(space.pids) < ASKED:
+            found[inum] = space._replace(pids=(*space.pids, pid))
     kind = os.stat("/proc/self/ns/net").st_dev
     for path in sorted(str(one) for one in NAMED.glob("*")) if NAMED.is_dir() else []:
         named = _network(path, kind)
@@ -81,24 +99,6 @@ def _network(path: str, kind: int) -> int | None:
             os.close(fd)
     except OSError:
         return None
-
-
-def _inhabitant(pid: int, inum: int) -> str | None:
-    try:
-        comm = printable(Path(f"/proc/{pid}/comm").read_bytes().removesuffix(b"\n"))
-        container = container_of(read_text(Path(f"/proc/{pid}/cgroup")))
-        # It may have ended or moved, and its number be another's.
-        if os.stat(f"/proc/{pid}/ns/net").st_ino != inum:
-            return None
-    except OSError:
-        return None
-    return f"{comm}@{container}" if container else f"{comm}[{pid}]"
-
-
-def container_of(cgroup: str) -> str | None:
-    """The first 12 digits of the container id in a /proc/PID/cgroup, as docker, podman, containerd and CRI-O write it."""
-    found = _CONTAINER.search(cgroup)
-    return found[1][:12] if found else None
 
 
 class Called(Protocol):

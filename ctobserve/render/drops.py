@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from ctobserve.documents.drops import DropsDocument
 from ctobserve.render.folding import folded
+from ctobserve.render.owners import with_owner
 
 HANGING = " " * 17
 
@@ -21,7 +22,8 @@ def balance_lines(document: DropsDocument) -> Iterable[str]:
         kernel = _sums({name: count for name, count in part.kernel_counters.items() if count})
         rest = f"; unaccounted: {_signed(part.unaccounted)}" if part.unaccounted else ""
         counted = f"{_sums(part.by_reason) or 'nothing'}; kernel: {kernel or 'none moved'}{rest}"
-        yield from folded(f"{meta.netns_names.get(inum, inum)}: {counted}")
+        label = meta.netns_names.get(inum, inum)
+        yield from folded(f"{with_owner(label, meta.owners.get(int(inum)))}: {counted}")
     kept = f"; {document.clash_resolved} clashes resolved, no loss" if document.clash_resolved else ""
     kernel = ", ".join(f"{name} +{count}" for name, count in document.kernel_counters.items() if count)
     yield from folded(f"By reason:       {_sums(document.by_reason) or 'nothing was lost'}{kept}", HANGING)

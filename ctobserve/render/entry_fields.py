@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ctobserve.clock import Clock
+from ctobserve.documents.base import Labels
 from ctobserve.event import TUPLE
 from ctobserve.model import (
     GRE,
@@ -35,7 +36,7 @@ from ctobserve.model import (
     somewhere,
 )
 from ctobserve.render.addresses import addresses
-from ctobserve.render.columns import Bytes, Numbers
+from ctobserve.render.columns import Bytes, Numbers, written
 from ctobserve.render.fields import NUMBER, Field, Member, Object, Rule, Type, V, bits_of, foreign, names_of, strings
 
 IPV4, ONE = np.uint8(socket.AF_INET), np.uint8(1)
@@ -102,7 +103,8 @@ class PairView:
 
 
 class EntryView:
-    """Entries on their way out. `master`: the original tuple of each one's master, where it is known; `helpers`: its helper.
+    """Entries on their way out. `master`: the original tuple of each one's master, where it is known; `helpers`: its helper;
+    `owners` of namespaces, by inode number, None where nobody asked.
 
     Without a clock nobody knows when they expire.
     """
@@ -113,8 +115,9 @@ class EntryView:
         clock: Clock | None = None,
         master: TupleView | None = None,
         helpers: NDArray[np.bytes_] | None = None,
+        owners: Labels | None = None,
     ) -> None:
-        self.entries, self.clock = entries, clock
+        self.entries, self.clock, self.owners = entries, clock, owners
         self._master, self._helpers = master, helpers
 
     def __len__(self) -> int:
@@ -123,7 +126,7 @@ class EntryView:
     def only(self, which: Mask) -> EntryView:
         """Those rows alone."""
         helpers = None if self._helpers is None else self._helpers[which]
-        return EntryView(pick(self.entries, which), self.clock, self._master and self._master.only(which), helpers)
+        return EntryView(pick(self.entries, which), self.clock, self._master and self._master.only(which), helpers, self.owners)
 
     def tuples(self, direction: int) -> TupleView:
         """Of one direction."""
@@ -156,6 +159,11 @@ class EntryView:
     def helpers(self) -> NDArray[np.bytes_]:
         """Name of each one's helper, empty where it has none or nobody asked."""
         return np.zeros(len(self), "S1") if self._helpers is None else self._helpers
+
+    @property
+    def owned(self) -> Mask:
+        """Who owns their namespace is known."""
+        return np.isin(self.entries["netns"], np.array(list(self.owners or ()), np.uint32))
 
     @property
     def expected(self) -> Mask:
@@ -293,9 +301,20 @@ HELPER: Field[EntryView] = Field(
     "helper", "name of its helper", foreign(), lambda view: view.helpers,
     Rule("it has one: `list` asks nf_conntrack_netlink, where that is loaded", lambda view: view.helpers != b""),
 )  # fmt: skip
+# Values: inode numbers, and what owners are called by these.
+OWNER_NAMES = Type(
+    str,
+    lambda of: written(of[0], lambda inum: of[1].get(inum, "")),
+    lambda of: [of[1].get(inum, "") for inum in of[0].tolist()],
+)
+OWNER: Field[EntryView] = Field(
+    "owner", "who owns its network namespace (docs/owner.md)", OWNER_NAMES,
+    lambda view: (view.entries["netns"], view.owners or {}),
+    Rule("that is known: `list`, `drops` and `convert` look", lambda view: view.owned),
+)  # fmt: skip
 ENTRY_FIELDS: tuple[Member[EntryView], ...] = (
     *(NETNS, FAMILY, PROTO, PROTONUM, ZONE, MARK, ORIGINAL, REPLY),
     *(STATUS_BITS, TIMEOUT_S, TCP_STATE, BUCKET, CHAIN, MASTER, ZONE_DIR),
 )
 # Of events nobody asks it.
-LISTED_FIELDS: tuple[Member[EntryView], ...] = (*ENTRY_FIELDS, HELPER)
+LISTED_FIELDS: tuple[Member[EntryView], ...] = (*ENTRY_FIELDS, HELPER, OWNER)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ctobserve.analysis.invalid import Like, likeness
 from ctobserve.clock import NS_PER_S, Clock
+from ctobserve.documents.base import Labels
 from ctobserve.event import (
     FOUND_BAD,
     HAS_COUNTERS,
@@ -24,7 +25,7 @@ from ctobserve.event import (
 )
 from ctobserve.model import NF_HOOKS, TCP, TCP_FLAGS, TCP_STATES, Mask, pick, protocol_name
 from ctobserve.render.columns import Numbers, column
-from ctobserve.render.entry_fields import COUNT_FIELDS, TUPLE_FIELDS, EntryView, PairView, TupleView, tuples_of
+from ctobserve.render.entry_fields import COUNT_FIELDS, OWNER, TUPLE_FIELDS, EntryView, PairView, TupleView, tuples_of
 from ctobserve.render.fields import NUMBER, WORDS, Field, Member, Object, Rule, Type, bits_of, foreign, names_of
 
 # IPCT_* bits, include/uapi/linux/netfilter/nf_conntrack_common.h
@@ -50,15 +51,15 @@ KINDS = {kind.value: kind.name.lower() for kind in Kind}
 class EventView(EntryView):
     """Events on their way out, and their entries."""
 
-    def __init__(self, events: Events, clock: Clock) -> None:
+    def __init__(self, events: Events, clock: Clock, owners: Labels | None = None) -> None:
         # Side by side: columns are read from them much faster than from rows four times as long.
-        super().__init__(entries_in(events, slice(None)), clock)
+        super().__init__(entries_in(events, slice(None)), clock, owners=owners)
         self.events = events
         self._clock = clock
 
     def only(self, which: Mask) -> EventView:
         """Those rows alone."""
-        return EventView(pick(self.events, which), self._clock)
+        return EventView(pick(self.events, which), self._clock, self.owners)
 
     @property
     def master(self) -> TupleView:
@@ -112,6 +113,10 @@ EVENT = Field(
     names_of([KINDS.get(number, str(number)) for number in range(256)]), _column("kind"),
 )  # fmt: skip
 TS: Field[EventView] = Field("ts", "when; ISO 8601, UTC, ns", Type(str, column, list), lambda view: view.times)
+OWNER_TOLD: Field[EventView] = Field(
+    OWNER.name, OWNER.says, OWNER.type, OWNER.values, OWNER.known,
+    Rule("losses in `drops`", lambda view: np.full(len(view), view.owners is not None)),
+)  # fmt: skip
 VERDICT: Field[EventView] = Field(
     "verdict", "`accept` or `drop`: what __nf_conntrack_confirm said of the packet", names_of(("accept", "drop")),
     lambda view: (view.events["reason"] != 0).view(np.uint8),

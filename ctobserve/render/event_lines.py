@@ -52,9 +52,11 @@ from ctobserve.render.event_fields import (
 )
 from ctobserve.render.fields import Field, Object, known, said, some
 from ctobserve.render.folding import CLAUSE, rows_fitted
-from ctobserve.render.lines import flags, marks, netns, other_tuple, pairs, protocol, tuples
+from ctobserve.render.lines import flags, marks, netns, other_tuple, owner, pairs, protocol, tuples
+from ctobserve.render.owners import worth_saying
 from ctobserve.render.tuples import sides
 
+NOBODY: Labels = {}
 Clause = Callable[[EventView], list[Part]]
 
 
@@ -67,9 +69,9 @@ class EventLines:
     def __init__(self, columns: int | None = None, of_one: bool = False) -> None:
         self._columns, self._of_one = columns, of_one
 
-    def of(self, events: Events, clock: Clock, labels: Labels) -> str:
-        """All in order, the last without its line end; there must be one."""
-        view = EventView(events, clock)
+    def of(self, events: Events, clock: Clock, labels: Labels, owners: Labels = NOBODY) -> str:
+        """All in order, the last without its line end; there must be one. `labels` of namespaces, and who owns them."""
+        view = EventView(events, clock, worth_saying(owners, owners))
         # Of a lost packet, not what its entry would have had.
         lived = view.whole & (events["kind"] != int(Kind.DROP))
         left = known(TIMEOUT_S, view) & lived
@@ -79,6 +81,7 @@ class EventLines:
             written(EVENT.values(view), lambda kind: f" {KINDS.get(kind, kind):<7} "),
             *self._whose(view, labels),
             *before,
+            *owner(view),
             *said(lived, lambda: flags(view)),
             *said(left, lambda: [f"{CLAUSE}left=", texts(TIMEOUT_S.values(view)), "s"]),
             *marks(view),

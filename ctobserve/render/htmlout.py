@@ -16,7 +16,7 @@ from ctobserve.render.assets import asset, policy, styles, uplot
 from ctobserve.render.figures import at_a_glance, chains, groups, lifetimes, over_time, settings
 from ctobserve.render.jsonout import plain
 from ctobserve.render.markup import Markup, folded_away, pairs, text
-from ctobserve.render.report import as_read, not_shown
+from ctobserve.render.report import as_read, evidence_of, not_shown
 
 # A shape for each severity, beside its word: who sees no colours sees an octagon, a triangle, a circle, a tick.
 SHAPES = {
@@ -96,7 +96,7 @@ def _verdict(row: VerdictRow) -> Markup:
     for only_looks, alike in groupby(zip(row.do_only_looks, row.do, strict=True), key=itemgetter(0)):
         lines.append(f"<p>{'To look, changing nothing' if only_looks else 'To change'}:</p>")
         lines.append(f"<pre>{text(chr(10).join(line for _, line in alike))}</pre>")
-    evidence = pairs(row.evidence.items())
+    evidence = pairs(evidence_of(row))
     notice = row.severity is Severity.NOTICE
     rest = (
         (folded_away("What to do, and what it rests on", *lines, evidence),) if notice else (*lines, folded_away(RESTS, evidence))

@@ -54,5 +54,5 @@ def _written_out(shown: EntryRows | EventRows | ExpectationRows) -> list[Row]:
     if isinstance(shown, ExpectationRows):
         return rows(EXPECTATION_FIELDS, ExpectationView(shown.rows))
     if isinstance(shown, EventRows):
-        return event_rows(shown.events, shown.clock)
-    return entry_rows(shown.entries, shown.clock, shown.masters, shown.helpers)
+        return event_rows(shown.events, shown.clock, shown.owners)
+    return entry_rows(shown.entries, shown.clock, shown.masters, shown.helpers, shown.owners)

@@ -6,7 +6,7 @@ marks where they may be folded, until `fitted`: on a terminal of so many columns
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from ctobserve.render.entry_fields import (
     MARK,
     MASTER,
     NETNS,
+    OWNER,
     PROTONUM,
     STATUS_BITS,
     TCP_STATE,
@@ -46,6 +47,7 @@ from ctobserve.render.entry_fields import (
 )
 from ctobserve.render.fields import Field, Object, V, known, said, some
 from ctobserve.render.folding import CLAUSE, fitted, rows_fitted
+from ctobserve.render.owners import worth_saying
 from ctobserve.render.tuples import replies, sides
 
 BATCH = 1 << 16
@@ -64,21 +66,29 @@ def entry_lines(
     masters: Entries = NO_ENTRIES,
     columns: int | None = None,
     helpers: NDArray[np.bytes_] | None = None,
+    owners: Labels | None = None,
 ) -> Iterator[str]:
     """A heading, then rows, many at a time; the reply tuple only where it is not the mirror of the original.
 
-    `masters`: those of these entries' masters that are in the table; `helpers`: the helper of each. `columns`: of the terminal,
-    None: each row is one line.
+    `masters`: those of these entries' masters that are in the table; `helpers`: the helper of each; `owners` of their namespaces,
+    which have a column where one of them is not the host, and room is for it; else they are said in the row. `columns`: of the
+    terminal, None: each row is one line.
     """
-    width = min(max([5, *(len(_label(inum, labels)) for inum in np.unique(entries["netns"]).tolist())]), LABEL)
-    heading = f"{'NETNS':<{width}}{CLAUSE}{'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}{CLAUSE} TUPLE, STATE"
-    yield fitted(heading, columns)
+    inums = np.unique(entries["netns"]).tolist()
+    width, owned = _width(_label(inum, labels) for inum in inums), worth_saying(owners or {}, inums)
+    rest = f"{CLAUSE}{'PROTO':<6} {'LEFT':>6} {'BUCKETS':>13} {'CHAINS':>7}"
+    owner_width = _width(owned.values()) if owned else 0
+    if columns is not None and width + 1 + owner_width + len(rest) > columns:
+        owner_width = 0
+    heading = f"{CLAUSE}{'OWNER':<{owner_width}}" if owner_width else ""
+    yield fitted(f"{'NETNS':<{width}}{heading}{rest}{CLAUSE} TUPLE, STATE", columns)
     for start in range(0, len(entries), BATCH):
         part = entries[start : start + BATCH]
         named = None if helpers is None else helpers[start : start + BATCH]
-        view = EntryView(part, clock, masters_of(part, masters), named)
+        view = EntryView(part, clock, masters_of(part, masters), named, owned)
         cells = (
             netns(view, labels, width),
+            *_owner_cells(view, owners or {}, owner_width),
             CLAUSE,
             protocol(view, 6),
             " ",
@@ -91,10 +101,26 @@ def entry_lines(
             *tuples(view),
             *flags(view),
             *marks(view),
+            *(() if owner_width else owner(view)),
             *_helper(view),
             *other_tuple(MASTER, view, "master"),
         )
         yield rows_fitted(cells, len(view), columns)
+
+
+def _width(words: Iterable[str]) -> int:
+    """Of a column of what others chose."""
+    return min(max([5, *map(len, words)]), LABEL)
+
+
+def _owner_cells(view: EntryView, owners: Labels, width: int) -> list[Part]:
+    """Nothing where they have no column."""
+    return [CLAUSE, written(NETNS.values(view), lambda inum: owners.get(inum, "-").ljust(width))] if width else []
+
+
+def owner(view: EntryView) -> list[Part]:
+    """Who owns their namespaces, where somebody is known."""
+    return said(known(OWNER, view), lambda: [f"{CLAUSE}owner=", OWNER.texts(view)])
 
 
 def described(entries: Entries, labels: Labels) -> list[str]:

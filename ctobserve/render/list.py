@@ -13,12 +13,13 @@ from ctobserve.render.lines import entry_lines
 def table_lines(found: ListDocument, columns: int | None = None) -> Iterator[str]:
     """For people. `columns`: of the terminal, None: each entry is one line."""
     shown = found.entries
-    return entry_lines(shown.entries, shown.clock, found.meta.labels, shown.masters, columns, shown.helpers)
+    return entry_lines(shown.entries, shown.clock, found.meta.labels, shown.masters, columns, shown.helpers, shown.owners)
 
 
 def csv(found: ListDocument) -> Iterator[str]:
     """With every column."""
-    return csv_lines(found.entries.entries, found.entries.masters, found.entries.clock, found.entries.helpers)
+    shown = found.entries
+    return csv_lines(shown.entries, shown.masters, shown.clock, shown.helpers, shown.owners)
 
 
 def listing_lines(found: Listing) -> Iterator[str]:

@@ -1,33 +1,36 @@
-"""What the namespaces of a stream are called while they come and go."""
+"""What is known of the namespaces of a stream while they come and go: what they are called, and who owns them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, TypeVar
 
 BELIEVED_NS = 1_000_000_000
+T = TypeVar("T")
 
 
-class Names:
-    """Labels by inode number. Inode numbers are given out again at once, so a label is believed for a while."""
+class Names(Generic[T]):
+    """What is known by inode number. Inode numbers are given out again at once, so it is believed for a while."""
 
-    def __init__(self, look: Callable[[], Mapping[int, str]], now_ns: Callable[[], int]) -> None:
-        """`look` says what those are called that can be entered now; both are a Capture's (names, now_ns)."""
+    def __init__(self, look: Callable[[], Mapping[int, T]], now_ns: Callable[[], int], unknown: Callable[[int], T]) -> None:
+        """`look` says it of those that can be entered now, `unknown` of others; `look` and `now_ns` are a Capture's."""
         self._all = look
         self._now_ns = now_ns
-        self._known: dict[int, str] = {}
-        self._last: Mapping[int, str] = {}
+        self._unknown = unknown
+        self._known: dict[int, T] = {}
+        self._last: Mapping[int, T] = {}
         self._ending: set[int] = set()
         self._looked_ns = self._took_ns = 0
 
-    def of(self, inums: Iterable[int]) -> Mapping[int, str]:
-        """Labels by inode number: those of `inums`, and others; the number itself where nobody knows a name.
+    def of(self, inums: Iterable[int]) -> Mapping[int, T]:
+        """By inode number, of `inums` and of others.
 
         On a host with many processes a look takes its time, and is taken less often.
         """
         passed, fresh = self._now_ns() - self._looked_ns, set(inums) - self._known.keys()
         if passed > max(BELIEVED_NS, 50 * self._took_ns) or (fresh and passed >= 10 * self._took_ns):
             self._look()
-        self._known |= {inum: str(inum) for inum in fresh - self._known.keys()}
+        self._known |= {inum: self._unknown(inum) for inum in fresh - self._known.keys()}
         return self._known
 
     def ended(self, inums: set[int]) -> None:
@@ -38,7 +41,7 @@ class Names:
         self._ending = inums
 
     def _look(self) -> None:
-        """A namespace that is not found any more keeps its name until the next look: its last events may be still to come."""
+        """One that is not found any more is known until the next look: its last events may be still to come."""
         begun_ns = self._now_ns()
         found = self._all()
         self._known, self._last = {**self._last, **found}, found

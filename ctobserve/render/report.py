@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents.verdicts import Judged, VerdictRow
+from ctobserve.host.owner import HOST
 from ctobserve.render.folding import filled, folded
 
 
@@ -20,11 +21,21 @@ def as_read(report: Judged) -> list[VerdictRow]:
     return sorted(report.verdicts, key=lambda row: row.severity is Severity.NOTICE)
 
 
+def evidence_of(row: VerdictRow) -> list[tuple[str, object]]:
+    """By its names, what a verdict rests on; behind the namespace who owns it, unless it is the host."""
+    found: list[tuple[str, object]] = []
+    for name, value in row.evidence.items():
+        found.append((name, value))
+        if name == "netns" and row.owner not in (None, HOST.label):
+            found.append(("owner", row.owner))
+    return found
+
+
 def report_lines(report: Judged) -> Iterable[str]:
     """A line or two for each verdict, what it rests on, and lines to paste; last what could not be judged."""
     for row in as_read(report):
         yield from folded(f"{row.severity.value.upper():<8}  {row.id}: {row.sentence}", " " * 10)
-        evidence = [f"{name}={shown(value)}" for name, value in row.evidence.items()]
+        evidence = [f"{name}={shown(value)}" for name, value in evidence_of(row)]
         yield from filled(evidence, "            ")
         # Lines to paste stay whole, whatever their length.
         for line, only_looks in zip(row.do, row.do_only_looks, strict=True):

@@ -33,7 +33,7 @@ from ctobserve.documents.verify import VerifyDocument
 from ctobserve.documents.why import WhyDocument
 from ctobserve.event import Kind
 from ctobserve.render.entry_fields import ENTRY_FIELDS, LISTED_FIELDS, TUPLE_FIELDS
-from ctobserve.render.event_fields import EVENT, OF_KIND, TS
+from ctobserve.render.event_fields import EVENT, OF_KIND, OWNER_TOLD, TS
 from ctobserve.render.expectation_fields import EXPECTATION_FIELDS
 from ctobserve.render.fields import Field, Member, Object
 
@@ -122,7 +122,7 @@ class _Definitions:
         """Keys that all events have, and those that their kind has."""
         of_kinds = tuple(dict.fromkeys(chain.from_iterable(OF_KIND.values())))
         says = "What happened, and the entry; of a packet without one what is known of it."
-        whole = self.members(says, (EVENT, TS, *ENTRY_FIELDS, *of_kinds))
+        whole = self.members(says, (EVENT, TS, *ENTRY_FIELDS, OWNER_TOLD, *of_kinds))
         kinds = {kind.name.lower(): [member.name for member in OF_KIND.get(kind, ())] for kind in (Kind.INSERT, *OF_KIND)}
         return whole | {
             "required": [member.name for member in (EVENT, TS, *ENTRY_FIELDS)],

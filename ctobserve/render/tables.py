@@ -142,7 +142,7 @@ class _Tables:
 
     def _entries(self, part: OfEntries) -> Iterator[Batch]:
         entries, count = part.entries, len(part.entries)
-        view = EntryView(entries, self._clock, masters_of(entries, part.masters), part.helpers)
+        view = EntryView(entries, self._clock, masters_of(entries, part.masters), part.helpers, part.owners)
         told = values_of(EXTENSION_FIELDS, ExtensionView(part.extensions if len(part.extensions) else np.zeros(count, EXTENSION)))
         named = [_identities(entries["ct"].tolist()), _called(part.names, entries["netns"].tolist())]
         times = self._when([part.at_ns] * count)

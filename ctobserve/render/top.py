@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from ctobserve.documents.base import Labels
 from ctobserve.documents.top import Frame
+from ctobserve.render.folding import folded
 from ctobserve.render.groups import group_words
+from ctobserve.render.owners import with_owner
 
 GAUGE, GAUGES = 30, 3
 SOON_S = 3600.0  # what is further off depends on too much else
@@ -27,7 +29,8 @@ def frame_lines(frame: Frame, labels: Labels) -> Iterable[str]:
         gauge = ("#" * round(GAUGE * min(share, 1))).ljust(GAUGE)
         level = f"{100 * share:5.1f} % of {limit}" if limit else "    - % of -"
         left = frame.full_in_s_by_netns.get(inum)
-        yield f"  [{gauge}] {level}: {counts[inum]} in {labels.get(int(inum), inum)}{full_in(left)}"
+        where = with_owner(labels.get(int(inum), inum), frame.owner_by_netns.get(inum))
+        yield from folded(f"  [{gauge}] {level}: {counts[inum]} in {where}{full_in(left)}", " " * (GAUGE + 5))
     others = fullest[GAUGES:]
     if others:
         yield f"  and {sum(counts[inum] for inum in others)} in {len(others)} other namespaces"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ctobserve.analysis.groups import Key, divide, key
 from ctobserve.analysis.sought import HAS_PORTS, End, Sought
 from ctobserve.documents.base import Labels
+from ctobserve.host.whose import Whose
 from ctobserve.model import Entries, in_order, pick, protocol_name
 from ctobserve.render.folding import fitted
 from ctobserve.render.groups import group_words
@@ -19,13 +20,15 @@ MOST = 1000  # entries of a group that are listed
 IPV4 = 2
 
 
-def of_group(entries: Entries, by: tuple[str, ...], values: tuple[Key, ...], labels: Labels) -> Listed:
+def of_group(entries: Entries, by: tuple[str, ...], values: tuple[Key, ...], whose: Mapping[int, Whose]) -> Listed:
     """Those of `entries` in one group; none where it is there no more."""
-    groups = divide(entries, by)
+    labels = {inum: one.label for inum, one in whose.items()}
+    owners = {inum: one.owner for inum, one in whose.items() if one.owner}
+    groups = divide(entries, by, owners)
     # The heaviest first: it is one of those that are shown.
     for label in groups.largest(None).tolist():
         first = entries[groups.first[label]]
-        if tuple(key(first, name) for name in by) == values:
+        if tuple(key(first, name, owners) for name in by) == values:
             return listed(group_words(by, values, labels), pick(entries, np.flatnonzero(groups.labels == label)), labels)
     return listed(group_words(by, values, labels), entries[:0], labels)
 

@@ -12,6 +12,7 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.event import FOUND_BAD, drop_name
 from ctobserve.render.groups import group_words
+from ctobserve.render.owners import with_owner
 from ctobserve.render.top import full_in, lasting
 from ctobserve.terminal.lines import Line, Role, Span, cut, joined, line, wide, wrapped
 from ctobserve.terminal.rates import Rates, departures, losses, per_second, seconds
@@ -122,7 +123,8 @@ def fills(seen: Seen, width: int, rows: int) -> list[Line]:
         filled = round(gauge * min(share, 1))
         bar = (Span("▕"), Span("█" * filled, role), Span("·" * (gauge - filled), "muted"), Span("▏"))
         numbers_of = f"{level} {numbers[inum]} of {limit or '-'} "
-        made.append(line(*bar, numbers_of, labels.get(int(inum), inum), Span(soon, role), target=("netns", int(inum))))
+        owner = Span(with_owner("", frame.owner_by_netns.get(inum)), "muted")
+        made.append(line(*bar, numbers_of, labels.get(int(inum), inum), Span(soon, role), owner, target=("netns", int(inum))))
     others = fullest[len(shown) :]
     if others:
         made.append(line(Span(f"and {sum(numbers[inum] for inum in others)} entries in {len(others)} other namespaces", "muted")))

@@ -261,7 +261,7 @@ class Recorded:
 
     def group(self, by: tuple[str, ...], values: tuple[Key, ...]) -> Listed:
         """The entries that have these values in these columns."""
-        return of_group(self._wish.only.passing(self._capture.table.entries()), by, values, self.namespaces())
+        return of_group(self._wish.only.passing(self._capture.table.entries()), by, values, self._capture.whose())
 
     def bucket(self, number: int) -> Listed:
         """The entries with a node in this bucket."""

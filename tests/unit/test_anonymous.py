@@ -36,6 +36,7 @@ from ctobserve.host.addresses import Address
 from ctobserve.host.bridges import Bridge
 from ctobserve.host.invalid_rules import Refusing
 from ctobserve.host.nat_rules import Does, Field, Match, NatChain, NatRule
+from ctobserve.host.owner import Owner, OwnerKind
 from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Notrack, Ruleset
 from ctobserve_lab.recordings import recording
@@ -129,6 +130,10 @@ def telling() -> ScriptedCapture:
         rulesets={NETNS: rules},
         expected=expected,
         host=Host(*HOST[:3], security_contexts={1: "acmectx"}, boot="5eed-b007-acme"),
+        owners={
+            NETNS: Owner(OwnerKind.POD, "acme-prod", "5eed-b007-acme", "0a1b2c3d4e5f" + "7" * 52),
+            8: Owner(OwnerKind.UNIT, "acmed.service"),
+        },
     )
 
 

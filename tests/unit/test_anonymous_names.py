@@ -105,6 +105,15 @@ def test_devices_that_begin_alike_have_names_that_do():
     assert device("\u00e9th\udcff\ud800").isascii()
 
 
+def test_the_container_of_an_owner_begins_as_the_one_in_a_label():
+    names, container = Names(SECRET), "0a1b2c3d4e5f" + "7" * 52
+    made = names.container(container)
+    assert len(made) == 64 and made != container and names.namespace("nginx@0a1b2c3d4e5f").endswith(f"@{made[:12]}")
+    assert names.container("0a1b2c3d4e5f" + "8" * 52)[12:] != made[12:]
+    assert [len(part) for part in names.pod_uid("7ba8a6f5-1f7a").split("-")] == [8, 4, 4, 4, 12]
+    assert names.owner("web-0") == names.owner("web-0") != names.owner("web-1") != "web-1"
+
+
 def test_a_name_is_the_same_in_all_its_forms():
     names = Names(SECRET)
     comm = names.process(b"ngi\x1bnx\\")

@@ -49,6 +49,7 @@ def test_the_whole_document_as_json():
             "master": None,
             "zone_dir": None,
             "helper": None,
+            "owner": None,
         }  # fmt: skip
 
     wanted = {

@@ -21,6 +21,7 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.documents.diff import DiffDocument, DiffSetting, collect
 from ctobserve.documents.instant import take
 from ctobserve.host.counters import Reading
+from ctobserve.host.owner import Owner, OwnerKind
 from ctobserve.model import join
 from ctobserve.render.diff import diff_lines
 from ctobserve.render.jsonout import document
@@ -166,6 +167,19 @@ def test_the_whole_document_as_text():
         "      -20        20         0         0        20  10.0.0.9 green",
         "and 230 other groups that changed",
     ]
+
+
+def test_by_owner_pods_are_counted_wherever_they_live(tmp_path):
+    """green is there again under another inode number; where a namespace went on and its owner did not, the later one counts."""
+    pods = [Owner(OwnerKind.POD, name, uid) for name, uid in (("web-0", "8a"), ("web-1", "9b"), ("db-0", "7c"))]
+    first = morning(owners={NETNS: pods[0], 8: pods[2]})
+    there = {NETNS: BLUE, 9: GREEN._replace(inum=9)}
+    rows = join([tcp(70), tcp(30, src="10.0.0.9", netns=9, ct=np.arange(1, 31) * 65_536)])
+    second = noon(entries=rows, states=there, owners={NETNS: pods[1], 9: pods[2]})
+    before, after = (take(at_end(path), Filter()) for path in recorded(tmp_path, first, second))
+    found = collect(before, after, ("owner",), 5)
+    counted = [(group.values, group.first, group.second) for group in found.groups]
+    assert counted == [(("pod/web-1",), 100, 70), (("pod/db-0",), 20, 30)]
 
 
 def test_where_nothing_is_different_little_is_said():

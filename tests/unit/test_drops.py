@@ -16,9 +16,11 @@ from ctobserve.capture.filters import Filter
 from ctobserve.capture.watch import Stretch
 from ctobserve.documents.base import EventRows
 from ctobserve.documents.drops import DropsDocument, DropsMeta, NetnsSums, collect
+from ctobserve.documents.meta import NetnsOwner
 from ctobserve.documents.request import Request
 from ctobserve.event import NO_EVENTS, TUPLE, DestroyReason, DropReason, Kind
 from ctobserve.host.counters import Reading
+from ctobserve.host.owner import HOST, Owner, OwnerKind
 from ctobserve.model import UNKNOWN_BUCKET, UNKNOWN_CHAIN, join
 from ctobserve.render.drops import balance_lines
 from ctobserve.render.jsonout import document
@@ -79,7 +81,7 @@ ENTRY = {
     "original": {"src": "10.0.0.1", "dst": "10.0.0.2", "sport": 1024, "dport": 53}, "reply": None,
     "status": None, "timeout_s": None, "tcp_state": None,
     "bucket": {"original": None, "reply": None}, "chain": {"original": None, "reply": None}, "master": None,
-    "zone_dir": None,
+    "zone_dir": None, "owner": None,
 }  # fmt: skip
 DROP = {"direction": "original", "process": None, "interface": None, "hook": None, "text": None, "looked_at": None}
 DROP |= {"like": None, "tcp_flags": None, "inner": None, "left": None}
@@ -103,7 +105,7 @@ def test_the_whole_document_as_json():
             "netns": "all", "netns_names": {"7": "blue", "8": "green"}, "attach": "fentry", "not_attached": [],
             "table_source": None, "events_seen": 9, "events_lost": 2, "lost_by_kind": {"drop": 2}, "evictions_unpaired": 0,
             "table_age_s": None, "table_uncertain_s": 0.0, "buckets_unread": 0, "events_seen_in_netns": None,
-            "from_recording": None, "drops_not_shown": 0,
+            "from_recording": None, "netns_owners": {"7": None, "8": None}, "drops_not_shown": 0,
         },
         "by_reason": {"chaintoolong": 1, "early_drop": 1, "no_memory": 1, "table_full": 2},
         "clash_resolved": 1,
@@ -180,6 +182,20 @@ def test_the_whole_command_as_text():
         "Unaccounted:     invalid +3, drop +1",
         "                 (--invalid shows those packets, at the cost of a probe per packet)",
     ]
+
+
+POD = Owner(OwnerKind.POD, "web-0", "8a")
+
+
+def test_who_owns_the_namespace_of_a_loss_is_said_unless_it_is_the_host():
+    made = capture(owners={7: POD, 8: HOST})
+    stream, lines = StreamLines(made, owned=True), []
+    found = collected(made=made, show=lambda came, shown: lines.extend(stream.of(came, shown)))
+    text = "\n".join([*lines, *balance_lines(found)])
+    assert text.count(" owner=pod/web-0 ") == 4, "the one of namespace 9 is nobody's"
+    assert "\nblue (pod/web-0): clash_resolved 1" in text and "host" not in text
+    rows = json.loads(document(collected(made=capture(owners={7: POD, 8: HOST}))))["drops"]
+    assert [row["owner"] for row in rows] == ["pod/web-0" if row["netns"] == 7 else None for row in rows]
 
 
 def test_beyond_the_limit_losses_are_counted_and_not_shown():
@@ -272,6 +288,7 @@ META = DropsMeta(
     buckets_unread=0,
     events_seen_in_netns=None,
     from_recording=None,
+    netns_owners={"77": NetnsOwner("pod/web-0", OwnerKind.POD, "web-0", "8a", None)},
     drops_not_shown=4,
 )
 SUMS = {"by_reason": {"clash": 2, "table_full": 3}, "kernel_counters": {"drop": 6, "found": 0}, "unaccounted": {"drop": 1}}
@@ -290,7 +307,7 @@ def balanced(netns="all", **more):
 
 def test_the_sums_of_drops_name_the_only_namespace_that_lost_something():
     text = balanced()
-    assert "blue: clash 2, table_full 3; kernel: drop +6; unaccounted: drop +1" in text.replace("drop 6", "drop +6")
+    assert "blue (pod/web-0): clash 2, table_full 3; kernel: drop +6; unaccounted: drop +1" in text.replace("drop 6", "drop +6")
     for said in ("4 more", "5 clashes resolved", "By reason:       clash 2, table_full 3", "Kernel counters: drop +6"):
         assert said in text
     assert "Unaccounted:     drop +1" in text and "Not compared" not in text

@@ -50,11 +50,12 @@ def test_an_entry_is_the_contract():
         "master": None,
         "zone_dir": "both",
         "helper": None,
+        "owner": None,
     }
     assert [*row] == [
         *("netns", "l3", "proto", "protonum", "zone", "mark", "original", "reply"),
         *("status", "timeout_s", "tcp_state", "bucket", "chain", "master"),
-        *("zone_dir", "helper"),
+        *("zone_dir", "helper", "owner"),
     ], "in this order"
 
 

@@ -14,7 +14,7 @@ from ctobserve.render.fields import Field, Object, flat_names
 from ctobserve.render.rows import entry_rows
 from tests.scripted import CLOCK as STREAM
 from tests.unit import test_event_rows, test_same_facts_of_events
-from tests.unit.test_same_facts import CLOCK, everything, helpers
+from tests.unit.test_same_facts import CLOCK, OWNERS, everything, helpers
 
 # Each once.
 EVENT_FIELDS = (EVENT, TS, *dict.fromkeys(member for members in OF_KIND.values() for member in members))
@@ -49,12 +49,13 @@ def check(members, row):
 
 def happened():
     rows = event_rows(test_same_facts_of_events.HAPPENED, STREAM)
+    assert not [row for row in rows if "owner" in row], "who follows events does not ask"
     return rows + [row for made, _, _ in test_event_rows.CASES.values() for row in event_rows(made, STREAM)]
 
 
 def test_entries_are_as_their_fields_say():
     entries = everything(1000)
-    for row in entry_rows(entries, CLOCK, entries, helpers(1000)):
+    for row in entry_rows(entries, CLOCK, entries, helpers(1000), OWNERS):
         check(LISTED_FIELDS, row)
         assert [*row] == [member.name for member in LISTED_FIELDS]
 
@@ -76,7 +77,7 @@ def test_each_field_is_there_once_and_says_what_it_is(members):
 
 def test_every_field_that_may_be_null_is_null_somewhere_and_known_somewhere():
     entries = everything(1000)
-    rows = [*entry_rows(entries, CLOCK, entries, helpers(1000)), *happened()]
+    rows = [*entry_rows(entries, CLOCK, entries, helpers(1000), OWNERS), *happened()]
     met = {
         (member.name, value is None)
         for row in rows

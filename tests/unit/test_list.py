@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from csv import DictReader
 
 import numpy as np
 import pytest
 
 from ctobserve import __version__
-from ctobserve.capture.capture import Host
+from ctobserve.capture.capture import Host, NamespaceState
 from ctobserve.capture.extensions import EXTENSION
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.watch import Stretch
@@ -16,6 +17,7 @@ from ctobserve.documents.list import collect, collect_listing
 from ctobserve.documents.request import Request
 from ctobserve.event import Kind
 from ctobserve.host.dump import HELPED
+from ctobserve.host.owner import Owner, OwnerKind
 from ctobserve.model import IPS_CONFIRMED, IPS_HELPER, UNKNOWN_BUCKET, join
 from ctobserve.render.jsonout import document
 from ctobserve.render.list import csv, listing_lines, listing_notes, table_lines
@@ -59,6 +61,7 @@ META = {
     "buckets_unread": 0,
     "events_seen_in_netns": None,
     "from_recording": None,
+    "netns_owners": {"7": None},
 }
 
 
@@ -88,7 +91,7 @@ def test_the_whole_document_as_json():
             | {"bucket": {"original": 7, "reply": 7}, "chain": {"original": 2, "reply": 2}, "master": None},
         ],
     }
-    wanted["entries"] = [entry | {"zone_dir": None, "helper": None} for entry in wanted["entries"]]
+    wanted["entries"] = [entry | {"zone_dir": None, "helper": None, "owner": None} for entry in wanted["entries"]]
     found = document(collect(*started(ScriptedCapture(entries=TABLE))))
     assert found == json.dumps(wanted, indent=2), "to the byte: keys in this order"
 
@@ -106,12 +109,40 @@ def test_the_whole_document_as_text():
 def test_the_whole_document_as_csv():
     heading, *rows = "\n".join(csv(collect(*started(ScriptedCapture(entries=DATA))))).split("\n")
     assert heading.startswith("netns,l3,proto,protonum,zone,mark,original.src,") and heading.endswith(
-        ",master.srckey,master.dstkey,zone_dir,helper"
+        ",master.srckey,master.dstkey,zone_dir,helper,owner"
     )
     assert rows == [
         "7,ipv4,tcp,6,2,9,10.0.0.1,10.0.0.2,20,40000,,,,,,10.0.0.2,10.0.0.1,40000,20,,,,,,"
-        "seen_reply assured confirmed,431990,ESTABLISHED,3,6,1,1,,,,,,,,,,,"
+        "seen_reply assured confirmed,431990,ESTABLISHED,3,6,1,1,,,,,,,,,,,,"
     ], "its master is not in the table"
+
+
+POD = Owner(OwnerKind.POD, 'a,"b', "8a", "c" * 64)
+
+
+def test_who_owns_their_namespaces_has_a_column_where_it_is_not_the_host_alone():
+    others = QUESTION.copy(), QUESTION.copy()
+    for at, other in enumerate(others):
+        other["netns"], other["ct"] = 8 + at, 8192 + 256 * at
+    states = {7: NamespaceState(7, "init", init=True), 8: NamespaceState(8, "blue"), 9: NamespaceState(9, "green")}
+
+    def listed(*parts):
+        return collect(*started(ScriptedCapture(entries=join(parts), states=states, owners={7: Owner(OwnerKind.HOST), 8: POD})))
+
+    of_all = listed(QUESTION, *others)
+    heading, *rows = "\n".join(table_lines(of_all)).split("\n")
+    assert heading == "NETNS OWNER    PROTO    LEFT       BUCKETS  CHAINS  TUPLE, STATE"
+    assert [row[:21] for row in rows] == ["init  host     udp   ", 'blue  pod/a,"b udp   ', "green -        udp   "]
+    assert [row["owner"] for row in json.loads(document(of_all))["entries"]] == ["host", 'pod/a,"b', None]
+    narrow = "\n".join(table_lines(of_all, 49)).split("\n")
+    assert narrow[0].startswith("NETNS PROTO "), "where no room is for the column it is said in the row, but of the host"
+    assert ["owner=" in row for row in "\n".join(narrow).split("UNREPLIED")[1:]] == [False, True, False]
+    table = [*DictReader("\n".join(csv(of_all)).split("\n"))]
+    assert [row["owner"] for row in table] == ["host", 'pod/a,"b', ""], "as one cell, whatever is in it"
+    told = json.loads(document(of_all))["meta"]["netns_owners"]
+    assert told["8"] == {"owner": 'pod/a,"b', "kind": "pod", "name": 'a,"b', "pod_uid": "8a", "container": "c" * 64}
+    assert told["9"] is None
+    assert next(iter("\n".join(table_lines(listed(QUESTION))).split("\n"))).startswith("NETNS PROTO "), "the host's alone"
 
 
 def test_entries_that_have_a_helper_say_which():
@@ -127,7 +158,7 @@ def test_entries_that_have_a_helper_say_which():
     lines = "\n".join(table_lines(found)).split("\n")
     assert lines[1].endswith(" > 10.0.0.2:21 ESTABLISHED,ASSURED,helper helper=ftp") and "helper=" not in lines[2] + lines[3]
     rows = "\n".join(csv(found)).split("\n")
-    assert [row.rpartition(",")[2] for row in rows] == ["helper", "ftp", "", ""]
+    assert [row.split(",")[-2] for row in rows] == ["helper", "ftp", "", ""]
     for told["zone"], told["port"][0, 0] in ((2, 1024), (0, 77)):
         other = collect(*started(ScriptedCapture(entries=control, with_helper={7: told})))
         assert json.loads(document(other))["entries"][0]["helper"] is None, "it is another entry's"

@@ -8,7 +8,7 @@ from ctobserve.render.names import BELIEVED_NS, Names
 def test_names_do_not_outlive_their_namespaces():
     there = {7: "blue", 8: "green"}
     now = 10**12
-    names = Names(lambda: dict(there), lambda: now)
+    names = Names(lambda: dict(there), lambda: now, str)
     assert names.of([7, 8]) == {7: "blue", 8: "green"}
     # Its last events come when its name is gone already.
     del there[7]
@@ -27,7 +27,7 @@ def test_names_do_not_outlive_their_namespaces():
 def test_a_name_is_looked_up_again_after_a_while():
     there = {7: "blue"}
     now = 10**12
-    names = Names(lambda: dict(there), lambda: now)
+    names = Names(lambda: dict(there), lambda: now, str)
     assert names.of([7])[7] == "blue"
     there[7] = "red"
     assert names.of([7])[7] == "blue"
@@ -51,7 +51,7 @@ def test_a_look_that_takes_long_is_taken_seldom():
         now += 1_000_000_000
         return {7: "blue"}
 
-    names = Names(look, lambda: now)
+    names = Names(look, lambda: now, str)
     names.of([7])
     now += 9_000_000_000
     assert names.of([8])[8] == "8" and len(looks) == 1, "nobody waits for it more than a tenth of the time"

@@ -12,39 +12,26 @@ import pytest
 
 from ctobserve.errors import CtobserveError, UsageError
 from ctobserve.host import netns
-from ctobserve.host.netns import HERE, Namespace, container_of, discover
+from ctobserve.host.inhabitant import Inhabitant
+from ctobserve.host.netns import HERE, Namespace, called, discover
+from ctobserve.host.owner import Owner, OwnerKind, Told
 from ctobserve.host.threads import elsewhere
 
 ID = "0123456789abcdef" * 4
 
 
-@pytest.mark.parametrize(
-    ("cgroup", "container"),
-    [
-        (f"0::/system.slice/docker-{ID}.scope\n", "0123456789ab"),
-        (f"12:pids:/docker/{ID}\n0::/\n", "0123456789ab"),
-        (f"0::/kubepods.slice/kubepods-burstable.slice/kubepods-pod1_2.slice/cri-containerd-{ID}.scope\n", "0123456789ab"),
-        (f"0::/machine.slice/libpod-{ID}.scope/container\n", "0123456789ab"),
-        ("0::/user.slice/user-0.slice/session-1.scope\n", None),
-        ("0::/\n", None),
-    ],
-)
-def test_the_container_of_a_process(cgroup, container):
-    assert container_of(cgroup) == container
-
-
 def test_labels():
     path, own = Path("/proc/self/ns/net"), os.getpid()
-    assert Namespace(7, path, ["blue", "green"], pid=own).label == "blue"
-    assert Namespace(7, path, init=True, pid=1).label == "init"
+    assert Namespace(7, path, ["blue", "green"], pids=(own,)).label == "blue"
+    assert Namespace(7, path, init=True, pids=(1,)).label == "init"
     assert Namespace(7, path).label == "7"
     comm = Path(f"/proc/{own}/comm").read_text().strip()
-    assert Namespace(path.stat().st_ino, path, pid=own).label in (
-        f"{comm}[{own}]",
-        f"{comm}@{container_of(Path('/proc/self/cgroup').read_text())}",
-    )
-    assert Namespace(7, path, pid=4_999_999).label == "7", "gone meanwhile"
-    assert Namespace(7, path, pid=own).label == "7", "its first process lives elsewhere by now"
+    assert Namespace(path.stat().st_ino, path, pids=(own,)).label.startswith((f"{comm}[{own}]", f"{comm}@"))
+    told = Told(Owner(OwnerKind.CONTAINER, container=ID))
+    assert called(Namespace(7, path, pids=(5,)), Inhabitant(5, "nginx", told)) == "nginx@0123456789ab"
+    assert called(Namespace(7, path, pids=(5,)), Inhabitant(5, "nginx", None)) == "nginx[5]"
+    assert Namespace(7, path, pids=(4_999_999,)).label == "7", "gone meanwhile"
+    assert Namespace(7, path, pids=(own,)).label == "7", "its first process lives elsewhere by now"
 
 
 COMM = "import ctypes, sys; ctypes.CDLL(None).prctl(15, {!r}); sys.stdout.write('.'); sys.stdout.flush(); sys.stdin.read()"
@@ -65,7 +52,7 @@ def test_the_name_of_a_process_is_shown_and_does_nothing_else(comm, shown):
     with subprocess.Popen([sys.executable, "-c", COMM.format(comm)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.read(1) == b"."
         path = Path(f"/proc/{process.pid}/ns/net")
-        label = Namespace(path.stat().st_ino, path, pid=process.pid).label
+        label = Namespace(path.stat().st_ino, path, pids=(process.pid,)).label
         assert label.startswith(shown) and label.isprintable()
 
 
@@ -101,7 +88,7 @@ def test_a_label_that_several_have_chooses_none_and_a_name_comes_first(monkeypat
     there = {
         inum: Namespace(inum, Path("/nowhere"), [name]) for inum, name in ((7, "blue"), (8, "twin"), (9, "twin"), (10, "44"))
     }
-    there[11] = Namespace(11, Path("/nowhere"), pid=4_999_999)
+    there[11] = Namespace(11, Path("/nowhere"), pids=(4_999_999,))
     monkeypatch.setattr(netns, "discover", lambda: there)
     with pytest.raises(UsageError, match=r"several network namespaces are called twin; .*: 8, 9"):
         netns.resolve("twin")
@@ -127,7 +114,7 @@ def three_spaces() -> Iterator[list[Namespace]]:
             process = opened.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
             assert process.stdout and process.stdout.readline() == b"\n", "only root can make network namespaces"
             path = Path(f"/proc/{process.pid}/ns/net")
-            held.append(Namespace(path.stat().st_ino, path, pid=process.pid))
+            held.append(Namespace(path.stat().st_ino, path, pids=(process.pid,)))
         yield held
 
 

@@ -25,6 +25,7 @@ VERDICT = VerdictRow(
     EVIDENCE,
     ("ctobserve drops", "sysctl -w net.netfilter.nf_conntrack_max=32", "echo '<&>'"),
     (True, False, False),
+    "pod/<web>",
 )
 FIGURES = figures()
 REPORT = ReportDocument(META, (VERDICT,), 0, (NotJudged("scan", "no table was read"),), FIGURES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,11 @@ from ctobserve.capture.store.reader import Reader
 from ctobserve.capture.watch import STEP_S
 from ctobserve.clock import NS_PER_S
 from ctobserve.event import Events, Kind
+from ctobserve.host.owner import Owner, OwnerKind
+from ctobserve.host.whose import Whose
 from ctobserve.model import join
-from tests.scripted import BUCKETS, CLOCK, ScriptedCapture, events
-from tests.unit.recordings import in_time, record, replay
+from tests.scripted import BUCKETS, CLOCK, NETNS, ScriptedCapture, events
+from tests.unit.recordings import at_end, in_time, record, replay
 from tests.unit.tables import entries
 
 ONCE_S = 3600
@@ -118,3 +121,26 @@ def test_events_that_the_table_has_are_told_before_it_and_later_ones_behind(tmp_
     with closing(Reader(tmp_path / "one")) as reader:
         told = [one.kind for one in reader.told() if one.kind in ("keyframe", "event")]
     assert told == ["keyframe", "event", "keyframe", "event", "keyframe"]
+
+
+POD, OTHER = (Owner(OwnerKind.POD, "web-0", uid, digit * 64) for uid, digit in (("8a", "a"), ("9b", "b")))
+
+
+def test_who_owned_a_namespace_is_known_of_each_instant(tmp_path):
+    """Its inode number may be another's by the end."""
+
+    def changes(capture: Changing) -> None:
+        capture.owners = {NETNS: OTHER}
+
+    record(Changing(changes, owners={NETNS: POD}), tmp_path / "one", seconds=2, keyframe_s=0.5)
+    begin = replay(tmp_path / "one", CLOCK.monotonic_ns, CLOCK.monotonic_ns)
+    assert begin.whose() == {NETNS: Whose("blue", POD)}
+    assert at_end(tmp_path / "one").whose() == {NETNS: Whose("blue", OTHER)}
+
+
+def test_a_recording_that_is_older_than_owners_knows_of_none(tmp_path):
+    record(Changing(lambda _: None, owners={NETNS: POD}), tmp_path / "one", seconds=1)
+    with closing(sqlite3.connect(tmp_path / "one")) as file, file:
+        assert file.execute("DELETE FROM facts WHERE kind = 'owners'").rowcount == 1
+    found = at_end(tmp_path / "one")
+    assert found.whose() == {NETNS: Whose("blue")} and found.fidelity().lost == {}

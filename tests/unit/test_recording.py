@@ -26,8 +26,10 @@ from ctobserve.event import DestroyReason, DropReason, Kind
 from ctobserve.host.account import Account
 from ctobserve.host.counters import Reading
 from ctobserve.host.ip_packets import IpPackets
+from ctobserve.host.owner import Owner, OwnerKind
 from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Ruleset
+from ctobserve.host.whose import Whose
 from ctobserve.model import IPS_EXPECTED, IPS_HELPER, join, pick
 from ctobserve.render.jsonout import plain
 from tests import scripted
@@ -194,15 +196,19 @@ def test_a_hash_that_is_resized_all_the_time_ends_no_recording(tmp_path):
     assert rows(found, Stretch(), Request()) == rows(busy(), Stretch(DURATION_S), Request())
 
 
+POD = Owner(OwnerKind.POD, "web-0", "8a")
+
+
 def test_a_namespace_has_its_name_from_its_first_event_on(tmp_path):
     class Coming(ScriptedCapture):
         def names(self) -> dict[int, str]:
             return super().names() if self.now_ns() > CLOCK.monotonic_ns else {}
 
-    made = Coming(batches=in_time(scripted.events(Kind.INSERT, entries(1), at_s=2.5)))
+    made = Coming(batches=in_time(scripted.events(Kind.INSERT, entries(1), at_s=2.5)), owners={NETNS: POD})
     record(made, tmp_path / "one")
     at_ns = CLOCK.monotonic_ns + round(2.5 * NS_PER_S)
     assert replay(tmp_path / "one", at_ns, at_ns).names() == {NETNS: "blue"}
+    assert replay(tmp_path / "one", at_ns, at_ns).whose() == {NETNS: Whose("blue", POD)}
     assert replay(tmp_path / "one", at_ns - 1, at_ns).names() == {}
 
 

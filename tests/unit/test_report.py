@@ -21,6 +21,7 @@ from ctobserve.documents.request import Request
 from ctobserve.documents.verdicts import VerdictRow, judged_of
 from ctobserve.event import NO_EVENTS, DestroyReason, DropReason, Kind
 from ctobserve.host.counters import Reading
+from ctobserve.host.owner import Owner, OwnerKind
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.model import join
 from ctobserve.render.htmlout import page
@@ -75,7 +76,7 @@ def test_text():
 
 def test_a_sentence_is_shown_whole_whatever_it_begins_with():
     """As that of a namespace whose only process is called like a rule."""
-    row = VerdictRow("early_drop", Severity.WARNING, "early_drop: [1] runs at its limit", {}, (), ())
+    row = VerdictRow("early_drop", Severity.WARNING, "early_drop: [1] runs at its limit", {}, (), (), None)
     (line, *_) = report_lines(ReportDocument(META, (row,), 0, (), figures()))
     assert line == "WARNING   early_drop: early_drop: [1] runs at its limit"
 
@@ -91,7 +92,9 @@ def test_what_the_limit_leaves_out_is_counted():
 def test_json():
     body = json.loads(document(judged()))
     assert list(body) == ["meta", "verdicts", "verdicts_not_shown", "not_judged", "figures"]
-    assert [list(row) for row in body["verdicts"]] == [["id", "severity", "sentence", "evidence", "do", "do_only_looks"]] * 3
+    assert [list(row) for row in body["verdicts"]] == [
+        ["id", "severity", "sentence", "evidence", "do", "do_only_looks", "owner"]
+    ] * 3
     assert body["verdicts"][0]["evidence"]["kernel_drop"] is None, "unknown is null"
     assert {row["id"] for row in body["not_judged"]} >= {"invalid_window", "asymmetric_routing"}
 
@@ -238,6 +241,7 @@ INCIDENT_JSON = {
         "buckets_unread": 0,
         "events_seen_in_netns": None,
         "from_recording": None,
+        "netns_owners": {"7": None, "8": None},
     },
     "verdicts": [
         {
@@ -259,6 +263,7 @@ INCIDENT_JSON = {
             },
             "do": ["ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=256"],
             "do_only_looks": [False],
+            "owner": None,
         },
         {
             "id": "early_drop",
@@ -281,6 +286,7 @@ INCIDENT_JSON = {
             },
             "do": ["ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=240"],
             "do_only_looks": [False],
+            "owner": None,
         },
         {
             "id": "invalid_window",
@@ -303,6 +309,7 @@ INCIDENT_JSON = {
             },
             "do": ["sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1"],
             "do_only_looks": [False],
+            "owner": None,
         },
         {
             "id": "netns_limit",
@@ -314,6 +321,7 @@ INCIDENT_JSON = {
             "evidence": {"netns": 8, "limit": 120, "limit_init": 10000, "entries": 120, "namespaces": 1},
             "do": ["ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=10000"],
             "do_only_looks": [False],
+            "owner": None,
         },
         {
             "id": "clash_race",
@@ -334,6 +342,7 @@ INCIDENT_JSON = {
             },
             "do": [],
             "do_only_looks": [],
+            "owner": None,
         },
     ],
     "verdicts_not_shown": 0,
@@ -429,6 +438,20 @@ def incident_figures() -> dict[str, object]:
 
 def test_json_of_an_incident():
     assert document(reported()) == json.dumps({**INCIDENT_JSON, "figures": incident_figures()}, indent=2)
+
+
+def test_a_verdict_says_who_owns_its_namespace_unless_it_is_the_host():
+    pod, host = Owner(OwnerKind.POD, "<b>web-0", "8a", "c" * 64), Owner(OwnerKind.HOST)
+    capture = incident()
+    capture.owners = {NETNS: host, 8: pod}
+    capture.follow()
+    found = collect(capture, Request(), Stretch(1.0), invalid=True)
+    owners = {row.evidence["netns"]: row.owner for row in found.verdicts if "netns" in row.evidence}
+    assert owners[8] == "pod/<b>web-0" and set(owners) <= {NETNS, 8}
+    text = "\n".join(report_lines(found))
+    assert "netns=8  owner=pod/<b>web-0" in text and "owner=host" not in text
+    body = "\n".join(page(found))
+    assert "pod/&lt;b&gt;web-0" in body and "<b>web" not in body.partition("<script")[0]
 
 
 def test_what_the_options_ask_for_is_what_is_reported():

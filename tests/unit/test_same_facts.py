@@ -20,6 +20,7 @@ from tests.unit.samples import tuple_of
 
 CLOCK = Clock(monotonic_ns=1_000_000_000, wall_ns=1_700_000_000_000_000_000, jiffies=0xFFFFFF00, hz=250)
 LABELS = {7: "blue", 8: "nginx@0123456789ab", 9: printable("\x1b[2J\n" * 20)}
+OWNERS = {7: 'pod/a,"b"', 8: "web.service", 4026531840: "host"}
 UNSAID = {"confirmed", "src_nat_done", "dst_nat_done"}  # docs/json.md: what text leaves out
 
 
@@ -64,7 +65,7 @@ def helpers(count, seed=7):
 
 def with_masters(entries):
     """Named one by one, beside which the columns are set."""
-    rows = entry_rows(entries, CLOCK, helpers=helpers(len(entries)))
+    rows = entry_rows(entries, CLOCK, helpers=helpers(len(entries)), owners=OWNERS)
     tuples = {int(ct): row["original"] for ct, row in zip(entries["ct"], rows, strict=True)}
     for row, master in zip(rows, entries["master"].tolist(), strict=True):
         row["master"] = tuples.get(master)
@@ -72,7 +73,8 @@ def with_masters(entries):
 
 
 ROW = re.compile(
-    r"(?P<netns>\S+) +(?P<proto>\S+) +(?P<left>\S+) +(?P<buckets>\S+) +(?P<chains>\S+)  (?P<original>\S+ > \S+(?: [a-z]+ \d+)*)"
+    r"(?P<netns>\S+) +(?:(?P<owner>-|host|pod/\S+|\S+\.service) +)?"
+    r"(?P<proto>\S+) +(?P<left>\S+) +(?P<buckets>\S+) +(?P<chains>\S+)  (?P<original>\S+ > \S+(?: [a-z]+ \d+)*)"
     r"(?: reply (?P<reply>\S+ > \S+(?: [a-z]+ \d+)*))?(?: (?P<flags>(?!zone=|mark=|helper=|master )\S+))?"
     r"(?: zone=(?P<zone>\d+)(?: zone_dir=(?P<zone_dir>\w+))?)?(?: mark=(?P<mark>\d+))?"
     r"(?: helper=(?P<helper>\S+))?(?: master (?P<master>.*))?"
@@ -86,6 +88,7 @@ def check_row(text, row):
     whole = row["status"] is not None
     netns, proto = row["netns"], row["proto"] if row["proto"] != "unknown" else str(row["protonum"])
     assert read["netns"] == (LABELS.get(netns, str(netns)) if netns else "-")
+    assert read["owner"] in (None, row["owner"] or "-")
     assert read["proto"] == proto
     assert read["left"] == ("-" if row["timeout_s"] is None else str(row["timeout_s"]))
     for name, pair in (("buckets", row["bucket"]), ("chains", row["chain"])):
@@ -111,21 +114,22 @@ def check_row(text, row):
 
 def test_masters_in_json_are_those_of_the_entries():
     entries = everything()
-    assert entry_rows(entries, CLOCK, entries, helpers(len(entries))) == with_masters(entries)
+    assert entry_rows(entries, CLOCK, entries, helpers(len(entries)), OWNERS) == with_masters(entries)
     assert all(row["master"] is None for row in entry_rows(entries, CLOCK))
 
 
 def test_an_entry_as_text_is_the_entry_as_json():
     entries = everything()
-    _, *chunks = entry_lines(entries, CLOCK, LABELS, entries, helpers=helpers(len(entries)))
+    heading, *chunks = entry_lines(entries, CLOCK, LABELS, entries, helpers=helpers(len(entries)), owners=OWNERS)
     lines = "\n".join(chunks).split("\n")
+    assert heading.split()[1] == "OWNER" and sum(" pod/" in line for line in lines) == (entries["netns"] == 7).sum()
     for line, row in zip(lines, with_masters(entries), strict=True):
         check_row(line, row)
 
 
 def test_an_entry_as_csv_is_the_entry_as_json():
     entries = everything()
-    read = csv.DictReader("\n".join(csv_lines(entries, entries, CLOCK, helpers(len(entries)))).split("\n"))
+    read = csv.DictReader("\n".join(csv_lines(entries, entries, CLOCK, helpers(len(entries)), OWNERS)).split("\n"))
     assert read.fieldnames == list(HEADER)
     for line, row in zip(read, with_masters(entries), strict=True):
         assert {name: value for name, value in line.items() if value} == {

@@ -49,6 +49,7 @@ from ctobserve.host.bridges import Bridge
 from ctobserve.host.invalid_rules import Refusing
 from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.nat_rules import Does, Field, Match, NatChain, NatRule
+from ctobserve.host.owner import Owner, OwnerKind
 from ctobserve.host.queues import Queue
 from ctobserve.host.ruleset import Notrack, Ruleset
 from ctobserve.host.slab import Slab
@@ -124,10 +125,12 @@ SAID = {
     "host": Host("6.1.0", "x86_64", 7, None, frozenset((6, 17)), {0: "unlabeled"}, "b-o-o-t"),
     "allocation": Allocation(1 << 40, Slab("sysfs", 248, 256, 4096, 16, 100, None)),
     "names": {7: "blue", 1 << 31: "x[1]"},
+    "owners": {7: Owner(OwnerKind.POD, "web-0", "8a", "c"), 8: Owner(OwnerKind.HOST)},
     "present": (7, 8),
     "namespace": NamespaceState(
         7, "a\\x1bb", ("g\udcff", "\x1b"), True, 1, {"nf_conntrack_max": 5, "b": None}, frozenset("b"), RULES,
         (Address("eth\udc80", ip_interface("10.0.0.1/8")), Address("", ip_interface("fd00::1/64"))), "not",
+        Owner(OwnerKind.UNIT, "web.service"),
     ),
     "accounts": {7: Account(5, IpPackets(1, 2), (Queue(1, 2, 3, None, "nc"),), (BRIDGE,))},
     "clock": CLOCK,
@@ -159,6 +162,8 @@ def test_a_fact_comes_back_as_it_was(kind):
         ("names", '{"99999999999": "blue"}'),
         ("names", '{"7": 7}'),
         ("names", "[" * 100_000),
+        ("owners", '{"7": {"kind": "magic"}}'),
+        ("owners", '{"7": {"name": "web-0"}}'),
         ("present", "[[]]"),
         ("expected", '{"rows": 1, "via": "magic", "helpers": []}'),
         ("host", ""),
@@ -174,6 +179,8 @@ def test_a_name_that_did_not_pass_the_door_passes_it_now():
     (label,) = decoded("names", '{"7": "\\u001b[2J\\u202e"}').values()
     assert label == "\\x1b[2J\\u202e"
     assert decoded("names", '{"7": "a\\\\x1bb"}') == {7: "a\\x1bb"}, "one that did stays"
+    (owner,) = decoded("owners", '{"7": {"kind": "pod", "name": "\\u001b[2J"}}').values()
+    assert owner.label == "pod/\\x1b[2J"
 
 
 def test_a_rule_set_longer_than_a_recording_takes_is_not_read(tmp_path):

@@ -43,12 +43,13 @@ DATA = {
     "host.counters.Reading",
     "host.invalid_rules.Refusing",
     *("host.account.Account", "host.bridges.Bridge", "host.ip_packets.IpPackets", "host.listing.Listed", "host.queues.Queue"),
-    *("host.ruleset.Notrack", "host.ruleset.Ruleset", "host.slab.Slab"),
+    *("host.ruleset.Notrack", "host.ruleset.Ruleset", "host.slab.Slab", "host.whose.Whose"),
     *("host.helpers.HELPERS", "host.helpers.Helper"),  # ports and limits of helpers
     *("host.addresses.Address", "host.addresses.Interface"),
     *("host.capabilities.Use", "host.capabilities.words"),  # what each capability is for
     *(f"host.nat_rules.{name}" for name in ("ANY_PORT", "TRANSLATES", "Does", "Field", "Match", "NatChain", "NatRule")),
     "host.dump.Dumped",  # rows of a dump
+    *(f"host.owner.{name}" for name in ("HOST", "Owner", "OwnerKind")),
     "host.slab.PAGE_BYTES",
     "host.sysctls.*",  # names, units and bounds
     "programs.hooks.Purpose",  # what a command wants to know

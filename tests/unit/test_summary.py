@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ctobserve.documents.meta import Meta
+from ctobserve.documents.meta import Meta, NetnsOwner
+from ctobserve.host.owner import OwnerKind
 from ctobserve.render.summary import summary_line
 
 META = Meta(
@@ -29,6 +30,7 @@ META = Meta(
     buckets_unread=19,
     events_seen_in_netns=None,
     from_recording=None,
+    netns_owners={"4026531840": NetnsOwner("host", OwnerKind.HOST, None, None, None), "77": None},
 )
 CALM = replace(
     META, events_lost=0, lost_by_kind={}, evictions_unpaired=0, table_uncertain_s=0.0, buckets_unread=0, not_attached=()

@@ -22,6 +22,8 @@ from ctobserve.documents.request import Request
 from ctobserve.documents.verdicts import collect_verdicts
 from ctobserve.errors import CtobserveError
 from ctobserve.event import NO_EVENTS, DestroyReason, DropReason, Events, Kind
+from ctobserve.host.owner import Owner, OwnerKind
+from ctobserve.host.whose import Whose
 from ctobserve.model import UDP, join
 from ctobserve.programs.hooks import Purpose
 from ctobserve.terminal.entries import MOST, listed, of_group, sought_of
@@ -253,6 +255,10 @@ def test_lists_are_bounded():
     assert (len(found.entries), len(found.lines), found.total) == (MOST, MOST, MOST + 5)
     by = ("src", "sport")
     assert of_group(TABLE, by, ("10.0.0.1", 1030), {}).total == 1
+    pod = Whose("blue", Owner(OwnerKind.POD, "web-0", "8a"))
+    assert of_group(TABLE, ("owner",), ("pod/web-0",), {int(TABLE["netns"][0]): pod}).title == "pod/web-0"
+    assert of_group(TABLE, ("owner",), ("pod/web-0",), {int(TABLE["netns"][0]): pod}).total == len(TABLE)
+    assert of_group(TABLE, ("owner",), ("pod/web-0",), {}).total == 0
 
 
 def test_an_entry_is_sought_by_both_its_ends():

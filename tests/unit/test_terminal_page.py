@@ -139,7 +139,7 @@ def with_verdicts(*standing: Standing) -> Seen:
 
 
 def verdict(name: str, severity: Severity, sentence: str = "it is so", gone: str | None = None) -> Standing:
-    return Standing(VerdictRow(name, severity, sentence, {}, (), ()), "2026-11-26T13:00:00.000000000Z", gone)
+    return Standing(VerdictRow(name, severity, sentence, {}, (), (), None), "2026-11-26T13:00:00.000000000Z", gone)
 
 
 def test_verdicts_that_are_gone_say_until_when():

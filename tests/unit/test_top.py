@@ -16,6 +16,7 @@ from ctobserve.capture.watch import Stretch
 from ctobserve.documents.request import Request
 from ctobserve.documents.top import Frame, GroupRow, View, collect
 from ctobserve.event import DestroyReason, DropReason, Kind
+from ctobserve.host.owner import Owner, OwnerKind
 from ctobserve.model import join
 from ctobserve.render.jsonout import line
 from ctobserve.render.top import frame_lines
@@ -42,6 +43,7 @@ FRAME = Frame(
     entries_offloaded=0,
     full_in_s_by_netns={"7": None, "8": 45.0},
     longest_bucket=17,
+    owner_by_netns={"7": "pod/web-0", "8": "host"},
 )
 
 
@@ -75,18 +77,42 @@ def test_a_frame_names_the_fullest_namespace_first_and_what_is_lost():
     assert list(frame_lines(FRAME, {8: "blue"})) == [
         "03:00:07  760 entries, new 40.5/s, gone 1.0/s, lost 2.0/s; longest chain 11 (bucket 17) in 256 buckets",
         "  [######################        ]  75.0 % of 1000: 750 in blue, full in 45 s",
-        "  [###############               ]  50.0 % of 20: 10 in 7",
+        "  [###############               ]  50.0 % of 20: 10 in 7 (pod/web-0)",
         "  lost: table_full 4",
         "  ENTRIES     NEW/s    LOST  NETNS, DPORT, REPLIED, STATE",
         "      750      40.5       4  blue 53 not replied -",
         "",
     ]
     assert "records lost so far" in "\n".join(frame_lines(replace(FRAME, events_lost=3), {}))
-    assert "% of -: 10 in 7" in "\n".join(frame_lines(replace(FRAME, max_by_netns={"7": None, "8": None}), {}))
+    assert "% of -: 10 in 7 (pod/web-0)" in "\n".join(frame_lines(replace(FRAME, max_by_netns={"7": None, "8": None}), {}))
     assert "  760 entries (7 offloaded), new" in "\n".join(frame_lines(replace(FRAME, entries_offloaded=7), {}))
     own = replace(FRAME, max_by_netns={"7": 10, "8": 1000})
-    assert list(frame_lines(own, {}))[1].endswith("100.0 % of 10: 10 in 7"), "by its own limit it is the fullest"
+    assert list(frame_lines(own, {}))[1].endswith("100.0 % of 10: 10 in 7 (pod/web-0)"), "by its own limit it is the fullest"
     assert "5 new or lost are in no group" in "\n".join(frame_lines(replace(FRAME, not_grouped=5), {}))
+
+
+def test_by_owner_namespaces_of_one_owner_are_one_group_and_namesakes_are_not():
+    pods = (Owner(OwnerKind.POD, "web-0", uid) for uid in ("8a", "8a", "9b"))
+    owners = dict(zip((7, 8, 9), pods, strict=True))
+    owners[8] = owners[8]._replace(container="c" * 64)
+    now = entries(22, netns=[7] * 3 + [8] * 4 + [9] * 5 + [10] * 4 + [11] * 6)
+    new = gathered(entries(3, netns=[8, 9, 10]), by=("owner",))
+    lost = gathered(entries(2, netns=[12, 9]), by=("owner",))
+    nobody, one, other = heaviest(now, new, lost, ("owner",), "entries", 10, owners)
+    assert nobody == Line((None,), 10, 1, 1)
+    assert (one, other) == (Line(("pod/web-0",), 7, 1, 0), Line(("pod/web-0",), 5, 1, 1))
+    assert [line.values for line in heaviest(now, new, lost, ("owner", "netns"), "entries", 2, owners)] == [
+        (None, 11),
+        ("pod/web-0", 9),
+    ]
+    capture = ScriptedCapture((), entries(5, netns=[7, 7, 7, 8, 8]), states={NETNS: BLUE, 8: GREEN}, owners={8: owners[9]})
+    capture.follow()
+    frame = frames(capture, view=View(("owner",), "entries", 0.5))[0]
+    assert [(group.values, group.entries) for group in frame.groups] == [((None,), 3), (("pod/web-0",), 2)]
+    assert frame.owner_by_netns == {"7": None, "8": "pod/web-0"}
+    text = "\n".join(frame_lines(frame, capture.names()))
+    assert "2 in green (pod/web-0)\n" in text and "3 in blue\n" in text
+    assert text.splitlines()[-2:] == ["        3       0.0       0  -", "        2       0.0       0  pod/web-0"]
 
 
 def test_an_interval_takes_no_more_room_than_its_groups():
@@ -191,6 +217,7 @@ def test_the_whole_document_as_json():
         "entries_offloaded": 0,
         "full_in_s_by_netns": {"7": None, "8": None},
         "longest_bucket": 3,
+        "owner_by_netns": {"7": None, "8": None},
     }
     quiet = {"new_per_s": 0.0, "gone_per_s": 0.0, "lost_per_s": 0.0, "lost_by_reason": {}}
     assert second == first | quiet | {

@@ -58,6 +58,18 @@ def _called(facts: Facts, text: str) -> str:
     return facts.names.namespace(printable(text))
 
 
+def _owner(facts: Facts, text: str) -> str:
+    return facts.names.owner(text)
+
+
+def _pod_uid(facts: Facts, text: str) -> str:
+    return facts.names.pod_uid(text)
+
+
+def _container(facts: Facts, text: str) -> str:
+    return facts.names.container(text)
+
+
 def _device(facts: Facts, text: str) -> str:
     return facts.names.device(text)
 
@@ -78,6 +90,9 @@ TEXTS: dict[str, Text] = {
     "Host.boot": _boot,
     "Slab.source": _stays,
     "names": _label,
+    "Owner.name": _owner,
+    "Owner.pod_uid": _pod_uid,
+    "Owner.container": _container,
     "NamespaceState.label": _label,
     "NamespaceState.names": _called,
     "NamespaceState.sysctls": _stays,

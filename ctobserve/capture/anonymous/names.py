@@ -7,6 +7,7 @@ from functools import lru_cache
 from string import ascii_letters, digits
 
 from ctobserve.capture.anonymous.key import Key
+from ctobserve.host.owner import SHORT
 from ctobserve.model import printable, shown_before
 
 LETTERS = ascii_letters + digits
@@ -50,10 +51,22 @@ class Names:
         if shown == INIT or (shown.isascii() and shown.isdecimal()):
             return shown
         if found := _OF_CONTAINER.fullmatch(shown):
-            return f"{self.process(found[1])}@{self._hex('container', found[2], 12)}"
+            return f"{self.process(found[1])}@{self._hex('container', found[2], SHORT)}"
         if found := _OF_PROCESS.fullmatch(shown):
             return f"{self.process(found[1])}[{found[2]}]"
         return self._hashed("ns", shown)
+
+    def owner(self, name: str) -> str:
+        """Of a pod, a machine, a unit of systemd."""
+        return self._hashed("o", name)
+
+    def container(self, container: str) -> str:
+        """A whole id; it begins as the one in a namespace's label."""
+        return self._hex("container", shown_before(container)[:SHORT], SHORT) + self._hex("id", container, 64 - SHORT)
+
+    def pod_uid(self, uid: str) -> str:
+        """Of a pod."""
+        return _as_uuid(self._hex("pod", uid, 32))
 
     def device(self, name: str | bytes) -> str:
         """As long, and devices whose names begin alike have names that do: a rule for veth* is one for the same devices.
@@ -65,8 +78,7 @@ class Names:
 
     def boot(self, boot: str) -> str:
         """A random id in place of another."""
-        made = self._hex("boot", boot, 32)
-        return "-".join((made[:8], made[8:12], made[12:16], made[16:20], made[20:]))
+        return _as_uuid(self._hex("boot", boot, 32))
 
     def _letter(self, before: str, letter: str) -> str:
         if letter in LETTERS:
@@ -91,3 +103,7 @@ class Names:
 
     def _hex(self, sort: str, text: str, length: int) -> str:
         return self._key.digest(sort.encode(), text.encode()).hex()[:length]
+
+
+def _as_uuid(digits: str) -> str:
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

@@ -14,6 +14,7 @@ from ctobserve.capture.capture import Allocation, Fidelity, Host, NamespaceState
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.clock import Clock
 from ctobserve.host.account import Account
+from ctobserve.host.owner import Owner
 from ctobserve.model import shown_before
 
 MOST_CHARACTERS = 4096  # of one text
@@ -89,6 +90,7 @@ KINDS: Mapping[str, Any] = MappingProxyType(
         "host": Host,
         "allocation": Allocation,
         "names": Mapping[int, str],
+        "owners": Mapping[int, Owner],
         "present": tuple[int, ...],
         "namespace": NamespaceState,
         "accounts": Mapping[int, Account],
