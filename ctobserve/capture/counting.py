@@ -84,18 +84,18 @@ class LiveCounting(LiveView):
     def counts(self) -> list[Count]:
         """As Counting has it; what different callers did for one reason is one."""
         summed: Counter[tuple[int, Kind, str]] = Counter()
-        for key, cpus in self._attachment.programs.per_cpu_hash("inserts").items():
-            summed[int.from_bytes(key, "little"), Kind.INSERT, ""] += sum(cpus)
+        for key, count in self._attachment.programs.counts("inserts").items():
+            summed[int.from_bytes(key, "little"), Kind.INSERT, ""] += count
         for name in BY_REASON:
-            summed.update(self._by_reason(self._attachment.programs.per_cpu_hash(name)))
+            summed.update(self._by_reason(self._attachment.programs.counts(name)))
         return [Count(*place, count) for place, count in summed.items() if count]
 
-    def _by_reason(self, found: dict[bytes, list[int]]) -> Counter[tuple[int, Kind, str]]:
+    def _by_reason(self, found: dict[bytes, int]) -> Counter[tuple[int, Kind, str]]:
         keys = np.frombuffer(b"".join(found), COUNTED)
         words = self._words(keys)
         summed: Counter[tuple[int, Kind, str]] = Counter()
-        for netns, kind, word, cpus in zip(keys["netns"].tolist(), keys["kind"].tolist(), words, found.values(), strict=True):
-            summed[netns, Kind(kind), word] += sum(cpus)
+        for netns, kind, word, count in zip(keys["netns"].tolist(), keys["kind"].tolist(), words, found.values(), strict=True):
+            summed[netns, Kind(kind), word] += count
         return summed
 
     def _words(self, keys: NDArray[np.void]) -> Iterator[str]:
@@ -133,6 +133,6 @@ class LiveCounting(LiveView):
             return
         programs = self._attachment.programs
         programs.forget("inserts", [inum.to_bytes(4, "little") for inum in gone])
-        keys = list(programs.per_cpu_hash("counts"))
+        keys = list(programs.counts("counts"))
         of_gone = np.isin(np.frombuffer(b"".join(keys), COUNTED)["netns"], list(gone))
         programs.forget("counts", [key for key, there in zip(keys, of_gone.tolist(), strict=True) if there])

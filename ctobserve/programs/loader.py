@@ -152,13 +152,14 @@ class Programs:
         return list(struct.unpack(f"<{size // 8}Q", value)) if value else []
 
     def counts(self, name: str) -> dict[bytes, int]:
-        """All keys of a hash map with the u64 of each."""
+        """All keys of a hash map with the u64 of each; of a per-CPU one with their sum over all possible CPUs."""
         spec = self._image.maps[name]
+        size = 8 * (possible_cpus() if spec.map_type == syscalls.MAP_TYPE_PERCPU_HASH else 1)
         found, key = {}, syscalls.map_next_key(self.map(name), None, spec.key_bytes)
         while key is not None:
-            value = syscalls.map_lookup(self.map(name), key, 8)
+            value = syscalls.map_lookup(self.map(name), key, size)
             if value:
-                found[key] = int.from_bytes(value, "little")
+                found[key] = sum(struct.unpack(f"<{size // 8}Q", value))
             key = syscalls.map_next_key(self.map(name), key, spec.key_bytes)
         return found
 
