@@ -14,6 +14,7 @@ from ctobserve.documents.metrics import ChainMetrics, Metrics, NetnsMetrics, cha
 from ctobserve.documents.spaces import OTHER, Spaces
 from ctobserve.errors import CtobserveError
 from ctobserve.event import FOUND_BAD, DropReason, Kind, drop_name
+from ctobserve.host.owner import Owner
 
 COUNT, MAX, BUCKETS = SYSCTLS = ("nf_conntrack_count", "nf_conntrack_max", "nf_conntrack_buckets")
 SHARE = 0.01  # of the time that looking at chains and counters may take
@@ -124,13 +125,13 @@ class Metering:
             else:
                 own[label] = state
         return tuple(
-            self._of(label, own[label].sysctls.get(COUNT), own[label].sysctls.get(MAX))
+            self._of(label, own[label].sysctls.get(COUNT), own[label].sysctls.get(MAX), own[label].owner)
             if label in own
-            else self._of(label, folded, None)
+            else self._of(label, folded, None, None)
             for label in sorted(self._spaces.sums, key=lambda label: (label == OTHER, label))
         )
 
-    def _of(self, label: str, entries: int | None, limit: int | None) -> NetnsMetrics:
+    def _of(self, label: str, entries: int | None, limit: int | None, owner: Owner | None) -> NetnsMetrics:
         sums = self._spaces.sums[label]
         told = {
             kind: {reason: number for (of, reason), number in sums.items() if of == kind} for kind in (Kind.DESTROY, Kind.DROP)
@@ -145,4 +146,5 @@ class Metering:
             drops=(dict.fromkeys(LOSSES, 0) if tracked else {}) | told[Kind.DROP],
             early_drops=sums[Kind.DESTROY, EVICTED],
             clashes_resolved=sums[Kind.RESOLVED, ""],
+            owner=owner and owner.label,
         )

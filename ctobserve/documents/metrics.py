@@ -16,7 +16,7 @@ BOUNDS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 49, 64, 128, 256)
 
 @dataclass(frozen=True)
 class NetnsMetrics:
-    """Of one network namespace, or of all that have no series of their own; None is what could not be read."""
+    """Of one network namespace, or of all that have no series of their own; None is what could not be read, or nobody."""
 
     netns: str
     entries: int | None
@@ -26,6 +26,7 @@ class NetnsMetrics:
     drops: Mapping[str, int]
     early_drops: int
     clashes_resolved: int
+    owner: str | None = None
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ def _families(metrics: Metrics) -> Iterator[Metric]:
 
 
 def _of_netns(spaces: tuple[NetnsMetrics, ...]) -> Iterator[Metric]:
+    owners = GaugeMetricFamily("ctobserve_netns_info", "Whose the network namespace is.", labels=("netns", "owner"))
     entries = GaugeMetricFamily("ctobserve_entries", "Entries, as nf_conntrack_count has them.", labels=OF_NETNS)
     limit = GaugeMetricFamily("ctobserve_entries_limit", "How many there may be: nf_conntrack_max.", labels=OF_NETNS)
     inserts = CounterMetricFamily("ctobserve_inserts", "Entries that entered the table.", labels=OF_NETNS)
@@ -79,6 +80,8 @@ def _of_netns(spaces: tuple[NetnsMetrics, ...]) -> Iterator[Metric]:
     )
     for space in spaces:
         netns = (space.netns,)
+        if space.owner is not None:
+            owners.add_metric((space.netns, space.owner), 1)
         if space.entries is not None:
             entries.add_metric(netns, space.entries)
         if space.limit is not None:
@@ -89,7 +92,7 @@ def _of_netns(spaces: tuple[NetnsMetrics, ...]) -> Iterator[Metric]:
         for family, numbers in ((destroys, space.destroys), (drops, space.drops)):
             for reason, number in sorted(numbers.items()):
                 family.add_metric((space.netns, reason), number)
-    yield from (entries, limit, inserts, destroys, drops, early, clashes)
+    yield from (owners, entries, limit, inserts, destroys, drops, early, clashes)
 
 
 def _of_chains(chains: ChainMetrics) -> Iterator[Metric]:

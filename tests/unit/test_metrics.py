@@ -26,6 +26,7 @@ from ctobserve.documents.metrics import BOUNDS, Metrics, chains_of
 from ctobserve.documents.spaces import OTHER, Spaces
 from ctobserve.errors import CtobserveError, NotPermitted
 from ctobserve.event import Kind
+from ctobserve.host.owner import Owner, OwnerKind
 from ctobserve.render.exposition import Pages
 from tests.scripted import NETNS, ScriptedCapture, reading
 
@@ -146,7 +147,12 @@ HAPPENED = [
 
 
 def made(**more) -> ScriptedCounting:
-    given = {"states": states(state(NETNS, "blue", 23, init=True)), "counted_": list(HAPPENED), "chains": CHAINS, "missed_": 1}
+    given = {
+        "states": states(state(NETNS, "blue", 23, init=True)._replace(owner=Owner(OwnerKind.POD, "blue-7d9c"))),
+        "counted_": list(HAPPENED),
+        "chains": CHAINS,
+        "missed_": 1,
+    }
     return ScriptedCounting(**given | more)
 
 
@@ -174,6 +180,7 @@ def test_all_that_is_exported_in_both_forms():
     losses = dict.fromkeys(LOSSES, 0) | {"table_full": 7}
     assert samples == {
         ("ctobserve_build_info", tuple(sorted(build.items()))): 1,
+        ("ctobserve_netns_info", (*blue, ("owner", "pod/blue-7d9c"))): 1,
         ("ctobserve_entries", blue): 23,
         ("ctobserve_entries", other): 0,
         ("ctobserve_entries_limit", blue): 1007,
