@@ -28,7 +28,7 @@ struct words {
 };
 
 BPF_TABLE("hash", struct packet_class, u64, packet_counts, 16384);
-BPF_TABLE("percpu_array", u32, u64, uncounted, 1);    /* packets whose class found no room */
+BPF_TABLE("percpu_array", u32, u64, unclassed, 1);    /* packets whose class found no room */
 BPF_TABLE("lru_hash", u64, struct words, said, 1024); /* skb -> what the kernel says of it */
 BPF_TABLE("array", u32, u64, speaking, 1);	      /* how many are in `said`, or more: mostly none, and none is looked for */
 
@@ -204,7 +204,7 @@ static __always_inline void count_packet(u64 net, u64 state, u64 nfct)
 		count = packet_counts.lookup(&class);
 	}
 	if (!count)
-		count = uncounted.lookup(&slot);
+		count = unclassed.lookup(&slot);
 	if (count) /* a packet that is sent may be interrupted here by one that arrives */
 		__sync_fetch_and_add(count, 1);
 }

@@ -131,7 +131,7 @@ class Attachment:
         programs = self.programs
         counts = {kind: self.refused(slot) + programs.missed(PROGRAM_OF.get(kind)) for kind, slot in self._kinds.items()}
         return Counter(
-            counts | {name: sum(programs.per_cpu(slots, 0)) for name, slots in ((UNPAIRED, "unpaired"), (UNCOUNTED, "uncounted"))}
+            counts | {name: sum(programs.per_cpu(slots, 0)) for name, slots in ((UNPAIRED, "unpaired"), (UNCOUNTED, "unclassed"))}
         )
 
     def _make_plan(self) -> None:
