@@ -118,6 +118,7 @@ class Metering:
     def _of_spaces(self, states: Mapping[int, NamespaceState]) -> tuple[NetnsMetrics, ...]:
         own: dict[str, NamespaceState] = {}
         folded = 0
+        known = any(state.sysctls.get(COUNT) is not None for state in states.values())
         for inum, state in states.items():
             label = self._spaces.label(inum)
             if label == OTHER:
@@ -127,7 +128,7 @@ class Metering:
         return tuple(
             self._of(label, own[label].sysctls.get(COUNT), own[label].sysctls.get(MAX), own[label].owner)
             if label in own
-            else self._of(label, folded, None, None)
+            else self._of(label, folded if known else None, None, None)
             for label in sorted(self._spaces.sums, key=lambda label: (label == OTHER, label))
         )
 

@@ -106,8 +106,9 @@ def test_a_class_of_packets_is_read_as_it_is_written():
         ("32", "netns"),
         ("16", "hook"),
         ("16", "state"),
+        ("32", "cpu"),
     ]
-    assert PACKET_CLASS.format == "<IHH"
+    assert PACKET_CLASS.format == "<IHHI"
     assert CTINFO.index("INVALID") == int(defined(text("packets.c"))["STATE_INVALID"])
 
 
