@@ -152,7 +152,7 @@ static __always_inline int on_clash(u64 skb, u64 winner, u32 verdict)
 
 ENTRY(count_insert, count_insert_in(ARG_U32(ARG_U64(args[0] + CT_NET) + NET_INUM)))
 RETURN(count_confirm, 1, on_verdict(args[0], result))
-RETURN(count_alloc, 6, on_refusal(args[0], args[3], result))
+RETURN(count_alloc, 6, on_refusal(args[0], args[5], result))
 RETURN(count_early_drop, 2, on_no_room(args[0], args[1], result))
 RETURN(count_clash, 3, on_clash(args[0], args[1], result))
 KPROBE_ENTRY(count_helper, count_loss(netns_of(args[1]), DROP_HELPER))

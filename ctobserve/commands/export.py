@@ -14,6 +14,7 @@ from ctobserve.capture.counting import LiveCounting
 from ctobserve.capture.flight import Flight
 from ctobserve.capture.live import LiveView
 from ctobserve.capture.standing import Standing
+from ctobserve.clock import NS_PER_S
 from ctobserve.commands import ready
 from ctobserve.commands.conditions import together
 from ctobserve.commands.flight import OF_FLIGHT, SEEN, Asked, flight_of, say
@@ -152,16 +153,20 @@ class _Lost:
     """Records that the recorder lost, over all its captures; told by the thread that has the capture."""
 
     def __init__(self) -> None:
-        self._before = self._now = 0
+        self._before = self._due_ns = self._sum = 0
 
     def __call__(self) -> int:
-        return self._before + self._now
+        return self._sum
 
     def told(self, capture: Capture) -> None:
-        self._now = sum(capture.fidelity().lost.values())
+        """Asked of the kernel once a second."""
+        if capture.now_ns() >= self._due_ns:
+            self._due_ns = capture.now_ns() + NS_PER_S
+            self._sum = self._before + sum(capture.fidelity().lost.values())
 
-    def ended(self) -> None:
-        self._before, self._now = self._before + self._now, 0
+    def ended(self, capture: Capture) -> None:
+        """The next capture begins at 0."""
+        self._sum = self._before = self._before + sum(capture.fidelity().lost.values())
 
 
 def _record(request: Request, flight: Flight, conditions: Conditions, stop: Stop, lost: _Lost, server: Server) -> None:
@@ -169,13 +174,17 @@ def _record(request: Request, flight: Flight, conditions: Conditions, stop: Stop
     purpose = SEEN | Purpose.INVALID
     asked = Asked()
     while _wait(stop, server, loaded):
-        with attached(request, purpose, stop, chains=True) as (capture, stretch):
+        try:
+            with attached(request, purpose, stop, chains=True) as (capture, stretch):
 
-            def came(capture: Capture = capture) -> bool:
-                lost.told(capture)
-                if server.failure:
-                    raise server.failure
-                return asked()
+                def came(capture: Capture = capture) -> bool:
+                    lost.told(capture)
+                    if server.failure:
+                        raise server.failure
+                    return asked()
 
-            flights.collect(capture, request, stretch, Keeping(flight.path, sees=purpose), flight, conditions, came, say)
-        lost.ended()
+                flights.collect(capture, request, stretch, Keeping(flight.path, sees=purpose), flight, conditions, came, say)
+                lost.ended(capture)
+        except KernelLacks:
+            if loaded():  # else it was unloaded in that very moment
+                raise

@@ -17,6 +17,7 @@ from enum import IntEnum
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
+from ctobserve.errors import CtobserveError
 from ctobserve.serving.request import END, HEAD_BYTES, Refused, Request, parse
 from ctobserve.serving.shared import Shared
 
@@ -111,6 +112,8 @@ class Server:
             asyncio.run(self._main())
         except Exception as error:
             self.failure = error
+            if not self._loop.done():
+                self._loop.set_exception(error)
 
     async def _main(self) -> None:
         asyncio.get_running_loop().set_exception_handler(self._complain)
@@ -142,7 +145,11 @@ class Server:
 
     async def _keep_looking(self) -> None:
         while True:
-            await asyncio.get_running_loop().run_in_executor(self._worker, self._source.look)
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._worker, self._source.look)
+            except (CtobserveError, OSError) as error:
+                # What is looked at may be unloaded in that very moment.
+                self._say_once(f"{type(error).__name__}: {error}")
             await asyncio.sleep(LOOK_S)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -235,6 +235,22 @@ def test_a_scrape_that_fails_is_said_once_and_the_next_may_do():
         assert one.said == ["a scrape failed: OSError: gone"]
 
 
+def test_what_cannot_be_looked_at_now_is_said_once_and_looked_at_again(monkeypatch):
+    monkeypatch.setattr(serving, "LOOK_S", 0.01)
+    looked, said = [], []
+
+    def look() -> None:
+        looked.append(1)
+        raise CtobserveError("gone")
+
+    one = Server(listen(LOOPBACK), Source(lambda: Text(b""), look), Doors(), said.append)
+    one.begin()
+    while len(looked) < 3:
+        time.sleep(0.01)
+    one.end()
+    assert (one.failure, said) == (None, ["CtobserveError: gone"])
+
+
 def test_a_fault_of_ours_ends_the_server():
     def wrong() -> None:
         raise ZeroDivisionError
