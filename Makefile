@@ -88,7 +88,7 @@ IN_GUEST := env CTOBSERVE_KERNEL_TESTS=1 PYTHONPATH=$(CURDIR)
 # Debian's Python sees no packages but Debian's: what a bare host has, and a start costs less than in the venv.
 PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider --durations=15
 # What does not depend on the kernel's version is tested on one; kprobes in each form on 6.1, on 6.12 where a test takes both.
-ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py terminal.py lab.py lab_doc.py flight_recorder.py units.py container.py watched.py) -k 'not kprobe and not between and not every_loss'
+ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py terminal.py lab.py lab_doc.py flight_recorder.py units.py container.py watched.py capabilities.py owner.py) -k 'not kprobe and not between and not every_loss'
 
 # Two machines at once: an emulated one keeps little more than one core busy. The output of each comes when it has ended. tests/vm comes
 # before: it compiles what both read. Each plays a few of the incidents: of all the unit tests know the verdicts by its recording, and
