@@ -78,6 +78,8 @@ def configuration(pod: Space, capabilities: Collection[str], words: list[str]) -
         ],
         "linux": {
             "namespaces": [*namespaces, {"type": "network", "path": str(pod.path)}],
+            # As runtimes set it for a mount with HostToContainer.
+            "rootfsPropagation": "rslave",
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,
         },

@@ -56,7 +56,7 @@ def test_the_exporter_counts_as_a_user_of_its_own_with_its_capabilities_and_no_o
     said = until(systemd, rf'^ctobserve_entries{{netns="{space.name}"}} 101')
     assert re.search(rf'^ctobserve_entries_limit{{netns="{space.name}"}} [1-9]', said, re.M)
     assert re.search(r'^ctobserve_build_info{.*attach="(fentry|kprobe)"', said, re.M)
-    load(space, 7, sources=1)
+    load(space, 7, target="10.60.0.2")
     until(systemd, rf'^ctobserve_inserts_total{{netns="{space.name}"}} [1-9]')
     status = Path(f"/proc/{systemd.pid(UNIT)}/status").read_text()
     (line,) = settings("export")["CapabilityBoundingSet"]
