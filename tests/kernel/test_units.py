@@ -14,6 +14,7 @@ import pytest
 
 from ctobserve_lab.errors import LabError
 from ctobserve_lab.traffic import load
+from ctobserve_lab.world import Net, Space
 from tests.kernel.systemd import Systemd
 from tests.kernel.test_flight_recorder import bits
 from tests.unit.test_service import settings
@@ -24,7 +25,13 @@ WAIT_S = 120
 
 
 @pytest.fixture
-def systemd() -> Iterator[Systemd]:
+def space(net: Net) -> Space:
+    """Before systemd: the first that is named makes /run/netns a mount, which a host's systemd would hand on."""
+    return net.space("served")
+
+
+@pytest.fixture
+def systemd(space: Space) -> Iterator[Systemd]:
     with TemporaryDirectory(dir="/run") as work, Systemd(Path(work)) as made:
         yield made
         with suppress(LabError):
@@ -49,8 +56,7 @@ def until(systemd: Systemd, pattern: str) -> str:
     return said
 
 
-def test_the_exporter_counts_as_a_user_of_its_own_with_its_capabilities_and_no_other(net, systemd):
-    space = net.space("served")
+def test_the_exporter_counts_as_a_user_of_its_own_with_its_capabilities_and_no_other(space, systemd):
     load(space, 101)
     systemd.ctl("start", UNIT)
     said = until(systemd, rf'^ctobserve_entries{{netns="{space.name}"}} 101')
