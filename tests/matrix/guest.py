@@ -66,7 +66,7 @@ def _ran(name: str) -> dict[str, Any]:
     if why := _lacks(name):
         return outcomes("<testsuites/>") | {"left_out": [f"{name}: {why}"]}
     REPORT.unlink(missing_ok=True)
-    pytest = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=8", f"--junitxml={REPORT}")
+    pytest = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=40", f"--junitxml={REPORT}")
     with contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run([*pytest, f"tests/kernel/{name}.py"], check=False, timeout=FILE_S)
     return (
