@@ -12,7 +12,7 @@ from types import FrameType
 
 import click
 
-from ctobserve.capture.capture import Capture, HostView
+from ctobserve.capture.capture import PROBES_OFF, Capture, HostView
 from ctobserve.capture.live import LiveCapture, LiveView, Options
 from ctobserve.capture.recorded import viewing
 from ctobserve.capture.store.container import shown
@@ -164,7 +164,12 @@ def closed(capture: Capture, request: Request, meta: Meta) -> None:
     if capture.over and request.recording is None:
         raise KernelLacks("nf_conntrack was unloaded, so nothing is tracked any more; what is shown ends there")
     if meta.events_lost and request.fail_on_loss:
-        raise LostRecords(f"{meta.events_lost} records were lost; try a larger --ring-mib")
+        off = meta.lost_by_kind.get(PROBES_OFF, 0)
+        raise LostRecords(
+            f"probes were switched off for about {off} s, and nothing was seen; try: sysctl kernel.ftrace_enabled"
+            if off
+            else f"{meta.events_lost} records were lost; try a larger --ring-mib"
+        )
 
 
 def out(lines: Iterable[str]) -> None:
