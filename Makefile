@@ -113,6 +113,7 @@ test-matrix: wheel container ## the kernel tier on every kernel (MACHINES='x86_6
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)
 	$(PYTHON) tests/vm/lab.py --machine x86_64-6.12 --timeout 3000 -- $(LONG)
 	CTOBSERVE_FLIGHT_DAYS=30 CTOBSERVE_KILLS=100 $(PYTHON) -m pytest tests/unit/test_flight.py tests/unit/test_flight_damage.py -k 'days or killed'
+	CTOBSERVE_SCRAPES=10000 $(PYTHON) -m pytest tests/unit/test_metrics_months.py
 
 kernels-doc: setup ## make docs/kernels.md and README's table of kernels anew, from what the last matrix kept
 	$(PYTHON) -m tests.matrix.pages
