@@ -110,8 +110,8 @@ def loaded() -> bool:
     return kernel.conntrack_loaded()
 
 
-def require_here(request: Request) -> None:
-    """Says what is not seen here without which capability.
+def require_here(request: Request, listing: bool = True) -> None:
+    """Says what is not seen here without which capability; `listing`: the command lists something by netlink.
 
     Raises UsageError for what only a recording has or a ready file that cannot be, NotPermitted where we may not observe.
     """
@@ -119,7 +119,7 @@ def require_here(request: Request) -> None:
         ready.withdraw(request.ready_file)
     require_live(request)
     capabilities.require()
-    for note in capabilities.notes():
+    for note in capabilities.notes(listing):
         click.echo(f"ctobserve: {note}", err=True)
 
 
