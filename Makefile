@@ -21,7 +21,7 @@ endef
 IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h bpf/arch/*.h)
 
-.PHONY: help setup tool lab lab-doc recordings json-doc image wheel container run test lint unit kernel-test test-matrix
+.PHONY: help setup tool lab lab-doc recordings pictures json-doc image wheel container run test lint unit kernel-test test-matrix
 .PHONY: on-bookworm on-trixie kernels-doc bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -58,6 +58,9 @@ recordings: setup image ## play every scenario in the VM, record it, and write d
 
 json-doc: setup ## make docs/schema.json, the tables of docs/json.md and the index of docs/lab.md anew
 	$(PYTHON) -m tests.json_doc
+
+pictures: setup ## draw the pictures of README.md anew, by Chromium
+	$(PYTHON) -m tests.pictures
 
 image: ## compile the programs for every machine into bpf/images, which the wheel carries: then none that runs it compiles
 	$(IMAGE)
