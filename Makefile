@@ -21,7 +21,7 @@ endef
 IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h bpf/arch/*.h)
 
-.PHONY: help setup tool lab lab-doc recordings json-doc image wheel container run test lint unit kernel-test test-matrix
+.PHONY: help setup tool lab lab-doc recordings json-doc image wheel sdist deb package-test container run test lint unit kernel-test test-matrix
 .PHONY: on-bookworm on-trixie kernels-doc bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -65,6 +65,19 @@ image: ## compile the programs for every machine into bpf/images, which the whee
 wheel: setup image ## the package with its compiled programs, into .lab/wheel
 	rm -rf .lab/wheel
 	$(PIP) wheel --quiet --no-build-isolation --no-index --no-deps --wheel-dir .lab/wheel .
+
+sdist: image ## the sources with the compiled programs, into .lab/sdist: of these pip and Debian's tools build
+	rm -rf .lab/sdist
+	env -i /usr/bin/python3 -I -m hatchling build --target sdist --directory .lab/sdist
+
+deb: sdist ## the Debian packages, into .lab/deb, found clean by lintian
+	tests/vm/apt-install tool package
+	rm -rf .lab/deb
+	mkdir -p .lab/deb
+	tar -xzf .lab/sdist/ctobserve-*.tar.gz -C .lab/deb --no-same-owner
+	cd .lab/deb/ctobserve-* && env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 dpkg-buildpackage --no-sign
+	rm -r .lab/deb/ctobserve-*/
+	lintian --fail-on error,warning,info --display-info --tag-display-limit 0 .lab/deb/*.changes
 
 container: wheel ## the root of the container image as its Dockerfile has it, into .lab/image by mmdebstrap, and Prometheus: for the kernel tests
 	$(PYTHON) tests/vm/container.py
