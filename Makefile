@@ -79,6 +79,9 @@ deb: sdist ## the Debian packages, into .lab/deb, found clean by lintian
 	rm -r .lab/deb/ctobserve-*/
 	lintian --fail-on error,warning,info --display-info --tag-display-limit 0 .lab/deb/*.changes
 
+package-test: deb wheel ## the packages in clean roots of Debian 12 and 13, and on a real kernel; wheel and sources by pip
+	$(PYTHON) -m pytest -rP tests/packages
+
 container: wheel ## the root of the container image as its Dockerfile has it, into .lab/image by mmdebstrap, and Prometheus: for the kernel tests
 	$(PYTHON) tests/vm/container.py
 	$(PYTHON) -m tests.prometheus
@@ -118,7 +121,7 @@ on-trixie:
 
 # What takes long: the kernel tier on every kernel; starts under load, random work with proofs and every incident on two.
 LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) $(addprefix tests/kernel/test_,starts.py property.py report.py)
-test-matrix: wheel container ## the kernel tier on every kernel (MACHINES='x86_64-5.10 ...': on these), then the long runs: about five hours
+test-matrix: package-test container ## the packages, then the kernel tier on every kernel (MACHINES='x86_64-5.10 ...': on these), then the long runs: about five hours
 	tests/vm/apt-install matrix
 	$(PYTHON) -m tests.matrix.run $(MACHINES)
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)

@@ -19,7 +19,7 @@ PER_PACKET = "A probe on the path of INVALID packets tells them: it runs once fo
 OVERHEAD: Mapping[str, str] = {
     "report": f"The table is read, then followed by its events for --duration. {PER_PACKET}",
     "why": f"The table is read, then followed by its events; updates of entries are told too. {PER_PACKET}",
-    "drops": "Programs run where packets are lost and entries evicted: none per packet that passes, unless --invalid asks for it.",
+    "drops": "Programs run where packets are lost and entries evicted: none per packet that passes, unless for --invalid.",
     "top": f"The table is read once, then followed by its events. On the full screen: {PER_PACKET}",
     "list": "One reading of the table, and nothing attached to the kernel, unless --duration asks for events.",
     "events": "A record for each event; --invalid and --packets add a program run per packet.",

@@ -1,8 +1,8 @@
 """What can be typed next: `ctobserve --complete WORD...`, which the shells ask at TAB (completions/).
 
-Each answer is a line: `word`, a word, what it is; or `file`, where the name of a file fits; with tabs between. A shell puts such a
-word into the line of who is root, so none holds anything that means something there. Whatever is wrong, nothing is said: an answer
-is only help.
+Each answer is a line: `word`, a word, what it is; or `file`, where the name of a file fits; with tabs between. A shell puts such
+a word into the line of who is root, so none holds anything that means something there. Whatever is wrong, nothing is said: an
+answer is only help.
 """
 
 from __future__ import annotations

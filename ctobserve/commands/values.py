@@ -162,7 +162,7 @@ def netns_in(view: RecordedView, choice: str) -> int | None:
 
 
 def _spaces(spaces: Mapping[int, netns.Called], incomplete: str) -> list[CompletionItem]:
-    """By name, where that is a plain word that no other has; else by inode number: a name can be anything, and a shell runs it."""
+    """By name, where it is a plain word that no other has; else by inode number: a name can be anything, and shells run it."""
     labels = Counter(space.label for space in spaces.values())
     found = [
         (space.label if PLAIN.fullmatch(space.label) and labels[space.label] == 1 else str(inum), f"{space.label} {inum}")
