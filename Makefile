@@ -66,12 +66,14 @@ wheel: setup image ## the package with its compiled programs, into .lab/wheel
 	rm -rf .lab/wheel
 	$(PIP) wheel --quiet --no-build-isolation --no-index --no-deps --wheel-dir .lab/wheel .
 
-sdist: image ## the sources with the compiled programs, into .lab/sdist: of these pip and Debian's tools build
+sdist: ## the sources with the compiled programs, into .lab/sdist: of these pip and Debian's tools build
+	tests/vm/apt-install tool
+	$(IMAGE)
 	rm -rf .lab/sdist
 	env -i /usr/bin/python3 -I -m hatchling build --target sdist --directory .lab/sdist
 
 deb: sdist ## the Debian packages, into .lab/deb, found clean by lintian
-	tests/vm/apt-install tool package
+	tests/vm/apt-install package
 	rm -rf .lab/deb
 	mkdir -p .lab/deb
 	tar -xzf .lab/sdist/ctobserve-*.tar.gz -C .lab/deb --no-same-owner
@@ -79,7 +81,7 @@ deb: sdist ## the Debian packages, into .lab/deb, found clean by lintian
 	rm -r .lab/deb/ctobserve-*/
 	lintian --fail-on error,warning,info --display-info --tag-display-limit 0 .lab/deb/*.changes
 
-package-test: deb wheel ## the packages in clean roots of Debian 12 and 13, and on a real kernel; wheel and sources by pip
+package-test: setup deb wheel ## the packages in clean roots of Debian 12 and 13, and on a real kernel; wheel and sources by pip
 	$(PYTHON) -m pytest -rP tests/packages
 
 container: wheel ## the root of the container image as its Dockerfile has it, into .lab/image by mmdebstrap, and Prometheus: for the kernel tests

@@ -23,10 +23,10 @@ ACCOUNTS = re.compile(r"/(proc|sys|dev|root)/|/var/(lib/(dpkg|apt)|cache/(apt|de
 class Root:
     """A copy of the release's clean root in .lab; whatever is done to it is gone with the next."""
 
-    def __init__(self, suite: str) -> None:
-        """The clean one is made once, by mmdebstrap: essential packages and apt."""
+    def __init__(self, suite: str, name: str = "installed") -> None:
+        """The clean one is made once, by mmdebstrap: essential packages and apt. The copy is called by `name` and suite."""
         clean = CHECKOUT / f".lab/clean-{suite}"
-        self.path = CHECKOUT / f".lab/installed-{suite}"
+        self.path = CHECKOUT / f".lab/{name}-{suite}"
         if not (clean / "etc/ctobserve-clean").exists():
             _make(suite, clean)
         shutil.rmtree(self.path, ignore_errors=True)

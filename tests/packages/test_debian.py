@@ -19,18 +19,20 @@ from tests.packages.root import CHECKOUT, SUITES, Root
 
 BUILT = CHECKOUT / ".lab/deb"
 OBSOLETE = "usr/lib/python3/dist-packages/ctobserve/gone.py"
-# A root of its own for ctobserve, as far as it writes: what lies below is shared with this machine.
+# As if that were the machine's own root: a mount, which `ip netns exec` asks for, with places to write to.
 IN_GUEST = """
-modprobe nf_conntrack
 for root in %s; do
+	mount --bind $root $root
 	for place in proc sys dev; do mount --rbind /$place $root/$place; done
 	for place in var/cache/ctobserve run tmp; do mount -t tmpfs -o mode=755 tmpfs $root/$place; done
 	chroot $root ctobserve check | tail -n 3
+	chroot $root ctobserve-lab run healthy --here > /run/said 2>&1 &
+	until grep -q Done: /run/said; do kill -0 $! || { cat /run/said; exit 1; }; sleep 1; done
 	chroot $root ctobserve report --duration 2
-	chroot $root ctobserve-lab run healthy --here --hold 60 > /dev/null 2>&1 &
-	until chroot $root ctobserve list | grep -q ESTABLISHED; do kill -0 $!; done
+	chroot $root ctobserve list --limit 3
 	chroot $root ctobserve verify
-	kill -INT $!; wait $!
+	kill -INT $!
+	wait $!
 	echo "used in $root"
 done
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ COMMAND = f"{VENV}/bin/ctobserve"
 
 @cache
 def root_of(suite: str) -> Root:
-    return Root(suite)
+    return Root(suite, "pip")
 
 
 @pytest.fixture(params=SUITES)
@@ -56,12 +57,13 @@ def test_the_wheel(root):
 def test_the_source_distribution(root):
     root.install("python3-hatchling", recommended=False)
     installed(root, root.give(built("sdist/ctobserve-*.tar.gz")), "--no-build-isolation")
+    shutil.rmtree(root.path)
 
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_checkout_by_make_tool(suite):
     """As it is cloned: without compiled programs."""
-    root = Root(suite)
+    root = Root(suite, "tool")
     root.install("git", "make", recommended=False)
     root.run("tar", "-xzf", root.give(built("sdist/ctobserve-*.tar.gz")), "-C", "/srv", "--no-same-owner")
     tree = f"/srv/ctobserve-{__version__}"
@@ -69,6 +71,7 @@ def test_the_checkout_by_make_tool(suite):
     root.run("make", "-C", tree, "tool")
     print(root.fetched())
     assert "table_full" in root.run(f"{tree}/.venv/bin/ctobserve", "report", "--from", root.give(recording("table_full")))
+    shutil.rmtree(root.path)
 
 
 def test_extras_bring_what_they_say(tmp_path):
