@@ -21,7 +21,7 @@ endef
 IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h bpf/arch/*.h)
 
-.PHONY: help setup tool lab lab-doc recordings pictures json-doc image wheel container run test lint unit kernel-test test-matrix
+.PHONY: help setup tool lab lab-doc recordings pictures json-doc image wheel sdist deb package-test container run test lint unit kernel-test test-matrix
 .PHONY: on-bookworm on-trixie kernels-doc bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -69,6 +69,24 @@ wheel: setup image ## the package with its compiled programs, into .lab/wheel
 	rm -rf .lab/wheel
 	$(PIP) wheel --quiet --no-build-isolation --no-index --no-deps --wheel-dir .lab/wheel .
 
+sdist: ## the sources with the compiled programs, into .lab/sdist: of these pip and Debian's tools build
+	tests/vm/apt-install tool
+	$(IMAGE)
+	rm -rf .lab/sdist
+	env -i /usr/bin/python3 -I -m hatchling build --target sdist --directory .lab/sdist
+
+deb: sdist ## the Debian packages, into .lab/deb, found clean by lintian
+	tests/vm/apt-install package
+	rm -rf .lab/deb
+	mkdir -p .lab/deb
+	tar -xzf .lab/sdist/ctobserve-*.tar.gz -C .lab/deb --no-same-owner
+	cd .lab/deb/ctobserve-* && env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 dpkg-buildpackage --no-sign
+	rm -r .lab/deb/ctobserve-*/
+	lintian --fail-on error,warning,info --display-info --tag-display-limit 0 .lab/deb/*.changes
+
+package-test: setup deb wheel ## the packages in clean roots of Debian 12 and 13, and on a real kernel; wheel and sources by pip
+	$(PYTHON) -m pytest -rP tests/packages
+
 container: wheel ## the root of the container image as its Dockerfile has it, into .lab/image by mmdebstrap, and Prometheus: for test-matrix
 	$(PYTHON) tests/vm/container.py
 	$(PYTHON) -m tests.prometheus
@@ -114,7 +132,7 @@ on-trixie:
 
 # What takes long: the kernel tier on every kernel; starts under load, random work with proofs and every incident on two.
 LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) $(addprefix tests/kernel/test_,starts.py property.py report.py)
-test-matrix: wheel container ## the kernel tier on every kernel (MACHINES='x86_64-5.10 ...': on these), then the long runs: about five hours
+test-matrix: package-test container ## the packages, then the kernel tier on every kernel (MACHINES='x86_64-5.10 ...': on these), then the long runs: about five hours
 	tests/vm/apt-install matrix
 	$(PYTHON) -m tests.matrix.run $(MACHINES)
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)

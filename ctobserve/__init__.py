@@ -1,3 +1,3 @@
 """ctobserve: an eBPF observer of the kernel's connection tracking."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -7,13 +7,16 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import click
 
 from ctobserve import __version__
 from ctobserve.commands.help import Example, write_examples
 from ctobserve.errors import CtobserveError, ExitStatus
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 SHOWN = 500  # characters of a complaint
 
@@ -78,6 +81,13 @@ class Commands(Group):
             gc.enable()
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=COMMANDS[name].short_help) for name in names]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, listed.short_help) for name, listed in COMMANDS.items()])
@@ -107,6 +117,10 @@ def main() -> int:
 
 def typed(group: click.Group, name: str) -> object:
     """Run what was typed after the program's name. group.main() would make exit code 1 of a reader that has seen enough."""
+    if sys.argv[1:2] == ["--complete"]:
+        from ctobserve.commands.completing import complete
+
+        return complete(group, name, sys.argv[2:])
     try:
         with group.make_context(name, sys.argv[1:]) as context:
             return group.invoke(context)

@@ -62,7 +62,7 @@ def _condition(text: str) -> Conditions:
     raise ValueError(f"is none of {DROP}, {EARLY_DROP}, 'fill>=90%', verdict:ID")
 
 
-CONDITION = Value(_condition)
+CONDITION = Value(_condition, (DROP, EARLY_DROP, "fill>=90%", *(f"verdict:{name}" for name in VERDICTS)))
 
 
 def together(conditions: Iterable[Conditions]) -> Conditions:

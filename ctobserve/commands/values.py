@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from ctobserve.capture import when
 from ctobserve.capture.filters import STATUS_FILTERS
@@ -22,16 +24,21 @@ from ctobserve.serving.listening import Place
 
 PLACE = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45})\]|(?P<four>[0-9.]{7,15})):(?P<port>[0-9]{1,5})")
 WHOLE = "0|[1-9][0-9]{0,9}"  # int() and float() also take signs, underscores, blanks, and the digits of every script
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
 STATE_WORDS = (*TCP_STATES, *STATUS_FILTERS)
 
 
 class Value(click.ParamType):
-    """A word with a meaning. `parse` gives it, or raises ValueError with what is wrong and what would be right."""
+    """A word with a meaning. `parse` gives it, or raises ValueError with what is wrong and what would be right.
+
+    `words` are some that it takes, for who wants to know what can be typed.
+    """
 
     name = "value"
 
-    def __init__(self, parse: Callable[[str], Any]) -> None:
+    def __init__(self, parse: Callable[[str], Any], words: Iterable[str] = ()) -> None:
         self._parse = parse
+        self._words = tuple(words)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Raises click's usage error; a default that is no str has its meaning already."""
@@ -41,6 +48,28 @@ class Value(click.ParamType):
             return self._parse(value)
         except ValueError as error:
             self.fail(f"{value!r} {error}", param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Those of the words that begin so."""
+        return [CompletionItem(word) for word in self._words if word.startswith(incomplete)]
+
+
+class SomeOf(Value):
+    """The same of some of the words, with commas between."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """What is there, with each word as its last that is not there yet."""
+        before, comma, last = incomplete.rpartition(",")
+        more = [word for word in self._words if word.startswith(last) and word not in before.split(",")]
+        return [CompletionItem(f"{before}{comma}{word}") for word in more]
+
+
+class OfPath(Value):
+    """A path."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The shell knows better which files there are."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 def number(text: str, low: int, high: int) -> int:
@@ -89,7 +118,7 @@ def some_of(known: Sequence[str]) -> Value:
             raise ValueError(f"has {wrong[0]!r}, which is none of {', '.join(known)}")
         return names
 
-    return Value(parse)
+    return SomeOf(parse, known)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
@@ -132,6 +161,16 @@ def netns_in(view: RecordedView, choice: str) -> int | None:
     return None if choice == "all" else netns.chosen(choice, view.spaces())
 
 
+def _spaces(spaces: Mapping[int, netns.Called], incomplete: str) -> list[CompletionItem]:
+    """By name, where it is a plain word that no other has; else by inode number: a name can be anything, and shells run it."""
+    labels = Counter(space.label for space in spaces.values())
+    found = [
+        (space.label if PLAIN.fullmatch(space.label) and labels[space.label] == 1 else str(inum), f"{space.label} {inum}")
+        for inum, space in sorted(spaces.items())
+    ]
+    return [CompletionItem(word, help=says) for word, says in [*found, ("all", "all of them")] if word.startswith(incomplete)]
+
+
 class OfNetns(Value):
     """A network namespace by its name or number, of the recording that --from names, else of this host; None for `all`."""
 
@@ -144,6 +183,14 @@ class OfNetns(Value):
         with viewing(recording) as view:
             return netns_in(view, value)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Those that there are; raises what looking for them raises."""
+        recording = ctx.params.get("recording")
+        if not isinstance(recording, Path):
+            return _spaces(netns.discover(), incomplete)
+        with viewing(recording) as view:
+            return _spaces(view.spaces(), incomplete)
+
 
 class OneNetns(OfNetns):
     """The same, but for `all`."""
@@ -154,7 +201,12 @@ class OneNetns(OfNetns):
             raise UsageError("--netns all: a count and a maximum are of one network namespace; name it, or leave --netns out")
         return super().convert(value, param, ctx)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Those that there are."""
+        return [one for one in super().shell_complete(ctx, param, incomplete) if one.value != "all"]
 
-NETWORK, PORTS, PROTOCOL, STATE, MARK = (Value(parse) for parse in (_network, _ports, _protocol, _state, _mark))
-NETNS, ONE_NETNS, PATH, WHEN = OfNetns(netns.resolve), OneNetns(netns.resolve), Value(Path), Value(when.parse)
+
+NETWORK, PORTS, MARK, WHEN = Value(_network), Value(_ports), Value(_mark), Value(when.parse)
+PROTOCOL, STATE = Value(_protocol, PROTOCOLS.values()), Value(_state, STATE_WORDS)
+NETNS, ONE_NETNS, PATH = OfNetns(netns.resolve), OneNetns(netns.resolve), OfPath(Path)
 LISTEN = Value(_listen)

@@ -14,7 +14,22 @@ from tests.unit.test_structure import ROOMS
 ROOT = Path(__file__).parents[2]
 PAGES = ["docs/architecture.md", "CONTRIBUTING.md"]
 # A path begins with one of these, or is a file of the root. NAME in it stands for any name.
-PLACES = ("bench", "bpf", "ctobserve", "ctobserve_lab", "deploy", "docs", "systemd", "tests", "vagrant")
+PLACES = (
+    *(
+        "bench",
+        "bpf",
+        "completions",
+        "ctobserve",
+        "ctobserve_lab",
+        "debian",
+        "deploy",
+        "docs",
+        "manual",
+        "systemd",
+        "tests",
+        "vagrant",
+    ),
+)
 PATH = re.compile(
     rf"(?<![\w/.-])(?:(?:{'|'.join(PLACES)})/[\w./-]*\w/?|[A-Z]+\.md|packages\.apt|pyproject\.toml|Makefile)(?![\w/])"
 )

@@ -1,0 +1,92 @@
+"""Wheel and source distribution, by pip into a venv outside the checkout, in clean roots: nothing of development is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from ctobserve import __version__
+from ctobserve_lab.recordings import recording
+from tests.packages.root import CHECKOUT, SUITES, Root
+
+NEEDED = ("python3-venv", "python3-click", "python3-numpy", "python3-pyroute2")
+VENV = "/opt/ctobserve"
+COMMAND = f"{VENV}/bin/ctobserve"
+
+
+@cache
+def root_of(suite: str) -> Root:
+    return Root(suite, "pip")
+
+
+@pytest.fixture(params=SUITES)
+def root(request):
+    return root_of(request.param)
+
+
+def built(pattern: str) -> Path:
+    (found,) = (CHECKOUT / ".lab").glob(pattern)
+    return found
+
+
+def installed(root: Root, package: str, *options: str) -> None:
+    """By pip, of nothing but this file and Debian's packages; then used."""
+    root.run("rm", "-rf", VENV)
+    root.run("python3", "-m", "venv", "--system-site-packages", VENV)
+    root.run(f"{VENV}/bin/pip", "install", "--no-index", *options, package)
+    assert root.run(COMMAND, "--version") == f"ctobserve, version {__version__}\n"
+    assert "table_full" in root.run(COMMAND, "report", "--from", root.give(recording("table_full")))
+    assert "came compiled" in root.run("sh", "-c", f"{COMMAND} check 2> /dev/null || true")
+    assert "No module named" in root.run(f"{VENV}/bin/python", "-c", "import pytest", code=1)
+
+
+def test_the_wheel(root):
+    root.install(*NEEDED, recommended=False)
+    print(root.fetched())
+    installed(root, root.give(built("wheel/ctobserve-*.whl")))
+    full = root.give(recording("table_full"))
+    assert "full" in root.run(COMMAND, "top", "--from", full)
+    assert "pyarrow" in root.run(COMMAND, "convert", full, "/tmp/tables", code=3)
+
+
+def test_the_source_distribution(root):
+    root.install("python3-hatchling", recommended=False)
+    installed(root, root.give(built("sdist/ctobserve-*.tar.gz")), "--no-build-isolation")
+    shutil.rmtree(root.path)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_checkout_by_make_tool(suite):
+    """As it is cloned: without compiled programs."""
+    root = Root(suite, "tool")
+    root.install("git", "make", recommended=False)
+    root.run("tar", "-xzf", root.give(built("sdist/ctobserve-*.tar.gz")), "-C", "/srv", "--no-same-owner")
+    tree = f"/srv/ctobserve-{__version__}"
+    root.run("rm", "-r", f"{tree}/bpf/images")
+    root.run("make", "-C", tree, "tool")
+    print(root.fetched())
+    assert "table_full" in root.run(f"{tree}/.venv/bin/ctobserve", "report", "--from", root.give(recording("table_full")))
+    shutil.rmtree(root.path)
+
+
+def test_extras_bring_what_they_say(tmp_path):
+    """From the index that pip is set to, on this machine: textual and pyarrow are no packages of Debian's."""
+    venv, wheel = tmp_path / "venv", built("wheel/ctobserve-*.whl")
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--system-site-packages", venv], check=True)
+    subprocess.run([venv / "bin/pip", "install", "--quiet", f"{wheel}[tui,parquet]"], check=True, cwd="/")
+    command, full = venv / "bin/ctobserve", recording("table_full")
+    subprocess.run([command, "convert", full, tmp_path / "tables"], check=True, cwd="/")
+    assert (tmp_path / "tables/events.parquet").stat().st_size > 0
+    ours, theirs = os.openpty()
+    with subprocess.Popen([command, "top", "--from", full], stdin=theirs, stdout=theirs, stderr=theirs, cwd="/") as shown:
+        os.write(ours, b"q")
+        said = os.read(ours, 1 << 16)
+        assert shown.wait(120) == 0
+    os.close(ours)
+    os.close(theirs)
+    assert b"\x1b[?1049h" in said
