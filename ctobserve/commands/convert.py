@@ -23,7 +23,7 @@ from ctobserve.errors import UsageError
 from ctobserve.host import files
 from ctobserve.render.jsonlines import json_lines
 from ctobserve.render.parquet import ParquetTable, libraries
-from ctobserve.render.tables import Batch, batches
+from ctobserve.render.tables import COLUMNS, Batch, batches
 
 STDOUT = Path("-")
 Write = Callable[[Batch], None]
@@ -91,7 +91,7 @@ def _directory(made: Path, tables: tuple[str, ...], form: str) -> Iterator[Write
         for table in tables:
             file = opened.enter_context(files.new(f"{table}.{form}", within))
             if form == "parquet":
-                writes[table] = opened.enter_context(closing(ParquetTable(table, file))).write
+                writes[table] = opened.enter_context(closing(ParquetTable(COLUMNS[table], file))).write
             else:
                 writes[table] = partial(_write_lines, file)
         yield lambda batch: writes[batch.table](batch)

@@ -30,11 +30,12 @@ ROOMS = [
     "documents",
     "render",
     "terminal",
+    "fleet",
     "commands",
     "__main__",
 ]
 # Above the seam (ctobserve/capture/capture.py): what these know of a kernel they know through a Capture.
-ABOVE = {"analysis", "diagnosis", "documents", "render", "terminal", "commands"}
+ABOVE = {"analysis", "diagnosis", "documents", "render", "terminal", "fleet", "commands"}
 # What they take from below it nevertheless: data and words, nothing that reads. `*`: the whole module is that.
 DATA = {
     # Differences of counters, and sums of them.
