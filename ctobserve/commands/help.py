@@ -7,13 +7,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-LOOK, WHAT_IF, ENTRIES, OBSERVE, RECORDED, FLIGHT, HTTP, OUTPUT, SCRIPTS = SECTIONS = (
+LOOK, WHAT_IF, ENTRIES, OBSERVE, RECORDED, FLIGHT, DATASET, HTTP, OUTPUT, SCRIPTS = SECTIONS = (
     "What to look at",
     "What if",
     "Which entries",
     "How to observe",
     "From a recording",
     "Flight recorder",
+    "Dataset",
     "Over HTTP",
     "Output",
     "For scripts",

@@ -69,6 +69,65 @@ def new_directory(path: Path) -> Iterator[int]:
         yield fd
 
 
+@contextmanager
+def made_directory(path: Path) -> Iterator[int]:
+    """The same of one of whoever's, made for our user alone where it is missing; its name may be a link. Raises OSError."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    with directory(path) as fd:
+        yield fd
+
+
+@contextmanager
+def below(within: int, *names: str) -> Iterator[int]:
+    """The directory that these names lead to from the open one, each made for our user alone where it is missing.
+
+    Raises OSError, also where one of them is a link: whoever may write there leads us nowhere.
+    """
+    if not names:
+        yield within
+        return
+    with suppress(FileExistsError):
+        os.mkdir(names[0], mode=0o700, dir_fd=within)
+        os.fsync(within)
+    fd = os.open(names[0], _DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
+    try:
+        with below(fd, *names[1:]) as found:
+            yield found
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def whole(name: str, within: int) -> Iterator[BinaryIO]:
+    """An open file that has this name in the open directory `within` once the block ends in order, and is on disk then.
+
+    Until then, or where it ends otherwise, nobody sees it, and whoever had the name keeps it. Raises OSError.
+    """
+    partial = _passing_name()
+    try:
+        with new(partial, within) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(partial, name, src_dir_fd=within, dst_dir_fd=within)
+        os.fsync(within)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial, dir_fd=within)
+        raise
+
+
+def within_each(name: str, within: int) -> list[str]:
+    """Those directories in the open directory `within` that have a file of this name, in order; raises OSError."""
+    found = []
+    for directory in sorted(os.listdir(within)):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(f"{directory}/{name}", dir_fd=within, follow_symlinks=False)
+            found.append(directory)
+    return found
+
+
 def new(name: str, within: int) -> BinaryIO:
     """An open file that did not exist, as `create` makes it."""
     return open(os.open(name, _NEW, 0o600, dir_fd=within), "wb")

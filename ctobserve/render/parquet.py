@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from ctobserve.errors import KernelLacks
@@ -17,11 +16,13 @@ MOST_BYTES = 64 << 20  # of those that are held until then: a fact can have mill
 class ParquetTable:
     """A table of these columns, written to an open file. Raises KernelLacks where there is no pyarrow."""
 
-    def __init__(self, columns: Sequence[Column], file: BinaryIO, told: Mapping[str, str] = MappingProxyType({})) -> None:
-        """`told`: what the file says of itself, as metadata."""
+    def __init__(self, columns: Sequence[Column], file: BinaryIO, told: Mapping[str, str] | None = None) -> None:
+        """`told`: what the file says of itself, as metadata, in place of what each column says: of small files that is most."""
         self._arrow, parquet = libraries()
-        self._schema = schema_of(columns).with_metadata(dict(told))
-        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd")
+        self._schema = schema_of(columns, says=told is None)
+        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd", store_schema=told is None)
+        if told:
+            self._writer.add_key_value_metadata(dict(told))
         self._held: list[Any] = []
         self._rows = self._bytes = 0
 
@@ -54,11 +55,13 @@ class ParquetTable:
         self._held, self._rows, self._bytes = [], 0, 0
 
 
-def schema_of(columns: Sequence[Column]) -> Any:
-    """Their types in Arrow, each with what it says. Raises KernelLacks."""
+def schema_of(columns: Sequence[Column], says: bool = False) -> Any:
+    """Their types in Arrow, each with what it says where that is wanted. Raises KernelLacks."""
     arrow, _ = libraries()
     forms = {int: arrow.int64(), float: arrow.float64(), str: arrow.string()}
-    return arrow.schema([arrow.field(one.name, forms[one.form], metadata={"says": one.says}) for one in columns])
+    return arrow.schema(
+        [arrow.field(one.name, forms[one.form], metadata={"says": one.says} if says else None) for one in columns]
+    )
 
 
 def libraries() -> tuple[Any, Any]:
