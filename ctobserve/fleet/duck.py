@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from ctobserve.fleet.arrow import Rows
 from ctobserve.fleet.engine import Failed, Refused, answer, complaint
 from ctobserve.fleet.questions import SPANS, statement
 from ctobserve.host import files
+from ctobserve.model import printable
 
 TOGETHER = 1000  # rows that come at once
 # All that leads out: files, the network, extensions, secrets in the home directory, variables of this program.
@@ -44,15 +45,18 @@ class Duck:
         # A query alone: INSTALL would ask the network, whatever is locked.
         if len(statements) != 1 or statements[0].type != self._library.StatementType.SELECT:
             raise Refused("the SQL is not one query; give a single SELECT")
+        wanted = statements[0].named_parameters
+        if wanted != set(values):
+            raise Refused(f"the SQL has the parameters {_names(wanted)}, and was given {_names(values)}; give each by --set")
+        library = self._library
         try:
             result = self._connection.execute(statements[0], dict(values))
-            names = [column[0] for column in result.description]
-            return answer(names, _rows(result), most)
-        except (self._library.ProgrammingError, self._library.NotSupportedError, self._library.DataError) as error:
-            raise self._unread(error, sql) or Refused(f"DuckDB: {complaint(error)}") from None
-        except self._library.OutOfMemoryException as error:
+            return answer([column[0] for column in result.description], _rows(result), most)
+        except (library.BinderException, library.CatalogException, library.DataError, library.PermissionException) as error:
+            raise Refused(f"DuckDB: {complaint(error)}") from None
+        except library.OutOfMemoryException as error:
             raise Failed(f"DuckDB: {complaint(error)}; give it more by --memory, or ask of fewer days by --since") from None
-        except (self._library.Error, OSError) as error:
+        except (library.Error, OSError) as error:
             raise Failed(f"DuckDB: {complaint(error)}") from None
 
 
@@ -80,6 +84,10 @@ def opened(rows: Rows, memory_mib: int) -> Iterator[Duck]:
 def _rows(result: Any) -> Iterator[tuple[Any, ...]]:
     while some := result.fetchmany(TOGETHER):
         yield from some
+
+
+def _names(of: Iterable[str]) -> str:
+    return ", ".join(map(printable, sorted(of))) or "none"
 
 
 def _library() -> Any:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,6 +68,13 @@ def new_directory(path: Path) -> Iterator[int]:
     path.mkdir(mode=0o700)
     with directory(path) as fd:
         yield fd
+
+
+@contextmanager
+def passing_directory() -> Iterator[str]:
+    """The path of a new, empty directory on disk for our user alone, which is removed afterwards with all in it; raises OSError."""
+    with tempfile.TemporaryDirectory(prefix="ctobserve.", dir="/var/tmp") as path:
+        yield path
 
 
 @contextmanager
