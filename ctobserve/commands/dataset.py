@@ -18,7 +18,7 @@ from ctobserve.fleet.adding import add
 from ctobserve.fleet.schema import TABLES
 from ctobserve.model import printable
 
-IMAGE_CHARACTERS = WHY_CHARACTERS = 200
+IMAGE_CHARACTERS = 200
 
 
 def add_to_dataset(path: Path, dataset: str, host: str, image: str | None) -> None:
@@ -40,5 +40,5 @@ def _whole(where: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, OSError) as error:
-        why = "interrupted" if isinstance(error, KeyboardInterrupt) else (error.strerror or printable(str(error), WHY_CHARACTERS))
-        raise CtobserveError(f"{where}: not all of the recording is there: {why.lower()}; give the same command again") from None
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else storage.why(error)
+        raise CtobserveError(f"{where}: not all of the recording is there: {why}; give the same command again") from None

@@ -29,11 +29,9 @@ class RemoteStorage:
 
     def hosts_with(self, place: Place) -> list[str]:
         """Hosts in whose folders a file of this table, day and recording is. Raises OSError."""
-        from pyarrow import fs
-
         table, day, _ = place.folders
-        chosen = fs.FileSelector(f"{self._path}/{table}/{day}", allow_not_found=True, recursive=True)
-        paths = [one.path.rsplit("/", 2) for one in self._system.get_file_info(chosen)]
+        there = infos(self._system, f"{self._path}/{table}/{day}")
+        paths = [one.path.rsplit("/", 2) for one in there]
         return sorted(path[1].removeprefix("host=") for path in paths if path[-1] == place.name)
 
     @contextmanager
@@ -54,6 +52,21 @@ class RemoteStorage:
         except BaseException:
             self._system.delete_file(partial)
             raise
+
+
+def infos(system: Any, path: str, recursive: bool = True) -> list[Any]:
+    """What lies below this path of a file system of pyarrow's, as it describes it; nothing of none. Raises OSError."""
+    from pyarrow import fs
+
+    return list(system.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive)))
+
+
+def here() -> Any:
+    """The file system of this host. Raises KernelLacks without pyarrow."""
+    libraries()
+    from pyarrow import fs
+
+    return fs.LocalFileSystem()
 
 
 def resolved(url: str) -> tuple[Any, str]:

@@ -64,6 +64,14 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
     ),
 }
 
+# When a row was, which says of which day its file is.
+TIMES = {RECORDINGS: "began_wall_ns", VERDICTS: "from_wall_ns"}
+
+
+def time_at(table: str) -> int:
+    """Which column of this table has the time of its rows."""
+    return [one.name for one in COLUMNS[table]].index(TIMES.get(table, "wall_ns"))
+
 
 def told(table: str) -> dict[str, str]:
     """What a file of this table says of itself, as metadata."""

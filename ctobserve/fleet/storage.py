@@ -15,6 +15,7 @@ from ctobserve.fleet.layout import Place
 from ctobserve.fleet.local import local
 from ctobserve.model import printable
 
+MOST_CHARACTERS = 200  # of what others say of a failure
 URL = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
 
 
@@ -37,8 +38,7 @@ def opened(dataset: str) -> Iterator[Storage]:
         try:
             found = within.enter_context(_found(dataset))
         except (OSError, ValueError) as error:
-            why = (getattr(error, "strerror", None) or printable(str(error))).lower()
-            raise UsageError(f"{shown(dataset)}: {why}; give a folder, or a URL like s3://BUCKET/FOLDER") from None
+            raise UsageError(f"{shown(dataset)}: {why(error)}; give a folder, or a URL like s3://BUCKET/FOLDER") from None
         yield found
 
 
@@ -52,6 +52,22 @@ def _found(dataset: str) -> Iterator[Storage]:
             return
     with local(Path(path)) as folder:
         yield folder
+
+
+def located(dataset: str) -> tuple[Any, str]:
+    """The file system of pyarrow's in which a dataset is to be read, and its path there. Raises as `opened`."""
+    if not URL.fullmatch(dataset):
+        return remote.here(), str(Path(dataset).absolute())
+    try:
+        system, path = remote.resolved(dataset)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{shown(dataset)}: {why(error)}") from None
+    return system, path.rstrip("/")
+
+
+def why(error: Exception) -> str:
+    """What pyarrow or the system says of a failure, in one line."""
+    return (getattr(error, "strerror", None) or printable(str(error).partition("\n")[0], MOST_CHARACTERS)).lower()
 
 
 def shown(dataset: str) -> str:

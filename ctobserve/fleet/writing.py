@@ -7,16 +7,13 @@ from contextlib import ExitStack, closing, contextmanager
 
 from ctobserve.errors import CtobserveError
 from ctobserve.fleet.layout import NS_PER_DAY, Place, day_of
-from ctobserve.fleet.schema import COLUMNS, RECORDINGS, VERDICTS, told
+from ctobserve.fleet.schema import COLUMNS, time_at, told
 from ctobserve.fleet.storage import Storage
 from ctobserve.render.flat import Values
 from ctobserve.render.parquet import ParquetTable
 from ctobserve.render.tables import Batch
 
 MOST_DAYS = 100  # of one recording: each has files of its own, which are open together
-# When a row was, which says of which day its file is.
-TIMES = {RECORDINGS: "began_wall_ns", VERDICTS: "from_wall_ns"}
-TIME = {table: [one.name for one in columns].index(TIMES.get(table, "wall_ns")) for table, columns in COLUMNS.items()}
 
 
 class Writing:
@@ -57,7 +54,7 @@ def writing(storage: Storage, host: str, recording: str) -> Iterator[Writing]:
 
 def by_day(batch: Batch) -> Iterator[tuple[str, Batch]]:
     """The same rows by their days (UTC), those of one together."""
-    days = [ns // NS_PER_DAY for ns in batch.values[TIME[batch.table]] or ()]
+    days = [ns // NS_PER_DAY for ns in batch.values[time_at(batch.table)] or ()]
     if len(set(days)) == 1:
         yield day_of(days[0] * NS_PER_DAY), batch
         return
