@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-LOOK, WHAT_IF, ENTRIES, OBSERVE, RECORDED, FLIGHT, DATASET, HTTP, OUTPUT, SCRIPTS = SECTIONS = (
+LOOK, WHAT_IF, ENTRIES, OBSERVE, RECORDED, FLIGHT, DATASET, ENGINE, HTTP, OUTPUT, SCRIPTS = SECTIONS = (
     "What to look at",
     "What if",
     "Which entries",
@@ -15,6 +15,7 @@ LOOK, WHAT_IF, ENTRIES, OBSERVE, RECORDED, FLIGHT, DATASET, HTTP, OUTPUT, SCRIPT
     "From a recording",
     "Flight recorder",
     "Dataset",
+    "Who answers",
     "Over HTTP",
     "Output",
     "For scripts",

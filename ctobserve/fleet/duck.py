@@ -8,8 +8,9 @@ from typing import Any
 
 from ctobserve.documents.fleet import Answer, Value
 from ctobserve.errors import KernelLacks
-from ctobserve.fleet.arrow import Rows
+from ctobserve.fleet.arrow import tables
 from ctobserve.fleet.engine import Failed, Refused, answer, complaint
+from ctobserve.fleet.listing import Listing
 from ctobserve.fleet.questions import SPANS, statement
 from ctobserve.host import files
 from ctobserve.model import printable
@@ -61,7 +62,7 @@ class Duck:
 
 
 @contextmanager
-def opened(rows: Rows, memory_mib: int) -> Iterator[Duck]:
+def opened(found: Listing, memory_mib: int) -> Iterator[Duck]:
     """With the dataset's tables as views; beyond so much memory it writes to a directory that is gone afterwards.
 
     Raises KernelLacks where DuckDB is not installed.
@@ -71,7 +72,7 @@ def opened(rows: Rows, memory_mib: int) -> Iterator[Duck]:
         config = {**CLOSED, "memory_limit": f"{memory_mib}MiB", "temp_directory": directory, "extension_directory": directory}
         connection = library.connect(":memory:", config=config)
         try:
-            for table, dataset in rows.tables().items():
+            for table, dataset in tables(found).items():
                 connection.register(table, dataset)
             connection.execute(f"CREATE TEMP VIEW {SPANS} AS {statement(SPANS)}")
             connection.execute("SET enable_external_access = false")

@@ -31,7 +31,7 @@ def question(name: str) -> Question:
     says, _, rest = "\n".join(head).partition("\n\n")
     more, _, lists = rest.partition("\n\n")
     parameters = tuple(_parameter(line) for line in _listed(lists, "Parameters:"))
-    columns = dict(_matched(COLUMN, line) for line in _listed(lists, "Columns:"))
+    columns = dict(_column(line) for line in _listed(lists, "Columns:"))
     (drawn,) = (line.removeprefix("Chart: ").split() for line in lists.splitlines() if line.startswith("Chart: "))
     return Question(name, says, " ".join(more.split()), parameters, columns, Chart(*drawn), text)
 
@@ -99,6 +99,11 @@ def _listed(lists: str, title: str) -> Iterator[str]:
 def _parameter(line: str) -> Parameter:
     name, default, says = _matched(PARAMETER, line)
     return Parameter(name, _value(default), says)
+
+
+def _column(line: str) -> tuple[str, str]:
+    name, says = _matched(COLUMN, line)
+    return name, says
 
 
 def _matched(pattern: re.Pattern[str], line: str) -> tuple[str, ...]:

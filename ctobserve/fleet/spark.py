@@ -11,8 +11,9 @@ from typing import Any
 
 from ctobserve.documents.fleet import Answer, Value
 from ctobserve.errors import KernelLacks
-from ctobserve.fleet.arrow import Rows
+from ctobserve.fleet.arrow import WHERE
 from ctobserve.fleet.engine import Failed, Refused, answer, complaint
+from ctobserve.fleet.listing import File, Listing
 from ctobserve.fleet.questions import SPANS, statement
 from ctobserve.fleet.schema import COLUMNS, TABLES
 from ctobserve.host import executables, files
@@ -74,7 +75,7 @@ def named(sql: str) -> str:
 
 
 @contextmanager
-def opened(rows: Rows, master: str) -> Iterator[Spark]:
+def opened(found: Listing, master: str) -> Iterator[Spark]:
     """With the dataset's tables as views; Spark ends with the block.
 
     Raises KernelLacks where there is no PySpark or no Java, Failed where it cannot start or read.
@@ -90,7 +91,7 @@ def opened(rows: Rows, master: str) -> Iterator[Spark]:
         try:
             session = _started(sql, master, directory)
             for table in TABLES:
-                _table(session, rows, table).createOrReplaceTempView(table)
+                _table(session, found, table).createOrReplaceTempView(table)
             session.sql(statement(SPANS)).createOrReplaceTempView(SPANS)
             yield Spark(session)
         except (PySparkException, Py4JError) as error:
@@ -116,21 +117,24 @@ def _started(sql: Any, master: str, directory: str) -> Any:
     return builder.getOrCreate()
 
 
-def _table(session: Any, rows: Rows, table: str) -> Any:
-    """The files of one table; each says itself what its columns are, so none is asked before."""
-    uri = _uri(rows)
-    paths = [f"{uri}/{'/'.join((*place.folders, place.name))}" for place in rows.places if place.table == table]
-    schema = ", ".join(map(_declared, COLUMNS[table]))
-    if not paths:
-        return session.createDataFrame([], f"{schema}, date STRING, host STRING")
-    reader = session.read.schema(f"{schema}, date STRING, host STRING").option("basePath", f"{uri}/{table}")
-    return reader.parquet(*paths)
+def _table(session: Any, found: Listing, table: str) -> Any:
+    """The files of one table; what their columns are is known, so none is asked for it."""
+    schema = ", ".join(map(_declared, (*COLUMNS[table], *WHERE)))
+    there = found.files.get(table, ())
+    if not there:
+        return session.createDataFrame([], schema)
+    reader = session.read.schema(schema).option("basePath", _uri(found.system.type_name, _folder(there[0])))
+    return reader.parquet(*(_uri(found.system.type_name, file.path) for file in there))
 
 
-def _uri(rows: Rows) -> str:
+def _folder(file: File) -> str:
+    """The table's, in which the days are."""
+    return file.path.rsplit("/", 3)[0]
+
+
+def _uri(kind: str, path: str) -> str:
     """As Hadoop has it: s3 is its s3a."""
-    kind = rows.system.type_name
-    return {"local": "file:", "s3": "s3a://"}.get(kind, f"{kind}://") + rows.root.rstrip("/")
+    return {"local": "file:", "s3": "s3a://"}.get(kind, f"{kind}://") + path
 
 
 def _declared(column: Column) -> str:

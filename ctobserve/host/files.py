@@ -72,7 +72,7 @@ def new_directory(path: Path) -> Iterator[int]:
 
 @contextmanager
 def passing_directory() -> Iterator[str]:
-    """The path of a new, empty directory on disk for our user alone, which is removed afterwards with all in it; raises OSError."""
+    """The path of a new directory on disk, for our user alone; it is removed afterwards, with all in it. Raises OSError."""
     with tempfile.TemporaryDirectory(prefix="ctobserve.", dir="/var/tmp") as path:
         yield path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from ctobserve.documents.fleet import Cell, FleetDocument
@@ -10,6 +11,8 @@ from ctobserve.render.csvout import quoted
 from ctobserve.render.folding import folded
 
 CELL_CHARACTERS = 60
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
+MS_CHARACTERS = 23  # of an instant, to the millisecond
 SKIPPED = 10  # files that are named
 NOTHING = "no rows: nothing of the kind is in these recordings"
 
@@ -62,10 +65,15 @@ def _columns(found: FleetDocument) -> Iterator[str]:
 
 
 def _column(head: str, values: Sequence[Cell]) -> list[str]:
-    words = [head, *("-" if value is None else shown_before(_word(value), CELL_CHARACTERS) for value in values)]
+    words = [head, *("-" if value is None else _short(_word(value)) for value in values)]
     width = max(map(len, words))
     right = all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values)
     return [word.rjust(width) if right else word.ljust(width) for word in words]
+
+
+def _short(word: str) -> str:
+    """An instant to the millisecond; of a long word its begin."""
+    return f"{word[:MS_CHARACTERS]}Z" if INSTANT.fullmatch(word) else shown_before(word, CELL_CHARACTERS)
 
 
 def _word(value: int | float | bool | str) -> str:

@@ -17,7 +17,7 @@ def fleet_page(found: FleetDocument, question: Question) -> Iterable[Markup]:
     """Lines of an HTML document with what the JSON one says."""
     drawn = chart_of(question.chart, found) if question.chart else None
     style = styles("page.css", "uPlot.min.css")
-    scripts = (uplot(), asset("fleet.js"))
+    scripts = (uplot(), asset("fleet.js"), asset("tables.js"))
     yield from head(f"ctobserve fleet: {found.says}", style, scripts)
     yield f"<header>\n<h1>{text(found.says)}</h1>\n<p>{text(covered_words(found))}; {text(found.dataset)}</p>\n</header>\n<main>"
     if question.more:

@@ -32,7 +32,7 @@ STROKE = 'fill="none" stroke="Canvas" stroke-width="2.6"'
 def page(report: ReportDocument) -> Iterable[str]:
     """Lines of an HTML document with what the JSON one says."""
     style = styles("page.css", "hash.css", "uPlot.min.css")
-    scripts = (uplot(), asset("page.js"))
+    scripts = (uplot(), asset("page.js"), asset("tables.js"))
     worst = report.verdicts[0].severity.value.upper() if report.verdicts else "no verdict"
     yield from head(f"{worst}: ctobserve report, {report.meta.ended}", style, scripts)
     yield "<header>\n<h1>Connection tracking: incident report</h1>"
