@@ -12,7 +12,7 @@ from ctobserve.render.folding import folded
 
 CELL_CHARACTERS = 60
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
-MS_CHARACTERS = 23  # of an instant, to the millisecond
+SECOND = 19  # characters of an instant, to the second
 SKIPPED = 10  # files that are named
 NOTHING = "no rows: nothing of the kind is in these recordings"
 
@@ -72,8 +72,8 @@ def _column(head: str, values: Sequence[Cell]) -> list[str]:
 
 
 def _short(word: str) -> str:
-    """An instant to the millisecond; of a long word its begin."""
-    return f"{word[:MS_CHARACTERS]}Z" if INSTANT.fullmatch(word) else shown_before(word, CELL_CHARACTERS)
+    """An instant to the second; of a long word its begin."""
+    return f"{word[:SECOND]}Z" if INSTANT.fullmatch(word) else shown_before(word, CELL_CHARACTERS)
 
 
 def _word(value: int | float | bool | str) -> str:

@@ -36,7 +36,7 @@ WITH split AS (
                     || repeat('0:', CAST(8
                          - CASE WHEN head = '' THEN 0 ELSE length(head) - length(replace(head, ':', '')) + 1 END
                          - CASE WHEN tail = '' THEN 0 ELSE length(tail) - length(replace(tail, ':', '')) + 1 END AS INT))
-                    || tail || ':', '^(([0-9a-f]+:){4})', 1), '(:?0)*:$', '') || '::/64'
+                    || tail || ':', '^(([0-9a-f]+:){4})', 1), '(^0)?(:0)*:$', '') || '::/64'
               ELSE regexp_extract(src, '^([0-9a-f]+:[0-9a-f]+:[0-9a-f]+:[0-9a-f]+)', 1) || '::/64' END AS source
   FROM counted
 ), held AS (
