@@ -78,7 +78,11 @@ def place(entries: Entries, buckets: int) -> None:
     """In a hash of this size: where follows from namespace and tuple, as in the kernel, by another function (FNV, mixed once more)."""
     for at in (0, 1):
         names = ("addr", "port")
-        parts = [entries["netns"][:, None], *(entries[name][:, 2 * at : 2 * at + 2] for name in names), entries["protonum"][:, None]]
+        parts = [
+            entries["netns"][:, None],
+            *(entries[name][:, 2 * at : 2 * at + 2] for name in names),
+            entries["protonum"][:, None],
+        ]
         mixed = np.full(len(entries), 0xCBF29CE484222325, np.uint64)
         for part in parts:
             for column in part.reshape(len(entries), -1).T:
