@@ -97,7 +97,6 @@ def below(within: int, *names: str) -> Iterator[int]:
         return
     with suppress(FileExistsError):
         os.mkdir(names[0], mode=0o700, dir_fd=within)
-        os.fsync(within)
     fd = os.open(names[0], _DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
     try:
         with below(fd, *names[1:]) as found:
@@ -108,7 +107,7 @@ def below(within: int, *names: str) -> Iterator[int]:
 
 @contextmanager
 def whole(name: str, within: int) -> Iterator[BinaryIO]:
-    """An open file that has this name in the open directory `within` once the block ends in order, and is on disk then.
+    """An open file that has this name in the open directory `within` once the block ends in order and its content is on disk.
 
     Until then, or where it ends otherwise, nobody sees it, and whoever had the name keeps it. Raises OSError.
     """
@@ -119,7 +118,6 @@ def whole(name: str, within: int) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.rename(partial, name, src_dir_fd=within, dst_dir_fd=within)
-        os.fsync(within)
     except BaseException:
         with suppress(OSError):
             os.unlink(partial, dir_fd=within)

@@ -20,7 +20,7 @@ from ctobserve.host.counters import NAMES, Reading
 from ctobserve.model import Entries, join, pick
 from tests.fleet.real import ORIGINAL_DST, ORIGINAL_SRC, REPLY_DST, REPLY_SRC, others, place, real, repeated
 from tests.scripted import CLOCK, ScriptedCapture, events
-from tests.unit.recordings import in_time, record
+from tests.unit.recordings import in_time
 
 LIMIT, BUCKETS, FEW_BUCKETS = 4096, 16384, 512
 HEALTHY = {"small": 4, "middle": 10, "large": 24}  # how often the connections of a real host
