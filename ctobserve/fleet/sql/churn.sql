@@ -4,7 +4,7 @@
 --
 -- Parameters:
 --   least = 100: new entries, at least
---   per_s = 1.0: new entries per second that its hosts were recorded, at least
+--   per_s = 25.0: new entries per second that its hosts were recorded, at least
 --   short_s = 120.0: seconds after which an entry that left was short-lived no more
 --   percent_short = 50: of those that left, so many were short-lived, at least
 -- Columns:

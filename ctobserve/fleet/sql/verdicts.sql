@@ -3,7 +3,7 @@
 -- A row for each hour in which recordings began and each verdict on one of them. `healthy` is none: nothing is wrong there.
 --
 -- Parameters:
---   severity = notice: the mildest that counts: notice, warning or critical
+--   severity = warning: the mildest that counts: notice, warning or critical
 -- Columns:
 --   hour: of the begin of what was judged, UTC
 --   severity: critical: packets were lost; warning; notice: worth knowing
