@@ -110,6 +110,8 @@ test-matrix: wheel container ## the kernel tier on every kernel (MACHINES='x86_6
 	$(PYTHON) -m tests.matrix.run $(MACHINES)
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)
 	$(PYTHON) tests/vm/lab.py --machine x86_64-6.12 --timeout 3000 -- $(LONG)
+	$(PIP) install --quiet 'pyspark>=3.5'
+	$(PYTHON) -m pytest tests/fleet
 	CTOBSERVE_FLIGHT_DAYS=30 CTOBSERVE_KILLS=100 $(PYTHON) -m pytest tests/unit/test_flight.py tests/unit/test_flight_damage.py -k 'days or killed'
 
 kernels-doc: setup ## make docs/kernels.md and README's table of kernels anew, from what the last matrix kept

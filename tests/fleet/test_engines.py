@@ -21,6 +21,8 @@ from tests.unit.fleets import Recorded, dataset
 from tests.unit.typed import run
 
 HOSTS = int(os.environ.get("CTOBSERVE_FLEET_HOSTS", "200"))
+# What PySpark complains of in itself is nobody's fault here.
+pytestmark = pytest.mark.filterwarnings("default")
 MASTER = os.environ.get("CTOBSERVE_MASTER", "local-cluster[2,1,1024]")
 
 
