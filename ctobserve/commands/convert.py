@@ -113,7 +113,7 @@ def _print(batch: Batch) -> None:
 def _directory(made: Path, tables: tuple[str, ...], form: str) -> Iterator[Write]:
     """Writes rows into files of a new directory. Raises UsageError where it cannot be made."""
     if form == "parquet":
-        libraries()  # before anything is made
+        libraries(", or give --format jsonl")  # before anything is made
     with ExitStack() as opened:
         try:
             within = opened.enter_context(files.new_directory(made))

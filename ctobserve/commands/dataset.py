@@ -17,12 +17,14 @@ from ctobserve.fleet import storage
 from ctobserve.fleet.adding import add
 from ctobserve.fleet.schema import TABLES
 from ctobserve.model import printable
+from ctobserve.render.parquet import libraries
 
 IMAGE_CHARACTERS = 200
 
 
 def add_to_dataset(path: Path, dataset: str, host: str, image: str | None) -> None:
     """Adds the recording, unless it is there, and says which."""
+    libraries()  # before anything is made
     where = storage.shown(dataset)
     with reading(path) as recording, storage.opened(dataset) as found, progress("converting") as tell, _whole(where):
         added = add(recording, found, host, image and printable(image, IMAGE_CHARACTERS), tell)

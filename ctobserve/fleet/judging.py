@@ -34,4 +34,5 @@ def verdicts(recording: Recording, tell: Callable[[float], None]) -> Verdicts:
         return False
 
     judged = collect_verdicts(capture, Request(), Stretch(stopped=stopped), bool(looked))
-    return Verdicts(judged, capture.started.wall_ns, capture.wall_ns())
+    passed_ns = capture.now_ns() - capture.started.monotonic_ns
+    return Verdicts(judged, capture.started.wall_ns, capture.started.wall_ns + passed_ns)

@@ -13,6 +13,7 @@ from ctobserve.fleet.layout import Place, place_of
 from ctobserve.fleet.remote import infos
 from ctobserve.fleet.schema import RECORDINGS, TABLES
 from ctobserve.model import printable
+from ctobserve.render.parquet import libraries
 
 HIDDEN = (".", "_")  # who writes keeps such names to himself: here as in Hive and Spark
 
@@ -51,6 +52,7 @@ def listing(dataset: str, tables: Collection[str], wanted: Callable[[Place], boo
 
     Raises UsageError where there is no dataset, KernelLacks without pyarrow.
     """
+    libraries()
     system, base = storage.located(dataset)
     skipped: list[Skipped] = []
     found: dict[Place, tuple[str, int]] = {}

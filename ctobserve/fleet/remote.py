@@ -14,7 +14,6 @@ from typing import Any
 from ctobserve.errors import UsageError
 from ctobserve.fleet.layout import Place
 from ctobserve.model import printable
-from ctobserve.render.parquet import libraries
 
 OBJECT_STORES = {"s3", "gcs", "abfs"}  # folders are parts of names there
 MOST_CHARACTERS = 200  # of what is said of a URL
@@ -62,8 +61,7 @@ def infos(system: Any, path: str, recursive: bool = True) -> list[Any]:
 
 
 def here() -> Any:
-    """The file system of this host. Raises KernelLacks without pyarrow."""
-    libraries()
+    """The file system of this host."""
     from pyarrow import fs
 
     return fs.LocalFileSystem()
@@ -72,9 +70,8 @@ def here() -> Any:
 def resolved(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path in it.
 
-    Raises UsageError for what nobody knows, OSError, and KernelLacks without pyarrow.
+    Raises UsageError for what nobody knows, and OSError.
     """
-    libraries()
     from pyarrow import fs
 
     try:

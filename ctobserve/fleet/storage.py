@@ -33,7 +33,7 @@ class Storage(Protocol):
 
 @contextmanager
 def opened(dataset: str) -> Iterator[Storage]:
-    """A folder, made where it is missing, or a URL. Raises UsageError, and KernelLacks without pyarrow."""
+    """A folder, made where it is missing, or a URL. Raises UsageError."""
     with ExitStack() as within:
         try:
             found = within.enter_context(_found(dataset))

@@ -64,14 +64,17 @@ def schema_of(columns: Sequence[Column], says: bool = False) -> Any:
     )
 
 
-def libraries() -> tuple[Any, Any]:
-    """The library, and its part for Parquet. Raises KernelLacks where there is none, or one that cannot be loaded."""
+def libraries(otherwise: str = "") -> tuple[Any, Any]:
+    """The library, and its part for Parquet. Raises KernelLacks where there is none, or one that cannot be loaded.
+
+    `otherwise` is what can be done without it.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise KernelLacks(
             f"Parquet is written by pyarrow, which cannot be had here ({error}); install it with: "
-            "pip install 'ctobserve[parquet]', or give --format jsonl"
+            f"pip install 'ctobserve[parquet]'{otherwise}"
         ) from None
     return pyarrow, parquet

@@ -1,7 +1,7 @@
 """The kinds of hours that a host of a fleet has: captures made of rows of real recordings, so many and with such other ports.
 
-All are of one host with three namespaces, whose limit and hash are the same, unless that is what is wrong. In each the table is as
-full at the end as at the begin; what a host gains it gains between two recordings.
+All are of one host with three namespaces, whose limit and hash are the same, unless that is what is wrong. In each the table is
+as full at the end as at the begin; what a host gains it gains between two recordings.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ Make = Callable[[], ScriptedCapture]
 
 
 def busy(times: int, buckets: int = BUCKETS, more: Events | None = None, full: Entries | None = None) -> ScriptedCapture:
-    """The connections of the healthy host so often, a fourth of them again as they come and go; `full`: more entries, all the time."""
+    """The connections of the healthy host so often, a fourth of them again as they come and go.
+
+    `more` happens beside them; the entries `full` are there all the time.
+    """
     found = real("healthy")
     entries = repeated(found.entries, times, buckets)
     parts = [going(found.events, times + number, number, buckets) for number in range(max(times // 4, 1))]
@@ -117,7 +120,7 @@ def of_source(entries: Entries, source: tuple[int, ...]) -> None:
 
 
 def raced() -> ScriptedCapture:
-    """Two questions to the resolver leave at once from one port: of some races the kernel keeps both packets, of others one is lost."""
+    """Two questions leave at once from one port: of some races the kernel keeps both packets, of others one is lost."""
     found = real("udp_race").events.copy()
     entries = found["entry"]
     entries["netns"] = CLIENT

@@ -1,6 +1,6 @@
-"""A recording as tables, and the same as those of another host at another time: addresses, ports, times, counters, names of boots.
+"""A recording as tables, and the same as those of another host at another time: addresses, ports, times, counters, boots.
 
-Addresses are exchanged as `ctobserve anonymise` does, prefixes kept, but for those that were planted; what a verdict says follows.
+Addresses are exchanged as `ctobserve anonymise` does, prefixes kept, but for those that were planted; verdicts say the others.
 """
 
 from __future__ import annotations

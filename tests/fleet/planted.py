@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -55,11 +55,9 @@ def planned(hosts: int, hours: int, every: int, seed: int) -> Plan:
         some = max(1, round(count * min(hosts, 200) / 200))
         plan.of_cause[cause], left = sorted(left[:some]), left[some:]
     plan.addresses = {
-        dotted(
-            ABUSER
-        ): f"{random.choice((45, 89, 141, 185, 193))}.{random.randrange(256)}.{random.randrange(256)}.{random.randrange(1, 255)}",
-        dotted(RESOLVER): f"10.96.0.{random.randrange(2, 255)}",
-        dotted(SERVICE): f"10.{random.randrange(16, 96)}.{random.randrange(256)}.{random.randrange(1, 255)}",
+        dotted(ABUSER): dotted((random.choice((45, 89, 141, 185, 193)), *some_bytes(random, 2), random.randrange(1, 255))),
+        dotted(RESOLVER): dotted((10, 96, 0, random.randrange(2, 255))),
+        dotted(SERVICE): dotted((10, random.randrange(16, 96), *some_bytes(random, 1), random.randrange(1, 255))),
     }
     cause_of = {name: cause for cause, those in plan.of_cause.items() for name in those}
     for name in names:
@@ -83,6 +81,10 @@ def planned(hosts: int, hours: int, every: int, seed: int) -> Plan:
     return plan
 
 
+def some_bytes(random: Random, count: int) -> list[int]:
+    return [random.randrange(256) for _ in range(count)]
+
+
 def growth(plan: Plan) -> list[str]:
     """The kinds of the growing host, in order."""
     (name, *_) = plan.of_cause["growing"]
@@ -96,7 +98,7 @@ def within_a_day(one: Planned) -> Planned:
     return one
 
 
-def dotted(address: tuple[int, ...]) -> str:
+def dotted(address: Iterable[int]) -> str:
     return ".".join(map(str, address))
 
 

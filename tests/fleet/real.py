@@ -75,7 +75,7 @@ def others(entries: Entries, number: int, buckets: int) -> None:
 
 
 def place(entries: Entries, buckets: int) -> None:
-    """In a hash of this size: where follows from namespace and tuple, as in the kernel, by another function (FNV, mixed once more)."""
+    """In a hash of this size: where follows from namespace and tuple, as in the kernel, but by FNV, mixed once more."""
     for at in (0, 1):
         names = ("addr", "port")
         parts = [
