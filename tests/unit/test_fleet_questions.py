@@ -13,6 +13,8 @@ from ctobserve.fleet.questions import QUESTIONS, question, statement
 from tests.unit.fleets import Recorded, dataset
 from tests.unit.typed import run
 
+PAGE = Path(__file__).parents[2] / "docs/fleet.md"
+
 
 @pytest.fixture
 def ask(tmp_path, monkeypatch, capsys):
@@ -227,3 +229,20 @@ def test_the_columns_it_says_are_those_of_the_answer(tmp_path, monkeypatch, caps
 def test_every_question_is_a_file_and_every_file_is_read():
     there = {path.stem for path in Path(statement.__code__.co_filename).with_name("sql").glob("*.sql")}
     assert there == {*QUESTIONS, "spans", "covered"}
+
+
+def test_the_page_has_each_question_with_its_columns_and_parameters():
+    (shown,) = re.findall(r"<!-- questions -->\n(.*?)<!-- end -->", PAGE.read_text(), re.S)
+    rows = [
+        (
+            f"| {one.name} | {one.says} | {', '.join(f'`{name}`' for name in one.columns)} | "
+            f"{', '.join(f'`{parameter.name}` = {parameter.default}' for parameter in one.parameters)} |"
+        )
+        for one in map(question, QUESTIONS)
+    ]
+    assert shown.splitlines()[2:] == rows
+
+
+def test_the_page_has_the_view_that_counts_once():
+    words = re.sub("(?m)^--.*$", "", statement("spans")).split()
+    assert " ".join(words).replace("( ", "(") in " ".join(PAGE.read_text().split())
