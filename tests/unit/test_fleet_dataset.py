@@ -236,12 +236,21 @@ def test_only_its_owner_may_read_it(typed):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
 
 
-@pytest.mark.parametrize("planted", ["events", f"events/date={DAY}", f"events/date={DAY}/host=web-1", f"recordings/date={DAY}"])
-def test_a_link_in_it_leads_nowhere(typed, planted):
+@pytest.mark.parametrize(
+    ("dataset", "planted"),
+    [
+        *(
+            ("ds", planted)
+            for planted in ("events", f"events/date={DAY}", f"events/date={DAY}/host=web-1", f"recordings/date={DAY}")
+        ),
+        *((url, "events") for url in ("file://{}/ds", "local://{}/ds")),
+    ],
+)
+def test_a_link_in_it_leads_nowhere(typed, tmp_path, planted, dataset):
     Path("elsewhere").mkdir()
     Path("ds", planted).parent.mkdir(parents=True)
     Path("ds", planted).symlink_to(Path("elsewhere").absolute())
-    code, out, err = typed("convert", "FILE", "ds", "--dataset", "--host", "web-1")
+    code, out, err = typed("convert", "FILE", dataset.format(tmp_path), "--dataset", "--host", "web-1")
     assert (code, out) == (1, "") and err.count("\n") == 1 and "not all of the recording is there: " in err
     assert not os.listdir("elsewhere")
 
@@ -265,6 +274,7 @@ def test_a_link_in_place_of_a_file_is_replaced_and_not_written_through(typed):
         ("FILE ds --dataset --host a --format jsonl", "no use for --format"),
         ("FILE foo://bar/ds --dataset --host a", "foo://bar/ds is on no file system that is known here"),
         ("FILE foo://me:secret@bar/ds?key=secret --dataset --host a", "foo://bar/ds is on no"),
+        ("FILE - --dataset --host a", "- is stdout, which can be no dataset; give a folder"),
         ("FILE FILE --dataset --host a", "FILE: not a directory; give a folder, or a URL like s3://BUCKET/FOLDER"),
         ("FILE nowhere/ds --dataset --host a", "no such file or directory"),
         *((f"FILE ds --dataset --host {host}", "is no name for a host") for host in NO_NAMES),
