@@ -12,13 +12,13 @@ from typing import BinaryIO
 import click
 
 from ctobserve.capture.store.container import shown
-from ctobserve.commands.dataset import add_to_dataset
+from ctobserve.commands.dataset import HOST, add_to_dataset
 from ctobserve.commands.help import DATASET, LOOK, OUTPUT, Command, Example, option
 from ctobserve.commands.making import making
 from ctobserve.commands.opening import out
 from ctobserve.commands.progress import progress
 from ctobserve.commands.replaying import reading
-from ctobserve.commands.values import HOST, PATH, some_of
+from ctobserve.commands.values import PATH, some_of
 from ctobserve.documents.convert import TABLES, collect
 from ctobserve.errors import UsageError
 from ctobserve.host import files
@@ -35,7 +35,6 @@ Write = Callable[[Batch], None]
     examples=(
         Example("tables for DuckDB, Polars, pandas: incident/events.parquet and more", "ctobserve convert FILE incident"),
         Example("what many hosts recorded, side by side", "ctobserve convert FILE fleet --dataset --host web-1"),
-        Example("lost packets, line by line", "ctobserve convert FILE - --tables events > events.jsonl"),
     ),
 )
 @click.argument("path", type=PATH, metavar="FILE")

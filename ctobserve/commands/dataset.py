@@ -8,22 +8,27 @@ from pathlib import Path
 
 import click
 
-from ctobserve.capture.store.container import shown
+from ctobserve.capture.store.container import PIPE, shown
 from ctobserve.commands.opening import out
 from ctobserve.commands.progress import progress
 from ctobserve.commands.replaying import reading
-from ctobserve.errors import CtobserveError
+from ctobserve.commands.values import Value
+from ctobserve.errors import CtobserveError, UsageError
 from ctobserve.fleet import storage
 from ctobserve.fleet.adding import add
+from ctobserve.fleet.layout import host_name
 from ctobserve.fleet.schema import TABLES
 from ctobserve.model import printable
 from ctobserve.render.parquet import libraries
 
 IMAGE_CHARACTERS = 200
+HOST = Value(host_name)
 
 
 def add_to_dataset(path: Path, dataset: str, host: str, image: str | None) -> None:
-    """Adds the recording, unless it is there, and says which."""
+    """Adds the recording, unless it is there, and says which. Raises UsageError where there can be no dataset."""
+    if Path(dataset) == PIPE:
+        raise UsageError("- is stdout, which can be no dataset; give a folder, or a URL like s3://BUCKET/FOLDER")
     libraries()  # before anything is made
     where = storage.shown(dataset)
     with reading(path) as recording, storage.opened(dataset) as found, progress("converting") as tell, _whole(where):

@@ -15,7 +15,6 @@ from ctobserve.capture import when
 from ctobserve.capture.filters import STATUS_FILTERS
 from ctobserve.capture.recorded import RecordedView, viewing
 from ctobserve.errors import UsageError
-from ctobserve.fleet.layout import host_name
 from ctobserve.host import netns
 from ctobserve.host.sysctls import INT_MAX
 from ctobserve.model import PROTOCOLS, TCP_STATES
@@ -158,4 +157,4 @@ class OneNetns(OfNetns):
 
 NETWORK, PORTS, PROTOCOL, STATE, MARK = (Value(parse) for parse in (_network, _ports, _protocol, _state, _mark))
 NETNS, ONE_NETNS, PATH, WHEN = OfNetns(netns.resolve), OneNetns(netns.resolve), Value(Path), Value(when.parse)
-LISTEN, HOST = Value(_listen), Value(host_name)
+LISTEN = Value(_listen)

@@ -91,7 +91,9 @@ def _by_fsspec(url: str, complaint: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         why = "; ".join(_line(said.replace(url, shown(url))) for said in (complaint, str(error)))
         raise UsageError(f"{shown(url)} is on no file system that is known here: {why}") from None
-    return fs.PyFileSystem(fs.FSSpecHandler(system)), str(path)
+    # Another name for this host's own files, which are written with more care.
+    local = "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
+    return here() if local else fs.PyFileSystem(fs.FSSpecHandler(system)), str(path)
 
 
 def shown(url: str) -> str:

@@ -62,7 +62,8 @@ def planned(hosts: int, hours: int, every: int, seed: int) -> Plan:
     cause_of = {name: cause for cause, those in plan.of_cause.items() for name in those}
     for name in names:
         cause = cause_of.get(name)
-        size = random.choice(list(HEALTHY))
+        # What is hit is of the middle size, and so it is before and afterwards.
+        size = random.choice(list(HEALTHY)) if cause is None else "middle"
         plan.hosts[name] = []
         for slot in range(slots):
             begin_ns = BEGIN_NS + slot * width_ns

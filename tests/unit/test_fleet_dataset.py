@@ -236,12 +236,21 @@ def test_only_its_owner_may_read_it(typed):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
 
 
-@pytest.mark.parametrize("planted", ["events", f"events/date={DAY}", f"events/date={DAY}/host=web-1", f"recordings/date={DAY}"])
-def test_a_link_in_it_leads_nowhere(typed, planted):
+@pytest.mark.parametrize(
+    ("dataset", "planted"),
+    [
+        *(
+            ("ds", planted)
+            for planted in ("events", f"events/date={DAY}", f"events/date={DAY}/host=web-1", f"recordings/date={DAY}")
+        ),
+        *((url, "events") for url in ("file://{}/ds", "local://{}/ds")),
+    ],
+)
+def test_a_link_in_it_leads_nowhere(typed, tmp_path, planted, dataset):
     Path("elsewhere").mkdir()
     Path("ds", planted).parent.mkdir(parents=True)
     Path("ds", planted).symlink_to(Path("elsewhere").absolute())
-    code, out, err = typed("convert", "FILE", "ds", "--dataset", "--host", "web-1")
+    code, out, err = typed("convert", "FILE", dataset.format(tmp_path), "--dataset", "--host", "web-1")
     assert (code, out) == (1, "") and err.count("\n") == 1 and "not all of the recording is there: " in err
     assert not os.listdir("elsewhere")
 
@@ -265,6 +274,7 @@ def test_a_link_in_place_of_a_file_is_replaced_and_not_written_through(typed):
         ("FILE ds --dataset --host a --format jsonl", "no use for --format"),
         ("FILE foo://bar/ds --dataset --host a", "foo://bar/ds is on no file system that is known here"),
         ("FILE foo://me:secret@bar/ds?key=secret --dataset --host a", "foo://bar/ds is on no"),
+        ("FILE - --dataset --host a", "- is stdout, which can be no dataset; give a folder"),
         ("FILE FILE --dataset --host a", "FILE: not a directory; give a folder, or a URL like s3://BUCKET/FOLDER"),
         ("FILE nowhere/ds --dataset --host a", "no such file or directory"),
         *((f"FILE ds --dataset --host {host}", "is no name for a host") for host in NO_NAMES),
@@ -298,13 +308,12 @@ def test_what_is_damaged_is_left_out_and_counted(typed):
     assert row["damaged"] > 0 and row["events"] == 0 and not table("events") and table("snapshots")
 
 
-def test_what_cannot_be_judged_has_no_verdicts_and_a_line_says_so(typed):
-    with closing(sqlite3.connect("FILE")) as made:
-        made.execute("DELETE FROM facts WHERE kind = 'expected'")
-        made.commit()
+def test_what_cannot_be_judged_has_no_verdicts_and_a_line_says_so(typed, monkeypatch):
+    monkeypatch.setattr("ctobserve.capture.replay.MOST_ENTRIES", 3)
     code, out, err = typed("convert", "FILE", "ds", "--dataset", "--host", "web-1")
-    assert code == 0 and "verdicts 0" in out and err == "ctobserve: FILE has no verdicts in ds: FILE has no expectations\n"
-    assert len(table("recordings")) == 1 and not table("verdicts")
+    assert code == 0 and "verdicts 0" in out
+    assert err == "ctobserve: FILE has no verdicts in ds: FILE: more entries than a table has\n"
+    assert len(table("recordings")) == 1 and table("events") and not table("verdicts")
 
 
 def test_records_that_the_recorder_lost_are_counted(typed):
@@ -347,7 +356,7 @@ def test_a_flight_recorders_directory_is_one_recording(typed):
 def test_rows_lie_in_the_day_in_which_they_happened(typed, monkeypatch):
     late = CLOCK._replace(wall_ns=CLOCK.wall_ns // NS_PER_DAY * NS_PER_DAY + NS_PER_DAY - 2_500_000_000)
     monkeypatch.setattr(scripted, "CLOCK", late)
-    happened = scripted.events(Kind.INSERT, tcp(50), at_s=np.linspace(0, 5, 50))
+    happened = scripted.events(Kind.INSERT, tcp(50), at_s=np.linspace(0, 4.9, 50))
     record(ScriptedCapture(batches=in_time(happened), entries=entries(9)), Path("late"), keyframe_s=1)
     added(typed, "late")
     days = sorted({path.split("/")[1] for path in files()})

@@ -78,7 +78,7 @@ def test_settings_differ_on_those_hosts_alone(fleet, found):
 def test_no_host_grows_but_one(fleet, found):
     planted = fleet[1]["planted"]
     held: dict[tuple[str, str], list[int]] = {}
-    for row in rows(found, "namespaces"):
+    for row in sorted(rows(found, "namespaces"), key=lambda row: row["wall_ns"]):
         held.setdefault((row["host"], row["netns_name"]), []).append(row["entries"])
         assert row["entries_limit"] == fleet[1]["limit"]
     (growing,) = planted["growing"]["hosts"]
