@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ctobserve.commands.help import DATASET, ENGINE, LOOK, OUTPUT, Command, Example, option
-from ctobserve.commands.opening import out
+from ctobserve.commands.opening import Stop, out
 from ctobserve.commands.options import JSON, chosen_form, limit_to, options_of
 from ctobserve.commands.values import PATH, Value, whole
 from ctobserve.documents.fleet import FleetDocument, Question, collect
@@ -109,6 +109,7 @@ def fleet(
 
     docs/fleet.md has their parameters and columns. Damaged and foreign files are named and skipped. Needs no root.
     """
+    Stop()  # SIGTERM too lets an engine remove what it wrote
     form = chosen_form(request, form, "text")
     asked, dataset = _asked(first, second, sql)
     values = chosen(asked, dict(given))

@@ -35,7 +35,12 @@ CLOSED = {
     "spark.ui.showConsoleProgress": "false",
     "spark.eventLog.enabled": "false",
 }
-QUIET = "OFF"  # what it logs is for who runs Spark; what it raises is told here
+# What it logs is for who runs Spark; what it raises is told here. Where there is no appender at all Spark has its own settings.
+QUIET = """rootLogger.level = OFF
+rootLogger.appenderRef.none.ref = none
+appender.none.type = Null
+appender.none.name = none
+"""
 # Texts, names and comments, in which a `$` is none of ours; then a parameter.
 PIECE = re.compile(r"""('(?:[^'\\]|\\.|'')*'|"(?:[^"]|"")*"|`[^`]*`|--[^\n]*|/\*.*?\*/)|\$(\w+)""", re.DOTALL)
 
@@ -105,7 +110,7 @@ def _started(sql: Any, master: str, directory: str) -> Any:
     """A session whose every file of its own is in the directory; what others log before it is told to be quiet as well."""
     logs = Path(directory) / "log4j2.properties"
     with files.directory(Path(directory)) as within:
-        files.create(logs.name, within, f"rootLogger.level = {QUIET}\n".encode())
+        files.create(logs.name, within, QUIET.encode())
     builder = sql.SparkSession.builder.master(master).appName("ctobserve fleet")
     own = {
         "spark.local.dir": directory,
