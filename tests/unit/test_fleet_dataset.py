@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -28,7 +29,7 @@ from ctobserve.fleet import rows, storage, writing
 from ctobserve.fleet.adding import add
 from ctobserve.fleet.layout import NS_PER_DAY
 from ctobserve.fleet.schema import COLUMNS, CONVERTED, KEY, RECORDINGS, SCHEMA, TABLES
-from ctobserve.render.tables import Batch
+from ctobserve.render.tables import WHEN, WHOSE, Batch
 from ctobserve_lab.recordings import recording
 from tests import scripted
 from tests.scripted import CLOCK, ScriptedCapture
@@ -436,6 +437,22 @@ def test_far_away_too_a_run_that_fails_leaves_no_part_of_a_file(typed, monkeypat
     assert code == 1 and err.endswith("not all of the recording is there: no space left on device; give the same command again\n")
     system, base = storage.located("memory://failing")
     assert sorted({path.rsplit("/", 4)[1] for path in remote_files(system, base)}) == sorted(set(TABLES) - {RECORDINGS})
+
+
+def test_the_page_has_each_column_and_the_catalogue_those_of_its_table():
+    page = Path(__file__).parents[2].joinpath("docs/fleet.md").read_text()
+    rows = dict(re.findall(r"^\| (\w+) \|(.*)\|$", page, re.M))
+    assert rows.keys() >= set(TABLES)
+    said = {name for name in TABLES if "those of `convert`" not in rows[name]}
+    assert said == set(TABLES) - set(CONVERTED.values())
+    for name in said:
+        begin = [*WHOSE, *WHEN] if WHEN[0] in COLUMNS[name] else [*WHOSE]
+        own = [one.name for one in COLUMNS[name] if one not in begin]
+        assert [one for one in re.findall(r"`(\w+)`", rows[name]) if one in own] == own[1:]
+    (columns,) = re.findall(r"CREATE TABLE hive\.fleet\.verdicts \((.*?)\) WITH", page, re.S)
+    forms = {str: "varchar", int: "bigint"}
+    wanted = [(one.name, forms[one.form]) for one in COLUMNS["verdicts"]]
+    assert [tuple(one.split()) for one in columns.split(",")] == [*wanted, ("date", "varchar"), ("host", "varchar")]
 
 
 def test_what_convert_makes_without_a_dataset_is_as_it_was(typed):
