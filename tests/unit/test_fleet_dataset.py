@@ -28,12 +28,14 @@ from ctobserve.event import Kind
 from ctobserve.fleet import rows, storage, writing
 from ctobserve.fleet.adding import add
 from ctobserve.fleet.layout import NS_PER_DAY
+from ctobserve.fleet.listing import listing
 from ctobserve.fleet.schema import COLUMNS, CONVERTED, KEY, RECORDINGS, SCHEMA, TABLES
 from ctobserve.render.tables import WHEN, WHOSE, Batch
 from ctobserve_lab.recordings import recording
 from tests import scripted
 from tests.scripted import CLOCK, ScriptedCapture
 from tests.unit.flights import Churning, fly
+from tests.unit.objectstore import serving
 from tests.unit.recordings import in_time, record
 from tests.unit.tables import entries, tcp
 from tests.unit.test_convert import tables
@@ -422,6 +424,34 @@ def remote_files(system: Any, base: str) -> list[str]:
     from ctobserve.fleet.remote import infos
 
     return [one.path for one in infos(system, base) if one.is_file]
+
+
+def test_in_an_object_store_it_is_the_same_and_nothing_is_deleted(typed, monkeypatch):
+    added(typed)
+    whole = {f"fleet/{path}": content for path, content in files(Path("ds")).items()}
+    new = writing.ParquetTable
+    words = ("--dataset", "--host", "web-1")
+
+    def interrupted(*given: Any) -> Any:
+        if given[0] == COLUMNS["verdicts"]:
+            raise KeyboardInterrupt
+        return new(*given)
+
+    with serving() as objects:
+        monkeypatch.setattr(writing, "ParquetTable", interrupted)
+        code, _, err = typed("convert", "FILE", objects.url, *words)
+        assert code == 1 and "s3://bucket/fleet: not all of the recording is there: interrupted" in err
+        assert not [key for key in objects.held if RECORDINGS in key]
+        monkeypatch.setattr(writing, "ParquetTable", new)
+        code, out, err = typed("convert", "FILE", objects.url, *words)
+        assert (code, err) == (0, "") and out.startswith("s3://bucket/fleet: web-1 ") and "secret" not in out
+        assert objects.held == whole and not objects.refused
+        assert "is there already" in typed("convert", "FILE", objects.url, *words)[1]
+        found = listing(objects.url, TABLES)
+        assert {name: [file.place.host for file in those] for name, those in found.files.items()} == dict.fromkeys(
+            TABLES, ["web-1"]
+        )
+        assert not found.skipped
 
 
 def test_far_away_too_a_run_that_fails_leaves_no_part_of_a_file(typed, monkeypatch):
