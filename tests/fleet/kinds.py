@@ -27,6 +27,7 @@ HEALTHY = {"small": 4, "middle": 10, "large": 24}  # how often the connections o
 CROWDED, LEAST, MOST, CHURNED = 64, 30, 330, 40  # the same: in a small hash, of a growing host at first and at last, per service
 REFUSED, RACES_LOST, CPUS = 113, 41, 2
 LIVED_S = 1.5
+MOST_GOING = 6  # a host that has more connections has them for longer
 ABUSER, RESOLVER, SERVICE = (198, 51, 100, 77), (10, 96, 0, 10), (10, 20, 0, 80)
 DNS_PORT, SERVICE_PORT = 53, 9200
 CLIENT, SERVER = real("healthy").netns("client"), real("healthy").netns("server")
@@ -34,13 +35,13 @@ Make = Callable[[], ScriptedCapture]
 
 
 def busy(times: int, buckets: int = BUCKETS, more: Events | None = None, full: Entries | None = None) -> ScriptedCapture:
-    """The connections of the healthy host so often, a fourth of them again as they come and go.
+    """The connections of the healthy host so often, and some of them again as they come and go.
 
     `more` happens beside them; the entries `full` are there all the time.
     """
     found = real("healthy")
     entries = repeated(found.entries, times, buckets)
-    parts = [going(found.events, times + number, number, buckets) for number in range(max(times // 4, 1))]
+    parts = [going(found.events, times + number, number, buckets) for number in range(min(max(times // 4, 1), MOST_GOING))]
     happened = join(parts if more is None else [*parts, more])
     entries = entries if full is None else join([entries, full])
     happened = pick(happened, np.argsort(happened["entry"]["seen_ns"], kind="stable"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -27,12 +28,14 @@ from ctobserve.event import Kind
 from ctobserve.fleet import rows, storage, writing
 from ctobserve.fleet.adding import add
 from ctobserve.fleet.layout import NS_PER_DAY
+from ctobserve.fleet.listing import listing
 from ctobserve.fleet.schema import COLUMNS, CONVERTED, KEY, RECORDINGS, SCHEMA, TABLES
-from ctobserve.render.tables import Batch
+from ctobserve.render.tables import WHEN, WHOSE, Batch
 from ctobserve_lab.recordings import recording
 from tests import scripted
 from tests.scripted import CLOCK, ScriptedCapture
 from tests.unit.flights import Churning, fly
+from tests.unit.objectstore import serving
 from tests.unit.recordings import in_time, record
 from tests.unit.tables import entries, tcp
 from tests.unit.test_convert import tables
@@ -423,6 +426,32 @@ def remote_files(system: Any, base: str) -> list[str]:
     return [one.path for one in infos(system, base) if one.is_file]
 
 
+def test_in_an_object_store_it_is_the_same_and_nothing_is_deleted(typed, monkeypatch):
+    added(typed)
+    whole = {f"fleet/{path}": content for path, content in files(Path("ds")).items()}
+    new = writing.ParquetTable
+    words = ("--dataset", "--host", "web-1")
+
+    def interrupted(*given: Any) -> Any:
+        if given[0] == COLUMNS["verdicts"]:
+            raise KeyboardInterrupt
+        return new(*given)
+
+    with serving() as objects:
+        monkeypatch.setattr(writing, "ParquetTable", interrupted)
+        code, _, err = typed("convert", "FILE", objects.url, *words)
+        assert code == 1 and "s3://bucket/fleet: not all of the recording is there: interrupted" in err
+        assert not [key for key in objects.held if RECORDINGS in key]
+        monkeypatch.setattr(writing, "ParquetTable", new)
+        code, out, err = typed("convert", "FILE", objects.url, *words)
+        assert (code, err) == (0, "") and out.startswith("s3://bucket/fleet: web-1 ") and "secret" not in out
+        assert objects.held == whole and not objects.refused
+        assert "is there already" in typed("convert", "FILE", objects.url, *words)[1]
+        found = listing(objects.url, TABLES)
+        assert [file.place.host for name in TABLES for file in found.files[name]] == ["web-1"] * len(TABLES)
+        assert not found.skipped
+
+
 def test_far_away_too_a_run_that_fails_leaves_no_part_of_a_file(typed, monkeypatch):
     new = writing.ParquetTable
 
@@ -436,6 +465,22 @@ def test_far_away_too_a_run_that_fails_leaves_no_part_of_a_file(typed, monkeypat
     assert code == 1 and err.endswith("not all of the recording is there: no space left on device; give the same command again\n")
     system, base = storage.located("memory://failing")
     assert sorted({path.rsplit("/", 4)[1] for path in remote_files(system, base)}) == sorted(set(TABLES) - {RECORDINGS})
+
+
+def test_the_page_has_each_column_and_the_catalogue_those_of_its_table():
+    page = Path(__file__).parents[2].joinpath("docs/fleet.md").read_text()
+    rows = dict(re.findall(r"^\| (\w+) \|(.*)\|$", page, re.M))
+    assert rows.keys() >= set(TABLES)
+    said = {name for name in TABLES if "those of `convert`" not in rows[name]}
+    assert said == set(TABLES) - set(CONVERTED.values())
+    for name in said:
+        begin = [*WHOSE, *WHEN] if WHEN[0] in COLUMNS[name] else [*WHOSE]
+        own = [one.name for one in COLUMNS[name] if one not in begin]
+        assert [one for one in re.findall(r"`(\w+)`", rows[name]) if one in own] == own[1:]
+    (columns,) = re.findall(r"CREATE TABLE hive\.fleet\.verdicts \((.*?)\) WITH", page, re.S)
+    forms = {str: "varchar", int: "bigint"}
+    wanted = [(one.name, forms[one.form]) for one in COLUMNS["verdicts"]]
+    assert [tuple(one.split()) for one in columns.split(",")] == [*wanted, ("date", "varchar"), ("host", "varchar")]
 
 
 def test_what_convert_makes_without_a_dataset_is_as_it_was(typed):
