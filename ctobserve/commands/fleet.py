@@ -50,7 +50,7 @@ def _setting(text: str) -> tuple[str, str]:
         Example("which hosts lost packets, why, and when", "ctobserve fleet losses /srv/fleet"),
         Example(
             "a page on what fills up since Monday",
-            "ctobserve fleet full s3://bucket/fleet --since 2026-11-23 --format html > full.html",
+            "ctobserve fleet full /srv/fleet --since 2026-11-23 --format html > full.html",
         ),
     ),
 )
