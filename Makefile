@@ -110,7 +110,7 @@ test-matrix: wheel container ## the kernel tier on every kernel (MACHINES='x86_6
 	$(PYTHON) -m tests.matrix.run $(MACHINES)
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)
 	$(PYTHON) tests/vm/lab.py --machine x86_64-6.12 --timeout 3000 -- $(LONG)
-	$(PIP) install --quiet 'pyspark>=3.5'
+	$(PIP) install --quiet 'pyspark>=4'
 	$(PYTHON) -m pytest tests/fleet
 	CTOBSERVE_FLIGHT_DAYS=30 CTOBSERVE_KILLS=100 $(PYTHON) -m pytest tests/unit/test_flight.py tests/unit/test_flight_damage.py -k 'days or killed'
 
