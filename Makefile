@@ -137,6 +137,8 @@ test-matrix: package-test container ## the packages, then the kernel tier on eve
 	$(PYTHON) -m tests.matrix.run $(MACHINES)
 	$(PYTHON) tests/vm/lab.py --timeout 3000 -- $(LONG)
 	$(PYTHON) tests/vm/lab.py --machine x86_64-6.12 --timeout 3000 -- $(LONG)
+	$(PIP) install --quiet 'pyspark>=4'
+	$(PYTHON) -m pytest tests/fleet
 	CTOBSERVE_FLIGHT_DAYS=30 CTOBSERVE_KILLS=100 $(PYTHON) -m pytest tests/unit/test_flight.py tests/unit/test_flight_damage.py -k 'days or killed'
 	CTOBSERVE_SCRAPES=10000 $(PYTHON) -m pytest tests/unit/test_metrics_months.py
 

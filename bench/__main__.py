@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import record, replay
+from bench import fleet, record, replay
 from bench.big import MANY_CPUS
 from bench.image import Image
 from bench.rows import as_json, sections
@@ -25,7 +25,7 @@ from bench.text import lines
 ROOT = Path(__file__).resolve().parents[1]
 LAB, PAGE = ROOT / ".lab", ROOT / "docs/cost.md"
 RING, RESULT = LAB / "ring.json", LAB / "bench.json"
-IN_GUEST, HERE = ("image", "new", "start", "idle", "terminal", "scrape", "read", "big"), "ring"
+IN_GUEST, HERE = ("image", "new", "start", "idle", "terminal", "scrape", "read", "big"), ("ring", "fleet")
 STARTS, NATIVE_REPEATS = 3, 15
 
 
@@ -70,9 +70,9 @@ def in_guest(parts: list[str], options: argparse.Namespace, clock: Clock, append
 def of_choice(text: str) -> list[str]:
     """Parts, in their own order."""
     wanted = set(text.split(","))
-    if wanted - {*IN_GUEST, HERE}:
-        raise argparse.ArgumentTypeError(f"{text}: parts are {', '.join((*IN_GUEST, HERE))}")
-    return [part for part in (*IN_GUEST, HERE) if part in wanted]
+    if wanted - {*IN_GUEST, *HERE}:
+        raise argparse.ArgumentTypeError(f"{text}: parts are {', '.join((*IN_GUEST, *HERE))}")
+    return [part for part in (*IN_GUEST, *HERE) if part in wanted]
 
 
 def numbers(text: str) -> list[int]:
@@ -101,9 +101,9 @@ def made(guest: dict[str, Any], options: argparse.Namespace) -> record.Made:
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = ",".join((*IN_GUEST, HERE))
+    every = ",".join((*IN_GUEST, *HERE))
     parser.add_argument(
-        "--parts", type=of_choice, default=every, help=f"what to measure; default: {every}; ring is measured here"
+        "--parts", type=of_choice, default=every, help=f"what to measure; default: {every}; ring and fleet are measured here"
     )
     parser.add_argument("--new-entries", type=numbers, default="20000,200000", help="datagrams of a flood, of each size in turn")
     parser.add_argument("--table-entries", type=int, default=100_000, help="entries of the table that is read, up to 1,000,000")
@@ -112,23 +112,27 @@ def main() -> None:
     parser.add_argument("--timeout", type=int, default=3000)
     options = parser.parse_args()
     LAB.mkdir(exist_ok=True)
-    parts = [part for part in options.parts if part != HERE]
-    if HERE in options.parts and "image" not in parts and not RING.exists():
+    parts = [part for part in options.parts if part not in HERE]
+    if "ring" in options.parts and "image" not in parts and not RING.exists():
         sys.exit("bench: no recorded ring yet; run it once with --parts image,ring")
     clock = Clock()
     guest = in_guest(parts, options, clock) if parts else {}
     if "big" in parts:
         guest["big_cpus"] = in_guest(["big"], options, clock, f"possible_cpus={MANY_CPUS}")["big"]
     native = {}
-    if HERE in options.parts:
-        clock.next(HERE)
+    if "ring" in options.parts:
+        clock.next("ring")
         native = replay.measure(recorded(), NATIVE_REPEATS)
+    asked = {}
+    if "fleet" in options.parts:
+        clock.next("fleet")
+        asked = fleet.measure()
     clock.next("end")
-    table = sections(guest, native)
-    RESULT.write_text(json.dumps({"guest": guest, "native": native, "rows": as_json(table)}, indent=2))
+    table = sections(guest, native, asked)
+    RESULT.write_text(json.dumps({"guest": guest, "native": native, "fleet": asked, "rows": as_json(table)}, indent=2))
     for line in lines(table):
         print(line)
-    if options.parts == [*IN_GUEST, HERE]:
+    if options.parts == [*IN_GUEST, *HERE]:
         PAGE.write_text("".join(f"{line}\n" for line in record.page(table, made(guest, options))))
 
 

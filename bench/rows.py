@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bench.big import BUCKETS, MANY_CPUS, NAMESPACES, Big, Run
@@ -17,6 +17,7 @@ NOT_INSTALLED, TOO_LONG = "not installed", "not measured: it takes the square of
 MILLION = 1e6
 CORE, SHARE = 3_000, 0.03  # million instructions that a core executes in a second, and how much of it the full screen may cost
 SCRAPE = 1_000  # million instructions
+Asked = Mapping[int, Mapping[str, tuple[float, int]]]  # hosts -> question -> seconds of CPU, bytes
 RESIDENT = {"own": "its own", "files": "mapped from files, and the ring"}
 
 
@@ -31,6 +32,7 @@ class Bar(NamedTuple):
         return f"{'≥' if self.least else '≤'} {number(self.limit)}{' x' if self.of_ratio else ''}"
 
 
+LINEAR = Bar(12, of_ratio=True)  # ten times as many hosts
 # For a new entry: in all, and the kernel's part of it.
 BARS = {
     **dict.fromkeys(("ctobserve buckets, kprobe", "ctobserve buckets, fentry"), (Bar(1_500), Bar(600))),
@@ -88,8 +90,9 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:.3g}"
 
 
-def sections(guest: dict[str, Any], native: dict[str, Measured]) -> list[Section]:
-    """All that was measured, in reading order: `guest` as bench/guest.py prints it, `native` as bench/replay.py gives it."""
+def sections(guest: dict[str, Any], native: dict[str, Measured], asked: Asked | None = None) -> list[Section]:
+    """All that was measured, in reading order: `guest` as bench/guest.py prints it, `native` as bench/replay.py gives it, `asked`
+    as bench/fleet.py."""
     found = [_new_entries(flood) for flood in guest.get("new", ())]
     found += _recordings(guest.get("new", ()))
     if "idle" in guest:
@@ -107,6 +110,8 @@ def sections(guest: dict[str, Any], native: dict[str, Measured]) -> list[Section
         found += [_many_cpus(one, many), _many_namespaces(one, many), _many_buckets(one), _much_memory(one, many)]
     if native:
         found.append(_ring(native))
+    if asked:
+        found += [_questions(asked), _memory_of_questions(asked)]
     return found
 
 
@@ -263,6 +268,28 @@ def _ring(native: dict[str, Measured]) -> Section:
             rows.append(Row(way, rate, _over(ours, rate), f"x slower than {TABLE}", bar))
     says = "Of one core, of CPU time, from a ring that was recorded: no kernel and no VM is in it."
     return Section("From the ring", "events/s of this machine", says, tuple(rows))
+
+
+def _questions(asked: Asked) -> Section:
+    """What a start takes is in the first, so that of ten times as many hosts less than ten times is wanted."""
+    few, *_, some, many = sorted(asked)
+    rows = []
+    for name in asked[many]:
+        cpu = {hosts: asked[hosts][name][0] for hosts in asked}
+        rows += [
+            Row(f"{name}, {many:,} hosts", Measured.of([cpu[many]]), cpu[many] / cpu[some], f"x {some:,} hosts", LINEAR),
+            *(Row(f"{hosts:,} hosts", Measured.of([cpu[hosts]]), part_of=name) for hosts in (some, few)),
+        ]
+    says = "Whole runs of `ctobserve fleet` by DuckDB, of a generated fleet with three recordings a day of each host."
+    return Section("A question to a fleet", "seconds of CPU of this machine", says, tuple(rows))
+
+
+def _memory_of_questions(asked: Asked) -> Section:
+    rows = [
+        Row(f"{name}, {max(asked):,} hosts", Measured.of([peak / MILLION]), bar=Bar(2 * 1024**3 / MILLION))
+        for name, (_, peak) in asked[max(asked)].items()
+    ]
+    return Section("Memory of a question", "MB", "The most that was resident in these runs.", tuple(rows))
 
 
 def _many_cpus(one: Big, many: Big) -> Section:

@@ -155,6 +155,17 @@ class RecordedView:
         fact = self._last("counters")
         return (0, Reading({})) if fact is None else (fact.at_ns, self._counters(fact, None))
 
+    def records_lost(self) -> Counter[str]:
+        """Records that the recorder lost in this time, by kind."""
+        found = self._last("fidelity")
+        told: Fidelity = Fidelity("unknown") if found is None else found.found
+        return +(Counter(told.lost) - Counter(self._before("fidelity", Fidelity("unknown")).lost))
+
+    def _before(self, kind: str, none: T) -> T:
+        """What had been counted when this began: a flight recorder counts for months."""
+        found = self._reader.first(kind) if RUN in self._reader.meta else None
+        return none if found is None else found.found
+
     def _counters(self, fact: Fact, only: int | None) -> Reading:
         found: CountersRead = fact.found
         rows = self._reader.rows("counters", fact.number, found.rows)
@@ -362,7 +373,7 @@ class RecordedCapture(RecordedView):
         found = self._last("fidelity")
         told: Fidelity = Fidelity("unknown") if found is None else found.found
         before: Fidelity = self._before("fidelity", Fidelity("unknown"))
-        lost = concerning(+(Counter(told.lost) - Counter(before.lost)) if before.lost else told.lost, self._told_of)
+        lost = concerning(self.records_lost(), self._told_of)
         if self._reader.damaged:
             lost[DAMAGED] = self._reader.damaged
         return told._replace(
@@ -372,11 +383,6 @@ class RecordedCapture(RecordedView):
             uncertain_ns=told.uncertain_ns - before.uncertain_ns,
             recorded_in=shown(self._reader.path),
         )
-
-    def _before(self, kind: str, none: T) -> T:
-        """What had been counted when this began: a flight recorder counts for months."""
-        found = self._reader.first(kind) if RUN in self._reader.meta else None
-        return none if found is None else found.found
 
     def _told(self, events: Events) -> Events:
         if self._ceased:

@@ -54,6 +54,7 @@ COMMANDS = {
     "export": Listed("export", "export", "Numbers for Prometheus, counted in the kernel, for months."),
     "diff": Listed("diff", "diff", "What is different between two recordings, or since a time in one."),
     "convert": Listed("convert", "convert", "A recording as Parquet or JSON lines, for other programs."),
+    "fleet": Listed("fleet", "fleet", "One question to the recordings of many hosts."),
     "anonymise": Listed("anonymise", "anonymise", "A recording with other addresses and names, for sharing."),
     "check": Listed("check", "check", "What this kernel offers, which hooks are used, what stays blind."),
 }

@@ -7,13 +7,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-LOOK, WHAT_IF, ENTRIES, OBSERVE, RECORDED, FLIGHT, HTTP, OUTPUT, SCRIPTS = SECTIONS = (
+LOOK, WHAT_IF, ENTRIES, OBSERVE, RECORDED, FLIGHT, DATASET, ENGINE, HTTP, OUTPUT, SCRIPTS = SECTIONS = (
     "What to look at",
     "What if",
     "Which entries",
     "How to observe",
     "From a recording",
     "Flight recorder",
+    "Dataset",
+    "Who answers",
     "Over HTTP",
     "Output",
     "For scripts",

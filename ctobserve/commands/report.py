@@ -10,7 +10,7 @@ from ctobserve.commands.help import LOOK, OUTPUT, Command, Example, option
 from ctobserve.commands.opening import closed, opened, out
 from ctobserve.commands.options import FROM, OF_NETNS, OF_TUPLE, SOURCE, STRETCH, chosen_form, common_options, limit_to
 from ctobserve.documents.request import Request
-from ctobserve.documents.verdicts import Judged, collect_verdicts
+from ctobserve.documents.verdicts import JUDGED, Judged, collect_verdicts
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.report import report_lines
 
@@ -40,7 +40,7 @@ def report(request: Request, no_invalid: bool, form: str | None) -> None:
     form = chosen_form(request, form, "text")
     if request.duration is None and request.recording is None:
         request = request._replace(duration=DEFAULT_S)
-    purpose = Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED | (Purpose(0) if no_invalid else Purpose.INVALID)
+    purpose = JUDGED | (Purpose(0) if no_invalid else Purpose.INVALID)
     with opened(request, purpose) as (capture, stretch):
         say = _verdicts if form == "text" else _all
         closed(capture, request, say(capture, request, stretch, not no_invalid, form).meta)

@@ -14,6 +14,10 @@ from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents.base import doc
 from ctobserve.documents.meta import Meta, meta_of
 from ctobserve.documents.request import Request
+from ctobserve.programs.hooks import Purpose
+
+# What a capture looks for that is judged; INVALID beside it where invalid packets are.
+JUDGED = Purpose.TABLE | Purpose.DROPS | Purpose.UNCONFIRMED
 
 
 @dataclass(frozen=True)

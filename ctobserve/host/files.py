@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,6 +68,70 @@ def new_directory(path: Path) -> Iterator[int]:
     path.mkdir(mode=0o700)
     with directory(path) as fd:
         yield fd
+
+
+@contextmanager
+def passing_directory() -> Iterator[str]:
+    """The path of a new directory on disk, for our user alone; it is removed afterwards, with all in it. Raises OSError."""
+    with tempfile.TemporaryDirectory(prefix="ctobserve.", dir="/var/tmp") as path:
+        yield path
+
+
+@contextmanager
+def made_directory(path: Path) -> Iterator[int]:
+    """The same of one of whoever's, made for our user alone where it is missing; its name may be a link. Raises OSError."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    with directory(path) as fd:
+        yield fd
+
+
+@contextmanager
+def below(within: int, *names: str) -> Iterator[int]:
+    """The directory that these names lead to from the open one, each made for our user alone where it is missing.
+
+    Raises OSError, also where one of them is a link: whoever may write there leads us nowhere.
+    """
+    if not names:
+        yield within
+        return
+    with suppress(FileExistsError):
+        os.mkdir(names[0], mode=0o700, dir_fd=within)
+    fd = os.open(names[0], _DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
+    try:
+        with below(fd, *names[1:]) as found:
+            yield found
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def whole(name: str, within: int) -> Iterator[BinaryIO]:
+    """An open file that has this name in the open directory `within` once the block ends in order and its content is on disk.
+
+    Until then, or where it ends otherwise, nobody sees it, and whoever had the name keeps it. Raises OSError.
+    """
+    partial = _passing_name()
+    try:
+        with new(partial, within) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(partial, name, src_dir_fd=within, dst_dir_fd=within)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial, dir_fd=within)
+        raise
+
+
+def within_each(name: str, within: int) -> list[str]:
+    """Those directories in the open directory `within` that have a file of this name, in order; raises OSError."""
+    found = []
+    for directory in sorted(os.listdir(within)):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(f"{directory}/{name}", dir_fd=within, follow_symlinks=False)
+            found.append(directory)
+    return found
 
 
 def new(name: str, within: int) -> BinaryIO:

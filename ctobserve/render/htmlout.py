@@ -32,9 +32,9 @@ STROKE = 'fill="none" stroke="Canvas" stroke-width="2.6"'
 def page(report: ReportDocument) -> Iterable[str]:
     """Lines of an HTML document with what the JSON one says."""
     style = styles("page.css", "hash.css", "uPlot.min.css")
-    scripts = (uplot(), asset("page.js"))
+    scripts = (uplot(), asset("page.js"), asset("tables.js"))
     worst = report.verdicts[0].severity.value.upper() if report.verdicts else "no verdict"
-    yield from _head(f"{worst}: ctobserve report, {report.meta.ended}", style, scripts)
+    yield from head(f"{worst}: ctobserve report, {report.meta.ended}", style, scripts)
     yield "<header>\n<h1>Connection tracking: incident report</h1>"
     yield f"<p>{_when(report.meta)}</p>\n</header>\n<main>"
     rows = as_read(report)
@@ -55,7 +55,7 @@ def page(report: ReportDocument) -> Iterable[str]:
         yield pairs((left.id, left.why) for left in report.not_judged)
     yield "<h2>About this report</h2>"
     yield folded_away("Who says it, and what makes it doubtful", pairs(plain(report.meta).items()))
-    yield f'</main>\n<script type="application/json" id="figures">{_as_data(report.figures)}</script>'
+    yield f'</main>\n<script type="application/json" id="figures">{as_data(report.figures)}</script>'
     yield from (f"<script>{script}</script>" for script in scripts)
     yield "</body>\n</html>"
 
@@ -63,7 +63,7 @@ def page(report: ReportDocument) -> Iterable[str]:
 def buckets_page(found: BucketsDocument) -> Iterable[str]:
     """Lines of an HTML document with the two pictures of the hash and the numbers behind them."""
     style = styles("page.css", "hash.css")
-    yield from _head(f"ctobserve buckets, {found.meta.ended}", style, ())
+    yield from head(f"ctobserve buckets, {found.meta.ended}", style, ())
     yield "<header>\n<h1>Connection tracking: the hash</h1>"
     yield f"<p>{_when(found.meta)}</p>\n</header>\n<main>"
     yield from chains(found)
@@ -72,7 +72,8 @@ def buckets_page(found: BucketsDocument) -> Iterable[str]:
     yield "</main>\n</body>\n</html>"
 
 
-def _head(title: str, style: str, scripts: Iterable[str]) -> Iterable[Markup]:
+def head(title: str, style: str, scripts: Iterable[str]) -> Iterable[Markup]:
+    """What a page begins with: it runs these scripts, and asks for nothing."""
     yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield f'<meta http-equiv="Content-Security-Policy" content="{text(policy(style, scripts))}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -112,7 +113,7 @@ def _verdict(row: VerdictRow) -> Markup:
     )
 
 
-def _as_data(value: object) -> str:
+def as_data(value: object) -> str:
     """JSON that ends no script and begins no comment, whatever is in it."""
     made = json.dumps(plain(value), separators=(",", ":"))
     for character in "<>&\u2028\u2029":

@@ -1,27 +1,28 @@
-"""A table as a Parquet file, by pyarrow: the only module that knows it."""
+"""A table as a Parquet file, by pyarrow."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from ctobserve.errors import KernelLacks
-from ctobserve.render.tables import COLUMNS, Batch
+from ctobserve.render.flat import Column
+from ctobserve.render.tables import Batch
 
 TOGETHER = 1 << 16  # rows of a row group: readers leave out those that a question is not about
 MOST_BYTES = 64 << 20  # of those that are held until then: a fact can have millions of characters
 
 
 class ParquetTable:
-    """One of COLUMNS, written to an open file. Raises KernelLacks where there is no pyarrow."""
+    """A table of these columns, written to an open file. Raises KernelLacks where there is no pyarrow."""
 
-    def __init__(self, table: str, file: BinaryIO) -> None:
+    def __init__(self, columns: Sequence[Column], file: BinaryIO, told: Mapping[str, str] | None = None) -> None:
+        """`told`: what the file says of itself, as metadata, in place of what each column says: of small files that is most."""
         self._arrow, parquet = libraries()
-        arrow = self._arrow
-        forms = {int: arrow.int64(), float: arrow.float64(), str: arrow.string()}
-        self._schema = arrow.schema(
-            [arrow.field(one.name, forms[one.form], metadata={"says": one.says}) for one in COLUMNS[table]]
-        )
-        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd")
+        self._schema = schema_of(columns, says=told is None)
+        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd", store_schema=told is None)
+        if told:
+            self._writer.add_key_value_metadata(dict(told))
         self._held: list[Any] = []
         self._rows = self._bytes = 0
 
@@ -32,32 +33,48 @@ class ParquetTable:
             arrow.nulls(batch.rows, one.type) if values is None else arrow.array(values, one.type)
             for one, values in zip(self._schema, batch.values, strict=True)
         ]
-        held = arrow.Table.from_arrays(columns, schema=self._schema)
-        self._held.append(held)
-        self._rows += batch.rows
-        self._bytes += held.nbytes
+        self.add(arrow.Table.from_arrays(columns, schema=self._schema))
+
+    def add(self, rows: Any) -> None:
+        """The same as an Arrow table of these columns."""
+        self._held.append(rows)
+        self._rows += rows.num_rows
+        self._bytes += rows.nbytes
         if self._rows >= TOGETHER or self._bytes >= MOST_BYTES:
-            self._flush()
+            self.flush()
 
     def close(self) -> None:
         """What is held and the file's own index; the file itself stays open."""
-        self._flush()
+        self.flush()
         self._writer.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """What is held becomes a row group."""
         if self._held:
             self._writer.write_table(self._arrow.concat_tables(self._held), TOGETHER)
         self._held, self._rows, self._bytes = [], 0, 0
 
 
-def libraries() -> tuple[Any, Any]:
-    """The library, and its part for Parquet. Raises KernelLacks where there is none, or one that cannot be loaded."""
+def schema_of(columns: Sequence[Column], says: bool = False) -> Any:
+    """Their types in Arrow, each with what it says where that is wanted. Raises KernelLacks."""
+    arrow, _ = libraries()
+    forms = {int: arrow.int64(), float: arrow.float64(), str: arrow.string()}
+    return arrow.schema(
+        [arrow.field(one.name, forms[one.form], metadata={"says": one.says} if says else None) for one in columns]
+    )
+
+
+def libraries(otherwise: str = "") -> tuple[Any, Any]:
+    """The library, and its part for Parquet. Raises KernelLacks where there is none, or one that cannot be loaded.
+
+    `otherwise` is what can be done without it.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise KernelLacks(
             f"Parquet is written by pyarrow, which cannot be had here ({error}); install it with: "
-            "pip install 'ctobserve[parquet]', or give --format jsonl"
+            f"pip install 'ctobserve[parquet]'{otherwise}"
         ) from None
     return pyarrow, parquet

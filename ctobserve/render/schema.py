@@ -23,6 +23,7 @@ from ctobserve.documents.diff import DiffDocument
 from ctobserve.documents.drops import DropsDocument
 from ctobserve.documents.events import PacketsRow
 from ctobserve.documents.expectations import ExpectationsDocument
+from ctobserve.documents.fleet import FleetDocument
 from ctobserve.documents.list import ListDocument
 from ctobserve.documents.meta import SCHEMA
 from ctobserve.documents.record import RecordDocument
@@ -53,6 +54,7 @@ DOCUMENTS: Mapping[str, type] = {
     "size": SizeDocument,
     "record": RecordDocument,
     "diff": DiffDocument,
+    "fleet": FleetDocument,
     "check": CheckDocument,
 }
 SCALARS: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean", NoneType: "null"}

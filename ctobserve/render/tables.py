@@ -173,7 +173,7 @@ class _Tables:
     def _batch(self, table: str, count: int, values: list[Values]) -> Iterator[Batch]:
         if count:
             whose: list[Values] = [None if self._boot is None else [self._boot] * count, [self._kernel] * count]
-            yield Batch(table, whose + list(map(_fitting, values)), count)
+            yield Batch(table, whose + list(map(fitting, values)), count)
 
     def _when(self, monotonic_ns: list[int]) -> list[Values]:
         since_ns = self._clock.wall_ns - self._clock.monotonic_ns
@@ -189,8 +189,8 @@ def _identities(numbers: list[int]) -> Values:
     return [number or None for number in numbers]
 
 
-def _fitting(values: Values) -> Values:
+def fitting(values: Values) -> Values:
     """Columns of numbers have 64 bits with a sign; a recording may hold larger ones, which no kernel counts up to."""
-    if values is None or not any(type(value) is int and value > NS_MOST for value in values):
+    if values is None or not any(type(value) is int and abs(value) > NS_MOST for value in values):
         return values
-    return [None if type(value) is int and value > NS_MOST else value for value in values]
+    return [None if type(value) is int and abs(value) > NS_MOST else value for value in values]

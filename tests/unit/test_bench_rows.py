@@ -282,3 +282,12 @@ def test_the_clock_of_a_process_is_its_own():
 def test_memory_of_a_process_by_its_kinds():
     found = resident(os.getpid())
     assert found["resident"] == found["own"] + found["files"] and min(found.values()) > 1 << 20
+
+
+def test_questions_to_ten_times_as_many_hosts_may_take_little_more_than_ten_times():
+    asked = {10: {"losses": (1.0, 1 << 20)}, 100: {"losses": (2.0, 1 << 21)}, 1000: {"losses": (25.0, 3 << 30)}}
+    cpu, memory = sections({}, {}, asked)
+    first, *parts = cpu.rows
+    assert (first.what, first.ratio, first.met) == ("losses, 1,000 hosts", 12.5, False)
+    assert [(row.what, row.measured.value) for row in parts] == [("100 hosts", 2.0), ("10 hosts", 1.0)]
+    assert [(row.what, row.met) for row in memory.rows] == [("losses, 1,000 hosts", False)]

@@ -41,6 +41,7 @@ OFFERED = {
     | {"--keep", "--max-size", "--on", "--after", "--max-incidents"},
     "diff": TUPLE | {"--json", "--netns", "--limit", "--by", "--since", "--until"},
     "convert": {"--tables", "--format"},
+    "fleet": {"--set", "--sql", "--since", "--until", "--engine", "--memory", "--master", "--format", "--limit", "--json"},
     "anonymise": {"--key-file"},
     "check": {"--json", "--attach"},
 }

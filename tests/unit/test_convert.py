@@ -219,7 +219,7 @@ def test_parquet_has_the_same_rows_in_types_of_their_own(recorded, monkeypatch, 
 def test_a_row_group_holds_so_many_rows(monkeypatch, tmp_path):
     monkeypatch.setattr("ctobserve.render.parquet.TOGETHER", 10)
     made = BytesIO()
-    with closing(ParquetTable("facts", made)) as table:
+    with closing(ParquetTable(COLUMNS["facts"], made)) as table:
         for at in range(7):
             table.write(Batch("facts", [None, ["k"] * 4, [at] * 4, *[None] * (len(COLUMNS["facts"]) - 3)], 4))
     found = parquet.ParquetFile(BytesIO(made.getvalue()))

@@ -100,7 +100,7 @@ def test_few_rows_are_held_at_once_however_many_a_reading_has(recorded, monkeypa
 def test_rows_of_many_bytes_are_not_held_until_they_are_many(monkeypatch):
     monkeypatch.setattr("ctobserve.render.parquet.MOST_BYTES", 100_000)
     made = BytesIO()
-    with closing(ParquetTable("facts", made)) as table:
+    with closing(ParquetTable(COLUMNS["facts"], made)) as table:
         for at in range(9):
             table.write(Batch("facts", [["b"], ["k"], [at], *[None] * (len(COLUMNS["facts"]) - 4), ["x" * 40_000]], 1))
     found = parquet.ParquetFile(BytesIO(made.getvalue()))

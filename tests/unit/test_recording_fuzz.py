@@ -46,7 +46,7 @@ from ctobserve.render.report import report_lines
 from ctobserve.render.size import size_lines
 from ctobserve.render.spread import bucket_lines
 from ctobserve.render.stream import StreamLines
-from ctobserve.render.tables import batches
+from ctobserve.render.tables import COLUMNS, batches
 from ctobserve.render.top import frame_lines
 from ctobserve.render.verify import verify_lines
 from ctobserve.render.why import why_lines
@@ -153,7 +153,7 @@ def _anonymised(capture: RecordedCapture, _: Stretch) -> Lines:
 
 def _converted(capture: RecordedCapture, _: Stretch) -> Lines:
     files = {table: BytesIO() for table in convert.TABLES}
-    sinks = {table: ParquetTable(table, file) for table, file in files.items()}
+    sinks = {table: ParquetTable(COLUMNS[table], file) for table, file in files.items()}
     for batch in batches(convert.collect(capture._reader, convert.TABLES, lambda _: None)):
         yield from json_lines(batch)
         sinks[batch.table].write(batch)

@@ -28,6 +28,7 @@ from tests.unit import (
     test_diff_document,
     test_drops,
     test_events,
+    test_fleet_document,
     test_list_expect,
     test_recording_command,
     test_report,
@@ -61,6 +62,7 @@ PRINTED: dict[str, list[Any]] = {
     "size": [plain(test_size.said(test_size.made())), test_size_document.WHOLE_JSON],
     "record": [plain(test_recording_command.recorded_document())],
     "diff": [plain(test_diff_document.compared())],
+    "fleet": [plain(test_fleet_document.answered())],
     "check": [plain(test_check.told()[0])],
     "events": [*(row for rows in test_events.shown() for row in plain(rows)), *plain(test_events.packets())],
 }

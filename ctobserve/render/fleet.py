@@ -1,0 +1,82 @@
+"""The answer of a fleet, for people and as CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from ctobserve.documents.fleet import Cell, FleetDocument
+from ctobserve.model import shown_before
+from ctobserve.render.csvout import quoted
+from ctobserve.render.folding import folded
+
+CELL_CHARACTERS = 60
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
+SECOND = 19  # characters of an instant, to the second
+SKIPPED = 10  # files that are named
+NOTHING = "no rows: nothing of the kind is in these recordings"
+
+
+def fleet_lines(found: FleetDocument) -> Iterator[str]:
+    """What was asked of what, the rows in columns, what is missing in them."""
+    yield from folded(f"{found.says} {covered_words(found)}")
+    if found.rows:
+        yield ""
+        yield from _columns(found)
+        yield ""
+    else:
+        yield NOTHING
+    yield from notes(found)
+
+
+def covered_words(found: FleetDocument) -> str:
+    """Of how many hosts, from when to when, in one line."""
+    when = f", {found.began[:19]}Z to {found.ended[:19]}Z" if found.began and found.ended else ""
+    return f"{len(found.rows)} rows of {found.hosts} hosts, {found.recordings} recordings{when}"
+
+
+def notes(found: FleetDocument) -> Iterator[str]:
+    """What makes the answer less than whole."""
+    if found.more_rows:
+        yield f"There are more rows than these {len(found.rows)}; give a larger --limit."
+    if found.records_lost:
+        yield f"{found.records_lost} records were lost while these were recorded: what they told is in no answer."
+    for one in found.skipped[:SKIPPED]:
+        yield from folded(f"skipped   {one.path}: {one.why}", " " * 10)
+    if len(found.skipped) > SKIPPED:
+        yield f"skipped   {len(found.skipped) - SKIPPED} files more; --json names all"
+
+
+def fleet_csv(found: FleetDocument) -> Iterator[str]:
+    """The heading, then a line for each row; an empty cell is unknown."""
+    names = [column.name for column in found.columns]
+    yield ",".join(map(quoted, names))
+    for row in found.rows:
+        yield ",".join("" if (value := row[name]) is None else quoted(_word(value)) for name in names)
+
+
+def _columns(found: FleetDocument) -> Iterator[str]:
+    """Numbers to the right; what has no room is cut."""
+    heads = [column.name.upper() for column in found.columns]
+    values = [[row[column.name] for row in found.rows] for column in found.columns]
+    made = [_column(head, cells) for head, cells in zip(heads, values, strict=True)]
+    for line in zip(*made, strict=True):
+        yield "  ".join(line).rstrip()
+
+
+def _column(head: str, values: Sequence[Cell]) -> list[str]:
+    words = [head, *("-" if value is None else _short(_word(value)) for value in values)]
+    width = max(map(len, words))
+    right = all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values)
+    return [word.rjust(width) if right else word.ljust(width) for word in words]
+
+
+def _short(word: str) -> str:
+    """An instant to the second; of a long word its begin."""
+    return f"{word[:SECOND]}Z" if INSTANT.fullmatch(word) else shown_before(word, CELL_CHARACTERS)
+
+
+def _word(value: int | float | bool | str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.15g}" if isinstance(value, float) else str(value)

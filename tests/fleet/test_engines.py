@@ -1,0 +1,57 @@
+"""Two hundred hosts over a day: both engines find exactly what was planted, and give equal answers. `make test-matrix` runs it.
+
+CTOBSERVE_MASTER is where Spark runs; without it two workers of their own processes are started here.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctobserve.fleet import duck, spark
+from ctobserve.fleet.listing import Listing, listing
+from ctobserve.fleet.schema import TABLES
+from tests.fleet.fleet import make
+from tests.fleet.found import answers, check, differences
+from tests.unit.fleets import Recorded, dataset
+from tests.unit.typed import run
+
+HOSTS = int(os.environ.get("CTOBSERVE_FLEET_HOSTS", "200"))
+# What PySpark complains of in itself is nobody's fault here.
+pytestmark = pytest.mark.filterwarnings("default")
+MASTER = os.environ.get("CTOBSERVE_MASTER", "local-cluster[2,1,1024]")
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory) -> tuple[dict[str, Any], Listing]:
+    """What was planted, and the files of its dataset."""
+    out = tmp_path_factory.mktemp("fleet") / "dataset"
+    return make(out, hosts=HOSTS, hours=24, every=8, seed=1), listing(str(out), TABLES)
+
+
+def test_both_engines_find_what_was_planted_and_answer_alike(fleet):
+    said, found = fleet
+    with duck.opened(found, 1024) as engine:
+        of_duck = answers(engine)
+    check(said, of_duck)
+    with spark.opened(found, MASTER) as engine:
+        of_spark = answers(engine)
+    check(said, of_spark)
+    assert not differences(of_duck, of_spark)
+
+
+@pytest.mark.parametrize(
+    "sql", ["DROP VIEW events", "SELECT * FROM csv.`/etc/passwd`", "SELECT 1; SELECT 2", "SELECT nowhere FROM events"]
+)
+def test_of_spark_too_sql_is_one_query_of_the_dataset(tmp_path, monkeypatch, capsys, sql):
+    own = tmp_path / "own.sql"
+    own.write_text(sql)
+    typed = partial(run, monkeypatch, capsys, "fleet", "--engine", "spark", "--master", "local[1]", "--sql", str(own))
+    code, out, err = typed(str(dataset(tmp_path / "fleet", Recorded("a"))))
+    lines = [line for line in err.splitlines() if line.startswith("ctobserve: ")]
+    assert (code, out, len(lines)) == (2, "", 1)
+    assert not list(Path("/var/tmp").glob("ctobserve.*"))
