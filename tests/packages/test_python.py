@@ -64,7 +64,7 @@ def test_the_source_distribution(root):
 def test_the_checkout_by_make_tool(suite):
     """As it is cloned: without compiled programs."""
     root = Root(suite, "tool")
-    root.install("git", "make", recommended=False)
+    root.install("ca-certificates", "git", "make", recommended=False)
     root.run("tar", "-xzf", root.give(built("sdist/ctobserve-*.tar.gz")), "-C", "/srv", "--no-same-owner")
     tree = f"/srv/ctobserve-{__version__}"
     root.run("rm", "-r", f"{tree}/bpf/images")
