@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import struct
 import subprocess
+import termios
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -64,7 +68,7 @@ def test_the_source_distribution(root):
 def test_the_checkout_by_make_tool(suite):
     """As it is cloned: without compiled programs."""
     root = Root(suite, "tool")
-    root.install("git", "make", recommended=False)
+    root.install("ca-certificates", "git", "make", recommended=False)
     root.run("tar", "-xzf", root.give(built("sdist/ctobserve-*.tar.gz")), "-C", "/srv", "--no-same-owner")
     tree = f"/srv/ctobserve-{__version__}"
     root.run("rm", "-r", f"{tree}/bpf/images")
@@ -82,11 +86,22 @@ def test_extras_bring_what_they_say(tmp_path):
     command, full = venv / "bin/ctobserve", recording("table_full")
     subprocess.run([command, "convert", full, tmp_path / "tables"], check=True, cwd="/")
     assert (tmp_path / "tables/events.parquet").stat().st_size > 0
+    fills_a_terminal(str(command), str(full))
+
+
+def fills_a_terminal(command: str, recorded: str) -> None:
+    """Of 24 lines of 80 columns: the full screen comes, and q ends it."""
     ours, theirs = os.openpty()
-    with subprocess.Popen([command, "top", "--from", full], stdin=theirs, stdout=theirs, stderr=theirs, cwd="/") as shown:
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    terminal = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "env": {"TERM": "xterm-256color"}}
+    with subprocess.Popen([command, "top", "--from", recorded], cwd="/", **terminal) as shown:
+        os.close(theirs)
+        said = b""
+        while b"\x1b[?1049h" not in said:
+            said += os.read(ours, 1 << 16)
         os.write(ours, b"q")
-        said = os.read(ours, 1 << 16)
+        with suppress(OSError):  # when nobody holds the other end any more
+            while os.read(ours, 1 << 16):
+                pass
         assert shown.wait(120) == 0
     os.close(ours)
-    os.close(theirs)
-    assert b"\x1b[?1049h" in said

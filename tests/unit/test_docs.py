@@ -12,7 +12,7 @@ from ctobserve.diagnosis.rules import RULES
 from tests.unit.test_structure import ROOMS
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["docs/architecture.md", "CONTRIBUTING.md"]
+PAGES = ["docs/architecture.md", "docs/release.md", "CONTRIBUTING.md"]
 # A path begins with one of these, or is a file of the root. NAME in it stands for any name.
 PLACES = (
     *(
