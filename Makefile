@@ -21,7 +21,7 @@ endef
 IMAGE := env -i PYTHONPATH="$(CURDIR)" /usr/bin/python3 -P -m tests.image
 C_FILES := $(wildcard bpf/*.c bpf/*.h bpf/arch/*.h)
 
-.PHONY: help setup tool lab lab-doc recordings json-doc image wheel container run test lint unit kernel-test test-matrix
+.PHONY: help setup tool lab lab-doc recordings pictures json-doc image wheel container run test lint unit kernel-test test-matrix
 .PHONY: on-bookworm on-trixie kernels-doc bench format clean
 help: ## show the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -59,6 +59,9 @@ recordings: setup image ## play every scenario in the VM, record it, and write d
 json-doc: setup ## make docs/schema.json, the tables of docs/json.md and the index of docs/lab.md anew
 	$(PYTHON) -m tests.json_doc
 
+pictures: setup ## draw the pictures of README.md anew, by Chromium
+	$(PYTHON) -m tests.pictures
+
 image: ## compile the programs for every machine into bpf/images, which the wheel carries: then none that runs it compiles
 	$(IMAGE)
 
@@ -66,7 +69,7 @@ wheel: setup image ## the package with its compiled programs, into .lab/wheel
 	rm -rf .lab/wheel
 	$(PIP) wheel --quiet --no-build-isolation --no-index --no-deps --wheel-dir .lab/wheel .
 
-container: wheel ## the root of the container image as its Dockerfile has it, into .lab/image by mmdebstrap, and Prometheus: for the kernel tests
+container: wheel ## the root of the container image as its Dockerfile has it, into .lab/image by mmdebstrap, and Prometheus: for test-matrix
 	$(PYTHON) tests/vm/container.py
 	$(PYTHON) -m tests.prometheus
 
@@ -87,21 +90,27 @@ unit: setup ## tests that need no kernel that admits BPF; those of hostile surro
 IN_GUEST := env CTOBSERVE_KERNEL_TESTS=1 PYTHONPATH=$(CURDIR)
 # Debian's Python sees no packages but Debian's: what a bare host has, and a start costs less than in the venv.
 PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider --durations=15
-# What does not depend on the kernel's version is tested on one; kprobes in each form on 6.1, on 6.12 where a test takes both.
-ON_ONE := $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py terminal.py lab.py lab_doc.py flight_recorder.py units.py container.py watched.py capabilities.py owner.py) -k 'not kprobe and not between and not every_loss'
+# What takes long test-matrix alone plays: what is around the programs (services, containers, Prometheus, rights, owners, the lab's
+# page), compiling in the guest, and each form on each kernel. Here kprobes hang on 6.1, trampolines on 6.12.
+LONG_ONES := $(addprefix --ignore=tests/kernel/test_,units.py container.py watched.py capabilities.py owner.py lab_doc.py) \
+  --deselect tests/kernel/test_images.py::test_without_images_they_are_compiled_here_and_kept
+ON_6_1 := $(LONG_ONES) -k 'not fentry'
+# What does not depend on the kernel's version is tested on one.
+ON_6_12 := $(LONG_ONES) -k 'not kprobe and not between and not every_loss' \
+  $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py terminal.py lab.py flight_recorder.py)
 
 # Two machines at once: an emulated one keeps little more than one core busy. The output of each comes when it has ended. tests/vm comes
 # before: it compiles what both read. Each plays a few of the incidents: of all the unit tests know the verdicts by its recording, and
 # test-matrix plays all on both.
-kernel-test: wheel container ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26) whole, Debian 13 (6.12, bcc 0.31) without the command line
+kernel-test: wheel ## tests/kernel in VMs: Debian 12 (6.1, bcc 0.26), Debian 13 (6.12, bcc 0.31) without the command line
 	$(PYTHON) -m pytest tests/vm
 	+$(MAKE) --jobs=2 --output-sync=target --no-print-directory on-bookworm on-trixie
 
 on-bookworm:
-	$(PYTHON) tests/vm/lab.py --timeout 4200 -- $(IN_GUEST) CTOBSERVE_PART=1/9 $(PYTEST) tests/kernel
+	$(PYTHON) tests/vm/lab.py --timeout 4200 -- $(IN_GUEST) CTOBSERVE_PART=1/9 $(PYTEST) tests/kernel $(ON_6_1)
 
 on-trixie:
-	$(PYTHON) tests/vm/lab.py --machine x86_64-6.12 --timeout 4200 -- $(IN_GUEST) CTOBSERVE_PART=5/9 $(PYTEST) tests/kernel $(ON_ONE)
+	$(PYTHON) tests/vm/lab.py --machine x86_64-6.12 --timeout 4200 -- $(IN_GUEST) CTOBSERVE_PART=5/9 $(PYTEST) tests/kernel $(ON_6_12)
 
 # What takes long: the kernel tier on every kernel; starts under load, random work with proofs and every incident on two.
 LONG := $(IN_GUEST) CTOBSERVE_STARTS=20 CTOBSERVE_PROPERTY_S=300 $(PYTEST) $(addprefix tests/kernel/test_,starts.py property.py report.py)
@@ -113,6 +122,7 @@ test-matrix: wheel container ## the kernel tier on every kernel (MACHINES='x86_6
 	$(PIP) install --quiet 'pyspark>=4'
 	$(PYTHON) -m pytest tests/fleet
 	CTOBSERVE_FLIGHT_DAYS=30 CTOBSERVE_KILLS=100 $(PYTHON) -m pytest tests/unit/test_flight.py tests/unit/test_flight_damage.py -k 'days or killed'
+	CTOBSERVE_SCRAPES=10000 $(PYTHON) -m pytest tests/unit/test_metrics_months.py
 
 kernels-doc: setup ## make docs/kernels.md and README's table of kernels anew, from what the last matrix kept
 	$(PYTHON) -m tests.matrix.pages

@@ -7,7 +7,8 @@
  *            nf_ct_helper_log entry
  * Emits:     nothing: numbers stand in the per-CPU maps `inserts`, `counts` and `folded`, which the front end reads now and then
  * Kernels:   5.10 - 7.3, with the differences of insert.c, destroy.c, drops.c and evict.c, whose reasons these are
- * Cost:      a new entry: one count, and two programs that find nothing to do; an entry that leaves: one count
+ * Cost:      a new entry: one count, and two programs that find nothing to do, which in the kprobe form hang on returns and are
+ *            most of what it costs; an entry that leaves: one count
  * Blind to:  kprobe form: what a softirq does that interrupts another kprobe program on that CPU
  * Tested by: tests/kernel/test_export.py
  */

@@ -24,7 +24,8 @@ from ctobserve.host.whose import Whose
 from ctobserve.model import Entries, Expectations
 
 T = TypeVar("T")
-DAMAGED = "damaged"  # what cannot be read of a recording, beside the kinds of records that were lost
+# Beside the kinds of records that were lost: what cannot be read of a recording, and seconds in which probes were switched off.
+DAMAGED, PROBES_OFF = "damaged", "probes_off"
 
 
 class Host(NamedTuple):

@@ -48,6 +48,7 @@ class LiveCounting(LiveView):
         capabilities.require()
         self._attachment = Attachment(Purpose.COUNTS, attach, Symbols.read())
         self._callers: frozenset[int] = frozenset()
+        self._off = 0
 
     def __enter__(self) -> LiveCounting:
         """Compile, load, attach."""
@@ -113,9 +114,10 @@ class LiveCounting(LiveView):
             yield destroy_name(why) if is_left else drop_name(reason) if kind == Kind.DROP else ""
 
     def missed(self) -> int:
-        """Calls that a program missed (Linux >= 5.12; 0 before), and what found no room in a map."""
+        """Calls that a program missed (Linux >= 5.12; 0 before), what found no room in a map, and looks that found probes off."""
         programs = self._attachment.programs
-        return programs.missed_by_any() + sum(programs.per_cpu("uncounted", 0))
+        self._off += self._attachment.switched_off() is not None
+        return programs.missed_by_any() + sum(programs.per_cpu("uncounted", 0)) + self._off
 
     def lengths(self) -> Lengths | None:
         """By the pass that copies no entry; raises as Counting has it, and KernelLacks where nf_conntrack was unloaded."""

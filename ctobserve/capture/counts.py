@@ -46,7 +46,7 @@ class Counting(HostView, Protocol):
         ...
 
     def missed(self) -> int:
-        """Calls that a program missed, and what found no room in a map."""
+        """Calls that a program missed, what found no room in a map, and how often probes were found switched off when asked."""
         ...
 
     def lengths(self) -> Lengths | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from ctobserve.capture import read_via
-from ctobserve.capture.capture import Allocation, Expected, Fidelity, Host, NamespaceState, PacketCount, Snapshot
+from ctobserve.capture.capture import PROBES_OFF, Allocation, Expected, Fidelity, Host, NamespaceState, PacketCount, Snapshot
 from ctobserve.capture.correlator import Correlator
 from ctobserve.capture.decoder import Decoder
 from ctobserve.capture.extensions import extensions_dtype
@@ -221,6 +221,7 @@ class LiveCapture(LiveView):
         self._attachment = Attachment(self._purpose, options.attach, symbols)
         self._gone = False
         self._looked_ns = 0
+        self._off_s = 0
 
     @cached_property
     def host(self) -> Host:
@@ -251,7 +252,7 @@ class LiveCapture(LiveView):
             self._consumer = RingConsumer(ring, record, self.table if options.reads else None, decoder, options.counts)
             reader = self._reader(record)
             self._follower = Follower(
-                self.table, self._consumer, reader, extensions_dtype(layout), lambda: sum(attachment.missed().values())
+                self.table, self._consumer, reader, extensions_dtype(layout), lambda: sum(self._lost().values())
             )
             self._clock_fd = attachment.programs.load_runnable("clock")
             attachment.attach()
@@ -321,6 +322,7 @@ class LiveCapture(LiveView):
 
     def settle(self) -> None:
         """Repair the table now where records were lost or the hash was resized."""
+        self._note_probes()
         if not self._gone:
             self._follower.settle()
 
@@ -355,7 +357,7 @@ class LiveCapture(LiveView):
             read_via=self._via and self._via.value,
             seen=self._consumer.seen,
             seen_of=None if self._options.counts is None else self._consumer.seen_of,
-            lost=attachment.missed(),
+            lost=self._lost(),
             unpaired=attachment.unpaired(),
             read_ns=follower.read_ns,
             uncertain_ns=self.uncertain_ns,
@@ -369,8 +371,16 @@ class LiveCapture(LiveView):
             return
         self._looked_ns = now_ns
         self._gone = not kernel.conntrack_loaded()
+        self._note_probes()
         if self._attachment.attach_late() and Purpose.UPDATES in self._purpose:
             self._listener.renew()
+
+    def _note_probes(self) -> None:
+        """What happens while they are off nobody counts; so each look that finds them off counts, and the table is read again."""
+        self._off_s += self._attachment.switched_off() is not None
+
+    def _lost(self) -> dict[str, int]:
+        return self._attachment.missed() | ({PROBES_OFF: self._off_s} if self._off_s else {})
 
     def aside(self, function: Callable[[], T]) -> T:
         """Result of a function that takes its time, while the ring is emptied."""

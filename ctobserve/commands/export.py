@@ -88,7 +88,7 @@ def export(
     tls = Tls(config.tls, say) if config.tls else None
     guard = BasicAuth(config.users, bcrypt_check()) if config.users else None
     stop = Stop()
-    require_here(request)
+    require_here(request, listing=flight is not None)
     lost = _Lost() if flight else None
     metering = Metering(LiveView(), request.limit or NAMED, say, lost)
     standing = Standing(lambda: LiveCounting(request.attach), time.monotonic_ns, say)

@@ -12,7 +12,7 @@ from types import FrameType
 
 import click
 
-from ctobserve.capture.capture import Capture, HostView
+from ctobserve.capture.capture import PROBES_OFF, Capture, HostView
 from ctobserve.capture.live import LiveCapture, LiveView, Options
 from ctobserve.capture.recorded import viewing
 from ctobserve.capture.store.container import shown
@@ -110,8 +110,8 @@ def loaded() -> bool:
     return kernel.conntrack_loaded()
 
 
-def require_here(request: Request) -> None:
-    """Says what is not seen here without which capability.
+def require_here(request: Request, listing: bool = True) -> None:
+    """Says what is not seen here without which capability; `listing`: the command lists something by netlink.
 
     Raises UsageError for what only a recording has or a ready file that cannot be, NotPermitted where we may not observe.
     """
@@ -119,7 +119,7 @@ def require_here(request: Request) -> None:
         ready.withdraw(request.ready_file)
     require_live(request)
     capabilities.require()
-    for note in capabilities.notes():
+    for note in capabilities.notes(listing):
         click.echo(f"ctobserve: {note}", err=True)
 
 
@@ -164,7 +164,12 @@ def closed(capture: Capture, request: Request, meta: Meta) -> None:
     if capture.over and request.recording is None:
         raise KernelLacks("nf_conntrack was unloaded, so nothing is tracked any more; what is shown ends there")
     if meta.events_lost and request.fail_on_loss:
-        raise LostRecords(f"{meta.events_lost} records were lost; try a larger --ring-mib")
+        off = meta.lost_by_kind.get(PROBES_OFF, 0)
+        raise LostRecords(
+            f"probes were switched off for about {off} s, and nothing was seen; try: sysctl kernel.ftrace_enabled"
+            if off
+            else f"{meta.events_lost} records were lost; try a larger --ring-mib"
+        )
 
 
 def out(lines: Iterable[str]) -> None:

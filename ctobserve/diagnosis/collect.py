@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctobserve.capture.capture import DAMAGED, Capture, Expected, NamespaceState
+from ctobserve.capture.capture import DAMAGED, PROBES_OFF, Capture, Expected, NamespaceState
 from ctobserve.capture.filters import Filter
 from ctobserve.capture.quiet import quiet_reading
 from ctobserve.capture.table import lengths_of
@@ -151,6 +151,7 @@ class Collector:
             events_seen=fidelity.seen,
             events_lost=sum(fidelity.lost.values()),
             damaged=fidelity.lost.get(DAMAGED, 0),
+            probes_off_s=fidelity.lost.get(PROBES_OFF, 0),
             uncertain_s=fidelity.uncertain_ns / NS_PER_S,
             unread=fidelity.unread,
             invalid=self._invalid,

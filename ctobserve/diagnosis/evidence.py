@@ -130,7 +130,7 @@ class Evidence:
     known of a packet that has no entry; `init` is the first namespace, where the global sysctls are set, even then. `unconfirmed`
     are events of entries that died before the table, as of packets that a rule dropped: so many, and some of a flood. `expected`
     are the expectations at the end, None where a recording ended before it had any. Of what was lost `damaged` is what cannot be
-    read of a recording. Times in seconds of the observation.
+    read of a recording; `probes_off_s` is for how long nothing was seen at all. Times in seconds of the observation.
     """
 
     entries: Entries
@@ -146,6 +146,7 @@ class Evidence:
     events_seen: int = 0
     events_lost: int = 0
     damaged: int = 0
+    probes_off_s: int = 0
     uncertain_s: float = 0.0
     unread: int = 0
     invalid: bool = True

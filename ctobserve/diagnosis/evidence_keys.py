@@ -228,7 +228,8 @@ class ReportEvidence(TypedDict, total=False):
     """The report itself."""
 
     events_seen: Annotated[int, "records that came"]
-    events_lost: Annotated[int, "records that found the ring full, and what cannot be read of a recording"]
+    events_lost: Annotated[int, "records that found the ring full, what cannot be read of a recording, and `probes_off_s`"]
+    probes_off_s: Annotated[int, "for about so many seconds probes were switched off, and nothing was seen"]
     table_uncertain_s: Annotated[float, "how long the table was wrong until it was read again"]
     buckets_unread: Annotated[int, "buckets that could not be read"]
     notices: Annotated[int, "verdicts that are notices"]

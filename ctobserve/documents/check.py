@@ -17,7 +17,6 @@ from ctobserve.host.capabilities import Use, words
 T = TypeVar("T")
 CONFIDENTIALITY = "confidentiality"
 FEATURES = "tried: kprobes, reading memory, the ring buffer, programs run at request"
-REFUSALS = ("root", "bpf", "lockdown")  # findings that say that we may not, where others say that the kernel cannot
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Finding:
     ok: bool | None = doc("false makes observation impossible; null where only a part is blind")
     found: str = doc("what was found")
     do: str = doc("what to do about it; empty where there is nothing to do")
+    forbidden: bool = doc("`ok` is false as we may not, not as the kernel cannot")
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,8 @@ class CheckDocument:
         failed = [item for item in self.findings if item.ok is False]
         if not failed:
             return None
-        refused = [item for item in failed if item.name in REFUSALS]
-        first = (refused or failed)[0]
-        return (NotPermitted if refused else KernelLacks)(f"observation is impossible here: {first.found}; {first.do}")
+        first = next((item for item in failed if item.forbidden), failed[0])
+        return (NotPermitted if first.forbidden else KernelLacks)(f"observation is impossible here: {first.found}; {first.do}")
 
 
 class _Answer(NamedTuple):
@@ -73,6 +72,7 @@ class _Answer(NamedTuple):
     ok: bool | None
     found: str
     do: str = ""
+    forbidden: bool = False
 
 
 def collect(prospect: Prospect, attach: str) -> CheckDocument:
@@ -117,7 +117,7 @@ def _tried(look: Callable[[], T]) -> T | _Answer:
         return look()
     except CtobserveError as error:
         what, _, remedy = str(error).partition("; ")
-        return _Answer(False, what, remedy)
+        return _Answer(False, what, remedy, isinstance(error, NotPermitted))
     except OSError as error:
         return _Answer(False, f"{error.filename or 'the kernel'}: {error.strerror}", "run as root; is this a container?")
     except Exception as error:
@@ -150,7 +150,7 @@ def _finding(name: str, seen: T | _Answer, say: Callable[[T], _Answer]) -> Findi
 def _root(uid: int, without: tuple[Use, ...]) -> _Answer:
     who = "root" if uid == 0 else f"uid {uid}"
     if required := [use for use in without if use.required]:
-        return _Answer(False, f"running as {who} without {words(required)}", "run: sudo ctobserve check")
+        return _Answer(False, f"running as {who} without {words(required)}", "run: sudo ctobserve check", True)
     if without:
         unseen = "; ".join(f"without {use.capability.word} not seen: {use.blind}" for use in without)
         return _Answer(None, f"running as {who}; {unseen}")
@@ -214,7 +214,7 @@ def _bcc(found: tuple[bool | None, bool]) -> _Answer:
 def _lockdown(level: str | None) -> _Answer:
     if level == CONFIDENTIALITY:
         found = "the kernel is locked down (confidentiality): BPF may not read its memory, and kprobes are forbidden"
-        return _Answer(False, found, "boot with lockdown=integrity, or without")
+        return _Answer(False, found, "boot with lockdown=integrity, or without", True)
     return _Answer(True, f"{level}: what is read here is allowed" if level else "the kernel is not locked down")
 
 

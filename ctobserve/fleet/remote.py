@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from secrets import token_hex
 from typing import Any
 
@@ -49,7 +49,8 @@ class RemoteStorage:
                 yield file
             self._system.move(partial, whole)
         except BaseException:
-            self._system.delete_file(partial)
+            with suppress(OSError):
+                self._system.delete_file(partial)
             raise
 
 
@@ -68,10 +69,7 @@ def here() -> Any:
 
 
 def resolved(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it.
-
-    Raises UsageError for what nobody knows, and OSError.
-    """
+    """The file system of a URL, and the path in it. Raises UsageError for what nobody knows, and OSError."""
     from pyarrow import fs
 
     try:

@@ -94,8 +94,8 @@ def require() -> None:
         raise NotPermitted(f"no {words(lacking)}; try: sudo ctobserve ..., or grant what `ctobserve check` names")
 
 
-def notes() -> Iterator[str]:
-    """A line for each that is missing and without which something is not seen."""
+def notes(listing: bool = True) -> Iterator[str]:
+    """A line for each that is missing and without which something is not seen; `listing`: by netlink, too."""
     for use in missing():
-        if use.blind:
+        if use.blind and (listing or use.capability != Capability.NET_ADMIN):
             yield f"without {use.capability.word} not seen: {use.blind}"

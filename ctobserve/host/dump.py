@@ -112,10 +112,13 @@ def dump() -> Dumped:
 def dump_helped() -> Dumped:
     """Those with a helper, as HELPED: given by a rule or by netlink (IPS_HELPER), or by an expectation. Raises as `dump`.
 
-    Kernels before 5.18 list all entries, whatever their status, and those without a helper are left out here.
+    Kernels before 5.18 list all entries, whatever their status, at the first request: among them those that were given a helper
+    without a rule (nf_conntrack_helper). What has no helper is left out here.
     """
-    parts = [dumped(CONNTRACK_GET, WITH_HELPER, _having(bit)) for bit in (IPS_HELPER, IPS_EXPECTED)]
-    found = join(parts)
+    found = dumped(CONNTRACK_GET, WITH_HELPER, _having(IPS_HELPER))
+    if (found["status"] & IPS_HELPER).all():
+        expected = dumped(CONNTRACK_GET, WITH_HELPER, _having(IPS_EXPECTED))
+        found = join([found, pick(expected, expected["status"] & IPS_HELPER == 0)])  # the others came before
     return pick(found, found["helper"] != b"")
 
 

@@ -41,11 +41,14 @@ class Attachment:
         self._before: Counter[str] = Counter()
         self._make_plan()
         check(self.plan, self.build.function_ids, attach)
-        off = restrictions.probes_off() if self.plan else None
-        if off:
+        if off := self.switched_off():
             raise KernelLacks(off)
         # Without any hook the programs are compiled in the form that other commands will want, and found again.
         self.trampolines = any(item.btf for item in self.plan) or (not self.plan and bool(self._ids()))
+
+    def switched_off(self) -> str | None:
+        """Why what is attached does not run now, and what to do about it; None where it does."""
+        return restrictions.probes_off() if self.plan else None
 
     def load(self, choices: Choices, ring_bytes: int) -> None:
         """Compile, and make what programs need; nothing is attached yet. Raises NotPermitted where the kernel refuses."""

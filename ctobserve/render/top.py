@@ -37,7 +37,7 @@ def frame_lines(frame: Frame, labels: Labels) -> Iterable[str]:
     if frame.lost_by_reason:
         yield "  lost: " + ", ".join(f"{reason} {count}" for reason, count in frame.lost_by_reason.items())
     if frame.events_lost:
-        yield f"  {frame.events_lost} records lost so far: the ring was full; try a larger --ring-mib"
+        yield f"  {frame.events_lost} records lost so far, so numbers may be too low; try a larger --ring-mib"
     if frame.not_grouped:
         yield f"  {frame.not_grouped} new or lost are in no group below: there were too many groups"
     yield f"{'ENTRIES':>9} {'NEW/s':>9} {'LOST':>7}  {', '.join(name.upper() for name in frame.by)}"

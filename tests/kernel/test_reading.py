@@ -17,9 +17,10 @@ from ctobserve.diagnosis.proof import prove
 from ctobserve.event import Kind
 from ctobserve.model import UNKNOWN_BUCKET
 from ctobserve.programs.hooks import Purpose
+from ctobserve_lab.errors import LabError
 from ctobserve_lab.traffic import open_tcp, race, send_udp
 from ctobserve_lab.world import run
-from tests.kernel.tool import CTOBSERVE, PATIENCE_S
+from tests.kernel.tool import CTOBSERVE, LACKING, PATIENCE_S
 
 NAT = """table ip nat {
  chain out { type nat hook output priority -100;
@@ -197,9 +198,15 @@ def test_updates_begin_when_nf_conntrack_netlink_comes(reload, net, start):
 
 
 @pytest.mark.parametrize("value", [0, 1, 2])
-def test_inserts_and_destroys_do_not_depend_on_the_events_sysctl(net, start, value):
+def test_inserts_and_destroys_do_not_depend_on_the_events_sysctl(request, net, start, value):
+    """2 is to send events once somebody listens; Linux 5.10 does not know it, and refuses it."""
     space = net.space("events")
-    space.sysctl("nf_conntrack_events", value)
+    try:
+        space.sysctl("nf_conntrack_events", value)
+    except LabError as error:
+        assert value == 2 and "I/O error" in str(error), "EINVAL, as echo puts it"
+        request.node.user_properties.append((LACKING, "nf_conntrack_events takes no 2"))
+        return
     running = start("events", "--json", "--netns", space.name)
     open_tcp(space, space, "127.0.0.1", 4040, 3)
     space.run("conntrack", "-F")

@@ -110,7 +110,8 @@ def test_a_start_in_a_flood_with_evictions_leaves_no_ghost_and_no_depth(flooding
             records = np.concatenate([part[["netns", "iterator", "eviction"]] for part in removals])
             records = records[records["netns"] == space.inum]
             iterators = {symbols.containing(address) for address in np.unique(records["iterator"]).tolist()}
-            assert iterators == {"ctnetlink_flush_iterate"}, (start, iterators)
+            # Linux 5.10 hands it on in what the iterator of a namespace is given (nf_ct_iterate_cleanup_net).
+            assert iterators in ({"ctnetlink_flush_iterate"}, {"iter_net_only"}), (start, iterators)
             assert not records["eviction"].any(), start
             assert capture.fidelity().unpaired == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,7 @@ from tests.kernel.tool import CTOBSERVE, LACKING, bpf_program_ids
 FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
 
 
-@pytest.fixture
-def ftrace_off(request: pytest.FixtureRequest) -> Iterator[None]:
+def switched_off(request: pytest.FixtureRequest) -> bool:
     """The kernel goes on attaching programs, and runs none of them; or, by its own word (7.3), lets nobody switch them off."""
     assert FTRACE.read_text() == "1\n"
     try:
@@ -26,6 +26,14 @@ def ftrace_off(request: pytest.FixtureRequest) -> Iterator[None]:
     except OSError as error:
         assert error.errno == errno.EOPNOTSUPP and FTRACE.read_text() == "1\n"
         request.node.user_properties.append((LACKING, "nobody can set kernel.ftrace_enabled to 0"))
+        return False
+    return True
+
+
+@pytest.fixture
+def ftrace_off(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For as long as a test."""
+    switched_off(request)
     yield
     FTRACE.write_text("1")
 
@@ -39,6 +47,21 @@ def assert_refused(*arguments: str) -> None:
 @pytest.mark.parametrize("arguments", [("events",), ("report", "--duration", "1"), ("events", "--attach", "kprobe")])
 def test_probes_that_would_never_run_are_refused(ftrace_off, arguments):
     assert_refused(*arguments)
+
+
+def test_probes_that_are_switched_off_meanwhile_are_said(start, request):
+    """Entries that came then are in the table, which is read again; what else happened nobody knows: exit code 5."""
+    running = start("report", "--json", "--fail-on-loss")
+    if not switched_off(request):
+        return
+    try:
+        time.sleep(2.5)
+    finally:
+        FTRACE.write_text("1")
+    found = json.loads(running.end(5))
+    assert found["meta"]["lost_by_kind"]["probes_off"] in (2, 3)
+    assert next(one for one in found["verdicts"] if one["id"] == "records_lost")["evidence"]["probes_off_s"] in (2, 3)
+    assert "probes were switched off for about" in running.errors
 
 
 def test_a_walk_which_hangs_on_no_function_goes_on(ftrace_off):

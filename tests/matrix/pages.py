@@ -23,6 +23,8 @@ What a kernel lacks is found by looking, never by its version; `ctobserve check`
 
 """
 Result = dict[str, Any]
+FORMS = ("fentry", "kprobe")
+OF_FENTRY = ("btf", "fentry")  # findings that are no matter of kprobes
 
 
 def write() -> None:
@@ -48,14 +50,22 @@ def filled(readme: str, found: dict[str, Result]) -> str:
 
 
 def table(found: dict[str, Result]) -> str:
-    """A line for each kernel."""
-    lines = ["| kernel | beside it | fentry and fexit | kprobes alone | kernel tests |", "|---|---|---|---|---|"]
+    """A line for each kernel; the page says below what is partly, and why."""
+    lines = ["| kernel | beside it | fentry | kprobes | kernel tests |", "|---|---|---|---|---|"]
     for result in found.values():
         machine = result["forms"]["kprobe"]["meta"]["machine"]
-        beside = f"{result['debian']}: bcc {result['bcc']}, Python {result['python']}"
-        forms = " | ".join(_form(result["forms"][form]) for form in ("fentry", "kprobe"))
+        beside = f"bcc {result['bcc']}, Python {result['python']}"
+        forms = " | ".join(_word(form, result["forms"][form]) for form in FORMS)
         lines.append(f"| {result['release']} {machine} | {beside} | {forms} | {_tests(result)} |")
     return "\n".join(lines) + "\n"
+
+
+def _word(form: str, check: Result) -> str:
+    """Whether everything is seen in this form."""
+    found = {item["name"]: item["ok"] for item in check["findings"]}
+    if not check["usable"] or (form == "fentry" and not found["fentry"]):
+        return "no"
+    return "yes" if all(ok for name, ok in found.items() if name not in OF_FENTRY) else "partly"
 
 
 def _form(check: Result) -> str:
@@ -87,6 +97,7 @@ def _section(name: str, result: Result) -> Iterator[str]:
         ran = [file for file, test in tests.items() if (test["of"], test["commit"]) == at]
         yield f"; {at[0]}, commit {at[1]}" + (f": {', '.join(ran)}" if len(commits) > 1 else "")
     yield ".\n\n"
+    yield from (f"- {form}: {_form(result['forms'][form])}\n" for form in FORMS)
     if not_run := sorted(set(files()) - set(tests)):
         yield f"- not run: {', '.join(not_run)}\n"
     for file, test in tests.items():

@@ -44,6 +44,8 @@ def test_each_that_is_missing_alone_is_named(given, use):
             capabilities.require()
     else:
         assert f"without {use.capability.word} not seen: {use.blind}" in capabilities.notes()
+        told = list(capabilities.notes(listing=False))
+        assert any(f"without {use.capability.word}" in note for note in told) == (use.capability != Capability.NET_ADMIN)
 
 
 @pytest.mark.parametrize("one", [Capability.BPF, Capability.PERFMON])

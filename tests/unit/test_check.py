@@ -190,6 +190,7 @@ UNREADABLE_TABLE = KernelLacks("the table cannot be read here: this, that; ask")
         ({"admitted": NotPermitted("cannot load: EPERM; policy")}, "bpf", "cannot load: EPERM"),
         ({"locked": "confidentiality"}, "lockdown", "BPF may not read its memory"),
         ({"features": KernelLacks("this kernel has no BPF helper bpf_x; use")}, "features", "no BPF helper bpf_x"),
+        ({"features": NotPermitted("cannot attach to f: Permission denied; why")}, "features", "cannot attach to f"),
         ({"off": "kernel.ftrace_enabled is 0, so nothing runs; try: this"}, "probes", "kernel.ftrace_enabled is 0, so nothing"),
     ],
 )
@@ -197,7 +198,9 @@ def test_whatever_is_missing_is_a_finding_among_the_others(host, finding, words)
     found, by_name, ended = told(**host)
     assert by_name[finding].ok is False and words in by_name[finding].found
     assert not found.usable
-    assert isinstance(ended, NotPermitted if finding in ("root", "bpf", "lockdown") else KernelLacks) and words in str(ended)
+    forbidden = finding in ("root", "lockdown") or any(isinstance(one, NotPermitted) for one in host.values())
+    assert by_name[finding].forbidden == forbidden
+    assert isinstance(ended, NotPermitted if forbidden else KernelLacks) and words in str(ended)
     assert [name for name, item in by_name.items() if item.ok is False] == [finding]
 
 
@@ -254,16 +257,16 @@ def test_each_capability_that_blinds_is_named_with_what_is_not_seen(use):
 
 def test_whoever_has_them_all_need_not_be_root():
     found, by_name, ended = told(who=7)
-    assert by_name["root"] == Finding("root", True, "running as uid 7, with every capability that any command uses", "")
+    assert by_name["root"] == Finding("root", True, "running as uid 7, with every capability that any command uses", "", False)
     assert found.usable and ended is None
 
 
 def test_lockdown_of_integrity_forbids_nothing_that_is_read():
     found, by_name, ended = told(locked="integrity")
-    assert by_name["lockdown"] == Finding("lockdown", True, "integrity: what is read here is allowed", "")
+    assert by_name["lockdown"] == Finding("lockdown", True, "integrity: what is read here is allowed", "", False)
     assert found.usable and ended is None
     _, by_name, _ = told(locked="confidentiality", features=KernelLacks("never asked"))
-    assert by_name["features"] == Finding("features", None, "not tried: lockdown forbids to read memory", "")
+    assert by_name["features"] == Finding("features", None, "not tried: lockdown forbids to read memory", "", False)
 
 
 def test_what_we_may_not_do_is_told_before_what_the_kernel_lacks():
@@ -304,7 +307,9 @@ REFUSAL = "no fexit on nf_conntrack_in: Not supported (ENOTSUPP)"
 
 def test_fentry_is_tried_and_kprobes_are_planned_where_the_kernel_refuses_it():
     found, by_name, ended = told(refusal=REFUSAL)
-    assert by_name["fentry"] == Finding("fentry", None, f"this kernel attaches {REFUSAL}; kprobes for all, which cost more", "")
+    assert by_name["fentry"] == Finding(
+        "fentry", None, f"this kernel attaches {REFUSAL}; kprobes for all, which cost more", "", False
+    )
     assert ended is None and {row.form for row in found.hooks} == {"kprobe", "kprobe + kretprobe"}
     assert by_name["hooks"].ok is True and by_name["btf"].ok is True
     found, by_name, ended = told("fentry", refusal=REFUSAL)
@@ -349,7 +354,7 @@ def test_what_a_check_found_is_folded_whole():
     what = "a member of struct nf_conn that this kernel does not have, without which nothing can be said of any entry at all"
     row = HookRow("on_insert", "f", "fentry", "new entry", "what enters " * 8)
     meta = CheckMeta("check", "1", 1, "6.1", "x86_64")
-    found = CheckDocument(meta, False, (Finding("layout", False, what, "tell us"),), (row, replace(row, function=None)))
+    found = CheckDocument(meta, False, (Finding("layout", False, what, "tell us", False),), (row, replace(row, function=None)))
     lines = list(check_lines(found))
     assert max(map(len, lines)) < 100
     words = " ".join(" ".join(lines).split())
@@ -399,39 +404,50 @@ WHOLE_JSON = {
             "ok": False,
             "found": "running as uid 1000 without CAP_BPF (maps and programs)",
             "do": "run: sudo ctobserve check",
+            "forbidden": True,
         },
-        {"name": "conntrack", "ok": True, "found": "loaded; 6000 of 262144 entries here, 65536 buckets", "do": ""},
+        {
+            "name": "conntrack",
+            "ok": True,
+            "found": "loaded; 6000 of 262144 entries here, 65536 buckets",
+            "do": "",
+            "forbidden": False,
+        },
         {
             "name": "layout",
             "ok": True,
             "found": "struct nf_conn has 248 bytes, and every member that is read of it is there",
             "do": "",
+            "forbidden": False,
         },
         {
             "name": "btf",
             "ok": True,
             "found": "it describes nf_conntrack's functions, as fentry and fexit need",
             "do": "",
+            "forbidden": False,
         },
-        {"name": "symbols", "ok": True, "found": "61 symbols read from /proc/kallsyms", "do": ""},
-        {"name": "table", "ok": True, "found": "walked in the kernel, all namespaces in one pass", "do": ""},
-        {"name": "hooks", "ok": None, "found": "nothing to attach to, and so not seen: early_drop", "do": ""},
-        {"name": "bcc", "ok": True, "found": "Python can import it", "do": ""},
+        {"name": "symbols", "ok": True, "found": "61 symbols read from /proc/kallsyms", "do": "", "forbidden": False},
+        {"name": "table", "ok": True, "found": "walked in the kernel, all namespaces in one pass", "do": "", "forbidden": False},
+        {"name": "hooks", "ok": None, "found": "nothing to attach to, and so not seen: early_drop", "do": "", "forbidden": False},
+        {"name": "bcc", "ok": True, "found": "Python can import it", "do": "", "forbidden": False},
         {
             "name": "bpf",
             "ok": False,
             "found": "the kernel refuses to load the program probe: Operation not permitted",
             "do": "use a kernel that admits BPF programs, or the lab: make run",
+            "forbidden": True,
         },
-        {"name": "lockdown", "ok": True, "found": "the kernel is not locked down", "do": ""},
-        {"name": "features", "ok": None, "found": "not tried: programs are not admitted", "do": ""},
-        {"name": "fentry", "ok": None, "found": "not tried: kprobes are planned for all", "do": ""},
-        {"name": "probes", "ok": True, "found": "not switched off", "do": ""},
+        {"name": "lockdown", "ok": True, "found": "the kernel is not locked down", "do": "", "forbidden": False},
+        {"name": "features", "ok": None, "found": "not tried: programs are not admitted", "do": "", "forbidden": False},
+        {"name": "fentry", "ok": None, "found": "not tried: kprobes are planned for all", "do": "", "forbidden": False},
+        {"name": "probes", "ok": True, "found": "not switched off", "do": "", "forbidden": False},
         {
             "name": "netlink",
             "ok": None,
             "found": "nf_conntrack_netlink is not loaded: no update events; we do not load it",
             "do": "",
+            "forbidden": False,
         },
     ],
     "hooks": [

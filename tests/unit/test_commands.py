@@ -282,6 +282,16 @@ def test_who_asks_is_told_of_losses_by_exit_code_5_and_all_data_is_there(started
     assert started(made(), typed + " --fail-on-loss")[0] == 0
 
 
+def test_probes_that_were_off_are_not_blamed_on_the_ring(started):
+    code, _, said = started(
+        made(told=FIDELITY._replace(lost={"insert": 3, "probes_off": 2})), "report --duration 1 --fail-on-loss"
+    )
+    assert (code, said.splitlines()[-1]) == (
+        5,
+        "ctobserve: probes were switched off for about 2 s, and nothing was seen; try: sysctl kernel.ftrace_enabled",
+    )
+
+
 @pytest.mark.parametrize("typed", SAYS)
 def test_where_conntrack_was_unloaded_the_end_is_exit_code_3_whatever_was_lost(started, typed):
     found = started(capture := made(over=True, told=LOST), typed + " --fail-on-loss")

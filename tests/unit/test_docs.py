@@ -77,3 +77,8 @@ def test_every_rule_has_a_row_in_the_page():
     (section,) = re.findall(r"^### Rules\n(.*?)^### ", text_of("docs/json.md"), re.M | re.S)
     named = {name for first in re.findall(r"^\| ([a-z_, ]+) \|", section, re.M) for name in first.split(", ")}
     assert named - {"id"} == {rule.id for rule in RULES}
+
+
+def test_the_readme_is_readable_on_a_terminal_of_100_columns():
+    """Rows of tables alone cannot be folded."""
+    assert not [line for line in text_of("README.md").splitlines() if len(line) > 100 and not line.startswith("|")]

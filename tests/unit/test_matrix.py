@@ -52,8 +52,10 @@ def ran(**found):
 
 
 def result(**tests):
-    checked = {"meta": {"machine": "x86_64"}, "findings": [{"ok": True, "found": "running as root"}]}
-    blind = {"meta": {"machine": "x86_64"}, "findings": [{"ok": False, "found": "no BTF of early_drop"}]}
+    good = {"name": "root", "ok": True, "found": "running as root"}
+    bad = {"name": "fentry", "ok": False, "found": "no BTF of early_drop"}
+    checked = {"meta": {"machine": "x86_64"}, "usable": True, "findings": [good, bad | {"ok": None, "found": "not tried"}]}
+    blind = {"meta": {"machine": "x86_64"}, "usable": False, "findings": [good, bad]}
     return {
         **{"release": "5.10.0-46-amd64", "debian": "bookworm", "python": "3.11.2"},
         **{"bcc": "0.26.0", "processors": 2, "check": ["kernel 5.10.0-46-amd64 x86_64"], "tests": tests},
@@ -68,13 +70,13 @@ def test_a_kernel_has_a_line_and_a_section_made_of_its_result():
             test_why=ran(passed=2, lacking={"fentry": 1}, commit="def"),
         )
     }
-    line = "| 5.10.0-46-amd64 x86_64 | bookworm: bcc 0.26.0, Python 3.11.2 | refused: no BTF of early_drop | everything |"
+    line = "| 5.10.0-46-amd64 x86_64 | bcc 0.26.0, Python 3.11.2 | no | yes |"
     assert f"{line} 11 passed, 1 **failed**, of 2 of {len(files())} files |\n" in pages.table(found)
     page = pages.page(found)
     commits = "2026-11-26, commit abc: test_drops; 2026-11-26, commit def: test_why"
     assert (
-        f"## x86_64-5.10\n\n11 passed, 1 **failed**, of 2 of {len(files())} files, 2 processors; {commits}.\n\n- not run: test_"
-        in page
+        f"## x86_64-5.10\n\n11 passed, 1 **failed**, of 2 of {len(files())} files, 2 processors; {commits}.\n\n"
+        "- fentry: refused: no BTF of early_drop\n- kprobe: not tried\n- not run: test_" in page
     )
     assert "- failed: `test_drops::test_x`\n- lacking, and 4 of the tests demand that this is said: fentry\n" in page
     assert pages.filled("a\n<!-- kernels -->\nold\n<!-- end -->\nb", found) == (

@@ -191,3 +191,11 @@ def test_what_cannot_be_read_of_a_recording_found_no_ring_full(lost, damaged, sa
     found = RULES["records_lost"](evidence(events_lost=lost, damaged=damaged, events_seen=83))
     assert says in found.sentence and len(found.do) == looks
     assert ("0 records of 83 found the ring full" in found.sentence) == bool(damaged)
+
+
+def test_seconds_in_which_probes_were_off_are_no_records_that_found_the_ring_full():
+    found = RULES["records_lost"](evidence(events_lost=9, probes_off_s=2, events_seen=83))
+    assert "incomplete: probes were switched off for about 2 seconds, 7 records of 90 found the ring full" in found.sentence
+    assert found.evidence["probes_off_s"] == 2
+    assert found.do == ("sysctl kernel.ftrace_enabled", "ctobserve report --ring-mib 256")
+    assert RULES["records_lost"](evidence(events_lost=2, probes_off_s=2)).do == (found.do[0],)

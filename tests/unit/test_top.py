@@ -234,7 +234,7 @@ def test_the_whole_document_as_text():
         "  [###########                   ]  37.5 % of 40: 15 in blue",
         "  [######                        ]  20.0 % of 40: 8 in green",
         "  lost: table_full 2, chaintoolong 1",
-        "  2 records lost so far: the ring was full; try a larger --ring-mib",
+        "  2 records lost so far, so numbers may be too low; try a larger --ring-mib",
         "  ENTRIES     NEW/s    LOST  SRC",
         "       10       0.0       0  10.0.0.1",
         "        8       0.0       0  10.0.0.2",

@@ -14,23 +14,30 @@ OTHERWISE = ("no_memory", "dying")
 
 
 def judge(evidence: Evidence) -> RuleResult:
-    """Records that found the ring full, and what could not be read, of buckets or a recording: others may count too little."""
+    """Records that found the ring full, probes that were off, and what could not be read, of buckets or a recording.
+
+    Others may count too little.
+    """
     if not evidence.events_lost and not evidence.unread:
         return None
-    came = evidence.events_lost - evidence.damaged
+    came = evidence.events_lost - evidence.damaged - evidence.probes_off_s
+    off = f"probes were switched off for about {plural(evidence.probes_off_s, 'second')}, " if evidence.probes_off_s else ""
     damage = f"{plural(evidence.damaged, 'row')} of the recording or more cannot be read, " if evidence.damaged else ""
     sentence = (
-        f"this report is incomplete: {damage}{plural(came, 'record')} of {came + evidence.events_seen} found the ring full, "
+        f"this report is incomplete: {off}{damage}{plural(came, 'record')} of {came + evidence.events_seen} found the ring full, "
         f"{plural(evidence.unread, 'bucket')} could not be read, and the table was uncertain for "
         f"{evidence.uncertain_s:.1f} s before it was read again; counts may be too low"
     )
     numbers: VerdictEvidence = {
         "events_lost": evidence.events_lost,
+        "probes_off_s": evidence.probes_off_s,
         "events_seen": evidence.events_seen,
         "table_uncertain_s": round(evidence.uncertain_s, 3),
         "buckets_unread": evidence.unread,
     }
     do = (look("ctobserve", "report", "--ring-mib", 256),) if came or evidence.unread else ()
+    if evidence.probes_off_s:
+        do = (look("sysctl", "kernel.ftrace_enabled"), *do)
     return Verdict(Severity.WARNING, sentence, numbers, do)
 
 
