@@ -115,7 +115,7 @@ def _started(sql: Any, master: str, directory: str) -> Any:
     own = {
         "spark.local.dir": directory,
         "spark.sql.warehouse.dir": f"file:{directory}/warehouse",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{logs} -Djava.io.tmpdir={directory}",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{logs}",
     }
     for name, value in {**ALIKE, **CLOSED, **own}.items():
         builder = builder.config(name, value)

@@ -48,10 +48,11 @@ def test_both_engines_find_what_was_planted_and_answer_alike(fleet):
     "sql", ["DROP VIEW events", "SELECT * FROM csv.`/etc/passwd`", "SELECT 1; SELECT 2", "SELECT nowhere FROM events"]
 )
 def test_of_spark_too_sql_is_one_query_of_the_dataset(tmp_path, monkeypatch, capsys, sql):
+    before = set(Path("/var/tmp").glob("ctobserve.*"))
     own = tmp_path / "own.sql"
     own.write_text(sql)
     typed = partial(run, monkeypatch, capsys, "fleet", "--engine", "spark", "--master", "local[1]", "--sql", str(own))
     code, out, err = typed(str(dataset(tmp_path / "fleet", Recorded("a"))))
     lines = [line for line in err.splitlines() if line.startswith("ctobserve: ")]
     assert (code, out, len(lines)) == (2, "", 1)
-    assert not list(Path("/var/tmp").glob("ctobserve.*"))
+    assert not set(Path("/var/tmp").glob("ctobserve.*")) - before

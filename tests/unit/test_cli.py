@@ -40,7 +40,7 @@ OFFERED = {
     "export": {"--listen", "--web-config", "--record", "--limit", "--attach", "--ready-file"}
     | {"--keep", "--max-size", "--on", "--after", "--max-incidents"},
     "diff": TUPLE | {"--json", "--netns", "--limit", "--by", "--since", "--until"},
-    "convert": {"--tables", "--format"},
+    "convert": {"--tables", "--format", "--dataset", "--host", "--image"},
     "fleet": {"--set", "--sql", "--since", "--until", "--engine", "--memory", "--master", "--format", "--limit", "--json"},
     "anonymise": {"--key-file"},
     "check": {"--json", "--attach"},
