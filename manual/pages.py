@@ -124,8 +124,7 @@ def _of_lab() -> Page:
         assert command is not None
         inner = click.Context(command, parent=context, info_name=name)
         page.part(" ".join([name, *command.collect_usage_pieces(inner)]))
-        for words in _paragraphs(command):
-            page.paragraph(words)
+        _told(page, command)
         for param in command.get_params(inner):
             _option(page, param, inner)
     _options(page, lab, context)
@@ -146,15 +145,18 @@ def _synopsis(page: Page, context: click.Context, command: click.Command) -> Non
     page.paragraph(" ".join([bold(context.command_path), *map(italic, command.collect_usage_pieces(context))]))
 
 
-def _paragraphs(command: click.Command) -> Iterator[str]:
+def _told(page: Page, command: click.Command) -> None:
+    """Its paragraphs; of those that click is not to fold the lines stay as they are."""
     for some in inspect.cleandoc(command.help or "").split("\n\n"):
-        yield marked(" ".join(some.split()))
+        if some.startswith("\b\n"):
+            page.copied(some.splitlines()[1:])
+        else:
+            page.paragraph(marked(" ".join(some.split())))
 
 
 def _description(page: Page, command: click.Command) -> None:
     page.section("Description")
-    for words in _paragraphs(command):
-        page.paragraph(words)
+    _told(page, command)
 
 
 def _options(page: Page, command: click.Command, context: click.Context) -> None:

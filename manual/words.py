@@ -30,6 +30,7 @@ OVERHEAD: Mapping[str, str] = {
     "export": "Programs add to counters, per CPU: no record is sent, and all chains are passed over now and then.",
     "diff": FILED,
     "convert": FILED,
+    "fleet": "No kernel is asked. DuckDB takes --memory of this host and all its CPUs; the footer of each file is read first.",
     "anonymise": FILED,
     "check": "Programs that do nothing are attached and taken off at once, to see whether that works.",
 }
@@ -43,6 +44,7 @@ CAVEATS: Mapping[str, str] = {
     "buckets": "A table that changes while it is read: a chain is as long as it was when it was passed.",
     "size": "Memory is that of the slab caches as they are now; without root some of them cannot be read.",
     "verify": "Network namespaces whose listing cannot be had are named, and not compared.",
+    "fleet": "What no recording was made of is not there: a host without losses may be one that nobody looked at.",
     "anonymise": "What can still be learnt from such a recording is in docs/recording.md.",
     "diff": "Network namespaces of two hosts, or of two boots, are matched by their names alone.",
 }

@@ -50,14 +50,14 @@ def there(word: str, directory: Path) -> str:
     """A word of a page as one that is true here: files, and times of the recording."""
     if word in THE_SAME or word.startswith("/var/lib/ctobserve/incident"):
         return str(directory / "incident.ctobserve")
-    if word in ("incident", "shared.ctobserve", "SHARED", "/srv/fleet"):
+    if word in ("incident", "shared.ctobserve", "SHARED", "/srv/fleet", "s3://BUCKET/fleet"):
         return str(directory / Path(word).name)
     return re.sub(r"^-?\d+s$|^\d\d:\d\d(:\d\d)?$", "-0.2s", word)
 
 
 def stands_alone(line: Typed) -> bool:
     """In a list of commands: those that need words have none there."""
-    return not line.words and line.command in ("why", "record", "diff", "convert", "anonymise")
+    return not line.words and line.command in ("why", "record", "diff", "convert", "fleet", "anonymise")
 
 
 def test_each_command_has_a_line():
