@@ -27,7 +27,20 @@ PLAUSIBLE = (
     *("-", "--", "-1", "-h", "--json", "nan", "inf"),
 )
 TYPED = {"TUPLE": "10.0.0.5"}  # what stands without a name: files, and this
-NAMES = ("--netns", "--ready-file", "--key-file", "--from", "--web-config", "--record")  # of people's own choice
+# Of people's own choice.
+NAMES = (
+    "--netns",
+    "--ready-file",
+    "--key-file",
+    "--from",
+    "--web-config",
+    "--record",
+    "--host",
+    "--image",
+    "--set",
+    "--sql",
+    "--master",
+)
 DIGITS = ("\u00b2", "\uff11", "\u0663", "\u07c5", "\U0001d7d7", "\u00bd", "\u2167")  # superscript, of other scripts, fractions
 ODD = (
     *DIGITS,
