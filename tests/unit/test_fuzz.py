@@ -23,7 +23,7 @@ PLAUSIBLE = (
     *("all", "init", str(Path("/proc/self/ns/net").stat().st_ino), "ready", "ready/file", "."),
     *("12:03", "12:03:05", "12:03:05.25", "2026-11-26T12:03", "2026-11-26T12:03:05.123456789Z", "-90s", "-1.5h"),
     *("90s", "15m", "2h", "64MiB", "2GiB", "drop", "early_drop", "fill>=90%", "verdict:table_full"),
-    *("127.0.0.1:9877", "[::1]:0", "[::]:9877", "0.0.0.0:1"),
+    *("127.0.0.1:9877", "[::1]:0", "[::]:9877", "0.0.0.0:1", "2026-11-26", "duckdb", "least=100"),
     *("-", "--", "-1", "-h", "--json", "nan", "inf"),
 )
 TYPED = {"TUPLE": "10.0.0.5"}  # what stands without a name: files, and this
