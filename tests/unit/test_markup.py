@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from ctobserve.render.htmlout import _as_data
+from ctobserve.render.htmlout import as_data
 from ctobserve.render.markup import Shaded, folded_away, pairs, scrolled, table, text
 
 HOSTILE = [
@@ -67,7 +67,7 @@ def test_cells_say_what_they_are_sorted_by():
 
 @pytest.mark.parametrize("name", [*HOSTILE, "\u2028\u2029", "</ScRiPt>"])
 def test_data_end_no_script(name):
-    made = _as_data({name: [name]})
+    made = as_data({name: [name]})
     assert not set("<>&\u2028\u2029") & set(made)
     assert Parsed(f"<script>{made}</script><p>").tags == ["script", "p"]
 

@@ -71,7 +71,7 @@ def host(monkeypatch):
     made = Host(ScriptedCapture(BORN, TABLE))
     monkeypatch.setattr(opening, "LiveCapture", made.live)
     monkeypatch.setattr(opening.capabilities, "require", made.require)
-    monkeypatch.setattr(opening.capabilities, "notes", lambda: made.notes)
+    monkeypatch.setattr(opening.capabilities, "notes", lambda listing: made.notes)
     monkeypatch.setattr(opening.kernel, "conntrack_loaded", made.conntrack_loaded)
     monkeypatch.setattr(opening.time, "sleep", made.sleep)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -174,7 +174,7 @@ def test_what_would_be_loaded_or_run_is_refused_and_we_would_hear_of_it(tab, pag
 def test_names_stay_text(tab, pages):
     path, told = pages["hostile"]
     tab.open(path)
-    assert tab.ask("document.scripts.length") == 3
+    assert tab.ask("document.scripts.length") == 4
     tab.ask("[...document.scripts].forEach(one => one.remove())")
     words = tab.ask("document.body.textContent")
     legend = tab.ask("[...document.querySelectorAll('.u-legend .u-label')].map(one => one.textContent).join(' ')")

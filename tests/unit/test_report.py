@@ -137,7 +137,9 @@ def test_html_says_what_json_says_and_takes_no_name_for_markup():
     assert all(row["why"] in made.words for row in body["not_judged"])
     assert body["meta"]["table_age_s"] is None and "-" in made.words, "unknown is no number"
     scripts = re.findall(r"<script[^>]*>", "\n".join(page(report)))
-    assert scripts == ['<script type="application/json" id="figures">', "<script>", "<script>"], "those of the page itself"
+    assert scripts == ['<script type="application/json" id="figures">', "<script>", "<script>", "<script>"], (
+        "those of the page itself"
+    )
 
 
 GREEN = 8
