@@ -61,7 +61,9 @@ class Meta(Timed):
     events_lost: int = doc(
         "records that found the ring full, calls that a program missed, and packets that found no room for a count"
     )
-    lost_by_kind: Mapping[str, int] = doc("the same by kind of record")
+    lost_by_kind: Mapping[str, int] = doc(
+        "the same by kind of record; `probes_off`: about so many seconds, in which probes were switched off and nothing was seen"
+    )
     evictions_unpaired: int = doc(
         "calls of early_drop of which the begin or the return stayed unseen, twice for one that changed its CPU: "
         "their victims have no `made_room_for`"

@@ -59,8 +59,9 @@ def test_probes_that_are_switched_off_meanwhile_are_said(start, request):
     finally:
         FTRACE.write_text("1")
     found = json.loads(running.end(5))
-    assert found["meta"]["lost_by_kind"]["probes_off"] in (2, 3)
-    assert next(one for one in found["verdicts"] if one["id"] == "records_lost")["evidence"]["probes_off_s"] in (2, 3)
+    looks = found["meta"]["lost_by_kind"]["probes_off"]
+    (incomplete,) = [one for one in found["verdicts"] if one["id"] == "records_lost"]
+    assert looks >= 1 and incomplete["evidence"]["probes_off_s"] == looks
     assert "probes were switched off for about" in running.errors
 
 
