@@ -27,9 +27,7 @@ def run(*command: str, check: bool = True, text: str | None = None) -> str:
             command, input=text, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False
         )
     except FileNotFoundError:
-        raise LabError(
-            f"there is no program {command[0]} here; packages.apt has what the lab needs, and make setup gets it"
-        ) from None
+        raise LabError(f"there is no program {command[0]} here") from None
     if check and result.returncode:
         raise LabError(f"{' '.join(map(str, command))}: {(result.stderr or result.stdout).strip()}")
     return result.stdout

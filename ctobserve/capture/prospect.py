@@ -240,7 +240,7 @@ class LiveProspect:
             admit_program()
         except CtobserveError as error:
             why = str(error).split(";")[0]
-            raise NotPermitted(f"{why}; use a kernel that admits BPF programs, or the lab: make run") from error
+            raise NotPermitted(f"{why}; use a kernel that admits BPF programs; the sources have one in a VM: make lab") from error
 
     def lockdown(self) -> str | None:
         """How far the kernel is locked down."""

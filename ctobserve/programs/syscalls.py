@@ -401,4 +401,4 @@ def _why_forbidden() -> str:
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if limit != resource.RLIM_INFINITY:
         policy += f", or, before Linux 5.11, CAP_SYS_RESOURCE is missing: {limit} bytes may be locked"
-    return f"{policy}; run as root on a kernel that admits BPF, or use `make run`'s lab VM"
+    return f"{policy}; run as root on a kernel that admits BPF; the sources have one in a VM: make lab"

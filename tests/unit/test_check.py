@@ -385,7 +385,7 @@ kernel 6.1.0-test x86_64
   partly   hooks      nothing to attach to, and so not seen: early_drop
   ok       bcc        Python can import it
   MISSING  bpf        the kernel refuses to load the program probe: Operation not permitted;
-                      use a kernel that admits BPF programs, or the lab: make run
+                      use a kernel that admits BPF programs; the sources have one in a VM: make lab
   ok       lockdown   the kernel is not locked down
   partly   features   not tried: programs are not admitted
   partly   fentry     not tried: kprobes are planned for all
@@ -435,7 +435,7 @@ WHOLE_JSON = {
             "name": "bpf",
             "ok": False,
             "found": "the kernel refuses to load the program probe: Operation not permitted",
-            "do": "use a kernel that admits BPF programs, or the lab: make run",
+            "do": "use a kernel that admits BPF programs; the sources have one in a VM: make lab",
             "forbidden": True,
         },
         {"name": "lockdown", "ok": True, "found": "the kernel is not locked down", "do": "", "forbidden": False},
@@ -478,8 +478,8 @@ WHOLE_JSON = {
 
 def test_the_whole_document_as_text_and_as_json():
     refused = NotPermitted(
-        "the kernel refuses to load the program probe: Operation not permitted; use a kernel that admits BPF programs, "
-        "or the lab: make run"
+        "the kernel refuses to load the program probe: Operation not permitted; use a kernel that admits BPF programs; "
+        "the sources have one in a VM: make lab"
     )
     addresses = {str(number): number for number in range(59)} | dict.fromkeys(HASH, 61)
     found, _, _ = told(who=1000, lacks=USES[:1], admitted=refused, netlink=False, addresses=addresses, planned=PLAN)

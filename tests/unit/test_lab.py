@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import ctobserve_lab
 from ctobserve.commands.cli import ended
+from ctobserve.errors import KernelLacks
 from ctobserve_lab import machine
 from ctobserve_lab.cli import WIDTH
 from ctobserve_lab.errors import LabError
@@ -20,6 +22,7 @@ from ctobserve_lab.world import run
 from tests.kernel.sessions import sessions
 from tests.lab_index import PAGE, filled
 
+ROOT = Path(__file__).parents[2]
 FILES = sorted(path.stem for path in Path(ctobserve_lab.__file__).parent.joinpath("scenarios").glob("*.py"))
 
 
@@ -112,6 +115,35 @@ def test_a_program_may_say_any_byte(capsys):
     assert said.startswith("ctobserve-lab: sh -c ") and said.endswith(": \\xff\\x1b\n") and said[:-1].isprintable()
 
 
-def test_a_program_that_is_missing_is_named_with_the_way_to_it():
-    with pytest.raises(LabError, match=r"^there is no program frobnicate here; .*make setup"):
+def test_a_program_that_is_missing_is_named():
+    with pytest.raises(LabError, match=r"^there is no program frobnicate here$"):
         run("frobnicate", check=False)
+
+
+def words_run() -> set[str]:
+    """What scenarios run as a program, and what their lines begin with, inside a namespace or outside."""
+    root = Path(ctobserve_lab.__file__).parent
+    calls = re.findall(r"\brun\(\s*\"([a-z]+)\"", "\n".join(path.read_text() for path in root.rglob("*.py")))
+    lines = [line for scenario in SCENARIOS.values() for line in (*scenario.look, *scenario.fix)]
+    return {*calls, *(re.sub(r"^ip netns exec \S+ ", "", line).split()[0] for line in lines)}
+
+
+def test_every_program_that_a_scenario_runs_is_asked_for_before():
+    always = {"cat", "ctobserve", "dmesg", "kill", "sh"}  # base-files of every Debian, and what this lab is of
+    assert words_run() - always == machine.PROGRAMS.keys()
+
+
+def test_what_is_asked_for_comes_with_the_package_and_with_make_tool():
+    (depends,) = re.findall(r"^Package: ctobserve-lab$.*?^Depends: (.*?)$", (ROOT / "debian/control").read_text(), re.M | re.S)
+    tool = re.findall(r"^(\S+) .*\btool\b", (ROOT / "packages.apt").read_text(), re.M)
+    assert set(machine.PROGRAMS.values()) <= set(depends.split(", ")) & set(tool)
+
+
+def test_programs_that_are_missing_are_named_with_their_packages_before_anything_is_done(monkeypatch, tmp_path):
+    for program in machine.PROGRAMS.keys() - {"ping", "modprobe", "rmmod"}:
+        (tmp_path / program).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(machine, "TRACKING", tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(KernelLacks, match=r"^there is no modprobe, ping, rmmod here; try: apt install iputils-ping kmod$"):
+        machine.admit(here=True)
