@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from ctobserve import __version__
+
 
 class ExitStatus(IntEnum):
     """Exit codes of every command; other programs rely on them."""
@@ -38,3 +40,8 @@ class NotPermitted(CtobserveError):
     """The kernel refuses us: not root, or a policy against BPF."""
 
     exit_status = ExitStatus.NOT_PERMITTED
+
+
+def by_pip(extra: str) -> str:
+    """What installs an extra. It names the wheel's file: a name alone would be asked of an index, where anybody may take it."""
+    return f"pip install './ctobserve-{__version__}-py3-none-any.whl[{extra}]' in a venv (README.md)"

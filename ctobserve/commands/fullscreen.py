@@ -24,7 +24,7 @@ from ctobserve.commands.values import some_of
 from ctobserve.documents.meta import meta_of
 from ctobserve.documents.request import Request
 from ctobserve.documents.top import View
-from ctobserve.errors import CtobserveError
+from ctobserve.errors import CtobserveError, by_pip
 from ctobserve.programs.hooks import Purpose
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ctobserve.terminal.seen import Engine, Wish
     from ctobserve.terminal.worker import Open
 
-WITHOUT = "the full screen needs Textual: pip install 'ctobserve[tui]'; --plain says nothing of that"
+WITHOUT = f"the full screen needs Textual: {by_pip('tui')}; --plain says nothing of that"
 ENCODED = "the full screen needs a terminal that takes UTF-8 (LANG); --plain says nothing of that"
 
 

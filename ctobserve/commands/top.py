@@ -47,7 +47,7 @@ INTERVAL_S, SCREEN_S = 2.0, 1.0
 def top(request: Request, by: tuple[str, ...], order: str, no_invalid: bool, interval: float | None, plain: bool) -> None:
     """Who fills the table, now: how full it is, rates of new, leaving and lost, and the heaviest sources, services, namespaces.
 
-    On a terminal a full screen, where Textual is there (pip install 'ctobserve[tui]'): also verdicts, the hash as a picture, and
+    On a terminal a full screen, where Textual is there (extra tui of the wheel): also verdicts, the hash as a picture, and
     from a group to its entries and their lives; ? says the keys. Of a recording it begins at the end, and goes wherever you like.
     Elsewhere, and with --plain, a frame every interval, until --duration or Ctrl-C; with --json one object per line.
     """

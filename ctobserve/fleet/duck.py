@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ctobserve.documents.fleet import Answer, Value
-from ctobserve.errors import KernelLacks
+from ctobserve.errors import KernelLacks, by_pip
 from ctobserve.fleet.arrow import tables
 from ctobserve.fleet.engine import Failed, Refused, answer, complaint
 from ctobserve.fleet.listing import Listing
@@ -96,6 +96,6 @@ def _library() -> Any:
         import duckdb
     except ImportError as error:
         raise KernelLacks(
-            f"DuckDB cannot be had here ({error}); install it with: pip install 'ctobserve[fleet]', or give --engine spark"
+            f"DuckDB cannot be had here ({error}); install it with: {by_pip('fleet')}, or give --engine spark"
         ) from None
     return duckdb

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctobserve.documents.fleet import Answer, Value
-from ctobserve.errors import KernelLacks
+from ctobserve.errors import KernelLacks, by_pip
 from ctobserve.fleet.arrow import WHERE
 from ctobserve.fleet.engine import Failed, Refused, answer, complaint
 from ctobserve.fleet.listing import File, Listing
@@ -157,8 +157,8 @@ def _library() -> Any:
         from pyspark import sql
     except ImportError as error:
         raise KernelLacks(
-            f"PySpark cannot be had here ({error}); install it with: pip install 'ctobserve[spark]', or give --engine duckdb"
+            f"PySpark cannot be had here ({error}); install it with: {by_pip('spark')}, or give --engine duckdb"
         ) from None
     if executables.trusted("java") is None:
-        raise KernelLacks("Spark runs in Java, which is not here; install it with: apt-get install openjdk-17-jre-headless")
+        raise KernelLacks("Spark runs in Java, which is not here; install it with: apt-get install default-jre-headless")
     return sql

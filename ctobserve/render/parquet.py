@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from ctobserve.errors import KernelLacks
+from ctobserve.errors import KernelLacks, by_pip
 from ctobserve.render.flat import Column
 from ctobserve.render.tables import Batch
 
@@ -74,7 +74,6 @@ def libraries(otherwise: str = "") -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError as error:
         raise KernelLacks(
-            f"Parquet is written by pyarrow, which cannot be had here ({error}); install it with: "
-            f"pip install 'ctobserve[parquet]'{otherwise}"
+            f"Parquet is written by pyarrow, which cannot be had here ({error}); install it with: {by_pip('parquet')}{otherwise}"
         ) from None
     return pyarrow, parquet

@@ -26,6 +26,7 @@ from ctobserve.capture.store.facts import encoded
 from ctobserve.capture.store.reader import Fact, Reader
 from ctobserve.clock import iso
 from ctobserve.documents import convert
+from ctobserve.errors import by_pip
 from ctobserve.event import Kind
 from ctobserve.host.dump import HELPED
 from ctobserve.model import IPS_HELPER, join
@@ -268,7 +269,7 @@ def test_without_pyarrow_it_says_what_to_install_and_lines_need_none(tmp_path, m
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code, out, err = run(monkeypatch, capsys, "convert", "FILE", "made")
     assert (code, out) == (3, "") and err.count("\n") == 1 and not Path("made").exists()
-    assert "install it with: pip install 'ctobserve[parquet]', or give --format jsonl" in err
+    assert f"install it with: {by_pip('parquet')}, or give --format jsonl" in err
     assert run(monkeypatch, capsys, "convert", "FILE", "made", "--format", "jsonl")[0] == 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ctobserve.errors import by_pip
 from ctobserve.fleet import duck
 from ctobserve.fleet.asking import Days, wanted
 from ctobserve.fleet.engine import Refused
@@ -258,7 +259,7 @@ def test_its_directory_is_ours_alone_while_it_is_there():
 
 @pytest.mark.parametrize(
     ("engine", "library", "install"),
-    [("duckdb", "duckdb", "pip install 'ctobserve[fleet]'"), ("spark", "pyspark", "pip install 'ctobserve[spark]'")],
+    [("duckdb", "duckdb", by_pip("fleet")), ("spark", "pyspark", by_pip("spark"))],
 )
 def test_an_engine_that_is_not_installed_is_one_line(fleet, typed, monkeypatch, engine, library, install):
     monkeypatch.setitem(sys.modules, library, None)

@@ -23,7 +23,7 @@ from ctobserve import __version__
 from ctobserve.capture.store.joined import opened
 from ctobserve.clock import iso
 from ctobserve.documents import convert
-from ctobserve.errors import CtobserveError
+from ctobserve.errors import CtobserveError, by_pip
 from ctobserve.event import Kind
 from ctobserve.fleet import rows, storage, writing
 from ctobserve.fleet.adding import add
@@ -292,7 +292,7 @@ def test_what_cannot_be_is_one_line_and_makes_nothing(typed, words, says):
 def test_without_pyarrow_it_says_what_to_install(typed, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code, out, err = typed("convert", "FILE", "ds", "--dataset", "--host", "a")
-    assert (code, out) == (3, "") and err.endswith("install it with: pip install 'ctobserve[parquet]'\n")
+    assert (code, out) == (3, "") and err.endswith(f"install it with: {by_pip('parquet')}\n")
     assert os.listdir() == ["FILE"]
 
 

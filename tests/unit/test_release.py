@@ -22,6 +22,18 @@ def test_the_version_is_the_same_everywhere():
     assert package.stdout == f"{__version__}\n"
 
 
+def test_readme_names_the_files_of_this_version():
+    named = re.findall(r"\bctobserve[_-]([\d.]+\d)[_-](?:all\.deb|py3-none-any\.whl)", (ROOT / "README.md").read_text())
+    assert named and set(named) == {__version__}
+
+
+def test_nothing_is_asked_of_an_index_by_our_name():
+    """There is no such package in any: whoever made one would be root where such a line is typed."""
+    texts = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("ctobserve/**/*.py"), *ROOT.glob("manual/*.py")]
+    asked = re.compile(r"pip install [^\n]*?(?<![\w/-])ctobserve(?!-[\w.{}]+-py3-none-any\.whl|/)[^\n]*")
+    assert not [(path.name, line) for path in texts for line in asked.findall(path.read_text())]
+
+
 def test_the_dates_of_a_version_are_the_same():
     dated = re.search(rf"^## {re.escape(__version__)} \((.*)\)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
     command = ["dpkg-parsechangelog", "-l", ROOT / "debian/changelog", "-S", "Timestamp"]

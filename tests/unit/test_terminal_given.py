@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ctobserve.commands import fullscreen
+from ctobserve.errors import by_pip
 from ctobserve_lab.recordings import recording
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,7 +143,7 @@ def test_without_textual_a_line_says_what_would_bring_the_full_screen(monkeypatc
     monkeypatch.setattr(fullscreen, "find_spec", lambda name: None)
     assert not fullscreen.wanted()
     assert capsys.readouterr().err == (
-        "ctobserve: the full screen needs Textual: pip install 'ctobserve[tui]'; --plain says nothing of that\n"
+        f"ctobserve: the full screen needs Textual: {by_pip('tui')}; --plain says nothing of that\n"
     )
 
 
