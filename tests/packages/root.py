@@ -57,6 +57,11 @@ class Root:
         shutil.copy(path, self.path / "srv")
         return f"/srv/{path.name}"
 
+    def lacking(self, package: str, where: str) -> list[str]:
+        """Files of a Python package of ours that are not below `where` in it."""
+        ours = [path.relative_to(CHECKOUT) for path in (CHECKOUT / package).rglob("*") if path.is_file()]
+        return [f"{path}" for path in ours if "__pycache__" not in path.parts and not (self.path / where / path).exists()]
+
     def of_ours(self) -> Iterator[str]:
         """Every path in it that has our name, but for accounts of package managers."""
         for path in sorted(self.path.rglob("*ctobserve*")):

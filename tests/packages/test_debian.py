@@ -13,12 +13,14 @@ import pytest
 
 from ctobserve import __version__
 from ctobserve.commands.cli import COMMANDS
+from ctobserve_lab.machine import PROGRAMS
 from ctobserve_lab.recordings import recording
 from ctobserve_lab.scenarios import SCENARIOS
 from tests.packages.root import CHECKOUT, SUITES, Root
 
 BUILT = CHECKOUT / ".lab/deb"
-OBSOLETE = "usr/lib/python3/dist-packages/ctobserve/gone.py"
+MODULES = "usr/lib/python3/dist-packages"
+OBSOLETE = f"{MODULES}/ctobserve/gone.py"
 # As if that were the machine's own root: a mount, which `ip netns exec` asks for, with places to write to.
 IN_GUEST = """
 for root in %s; do
@@ -105,6 +107,7 @@ def test_everything_is_where_debian_puts_it(root):
     units = {path.name for path in root.path.glob("usr/lib/systemd/system/ctobserve-*")}
     assert units == {"ctobserve-export.service", "ctobserve-recorder.service"}
     assert not list(root.path.glob("etc/systemd/system/**/ctobserve-*"))
+    assert root.lacking("ctobserve", MODULES) == []
 
 
 def test_the_lab_is_a_package_of_its_own(root):
@@ -112,6 +115,8 @@ def test_the_lab_is_a_package_of_its_own(root):
     root.install(root.give(built("ctobserve-lab")))
     assert root.run("ctobserve-lab", "list").count("\n") == len(SCENARIOS)
     assert "this is no lab machine" in root.run("ctobserve-lab", "run", "healthy", code=2)
+    assert root.lacking("ctobserve_lab", MODULES) == []
+    root.run("which", *PROGRAMS)
 
 
 def test_they_observe_a_real_kernel():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ctobserve import __version__
+from ctobserve_lab.machine import PROGRAMS
 from ctobserve_lab.recordings import recording
 from tests.packages.root import CHECKOUT, SUITES, Root
 
@@ -46,6 +48,8 @@ def installed(root: Root, package: str, *options: str) -> None:
     assert root.run(COMMAND, "--version") == f"ctobserve, version {__version__}\n"
     assert "table_full" in root.run(COMMAND, "report", "--from", root.give(recording("table_full")))
     assert "came compiled" in root.run("sh", "-c", f"{COMMAND} check 2> /dev/null || true")
+    (modules,) = (root.path / VENV[1:]).glob("lib/python3.*/site-packages")
+    assert root.lacking("ctobserve", f"{modules}") + root.lacking("ctobserve_lab", f"{modules}") == []
     assert "No module named" in root.run(f"{VENV}/bin/python", "-c", "import pytest", code=1)
 
 
@@ -74,18 +78,23 @@ def test_the_checkout_by_make_tool(suite):
     root.run("rm", "-r", f"{tree}/bpf/images")
     root.run("make", "-C", tree, "tool")
     print(root.fetched())
+    root.run("which", *PROGRAMS)
     assert "table_full" in root.run(f"{tree}/.venv/bin/ctobserve", "report", "--from", root.give(recording("table_full")))
     shutil.rmtree(root.path)
 
 
 def test_extras_bring_what_they_say(tmp_path):
-    """From the index that pip is set to, on this machine: textual and pyarrow are no packages of Debian's."""
+    """From the index that pip is set to, on this machine: what they bring Debian does not have, or not new enough."""
     venv, wheel = tmp_path / "venv", built("wheel/ctobserve-*.whl")
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--system-site-packages", venv], check=True)
-    subprocess.run([venv / "bin/pip", "install", "--quiet", f"{wheel}[tui,parquet]"], check=True, cwd="/")
+    subprocess.run([venv / "bin/pip", "install", "--quiet", f"{wheel}[tui,fleet,export]"], check=True, cwd="/")
     command, full = venv / "bin/ctobserve", recording("table_full")
     subprocess.run([command, "convert", full, tmp_path / "tables"], check=True, cwd="/")
     assert (tmp_path / "tables/events.parquet").stat().st_size > 0
+    subprocess.run([command, "convert", full, tmp_path / "fleet", "--dataset", "--host", "web-17"], check=True, cwd="/")
+    asked = subprocess.run([command, "fleet", "losses", tmp_path / "fleet"], capture_output=True, text=True, check=True, cwd="/")
+    assert re.search(r"^web-17 +table_full +23 ", asked.stdout, re.M)
+    subprocess.run([venv / "bin/python", "-I", "-c", "import bcrypt, prometheus_client, yaml"], check=True)
     fills_a_terminal(str(command), str(full))
 
 
