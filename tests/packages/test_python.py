@@ -23,6 +23,7 @@ from tests.packages.root import CHECKOUT, SUITES, Root
 NEEDED = ("python3-venv", "python3-click", "python3-numpy", "python3-pyroute2")
 VENV = "/opt/ctobserve"
 COMMAND = f"{VENV}/bin/ctobserve"
+RELEASED_ON = "bookworm"  # docs/release.md
 
 
 @cache
@@ -70,7 +71,7 @@ def test_the_source_distribution(root):
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_checkout_by_make_tool(suite):
-    """As it is cloned: without compiled programs."""
+    """As it is cloned: without compiled programs. Then, where releases are made, the packages are built of it."""
     root = Root(suite, "tool")
     root.install("ca-certificates", "git", "make", recommended=False)
     root.run("tar", "-xzf", root.give(built("sdist/ctobserve-*.tar.gz")), "-C", "/srv", "--no-same-owner")
@@ -80,6 +81,9 @@ def test_the_checkout_by_make_tool(suite):
     print(root.fetched())
     root.run("which", *PROGRAMS)
     assert "table_full" in root.run(f"{tree}/.venv/bin/ctobserve", "report", "--from", root.give(recording("table_full")))
+    if suite == RELEASED_ON:
+        root.run("make", "-C", tree, "deb")
+        assert (root.path / tree[1:] / f".lab/deb/ctobserve_{__version__}_all.deb").exists()
     shutil.rmtree(root.path)
 
 

@@ -48,6 +48,13 @@ def test_what_is_run_before_a_commit_is_lint_and_fetches_nothing():
     assert [(hook["entry"], hook["language"]) for hook in repo["hooks"]] == [("make lint", "system")]
 
 
+def test_all_that_debians_tools_ask_for_is_installed_by_make_deb():
+    (needs,) = re.findall(r"^Build-Depends: (.*)$", (ROOT / "debian/control").read_text(), re.M)
+    names = {"debhelper" if name.startswith("debhelper-compat") else name.split()[0] for name in needs.split(", ")}
+    marked = re.findall(r"^(\S+) .*\b(?:tool|package)\b", (ROOT / "packages.apt").read_text(), re.M)
+    assert names | {"build-essential"} <= set(marked)  # which dpkg-checkbuilddeps asks for without being told
+
+
 def test_each_package_has_what_runs_and_no_compiler():
     """Python's packages come from pyproject.toml by dh_python3."""
     control = (ROOT / "debian/control").read_text()
