@@ -7,13 +7,31 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 VAGRANT = Path(__file__).parents[2] / "vagrant"
+# By Vagrant's own reading, on a host of that architecture: each machine with its box, and what makes it one of that architecture.
+TOLD = """
+RbConfig::CONFIG["host_cpu"] = ARGV[0]
+require "vagrant"
+machines = Vagrant::Environment.new(cwd: ARGV[1], ui_class: Vagrant::UI::Silent)
+machines.machine_names.each do |name|
+  machine = machines.machine(name, :libvirt)
+  libvirt = machine.provider_config
+  puts [name, machine.config.vm.box, libvirt.machine_type || "default", *libvirt.inputs.map { |input| input[:bus] }].join(" ")
+end
+"""
+PC = "debian12 debian/bookworm64 default ps2\ndebian13 debian/trixie64 default ps2\n"
+ARM = "debian12 cloud-image/debian-12 virt virtio\ndebian13 cloud-image/debian-13 virt virtio\n"
+
+
+def run(directory: Path, state: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    own = {"VAGRANT_HOME": str(state), "VAGRANT_DOTFILE_PATH": str(state / "dot"), "VAGRANT_CHECKPOINT_DISABLE": "1"}
+    return subprocess.run(command, cwd=directory, env=os.environ | own, capture_output=True, text=True, check=False)
 
 
 def validate(directory: Path, state: Path) -> subprocess.CompletedProcess[str]:
-    own = {"VAGRANT_HOME": str(state), "VAGRANT_DOTFILE_PATH": str(state / "dot"), "VAGRANT_CHECKPOINT_DISABLE": "1"}
-    command = ["vagrant", "validate"]
-    return subprocess.run(command, cwd=directory, env=os.environ | own, capture_output=True, text=True, check=False)
+    return run(directory, state, "vagrant", "validate")
 
 
 def test_the_machines_are_valid(tmp_path):
@@ -28,6 +46,13 @@ def test_a_setting_that_the_provider_does_not_know_would_be_found(tmp_path):
     (copy / "Vagrantfile").write_text(text.replace("libvirt.cpus", "libvirt.hands"))
     result = validate(copy, tmp_path / "home")
     assert result.returncode == 1 and "hands" in result.stderr + result.stdout
+
+
+@pytest.mark.parametrize(("host_cpu", "told"), [("x86_64", PC), ("aarch64", ARM), ("arm64", ARM)])
+def test_a_machine_is_of_the_hosts_architecture(tmp_path, host_cpu, told):
+    """Linux calls it aarch64, and macOS arm64."""
+    result = run(VAGRANT, tmp_path / "home", "ruby", "-e", TOLD, host_cpu, str(VAGRANT))
+    assert (result.returncode, result.stdout) == (0, told), result.stderr
 
 
 def test_provisioning_is_a_script_the_machine_can_read():
