@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # The whole round on one machine without KVM and without a download of boxes: a box made from Debian packages, vagrant up, provisioning,
-# three incidents, vagrant destroy. Some 15 minutes, most of them emulation. As root, on Debian 12. Usage: round.sh [WORKDIR]
+# three incidents, vagrant destroy. Some 15 minutes, most of them emulation. As root, on Debian 12 for amd64. Usage: round.sh [WORKDIR]
 # The daemons of libvirt live in a network and mount namespace of their own: no bridge, rule or sysctl of this machine changes.
 set -eu -o pipefail
+if [ "$(uname -m)" != x86_64 ]; then
+	echo "round.sh: the box it makes is of amd64, and this machine is $(uname -m); vagrant up takes arm64 boxes from elsewhere" >&2
+	exit 2
+fi
 here=$(cd "$(dirname "$0")" && pwd)
 work=${1:-$(mktemp -d)}
 mkdir -p "$work"
