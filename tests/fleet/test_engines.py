@@ -63,8 +63,8 @@ def test_as_typed_spark_answers_and_leaves_no_file_behind(tmp_path):
     """In a process of its own: Spark keeps its directories for as long as its Java runs."""
     before = set(Path("/var/tmp").glob("ctobserve.*"))
     given = dataset(tmp_path / "fleet", Recorded("a").drops(3, "clash"))
-    words = [sys.executable, "-I", "-m", "ctobserve", "fleet", "losses", str(given), "--json", "--engine", "spark", "--master", MASTER]
-    typed = subprocess.run(words, capture_output=True, text=True, check=False)
+    words = ["fleet", "losses", str(given), "--json", "--engine", "spark", "--master", MASTER]
+    typed = subprocess.run([sys.executable, "-I", "-m", "ctobserve", *words], capture_output=True, text=True, check=False)
     assert typed.returncode == 0, typed.stderr
     said = json.loads(typed.stdout)
     assert said["meta"]["engine"].startswith("spark ")
