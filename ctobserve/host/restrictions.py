@@ -54,7 +54,8 @@ def probes_off() -> str | None:
     if _says(FTRACE) == "0":
         return "kernel.ftrace_enabled is 0, so no probe runs at a function's entry; try: sysctl kernel.ftrace_enabled=1"
     if _says(KPROBES) == "0":
-        return f"all kprobes of this kernel are switched off; try: echo 1 > {KPROBES}"
+        # Linux 6.1 refused every probe from then on, until it was booted anew.
+        return f"all kprobes of this kernel are switched off; try: echo 1 > {KPROBES} (probes refused after that: reboot)"
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from ctobserve.diagnosis.rules.words import plural
 from ctobserve.documents.fleet import Cell, FleetDocument
 from ctobserve.model import shown_before
 from ctobserve.render.csvout import quoted
@@ -32,7 +33,12 @@ def fleet_lines(found: FleetDocument) -> Iterator[str]:
 def covered_words(found: FleetDocument) -> str:
     """Of how many hosts, from when to when, in one line."""
     when = f", {found.began[:19]}Z to {found.ended[:19]}Z" if found.began and found.ended else ""
-    return f"{len(found.rows)} rows of {found.hosts} hosts, {found.recordings} recordings{when}"
+    return f"{plural(len(found.rows), 'row')} of {plural(found.hosts, 'host')}, {plural(found.recordings, 'recording')}{when}"
+
+
+def to_second(value: Cell) -> Cell:
+    """An instant without its fraction, which nobody compares among hosts; anything else as it is."""
+    return f"{value[:SECOND]}Z" if isinstance(value, str) and INSTANT.fullmatch(value) else value
 
 
 def notes(found: FleetDocument) -> Iterator[str]:
@@ -65,15 +71,10 @@ def _columns(found: FleetDocument) -> Iterator[str]:
 
 
 def _column(head: str, values: Sequence[Cell]) -> list[str]:
-    words = [head, *("-" if value is None else _short(_word(value)) for value in values)]
+    words = [head, *("-" if value is None else shown_before(_word(value), CELL_CHARACTERS) for value in map(to_second, values))]
     width = max(map(len, words))
     right = all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values)
     return [word.rjust(width) if right else word.ljust(width) for word in words]
-
-
-def _short(word: str) -> str:
-    """An instant to the second; of a long word its begin."""
-    return f"{word[:SECOND]}Z" if INSTANT.fullmatch(word) else shown_before(word, CELL_CHARACTERS)
 
 
 def _word(value: int | float | bool | str) -> str:

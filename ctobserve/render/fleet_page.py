@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ctobserve.documents.fleet import FleetDocument, Question
 from ctobserve.render.assets import asset, styles, uplot
-from ctobserve.render.fleet import NOTHING, covered_words, notes
+from ctobserve.render.fleet import NOTHING, covered_words, notes, to_second
 from ctobserve.render.fleet_charts import FleetChart, chart_of
 from ctobserve.render.htmlout import as_data, head
 from ctobserve.render.jsonout import plain
@@ -49,6 +49,6 @@ def _figure(drawn: FleetChart) -> Iterable[Markup]:
 def _rows(found: FleetDocument) -> Iterable[Markup]:
     names = [column.name for column in found.columns]
     says = f"{found.says} {covered_words(found)}"
-    yield scrolled(says, table(says, names, ([row[name] for name in names] for row in found.rows)))
+    yield scrolled(says, table(says, names, ([to_second(row[name]) for name in names] for row in found.rows)))
     yield "<h2>Columns</h2>"
     yield pairs((column.name, column.says) for column in found.columns)

@@ -5,7 +5,10 @@ CTOBSERVE_MASTER is where Spark runs; without it two workers of their own proces
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,11 +51,22 @@ def test_both_engines_find_what_was_planted_and_answer_alike(fleet):
     "sql", ["DROP VIEW events", "SELECT * FROM csv.`/etc/passwd`", "SELECT 1; SELECT 2", "SELECT nowhere FROM events"]
 )
 def test_of_spark_too_sql_is_one_query_of_the_dataset(tmp_path, monkeypatch, capsys, sql):
-    before = set(Path("/var/tmp").glob("ctobserve.*"))
     own = tmp_path / "own.sql"
     own.write_text(sql)
     typed = partial(run, monkeypatch, capsys, "fleet", "--engine", "spark", "--master", "local[1]", "--sql", str(own))
     code, out, err = typed(str(dataset(tmp_path / "fleet", Recorded("a"))))
     lines = [line for line in err.splitlines() if line.startswith("ctobserve: ")]
     assert (code, out, len(lines)) == (2, "", 1)
+
+
+def test_as_typed_spark_answers_and_leaves_no_file_behind(tmp_path):
+    """In a process of its own: Spark keeps its directories for as long as its Java runs."""
+    before = set(Path("/var/tmp").glob("ctobserve.*"))
+    given = dataset(tmp_path / "fleet", Recorded("a").drops(3, "clash"))
+    words = ["fleet", "losses", str(given), "--json", "--engine", "spark", "--master", MASTER]
+    typed = subprocess.run([sys.executable, "-I", "-m", "ctobserve", *words], capture_output=True, text=True, check=False)
+    assert typed.returncode == 0, typed.stderr
+    said = json.loads(typed.stdout)
+    assert said["meta"]["engine"].startswith("spark ")
+    assert [(row["host"], row["packets"]) for row in said["rows"]] == [("a", 3)]
     assert not set(Path("/var/tmp").glob("ctobserve.*")) - before

@@ -11,8 +11,9 @@ from ctobserve.documents.fleet import Answer, Chart, Covered, FleetDocument, col
 from ctobserve.fleet.engine import answer
 from ctobserve.fleet.questions import question
 from ctobserve.fleet.spark import named
-from ctobserve.render.fleet import fleet_csv, fleet_lines
+from ctobserve.render.fleet import covered_words, fleet_csv, fleet_lines
 from ctobserve.render.fleet_charts import BARS, SORTS, chart_of
+from ctobserve.render.fleet_page import fleet_page
 
 COLUMNS = ("host", "reason", "packets", "first_at")
 AT = "2024-10-04T00:01:00.000000000Z"
@@ -43,6 +44,13 @@ def test_text_has_numbers_to_the_right_and_what_is_missing():
         "4 records were lost while these were recorded: what they told is in no answer.",
         "skipped   events/x: is damaged",
     ]
+
+
+def test_people_read_one_row_as_one_and_instants_to_the_second():
+    found = answered(("a", "clash", 7, AT))
+    assert covered_words(found).startswith("1 row of 2 hosts, 3 recordings, ")
+    page = "\n".join(fleet_page(found, question("losses")))
+    assert AT not in page and "<td>2024-10-04T00:01:00Z</td>" in page
 
 
 def test_of_many_skipped_files_some_are_named():

@@ -49,7 +49,8 @@ def test_probes_that_would_tell_nothing(says):
     says(FTRACE="1\n", KPROBES="1\n")
     assert restrictions.probes_off() is None
     says(KPROBES="0\n")
-    assert restrictions.probes_off() == f"all kprobes of this kernel are switched off; try: echo 1 > {restrictions.KPROBES}"
+    remedy = f"echo 1 > {restrictions.KPROBES} (probes refused after that: reboot)"
+    assert restrictions.probes_off() == f"all kprobes of this kernel are switched off; try: {remedy}"
     says(FTRACE="0\n")
     what, _, remedy = restrictions.probes_off().partition("; ")
     assert (what, remedy) == (
