@@ -18,11 +18,15 @@ machines = Vagrant::Environment.new(cwd: ARGV[1], ui_class: Vagrant::UI::Silent)
 machines.machine_names.each do |name|
   machine = machines.machine(name, :libvirt)
   libvirt = machine.provider_config
-  puts [name, machine.config.vm.box, libvirt.machine_type || "default", *libvirt.inputs.map { |input| input[:bus] }].join(" ")
+  firmware = [libvirt.machine_type || "default", File.basename(libvirt.nvram || "none")]
+  puts [name, machine.config.vm.box, *firmware, *libvirt.inputs.map { |input| input[:bus] }].join(" ")
 end
 """
-PC = "debian12 debian/bookworm64 default ps2\ndebian13 debian/trixie64 default ps2\n"
-ARM = "debian12 cloud-image/debian-12 virt virtio\ndebian13 cloud-image/debian-13 virt virtio\n"
+PC = "debian12 debian/bookworm64 default none ps2\ndebian13 debian/trixie64 default none ps2\n"
+ARM = """\
+debian12 cloud-image/debian-12 virt ctobserve-debian12.fd virtio
+debian13 cloud-image/debian-13 virt ctobserve-debian13.fd virtio
+"""
 
 
 def run(directory: Path, state: Path, *command: str) -> subprocess.CompletedProcess[str]:
