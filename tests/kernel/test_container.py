@@ -17,10 +17,10 @@ import yaml
 
 from ctobserve_lab.traffic import load
 from ctobserve_lab.world import Net, Space
+from tests.kernel.tool import PATIENCE_S
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGE = CHECKOUT / ".lab/image"
-WAIT_S = 240
 # What runtimes hide of /proc and /sys, and what they let nobody write, unless a pod is privileged.
 MASKED = ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi", "/sys/firmware"]
 # crun takes one kind of control groups, not both at once as where nothing manages them.
@@ -133,7 +133,7 @@ def test_what_the_daemonset_grants_is_enough(net, pod, tmp_path):
     (container,) = daemonset()["containers"]
     with contained(tmp_path, configuration(pod, granted(), container["args"])) as running:
         wanted = rf'^ctobserve_entries{{netns="{other.name}"}} 83'
-        end = time.monotonic() + WAIT_S
+        end = time.monotonic() + PATIENCE_S
         while not re.search(wanted, said := scraped(pod), re.M):
             assert running.poll() is None and time.monotonic() < end, said + (tmp_path / "said").read_text()
             time.sleep(1)
@@ -141,7 +141,7 @@ def test_what_the_daemonset_grants_is_enough(net, pod, tmp_path):
         assert re.search(r'^ctobserve_entries_limit{netns="init"} [1-9]', said, re.M), "which namespace is the node's own"
         late = net.space("late")
         load(late, 13)
-        end = time.monotonic() + WAIT_S
+        end = time.monotonic() + PATIENCE_S
         while f'netns="{late.name}"' not in scraped(pod):
             assert time.monotonic() < end, "a name that was given later is not seen"
             time.sleep(1)
@@ -151,5 +151,5 @@ def test_what_the_daemonset_grants_is_enough(net, pod, tmp_path):
 def test_without_one_of_them_it_says_which(pod, tmp_path):
     rest = [name for name in granted() if name != "CAP_SYSLOG"]
     with contained(tmp_path, configuration(pod, rest, ["list"])) as running:
-        running.wait(WAIT_S)
+        running.wait(PATIENCE_S)
     assert running.returncode == 4 and "CAP_SYSLOG is missing" in (tmp_path / "said").read_text()

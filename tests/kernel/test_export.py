@@ -16,10 +16,10 @@ from ctobserve_lab.traffic import load, open_tcp, race, send_udp
 from ctobserve_lab.world import run
 from tests.kernel.machine import machine
 from tests.kernel.test_reading import unload
+from tests.kernel.tool import PATIENCE_S
 
 PORT = 9877
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-WAIT_S = 120
 Series = dict[tuple[str, ...], float]
 
 
@@ -45,7 +45,7 @@ def of(series: Series, label: str) -> dict[tuple[str, ...], int]:
 
 def when(found: Callable[[], bool]) -> None:
     """Waits for it."""
-    end = time.monotonic() + WAIT_S
+    end = time.monotonic() + PATIENCE_S
     while not found():
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -155,7 +155,7 @@ def test_chains_are_those_of_report_and_counts_are_verified(net, start, report):
     assert found["ctobserve_longest_chain",] == told["max_chain"]
     assert found["ctobserve_chain_length_gsum",] >= 2 * 499
     assert 1 <= found["ctobserve_lookup_cost",] <= found["ctobserve_longest_chain",]
-    assert abs(found["ctobserve_walk_timestamp_seconds",] - time.time()) < WAIT_S
+    assert abs(found["ctobserve_walk_timestamp_seconds",] - time.time()) < PATIENCE_S
     when(lambda: ("ctobserve_last_verify_timestamp_seconds",) in scrape())
     exporter.end()
     assert "differ" not in exporter.errors

@@ -20,17 +20,16 @@ from ctobserve_lab.traffic import load, send_udp
 from ctobserve_lab.world import run
 from tests.kernel.conftest import Running
 from tests.kernel.systemd import Systemd
-from tests.kernel.tool import CTOBSERVE
+from tests.kernel.tool import CTOBSERVE, PATIENCE_S
 from tests.unit.test_service import settings
 
 KEEP = ("--keep", "20s", "--after", "3s", "--max-size", "32MiB")
-WAIT_S = 120
 MOST_BYTES = 32 << 20
 
 
 def waited_for(directory: Path, why: str, running: Running) -> Path:
     """The incident that is kept for this, once it is whole."""
-    end = time.monotonic() + WAIT_S
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         assert running.process.poll() is None, running.errors
         for path in directory.glob("incident-*"):
@@ -42,7 +41,7 @@ def waited_for(directory: Path, why: str, running: Running) -> Path:
 
 def until(true: Callable[[], bool]) -> bool:
     """Whether it became so."""
-    end = time.monotonic() + WAIT_S
+    end = time.monotonic() + PATIENCE_S
     while not (found := true()) and time.monotonic() < end:
         time.sleep(0.2)
     return found
@@ -120,7 +119,7 @@ def test_it_goes_round_in_bounded_space_and_leaves_what_can_be_read_when_it_is_k
     directory, space = tmp_path / "DIR", net.space("round")
     running = start("record", str(directory), *KEEP, "--keyframe", "5")
     sent, most, first = 0, 0, directory / "part-00000001"
-    end = time.monotonic() + WAIT_S
+    end = time.monotonic() + PATIENCE_S
     while (sent < 5000 or first.exists()) and time.monotonic() < end:
         sent += 211 - send_udp(space, 211, first_port=10000 + sent % 40_000)
         most = max(most, sum(path.stat().st_blocks * 512 for path in directory.glob("*") if path.exists()))
@@ -143,7 +142,7 @@ def test_a_verdict_is_waited_for(net, start, tmp_path, sysctl: Callable[[str, in
     load(space, 97)
     running = start("record", str(directory), *KEEP, "--keyframe", "10", "--on", "verdict:table_full", "--no-invalid")
     sysctl("nf_conntrack_max", space.count())
-    end = time.monotonic() + WAIT_S
+    end = time.monotonic() + PATIENCE_S
     while not list(directory.glob("incident-*-verdict-table_full")) and time.monotonic() < end:
         send_udp(space, 3, first_port=50_000)
         time.sleep(0.5)

@@ -17,11 +17,11 @@ from ctobserve_lab.traffic import load
 from ctobserve_lab.world import Net, Space
 from tests.kernel.systemd import Systemd
 from tests.kernel.test_flight_recorder import bits
+from tests.kernel.tool import PATIENCE_S
 from tests.unit.test_service import settings
 
 UNIT = "ctobserve-export"
 URL = "http://127.0.0.1:9877/metrics"
-WAIT_S = 120
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def scraped() -> str:
 
 def until(systemd: Systemd, pattern: str) -> str:
     """What is scraped, once it says this."""
-    end = time.monotonic() + WAIT_S
+    end = time.monotonic() + PATIENCE_S
     while not re.search(pattern, said := scraped(), re.M):
         assert time.monotonic() < end, f"{said}\n{systemd.ctl('show', UNIT)}\n{systemd.log()}"
         time.sleep(0.5)

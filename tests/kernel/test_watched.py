@@ -10,11 +10,11 @@ import pytest
 from ctobserve.host import counters
 from ctobserve_lab.scenarios import SCENARIOS
 from ctobserve_lab.stage import Stage
+from tests.kernel.tool import PATIENCE_S
 from tests.prometheus import Prometheus
 
 RULES = Path(__file__).resolve().parents[2] / "deploy/prometheus"
 PLACE = "127.0.0.1:9878"
-WAIT_S = 240
 LOST = 23  # packets, as the scenario says
 
 
@@ -35,16 +35,16 @@ def test_the_alert_of_a_full_table_fires_with_the_numbers_of_the_kernel_and_reso
     running = start("export", "--listen", PLACE)
     with Prometheus(tmp_path, [PLACE], rules) as prometheus:
         lost = f'ctobserve_drops_total{{netns="{space.name}", reason="table_full"}}'
-        prometheus.until(lambda: prometheus.series(f"{lost} == 0") != {}, WAIT_S)
+        prometheus.until(lambda: prometheus.series(f"{lost} == 0") != {}, PATIENCE_S)
         assert "CtobserveTableFull" not in prometheus.alerts()
         next(play)
-        prometheus.until(lambda: "CtobserveTableFull" in prometheus.alerts(), WAIT_S)
+        prometheus.until(lambda: "CtobserveTableFull" in prometheus.alerts(), PATIENCE_S)
         (alert,) = prometheus.alerts()["CtobserveTableFull"]
         assert alert["labels"]["netns"] == space.name and f"in namespace {space.name}." in alert["annotations"]["summary"]
         # A scrape that an emulated machine was too slow for leaves a gap.
-        prometheus.until(lambda: prometheus.series(lost) == {(space.name, "table_full"): LOST}, WAIT_S)
+        prometheus.until(lambda: prometheus.series(lost) == {(space.name, "table_full"): LOST}, PATIENCE_S)
         kernel = counters.total(counters.read(space.inum).counts.values())
         assert kernel["drop"] == LOST
-        prometheus.until(lambda: "CtobserveTableFull" not in prometheus.alerts(), WAIT_S)
-        prometheus.until(lambda: prometheus.series(lost) == {(space.name, "table_full"): LOST}, WAIT_S)
+        prometheus.until(lambda: "CtobserveTableFull" not in prometheus.alerts(), PATIENCE_S)
+        prometheus.until(lambda: prometheus.series(lost) == {(space.name, "table_full"): LOST}, PATIENCE_S)
     running.end()

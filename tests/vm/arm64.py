@@ -3,7 +3,7 @@
 The root is a Debian release for arm64 in .lab/aarch64-SUITE of the checkout, unpacked and not configured: maintainer scripts are
 arm64 programs. What they would have done and a guest needs is done here. The kernel is the release's own; a small initramfs of
 ours loads what it takes to mount the root over 9p, mounts this checkout and the lab's directory at their places, and runs the
-lab's script.
+lab's script, in a session that is not that of the kernel's threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from suite import CHECKOUT, kept, packages, unpack
 QEMU, CPU = "qemu-system-aarch64", "cortex-a72"
 # What a root over 9p takes and is no part of the kernel everywhere, in any order; each brings what it stands on.
 MODULES = ("virtio_pci", "9pnet_virtio", "9p")
-APPLETS = ("sh", "mount", "mkdir", "insmod", "switch_root", "cat")
+APPLETS = ("sh", "mount", "mkdir", "ln", "insmod", "setsid", "switch_root", "cat")
 # Python's compiled files of this machine, kept over boots: to compile them takes a minute.
 PYCACHE = CHECKOUT / ".lab" / "aarch64-pycache"
 INIT = """\
@@ -37,6 +37,8 @@ share root /root ro,cache=loose
 for directory in tmp run var/cache var/log var/tmp root; do mount -t tmpfs tmpfs /root/$directory; done
 for directory in proc sys dev; do mount --move /$directory /root/$directory; done
 mkdir -p /root/dev/shm /root/dev/pts
+ln -s /proc/self/fd /root/dev/fd
+for at in 0:stdin 1:stdout 2:stderr; do ln -s /proc/self/fd/${{at%:*}} /root/dev/${{at#*:}}; done
 mount -t tmpfs tmpfs /root/dev/shm
 mount -t devpts devpts /root/dev/pts
 mount -t debugfs debugfs /root/sys/kernel/debug
@@ -45,7 +47,7 @@ mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
 share checkout /root{checkout} ro,cache=loose
 share pycache /root/run/pycache cache=loose
 share out /root{out} rw
-exec switch_root /root /bin/bash {script}
+exec setsid switch_root /root /bin/bash {script}
 """
 
 
