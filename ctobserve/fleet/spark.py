@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -111,6 +112,9 @@ def _started(sql: Any, master: str, directory: str) -> Any:
     logs = Path(directory) / "log4j2.properties"
     with files.directory(Path(directory)) as within:
         files.create(logs.name, within, QUIET.encode())
+    if master.startswith("local"):
+        # Else it asks what this host's own name means, fails where nobody knows, and listens there for workers that are all here.
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     builder = sql.SparkSession.builder.master(master).appName("ctobserve fleet")
     own = {
         "spark.local.dir": directory,

@@ -9,6 +9,9 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections import Counter
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,14 +62,38 @@ def test_of_spark_too_sql_is_one_query_of_the_dataset(tmp_path, monkeypatch, cap
     assert (code, out, len(lines)) == (2, "", 1)
 
 
-def test_as_typed_spark_answers_and_leaves_no_file_behind(tmp_path):
+# A host whose name nobody knows, with an address that others reach: of its own namespaces.
+ALONE = """hostname nowhere.invalid && ip link set lo up && ip address add 192.0.2.2/32 dev lo && exec "$@" """
+
+
+def test_as_typed_spark_answers_hears_nobody_else_and_leaves_no_file_behind(tmp_path):
     """In a process of its own: Spark keeps its directories for as long as its Java runs."""
     before = set(Path("/var/tmp").glob("ctobserve.*"))
     given = dataset(tmp_path / "fleet", Recorded("a").drops(3, "clash"))
     words = ["fleet", "losses", str(given), "--json", "--engine", "spark", "--master", MASTER]
-    typed = subprocess.run([sys.executable, "-I", "-m", "ctobserve", *words], capture_output=True, text=True, check=False)
-    assert typed.returncode == 0, typed.stderr
-    said = json.loads(typed.stdout)
+    alone = ["unshare", "--net", "--uts", "sh", "-c", ALONE, "sh"]
+    command = [*alone, sys.executable, "-I", "-m", "ctobserve", *words]
+    heard: Counter[str] = Counter()
+    with (tmp_path / "out").open("w+") as out, subprocess.Popen(command, stdout=out) as typed:
+        while typed.poll() is None:
+            heard.update(listening(typed.pid))
+            time.sleep(0.2)
+        out.seek(0)
+        said = json.load(out)
+    assert typed.returncode == 0
     assert said["meta"]["engine"].startswith("spark ")
     assert [(row["host"], row["packets"]) for row in said["rows"]] == [("a", 3)]
+    assert heard and {address for address in heard if not address.endswith("0100007F")} == set()
     assert not set(Path("/var/tmp").glob("ctobserve.*")) - before
+
+
+def listening(pid: int) -> list[str]:
+    """Addresses that sockets of this process's namespace listen on, as the kernel writes them; none while it is still ours."""
+    found = []
+    for name in ("tcp", "tcp6"):
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/ns/net").samefile("/proc/self/ns/net"):
+                continue
+            rows = [line.split() for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]]
+            found += [row[1].partition(":")[0] for row in rows if row[3] == "0A"]
+    return found
