@@ -9,7 +9,7 @@ from collections import Counter
 
 from ctobserve_lab.traffic import bound, open_tcp, send_udp
 
-MOST, SENT = 1009, 1409  # entries that a table has room for, and datagrams that each want one
+MOST, SENT = 503, 709  # entries that a table has room for, and datagrams that each want one
 
 
 def test_timed_out_deleted_and_living(net, start, form):
