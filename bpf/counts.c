@@ -3,13 +3,14 @@
  * counts.c - how many entries came, left and were lost, in which network namespace and why?
  *
  * Hooks:     __nf_conntrack_hash_insert entry; nf_ct_delete, a kprobe in every case as in destroy.c, which notes with it who kills
- *            and who iterates; __nf_conntrack_alloc, early_drop, __nf_conntrack_confirm and nf_ct_resolve_clash return;
- *            nf_ct_helper_log entry
- * Emits:     nothing: numbers stand in the per-CPU maps `inserts`, `counts` and `folded`, which the front end reads now and then
+ *            and who iterates; early_drop, __nf_conntrack_confirm and nf_ct_resolve_clash return; nf_ct_helper_log entry
+ * Emits:     nothing: numbers stand in the per-CPU maps `tallies`, `inserts`, `counts` and `folded`, which the front end reads now
+ *            and then
  * Kernels:   5.10 - 7.3, with the differences of insert.c, destroy.c, drops.c and evict.c, whose reasons these are
- * Cost:      a new entry: one count, and two programs that find nothing to do, which in the kprobe form hang on returns and are
- *            most of what it costs; an entry that leaves: one count
- * Blind to:  kprobe form: what a softirq does that interrupts another kprobe program on that CPU
+ * Cost:      a new entry: one count, and a program on a return that finds nothing to do, which is half of what it costs, in the
+ *            kprobe form more; an entry that leaves: one count
+ * Blind to:  packets whose entry found no memory: the return of __nf_conntrack_alloc would cost half as much again, and the
+ *            kernel counts them (`drop`). Kprobe form: what a softirq does that interrupts another kprobe program on that CPU
  * Tested by: tests/kernel/test_export.py
  */
 
@@ -27,7 +28,15 @@ struct counted {
 	u8 asked;
 };
 
-BPF_TABLE("percpu_hash", u32, u64, inserts, NAMESPACES_ROOM); /* by namespace; under 0 those for which there was no room */
+/* Inserts of one namespace, found at once: its number picks the slot. */
+struct tally {
+	u64 count;
+	u32 netns; /* 0: of nobody yet */
+};
+
+BPF_TABLE("percpu_array", u32, struct tally, tallies, TALLIES);
+/* Those of namespaces whose slot was another's, by namespace; under 0 those for which there was no room */
+BPF_TABLE("percpu_hash", u32, u64, inserts, NAMESPACES_ROOM);
 BPF_TABLE("percpu_hash", struct counted, u64, counts, REASONS_ROOM);
 BPF_TABLE("percpu_hash", struct counted, u64, folded, FOLDED_ROOM); /* what found no room in `counts`, without its namespace */
 BPF_TABLE("percpu_array", u32, u64, uncounted, 1);		    /* what found room nowhere */
@@ -63,10 +72,19 @@ static __always_inline int count(struct counted *what)
 	return 0;
 }
 
+/* Softirqs are off wherever an entry enters the table: on this CPU nobody comes between. */
 static __always_inline int count_insert_in(u32 netns)
 {
-	u64 none = 0, *found = inserts.lookup(&netns);
+	u32 slot = netns & (TALLIES - 1);
+	struct tally *tally = tallies.lookup(&slot);
+	u64 none = 0, *found;
 
+	if (tally && (tally->netns == netns || !tally->netns)) {
+		tally->netns = netns;
+		tally->count++;
+		return 0;
+	}
+	found = inserts.lookup(&netns);
 	if (!found) {
 		inserts.insert(&netns, &none);
 		found = inserts.lookup(&netns);
@@ -105,26 +123,10 @@ int count_destroy(struct pt_regs *ctx)
 	return count(&left);
 }
 
-/* As take_outcome wants it of an allocation that will be refused; nobody asks what stood in the buckets. */
+/* An entry that netlink makes has no hash yet: it is refused, and no packet is lost. */
 static __always_inline int on_no_room(u64 net, u32 hash, u8 evicted)
 {
-	struct attempt attempt = {.net = net, .hash = hash};
-	struct outcome outcome = {.ts = bpf_ktime_get_ns()};
-
-	if (!evicted)
-		outcomes.update(&attempt, &outcome);
-	return 0;
-}
-
-static __always_inline int on_refusal(u64 net, u32 hash, u64 ct)
-{
-	struct outcome outcome = {};
-	bool full;
-
-	if (!is_errno(ct))
-		return 0;
-	full = take_outcome(net, hash, true, &outcome);
-	return hash ? count_loss(netns_inum(net), refusal_reason(full, &outcome)) : 0;
+	return evicted || !hash ? 0 : count_loss(netns_inum(net), DROP_TABLE_FULL);
 }
 
 static __always_inline int on_verdict(u64 skb, u32 verdict)
@@ -153,7 +155,6 @@ static __always_inline int on_clash(u64 skb, u64 winner, u32 verdict)
 
 ENTRY(count_insert, count_insert_in(ARG_U32(ARG_U64(args[0] + CT_NET) + NET_INUM)))
 RETURN(count_confirm, 1, on_verdict(args[0], result))
-RETURN(count_alloc, 6, on_refusal(args[0], args[5], result))
 RETURN(count_early_drop, 2, on_no_room(args[0], args[1], result))
 RETURN(count_clash, 3, on_clash(args[0], args[1], result))
 KPROBE_ENTRY(count_helper, count_loss(netns_of(args[1]), DROP_HELPER))

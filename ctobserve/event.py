@@ -10,6 +10,7 @@ import numpy as np
 from ctobserve.model import ENTRY, Entries, Mask, NDArray
 
 TEXT_BYTES, DETAIL_BYTES = 84, 64
+RING_MIB = 32  # of the ring through which every event comes, unless another size is asked for
 
 
 class Kind(IntEnum):

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from ctobserve.analysis.drops import CLASH_RESOLVED, balance
+from ctobserve.analysis.drops import CLASH_RESOLVED, LOSS_COUNTERS, balance
 from ctobserve.capture.counts import Count
 from ctobserve.event import DestroyReason, Kind, destroy_name
 from ctobserve.host.counters import Reading, delta, total
 
-# These move where each packet is looked at: nobody counts that here.
-UNWATCHED = frozenset({"invalid", "error"})
+# The others move where each packet is looked at: nobody counts that here.
+WATCHED = tuple(name for name in LOSS_COUNTERS if name not in {"invalid", "error"})
 EVICTED = destroy_name(DestroyReason.EARLY_DROP)
 
 
@@ -44,7 +44,7 @@ def unaccounted(before: Instant, after: Instant) -> dict[int, dict[str, int]]:
     for inum in lasting & moved.keys():
         kernel = total(moved[inum])
         ours = after.losses.get(inum, Counter()) - before.losses.get(inum, Counter())
-        watched = Counter({name: value for name, value in kernel.items() if name not in UNWATCHED})
+        watched = Counter({name: value for name, value in kernel.items() if name in WATCHED})
         rest = balance(ours, watched).unaccounted
         if rest:
             result[inum] = rest

@@ -38,6 +38,7 @@ COUNTED = np.dtype(
     ]
 )
 BY_REASON = ("counts", "folded")
+TALLY = np.dtype([("count", "<u8"), ("netns", "<u4"), ("pad", "<u4")])  # struct tally
 
 
 class LiveCounting(LiveView):
@@ -48,6 +49,7 @@ class LiveCounting(LiveView):
         capabilities.require()
         self._attachment = Attachment(Purpose.COUNTS, attach, Symbols.read())
         self._callers: frozenset[int] = frozenset()
+        self._forgotten: Counter[int] = Counter()  # of what stands in tallies, by namespace
         self._off = 0
 
     def __enter__(self) -> LiveCounting:
@@ -87,9 +89,20 @@ class LiveCounting(LiveView):
         summed: Counter[tuple[int, Kind, str]] = Counter()
         for key, count in self._attachment.programs.counts("inserts").items():
             summed[int.from_bytes(key, "little"), Kind.INSERT, ""] += count
+        for netns, count in self._tallied().items():
+            summed[netns, Kind.INSERT, ""] += count - self._forgotten[netns]
         for name in BY_REASON:
             summed.update(self._by_reason(self._attachment.programs.counts(name)))
         return [Count(*place, count) for place, count in summed.items() if count]
+
+    def _tallied(self) -> Counter[int]:
+        """Inserts by namespace, of those that have a slot on some CPU: what it holds stays, also of those that were forgotten."""
+        tallies = np.frombuffer(self._attachment.programs.per_cpu_values("tallies"), TALLY)
+        used = tallies[tallies["netns"] != 0]
+        found: Counter[int] = Counter()
+        for netns, count in zip(used["netns"].tolist(), used["count"].tolist(), strict=True):
+            found[netns] += count
+        return found
 
     def _by_reason(self, found: dict[bytes, int]) -> Counter[tuple[int, Kind, str]]:
         keys = np.frombuffer(b"".join(found), COUNTED)
@@ -135,6 +148,7 @@ class LiveCounting(LiveView):
             return
         programs = self._attachment.programs
         programs.forget("inserts", [inum.to_bytes(4, "little") for inum in gone])
+        self._forgotten.update({inum: count - self._forgotten[inum] for inum, count in self._tallied().items() if inum in gone})
         keys = list(programs.counts("counts"))
         of_gone = np.isin(np.frombuffer(b"".join(keys), COUNTED)["netns"], list(gone))
         programs.forget("counts", [key for key, there in zip(keys, of_gone.tolist(), strict=True) if there])

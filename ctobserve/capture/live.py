@@ -24,7 +24,7 @@ from ctobserve.capture.table import Lengths, Table
 from ctobserve.capture.table_reader import HashReader, Lister
 from ctobserve.clock import Clock
 from ctobserve.errors import CtobserveError
-from ctobserve.event import Events
+from ctobserve.event import RING_MIB, Events
 from ctobserve.host import (
     account,
     addresses,
@@ -68,7 +68,7 @@ class Options(NamedTuple):
     purpose: Purpose
     attach: str = "auto"
     chains: bool = False
-    ring_mib: int = 32
+    ring_mib: int = RING_MIB
     read_via: str = "auto"
     reads: bool = True
     tells: bool = True

@@ -21,8 +21,9 @@ from ctobserve.commands import ready
 from ctobserve.commands.progress import progress
 from ctobserve.commands.replaying import replayed, require_live
 from ctobserve.documents.meta import Meta
-from ctobserve.documents.request import LOSSES_MIB, RING_MIB, Request
+from ctobserve.documents.request import LOSSES_MIB, Request
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks
+from ctobserve.event import RING_MIB
 from ctobserve.host import capabilities, kernel
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.summary import summary_line

@@ -13,8 +13,9 @@ from ctobserve.capture.filters import Filter
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands.help import ENTRIES, LOOK, OBSERVE, OUTPUT, RECORDED, SCRIPTS, option
 from ctobserve.commands.values import MARK, NETNS, NETWORK, PATH, PORTS, PROTOCOL, STATE, WHEN, real, some_of, whole
-from ctobserve.documents.request import LOSSES_MIB, RING_MIB, Request
+from ctobserve.documents.request import LOSSES_MIB, Request
 from ctobserve.errors import UsageError
+from ctobserve.event import RING_MIB
 
 Command = Callable[..., Any]
 Group = tuple[Callable[[Command], Command], ...]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from ctobserve import __version__
-from ctobserve.analysis.agreement import EVICTED, Instant, losses_of, unaccounted
+from ctobserve.analysis.agreement import EVICTED, WATCHED, Instant, losses_of, unaccounted
 from ctobserve.capture.capture import HostView, NamespaceState
 from ctobserve.capture.counts import Counting
 from ctobserve.clock import NS_PER_S
@@ -21,7 +22,7 @@ SHARE = 0.01  # of the time that looking at chains and counters may take
 LEAST_S = 15  # between two such looks
 READINGS = 5  # of the counters, until one comes in which nothing is lost
 # There from the begin, at 0: of a series that begins with its first loss nobody sees an increase.
-LOSSES = tuple(drop_name(reason) for reason in DropReason if reason not in FOUND_BAD)
+LOSSES = tuple(drop_name(reason) for reason in DropReason if reason not in {*FOUND_BAD, DropReason.NO_MEMORY})
 
 
 class Metering:
@@ -39,6 +40,7 @@ class Metering:
         self._due_ns = 0
         self._compared: Instant | None = None
         self._verified: float | None = None
+        self._unaccounted = Counter(dict.fromkeys(WATCHED, 0))
 
     def read(self, counting: Counting | None) -> Metrics:
         """All numbers as of now; `counting` is None while nf_conntrack is not loaded."""
@@ -59,6 +61,7 @@ class Metering:
             chains=self._chains,
             missed=self._missed_before + self._missed,
             records_lost=None if self._lost is None else self._lost(),
+            unaccounted=self._unaccounted.copy(),
             verified=self._verified,
         )
 
@@ -106,6 +109,7 @@ class Metering:
             self._compared = now
             names = self._view.names()
         for inum, rest in sorted(wrong.items()):
+            self._unaccounted.update({name: value for name, value in rest.items() if value > 0})
             told = ", ".join(f"{name} {value:+}" for name, value in sorted(rest.items()))
             self._say(f"{names.get(inum, inum)}: the kernel's counters differ from what was counted: {told}")
 

@@ -50,7 +50,8 @@ class ChainMetrics:
 class Metrics:
     """All of them. `attach` is None where nothing is counted now, `records_lost` where no recorder runs here.
 
-    `verified` is when the counts were last found equal to the kernel's, seconds since 1970; None: never yet.
+    `unaccounted`: by the kernel's counter how much more it moved than what was counted explains. `verified` is when the two were
+    last found equal, seconds since 1970; None: never yet.
     """
 
     version: str
@@ -62,6 +63,7 @@ class Metrics:
     chains: ChainMetrics | None
     missed: int
     records_lost: int | None
+    unaccounted: Mapping[str, int]
     verified: float | None
 
 

@@ -11,6 +11,7 @@ WALK_AGAIN, LENGTHS_AGAIN = 0, 1  # slots of the map `again`: which program goes
 SLOTS = 4096  # in its maps: records, and reply nodes
 WINDOW = 65536  # buckets in the map of lengths.c
 NAMESPACES_ROOM = 4096  # network namespaces that counts.c tells apart
+TALLIES = 256  # of which it finds so many at once: a power of two
 RESIZED = 0xFFFFFFFF  # result of either when the hash is not the one that its reading began with
 WALK_EVERY = 1  # bits for walk.c: each node of these buckets in full
 WALK_EXTENSIONS = 2  # with what lies outside the nf_conn
@@ -26,6 +27,7 @@ CONSTANTS = {
     "SLOTS": SLOTS,
     "WINDOW": WINDOW,
     "NAMESPACES_ROOM": NAMESPACES_ROOM,
+    "TALLIES": TALLIES,
     "RESIZED": RESIZED,
     "WALK_EVERY": WALK_EVERY,
     "WALK_EXTENSIONS": WALK_EXTENSIONS,

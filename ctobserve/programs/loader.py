@@ -151,6 +151,13 @@ class Programs:
         value = syscalls.map_lookup(self.map(name), struct.pack("<I", slot), size)
         return list(struct.unpack(f"<{size // 8}Q", value)) if value else []
 
+    def per_cpu_values(self, name: str) -> bytes:
+        """All values of a per-CPU array map, slot by slot, of each those of all possible CPUs."""
+        spec = self._image.maps[name]
+        size = (spec.value_bytes + 7 & ~7) * possible_cpus()
+        slots = (syscalls.map_lookup(self.map(name), struct.pack("<I", slot), size) for slot in range(spec.entries))
+        return b"".join(value or bytes(size) for value in slots)
+
     def counts(self, name: str) -> dict[bytes, int]:
         """All keys of a hash map with the u64 of each; of a per-CPU one with their sum over all possible CPUs."""
         spec = self._image.maps[name]

@@ -400,5 +400,7 @@ def _why_forbidden() -> str:
     policy = "a policy of this host forbids BPF (container, security module or hypervisor)"
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if limit != resource.RLIM_INFINITY:
-        policy += f", or, before Linux 5.11, CAP_SYS_RESOURCE is missing: {limit} bytes may be locked"
+        policy += (
+            f", or, before Linux 5.11, CAP_SYS_RESOURCE is missing: {limit} bytes may be locked (ulimit -l unlimited does, too)"
+        )
     return f"{policy}; run as root on a kernel that admits BPF; the sources have one in a VM: make lab"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterable
 
 from ctobserve.errors import KernelLacks
+from ctobserve.event import RING_MIB
 from ctobserve.programs import syscalls
 from ctobserve.programs.compile import Image, Program
 from ctobserve.programs.hooks import Planned
@@ -25,7 +25,7 @@ def admit_program() -> None:
 
 
 def try_features() -> None:
-    """What every command needs: kprobes, and of BPF to read memory, the ring buffer, to run a program at request.
+    """What commands need: kprobes, and of BPF to read memory, a ring buffer as large as theirs, to run a program at request.
 
     Raises KernelLacks where the kernel has one of them not, NotPermitted where lockdown forbids to read, or we may not probe.
     """
@@ -37,7 +37,7 @@ def try_features() -> None:
         raise KernelLacks(f"cannot attach a kprobe to {PROBED}: {error.strerror}; `ctobserve check` cannot go on") from error
     finally:
         os.close(reads)
-    os.close(syscalls.map_create(syscalls.MAP_TYPE_RINGBUF, 0, 0, mmap.PAGESIZE, 0, "ring"))
+    os.close(syscalls.map_create(syscalls.MAP_TYPE_RINGBUF, 0, 0, RING_MIB << 20, 0, "ring"))
     runs = syscalls.prog_load(syscalls.PROG_TYPE_RAW_TRACEPOINT, "run", RETURN_0)
     try:
         syscalls.test_run(runs, bytes(16))

@@ -60,6 +60,12 @@ def _families(metrics: Metrics) -> Iterator[Metric]:
         yield from _of_chains(metrics.chains)
     yield _counter("ctobserve_records_lost", "Records that the flight recorder here has lost.", metrics.records_lost)
     yield _counter("ctobserve_programs_missed", "Calls that no program counted: what they tell is missing here.", metrics.missed)
+    unaccounted = CounterMetricFamily(
+        "ctobserve_unaccounted", "How much more the kernel's counter moved than what was counted explains.", labels=("counter",)
+    )
+    for counter, number in metrics.unaccounted.items():
+        unaccounted.add_metric((counter,), number)
+    yield unaccounted
     yield _gauge(
         "ctobserve_last_verify_timestamp_seconds",
         "When losses were last found equal to the kernel's own counters.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -34,12 +35,16 @@ class Ended(NamedTuple):
         return json.loads(self.out)
 
 
-def as_nobody(capabilities: Collection[str], *words: str) -> Ended:
-    """Runs ctobserve as a user that is not root, who has these and can gain no others; nothing is kept for the next start."""
+def as_nobody(capabilities: Collection[str], *words: str, locked: str = "unlimited") -> Ended:
+    """Runs ctobserve as a user that is not root, who has these and can gain no others; nothing is kept for the next start.
+
+    So many bytes of memory may be `locked`, as which maps count before Linux 5.11.
+    """
     granted = ",".join(("-all", *(f"+{name.lower()}" for name in sorted(capabilities))))
     user = ("--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--no-new-privs")
     sets = ("--bounding-set", granted, "--inh-caps", granted, "--ambient-caps", granted)
-    command = ("setpriv", *user, *sets, "env", "CTOBSERVE_CACHE_DIR=", *CTOBSERVE, *words)
+    limited = ("prlimit", f"--memlock={locked}:{locked}")
+    command = (*limited, "setpriv", *user, *sets, "env", "CTOBSERVE_CACHE_DIR=", *CTOBSERVE, *words)
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     return Ended(result.returncode, result.stdout, result.stderr)
 
@@ -75,6 +80,15 @@ def test_each_that_is_taken_away_alone_is_named_with_what_is_not_seen_now(use, p
     checked = as_nobody(ALL - {use.capability.name}, "check", "--json")
     assert (checked.code, finding(checked, "root")["ok"]) == (0, None), checked
     assert f"without {use.capability.word} not seen: {use.blind}" in finding(checked, "root")["found"]
+
+
+def test_where_maps_count_as_locked_memory_the_limit_is_named_and_check_says_so_before():
+    charged = tuple(int(word) for word in platform.release().split(".")[:2]) < (5, 11)
+    for words in (("list",), ("check",)):
+        ended = as_nobody(ALL, *words, locked="65536")
+        assert ended.code == (4 if charged else 0), ended
+        named = "CAP_SYS_RESOURCE is missing: 65536 bytes may be locked (ulimit -l unlimited does, too)"
+        assert (named in ended.out + ended.err) is charged
 
 
 @pytest.mark.parametrize("one", ["BPF", "PERFMON"])

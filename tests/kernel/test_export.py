@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as of_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as of_text
 
+from ctobserve.capture.counting import LiveCounting
+from ctobserve.event import Kind
+from ctobserve.programs.constants import TALLIES
 from ctobserve_lab.traffic import load, open_tcp, race, send_udp
 from ctobserve_lab.world import run
 from tests.kernel.machine import machine
@@ -157,6 +162,7 @@ def test_chains_are_those_of_report_and_counts_are_verified(net, start, report):
     assert 1 <= found["ctobserve_lookup_cost",] <= found["ctobserve_longest_chain",]
     assert abs(found["ctobserve_walk_timestamp_seconds",] - time.time()) < PATIENCE_S
     when(lambda: ("ctobserve_last_verify_timestamp_seconds",) in scrape())
+    assert {value for (name, *_), value in scrape().items() if name == "ctobserve_unaccounted_total"} == {0}
     exporter.end()
     assert "differ" not in exporter.errors
 
@@ -182,6 +188,47 @@ def test_namespaces_end_with_their_series_and_beyond_the_limit_are_others(net, s
     assert found["ctobserve_inserts_total", "other"] == rest[1]
     when(lambda: scrape().get(("ctobserve_destroys_total", "other", "netns_exit")) == mine[1])
     exporter.end()
+
+
+# Namespaces of every kind are numbered in one row, the lowest number that is free first; those of UTS cost next to nothing.
+FILL = """
+import ctypes, os, sys
+first, tallies, held = int(sys.argv[1]), int(sys.argv[2]), []
+while not held or (os.fstat(held[-1]).st_ino + 1 - first) % tallies:
+    ctypes.CDLL(None).unshare(0x04000000)
+    held.append(os.open("/proc/self/ns/uts", os.O_RDONLY))
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_namespaces_of_one_slot_are_told_apart_also_where_one_is_forgotten(net):
+    first = net.space("first")
+    command = [sys.executable, "-c", FILL, str(first.inum), str(TALLIES)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as filling:
+        assert filling.stdout
+        filling.stdout.readline()
+        second = net.space("second")
+        filling.communicate()
+    assert second.inum != first.inum and second.inum % TALLIES == first.inum % TALLIES
+    with LiveCounting("auto") as counting:
+
+        def inserts() -> list[int]:
+            found = {one.netns: one.number for one in counting.counts() if one.kind == Kind.INSERT}
+            return [found.get(space.inum, 0) for space in (first, second)]
+
+        for port in (7000, 13000):
+            send_udp(first, 7, first_port=port)
+            send_udp(second, 13, first_port=port)
+        assert inserts() == [14, 26]
+        counting.forget({first.inum})
+        assert inserts() == [0, 26]
+        # As one that has its number then.
+        send_udp(first, 3, first_port=20000)
+        send_udp(second, 5, first_port=20000)
+        assert inserts() == [3, 31]
+        counting.forget({first.inum, second.inum})
+        assert inserts() == [0, 0] and counting.missed() == 0
 
 
 @pytest.fixture

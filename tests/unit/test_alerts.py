@@ -20,7 +20,7 @@ GUARDED = (
     '{{ if match "^[A-Za-z0-9_.-]{1,64}(@[0-9a-f]{12})?([[][0-9]+[]])?(#[0-9]+)?$" $labels.netns }}'
     "{{ $labels.netns }}{{ else }}of label netns{{ end }}"
 )
-OURS = {"$labels.instance", "$labels.reason"}  # the site's own words, and ours
+OURS = {"$labels.instance", "$labels.reason", "$labels.counter"}  # the site's own words, and ours
 
 
 def rules(name, kind):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ctobserve.analysis.agreement import WATCHED
 from ctobserve.documents.metering import LOSSES
 from ctobserve.documents.metrics import BOUNDS, ChainMetrics, Metrics, NetnsMetrics
 from ctobserve.render.exposition import Pages
@@ -43,7 +44,8 @@ class Told:
         init = NetnsMetrics("init", 1000 + n, 262144, 40 * n, {"timeout": 30 * n}, dict.fromkeys(LOSSES, 0), 0, 0)
         at_most = (60000, *(65000,) * (len(BOUNDS) - 1))
         chains = ChainMetrics(at=at, took=0.05, buckets=65536, nodes=6072, at_most=at_most, longest=13, cost=1.25)
-        metrics = Metrics("0", "6.1.0", "x86_64", "fentry", 65536, (init, web), chains, missed=0, records_lost=0, verified=at)
+        sight = {"missed": 0, "records_lost": 0, "unaccounted": dict.fromkeys(WATCHED, 0), "verified": at}
+        metrics = Metrics("0", "6.1.0", "x86_64", "fentry", 65536, (init, web), chains, **sight)
         return Pages(metrics).of(accept)
 
 
@@ -109,7 +111,7 @@ def test_what_it_shows_is_what_was_told(prometheus):
         ("+Inf",): 65536,
     }
     assert prometheus.series(query("Each table", "B")) == {("init",): 262144, ("web",): 100}
-    assert prometheus.series(query("Records lost, programs not run")) == {(): 0}
+    assert prometheus.series(query("Not seen: records, programs, losses")) == {(): 0}
     assert prometheus.series(query("Who says it")) == {("fentry", "6.1.0", "x86_64", "0"): 1}
 
 

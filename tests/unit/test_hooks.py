@@ -30,7 +30,6 @@ BEFORE = [
     ("count_destroy", "kill"),
     ("count_destroy", "iterate"),
     ("count_confirm", "count_clash"),
-    ("count_alloc", "count_early_drop"),
     ("free_entry", "clash_begin"),
     ("packet", "log_of_entry"),
     ("packet", "log_of_packet"),

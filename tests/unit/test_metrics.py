@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as of_text
 
 from ctobserve import __version__
-from ctobserve.analysis.agreement import Instant, losses_of, unaccounted
+from ctobserve.analysis.agreement import WATCHED, Instant, losses_of, unaccounted
 from ctobserve.capture.capture import NamespaceState
 from ctobserve.capture.counts import FOLDED, Count
 from ctobserve.capture.standing import AGAIN_NS, Standing
@@ -204,6 +204,7 @@ def test_all_that_is_exported_in_both_forms():
         ("ctobserve_walk_seconds", ()): 0,
         ("ctobserve_records_lost_total", ()): 4,
         ("ctobserve_programs_missed_total", ()): 1,
+        **{("ctobserve_unaccounted_total", (("counter", name),)): 0 for name in WATCHED},
     }
 
 
@@ -232,7 +233,7 @@ def test_what_is_not_known_has_no_sample():
     names = {one.name for family in of_text(page) for one in family.samples}
     assert names == {
         "ctobserve_build_info",  "ctobserve_inserts_total", "ctobserve_early_drops_total",
-        "ctobserve_clashes_resolved_total", "ctobserve_programs_missed_total",
+        "ctobserve_clashes_resolved_total", "ctobserve_programs_missed_total", "ctobserve_unaccounted_total",
     }  # fmt: skip
     assert 'ctobserve_entries{netns="blue"}' not in page and 'attach="none"' in page
     assert chains_of(Lengths(np.zeros(4, np.uint16), 0, 0), 1.0, 2.0).cost is None
@@ -291,6 +292,13 @@ def test_when_the_counts_were_last_the_kernels():
     assert said == ["blue: the kernel's counters differ from what was counted: drop +2"]
     assert after([Count(NETNS, DROP, "table_full", 4)], drop=6) > first
     assert len(said) == 1
+    nothing = dict.fromkeys(WATCHED, 0)
+    assert metering.read(counting).unaccounted == nothing | {"drop": 2}
+    # More than the kernel saw, and what only one of both counters saw.
+    after([Count(NETNS, DROP, "clash", 3), Count(NETNS, DROP, "table_full", 5)], drop=6, insert_failed=9, early_drop=1)
+    assert said[1:] == ["blue: the kernel's counters differ from what was counted: drop -4, early_drop +1, insert_failed +6"]
+    assert metering.read(counting).unaccounted == nothing | {"drop": 2, "insert_failed": 6, "early_drop": 1}
+    assert metering.read(None).unaccounted["drop"] == 2, "it never falls"
 
 
 def test_what_ended_is_forgotten_and_its_series_with_it():
