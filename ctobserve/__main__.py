@@ -1,4 +1,7 @@
-"""Start: Ctrl-C and SIGTERM end us quietly from our first line on, also while the rest is still being imported."""
+"""Start: Ctrl-C and SIGTERM end us quietly from our first line on, also while the rest is still being imported.
+
+No KeyboardInterrupt then: raised in a callback of the import system it would be printed, and lost.
+"""
 
 import gc
 import os
@@ -17,7 +20,6 @@ def start() -> int:
     surroundings.leave()
     from ctobserve.commands.cli import main
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     status = main()
     gc.freeze()  # the process ends: nobody need look for garbage in what is left
     return status

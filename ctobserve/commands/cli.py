@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -80,6 +81,7 @@ class Commands(Group):
         if not gc.isenabled():  # start() says why
             gc.freeze()
             gc.enable()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -105,7 +105,7 @@ def export(
         server = Server(listening, source, Doors(tls.context if tls else None, guard), say)
         server.begin()
         try:
-            stop.armed = True
+            stop.arm()
             say(f"serves http{'s' if tls else ''}://{where}{METRICS}")
             _warn(place, config, where)
             if request.ready_file:

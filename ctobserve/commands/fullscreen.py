@@ -77,7 +77,7 @@ def _recorded(request: Request, path: Path, wish: Wish, interval_s: float) -> No
 
     require_recorded(request)
     stop = Stop()
-    stop.armed = True
+    stop.arm()
     with reading(path) as reader:
         seen = RecordedView(reader)
         since_ns, end_ns = stretch_of(request, seen)

@@ -42,14 +42,25 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
-        self.armed = False
+        self._armed = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested or not self.armed:
+    def arm(self) -> None:
+        """From now on there is a summary."""
+        self.heed()
+        self._armed = True
+
+    def heed(self) -> None:
+        """End the command where that was asked for before it was armed: what a callback raises is dropped by Python."""
+        if self.requested and not self._armed:
             raise KeyboardInterrupt
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        ends = self.requested or not self._armed
         self.requested = True
+        if ends:
+            raise KeyboardInterrupt
 
 
 @contextmanager
@@ -89,7 +100,7 @@ def opened(
     """
     stop = Stop()
     if request.recording is not None:
-        stop.armed = True
+        stop.arm()
         with replayed(request, purpose, before_s) as recorded, progress(f"reading {shown(request.recording)}") as tell:
 
             def stopped() -> bool:
@@ -101,6 +112,7 @@ def opened(
         return
     require_here(request)
     while request.wait and not kernel.conntrack_loaded():
+        stop.heed()
         time.sleep(WAIT_S)
     with attached(request, purpose, stop, follows=follows, reads=reads, chains=chains, tells=tells) as found:
         yield found
@@ -138,7 +150,7 @@ def attached(
     """The same of this host as it is now, ended by `stop`."""
 
     def begin() -> None:
-        stop.armed = True
+        stop.arm()
         if request.ready_file:
             ready.announce(request.ready_file)
 

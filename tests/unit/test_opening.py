@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import signal
+import sys
+import weakref
 
 import pytest
 
@@ -208,6 +210,31 @@ def test_ctrl_c_before_the_beginning_ends_the_command_at_once_and_without_a_word
     assert run(monkeypatch, capsys, *typed.split(), *ready) == (0, "", "")
     assert not (tmp_path / "ready").exists()
     assert host.happened[-1] == (where if where in STEPS else "detach")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("where", STEPS)
+def test_ctrl_c_that_python_drops_since_it_came_in_a_callback_ends_the_command_all_the_same(
+    host, monkeypatch, capsys, tmp_path, where, number
+):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: dropped.append(unraisable.exc_type))
+    host.loaded = [False] * 3
+    did = host.did
+
+    def drops(what: str) -> None:
+        did(what)
+        if what == where:
+            held = {what}
+            called = weakref.ref(held, lambda _: signal.raise_signal(number))
+            del held
+            assert called() is None
+
+    host.did = drops
+    ready = tmp_path / "ready"
+    waiting = ["--wait"] if where == "sleep" else []
+    assert run(monkeypatch, capsys, "drops", *waiting, "--ready-file", str(ready)) == (0, "", "")
+    assert dropped == [KeyboardInterrupt] and not ready.exists()
 
 
 @pytest.mark.parametrize("number", SIGNALS)
