@@ -17,6 +17,7 @@ import yaml
 
 from ctobserve_lab.traffic import load
 from ctobserve_lab.world import Net, Space
+from tests.kernel.forms import has_fentry
 from tests.kernel.tool import PATIENCE_S
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -137,7 +138,8 @@ def test_what_the_daemonset_grants_is_enough(net, pod, tmp_path):
         while not re.search(wanted, said := scraped(pod), re.M):
             assert running.poll() is None and time.monotonic() < end, said + (tmp_path / "said").read_text()
             time.sleep(1)
-        assert re.search(r'^ctobserve_build_info{.*attach="fentry"', said, re.M)
+        form = "fentry" if has_fentry() else "kprobe"
+        assert re.search(rf'^ctobserve_build_info{{.*attach="{form}"', said, re.M)
         assert re.search(r'^ctobserve_entries_limit{netns="init"} [1-9]', said, re.M), "which namespace is the node's own"
         late = net.space("late")
         load(late, 13)

@@ -13,18 +13,20 @@ from suite import root_of
 class Machine(NamedTuple):
     """`suite` is the Debian release of the root; None: this host's own files, Debian 12.
 
-    `kernel_from` are suites: the newest kernel that any of them carries. Without, it is the root's own.
+    `kernel_from` are suites: the newest kernel that any of them carries. Without, it is the root's own. `flavour` is Debian's
+    name for another configuration of it: 16k has pages of so many bytes.
     """
 
     suite: str | None
     kernel_from: tuple[str, ...] = ()
     arm64: bool = False
+    flavour: str = ""
 
     def root(self) -> Path:
         """Its root directory, made where it is not there yet."""
         if self.suite is None:
             return Path("/")
-        return arm64.root_of(self.suite) if self.arm64 else root_of(self.suite, kernel=not self.kernel_from)
+        return arm64.root_of(self.suite, self.flavour) if self.arm64 else root_of(self.suite, kernel=not self.kernel_from)
 
     def kernel(self, root: Path) -> Path:
         """Its kernel image, brought where it is not there yet; its modules are beside it in lib/modules."""
@@ -41,5 +43,6 @@ MACHINES = {
     "x86_64-newest": Machine("sid", ("sid", "trixie-backports", "experimental")),
     "aarch64-6.1": Machine("bookworm", arm64=True),
     "aarch64-6.12": Machine("trixie", arm64=True),
+    "aarch64-6.12-16k": Machine("trixie", arm64=True, flavour="16k"),
 }
 HOST = "x86_64-6.1"
