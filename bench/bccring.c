@@ -25,8 +25,8 @@ int insert(struct pt_regs *ctx)
 	if (!record)
 		return 0;
 	record->ts = bpf_ktime_get_ns();
-	record->ct = ctx->di;
-	bpf_probe_read_kernel(record->rest, CT_BYTES, (void *)ctx->di);
+	record->ct = FIRST_ARGUMENT(ctx);
+	bpf_probe_read_kernel(record->rest, CT_BYTES, (void *)record->ct);
 	ring.ringbuf_submit(record, 0);
 	return 0;
 }

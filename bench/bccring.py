@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 from collections import deque
 from pathlib import Path
@@ -22,6 +23,7 @@ def main() -> None:
 
     ready, record_bytes, ct_bytes = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     flags = [f"-DRECORD_BYTES={record_bytes}", f"-DCT_BYTES={ct_bytes}", f"-DRING_PAGES={RING_BYTES >> 12}"]
+    flags += ["-include", str(ROOT / f"bpf/arch/{platform.machine()}.h")]
     bpf = BPF(src_file=str(ROOT / "bench/bccring.c"), cflags=flags)
     bpf.attach_kprobe(event="__nf_conntrack_hash_insert", fn_name="insert")
     seen = 0
