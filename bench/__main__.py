@@ -100,7 +100,9 @@ def made(guest: dict[str, Any], options: argparse.Namespace) -> record.Made:
 
 def main() -> None:
     """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     every = ",".join((*IN_GUEST, *HERE))
     parser.add_argument(
         "--parts", type=of_choice, default=every, help=f"what to measure; default: {every}; ring and fleet are measured here"

@@ -20,7 +20,8 @@ NOTHING = "no rows: nothing of the kind is in these recordings"
 
 def fleet_lines(found: FleetDocument) -> Iterator[str]:
     """What was asked of what, the rows in columns, what is missing in them."""
-    yield from folded(f"{found.says} {covered_words(found)}")
+    asked = found.says if found.says.endswith("?") else f"{found.says}:"
+    yield from folded(f"{asked} {covered_words(found)}")
     if found.rows:
         yield ""
         yield from _columns(found)

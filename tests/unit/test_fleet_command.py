@@ -135,6 +135,8 @@ def test_sql_of_ones_own_has_the_tables_the_days_and_hosts_and_its_parameters(fl
     assert (code, found["question"], found["says"]) == (0, "sql", "your own SQL, own.sql")
     assert found["rows"] == [{"host": "b", "date": "2024-10-05", "a\\x1b[31mb": "clash", "n": 2, "d": 1.5}]
     assert found["columns"][0] == {"name": "host", "says": None}
+    _, out, _ = typed("--sql", query, "--set", "r=clash", fleet)
+    assert out.startswith("your own SQL, own.sql: 1 row of 2 hosts, ")
 
 
 def test_two_columns_of_one_name_are_two_and_no_number_is_unknown(fleet, typed, own):

@@ -72,6 +72,17 @@ def test_the_exporter_serves_this_host_alone_as_a_user_of_its_own():
     assert found["MemoryMax"] == ["512M"] and found["CPUQuota"] == ["50%"]
 
 
+def test_what_the_page_puts_over_the_exporters_unit_is_understood_and_brings_the_files_that_it_names():
+    (block,) = re.findall(r"^    \[Service\]\n((?: {4}.+\n)+)", (DOCS / "always-on.md").read_text(), re.M)
+    emptied, started, *rest = block.split()[0], *re.findall(r"^ +(\S+=.+)$", block, re.M)
+    program, command, *words = shlex.split(started.removeprefix("ExecStart="))
+    asked = COMMANDS[command].make_context(command, words, parent=CONTEXT).params
+    assert (emptied, program, command) == ("ExecStart=", "/usr/bin/ctobserve", "export")
+    loaded = [found[1] for line in rest if (found := re.match(r"LoadCredential=(\S+):/etc/ctobserve/\1$", line))]
+    named = re.findall(r"^ +(?:cert|key)_file: (\S+)", (DOCS / "export.md").read_text(), re.M)
+    assert loaded == [asked["web_config"].name, *named]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_it_may_is_said_why(name):
     text = unit_of(name).read_text()
