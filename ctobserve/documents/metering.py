@@ -21,7 +21,8 @@ COUNT, MAX, BUCKETS = SYSCTLS = ("nf_conntrack_count", "nf_conntrack_max", "nf_c
 SHARE = 0.01  # of the time that looking at chains and counters may take
 LEAST_S = 15  # between two such looks
 READINGS = 5  # of the counters, until one comes in which nothing is lost
-# There from the begin, at 0: of a series that begins with its first loss nobody sees an increase.
+# There from the begin, at 0: of a series that begins with its first loss nobody sees an increase. No program tells of want of
+# memory (bpf/counts.c): it is in what the kernel's counters have beyond these.
 LOSSES = tuple(drop_name(reason) for reason in DropReason if reason not in {*FOUND_BAD, DropReason.NO_MEMORY})
 
 
