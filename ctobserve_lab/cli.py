@@ -11,7 +11,9 @@ import click
 
 from ctobserve import __version__
 from ctobserve.commands.cli import Group, ended, typed
+from ctobserve.commands.ready import SHOWN_CHARACTERS
 from ctobserve.commands.values import PATH, real
+from ctobserve.model import printable
 from ctobserve_lab import guide
 from ctobserve_lab.machine import admit
 from ctobserve_lab.recordings import recording
@@ -72,8 +74,7 @@ def run(name: str, ready_file: Path | None, hold: float | None, here: bool) -> N
         next(play)
         click.echo(f"Namespaces: {' '.join(stage.net.names)}")
         if ready_file:
-            click.echo(f"Waiting for {ready_file}")
-            guide.wait_for(ready_file)
+            wait_for_ready(ready_file)
         next(play)
         for line in stage.said:
             click.echo(f"Done: {line}")
@@ -104,6 +105,18 @@ def _introduce(name: str, scenario: Scenario) -> None:
     click.echo(f"{name}: {scenario.title}")
     for title, words in (("Seen:   ", scenario.symptom), ("Does:   ", scenario.does), ("Expect: ", scenario.expect)):
         click.echo(textwrap.fill(words, WIDTH, initial_indent=title, subsequent_indent=" " * 8))
+
+
+def wait_for_ready(ready: Path) -> None:
+    """One that is there already may be of an observer that began before us, or have been left by an earlier run: that is said."""
+    shown = printable(str(ready), SHOWN_CHARACTERS)
+    if ready.exists():
+        click.echo(
+            f"{shown} was there before: not waiting; where an earlier run left it, end this one, remove it and begin again"
+        )
+    else:
+        click.echo(f"Waiting for {shown}")
+        guide.wait_for(ready)
 
 
 def _hold(seconds: float | None) -> None:

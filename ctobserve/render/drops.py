@@ -28,7 +28,8 @@ def balance_lines(document: DropsDocument) -> Iterable[str]:
     kernel = ", ".join(f"{name} +{count}" for name, count in document.kernel_counters.items() if count)
     yield from folded(f"By reason:       {_sums(document.by_reason) or 'nothing was lost'}{kept}", HANGING)
     if not document.kernel_counters:
-        yield "Kernel counters: not readable here, so nothing can be compared"
+        where = "not read at both ends of this stretch of the recording" if meta.from_recording else "not readable here"
+        yield f"Kernel counters: {where}, so nothing can be compared"
         return
     yield from folded(f"Kernel counters: {kernel or 'none moved'}", HANGING)
     if document.not_compared:

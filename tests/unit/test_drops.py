@@ -235,6 +235,9 @@ def test_where_no_counters_can_be_read_nothing_is_compared():
     found = collected(made=capture(readings=[Reading({})]))
     assert (found.kernel_counters, found.unaccounted, found.not_compared) == ({}, {}, {})
     assert list(balance_lines(found))[-1] == "Kernel counters: not readable here, so nothing can be compared"
+    recorded = replace(found, meta=replace(found.meta, from_recording="r.cto"))
+    words = "not read at both ends of this stretch of the recording"
+    assert list(balance_lines(recorded))[-1] == f"Kernel counters: {words}, so nothing can be compared"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import ctobserve_lab
 from ctobserve.commands.cli import ended
 from ctobserve.errors import KernelLacks
 from ctobserve_lab import machine
-from ctobserve_lab.cli import WIDTH
+from ctobserve_lab.cli import WIDTH, wait_for_ready
 from ctobserve_lab.errors import LabError
 from ctobserve_lab.recordings import recording
 from ctobserve_lab.scenarios import SCENARIOS
@@ -55,6 +55,16 @@ def test_the_list_of_commands_cuts_nothing_off():
     commands = out.partition("Commands:\n")[2]
     assert code == 0 and [line.split()[0] for line in commands.splitlines()] == ["guide", "list", "recording", "run", "show"]
     assert "..." not in commands
+
+
+def test_a_ready_file_that_was_there_before_is_said_to_be(tmp_path, capsys):
+    ready = tmp_path / "\x1b[2J"
+    ready.touch()
+    wait_for_ready(ready)
+    said = capsys.readouterr().out
+    assert (
+        said.startswith(f"{tmp_path}/\\x1b[2J was there before: not waiting; where an earlier run left it") and "\x1b" not in said
+    )
 
 
 def test_a_recording_is_where_it_is_said_to_be():
