@@ -17,7 +17,6 @@ from suite import CHECKOUT
 
 KERNELS = CHECKOUT / ".lab/kernels"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-IMAGE = "linux-image-amd64"
 # What a kernel's package is split into: one package up to 6.12, since then image, modules and what both need.
 PART = re.compile(r"(linux-(?:image|binary|modules|base)-\S*amd64) \(= (\S+)\)")
 CONFIGURATION = """\
@@ -45,23 +44,26 @@ def modules_beside(kernel: Path) -> Path | None:
     return modules.resolve() if modules.is_dir() else None
 
 
-def unpacked(suites: tuple[str, ...]) -> Path:
-    """A directory with boot/vmlinuz-RELEASE and lib/modules/RELEASE of the newest kernel that one of these suites carries."""
-    place = KERNELS / suites[0]
+def unpacked(suites: tuple[str, ...], flavour: str) -> Path:
+    """A directory with boot/vmlinuz-RELEASE and lib/modules/RELEASE of the newest kernel that one of these suites carries.
+
+    The generic one where `flavour` is empty.
+    """
+    place = KERNELS / f"{suites[0]}-{flavour}".rstrip("-")
     if not place.exists():
         print(f"lab: looking for the newest kernel of {', '.join(suites)}, some minutes", file=sys.stderr, flush=True)
         making = place.with_suffix(".part")
         shutil.rmtree(making, ignore_errors=True)
         (making / "apt/lists/partial").mkdir(parents=True)
         (making / "apt/cache/archives/partial").mkdir(parents=True)
-        _bring(suites, making / "apt", making / "root")
+        _bring(suites, f"linux-image-{flavour}-amd64".replace("--", "-"), making / "apt", making / "root")
         _tidy(making / "root")
         making.joinpath("root").rename(place)
         shutil.rmtree(making)
     return place
 
 
-def _bring(suites: tuple[str, ...], apt: Path, root: Path) -> None:
+def _bring(suites: tuple[str, ...], image: str, apt: Path, root: Path) -> None:
     apt.joinpath("apt.conf").write_text(CONFIGURATION.format(apt=apt))
     targets = ("indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages", "Origin: Debian")
     host: dict[str, str] = dict(map(str.split, _said("apt-get", *targets)))
@@ -70,8 +72,8 @@ def _bring(suites: tuple[str, ...], apt: Path, root: Path) -> None:
     lines = [f"deb [signed-by={KEYRING}] {mirror} {suite} main" for suite, mirror in mirrors.items()]
     apt.joinpath("sources.list").write_text("\n".join(lines) + "\n")
     _said("apt-get", "update", "-qq", apt=apt)
-    versions = [line.split("|")[1].strip() for line in _said("apt-cache", "madison", IMAGE, apt=apt)]
-    wanted, brought = [(IMAGE, _highest(versions))], set()
+    versions = [line.split("|")[1].strip() for line in _said("apt-cache", "madison", image, apt=apt)]
+    wanted, brought = [(image, _highest(versions))], set()
     while wanted:
         name, version = part = wanted.pop()
         if part in brought:
