@@ -18,7 +18,6 @@
 
 BPF_TABLE("lru_hash", u64, u64, iterators, 64);	     /* pid_tgid in nf_ct_iterate_cleanup -> iterator function */
 BPF_TABLE("lru_hash", u64, u64, clash_begins, 1024); /* unconfirmed entry in nf_ct_resolve_clash -> ts */
-BPF_TABLE("percpu_array", u32, u64, killed, 1);	     /* entry that nf_ct_kill_acct removes now: it calls in tail position */
 
 static __always_inline int on_iterate(u64 iterator)
 {
@@ -30,11 +29,10 @@ static __always_inline int on_iterate(u64 iterator)
 
 static __always_inline int on_kill(u64 ct)
 {
-	u32 slot = 0;
-	u64 *last = killed.lookup(&slot);
+	struct doing *here = begun_here();
 
-	if (last)
-		*last = ct;
+	if (here)
+		here->killed = ct;
 	return 0;
 }
 
@@ -72,12 +70,11 @@ static __always_inline void copy_circumstances(struct record *record, u64 ct)
 /* Whether nf_ct_kill_acct removes this entry. Asked in every call, whatever comes of it: an address is another entry's soon. */
 static __always_inline bool take_killed(u64 ct)
 {
-	u32 slot = 0;
-	u64 *last = killed.lookup(&slot);
+	struct doing *here = doing_here();
 
-	if (!last || *last != ct)
+	if (!here || here->killed != ct)
 		return false;
-	*last = 0;
+	here->killed = 0;
 	return true;
 }
 

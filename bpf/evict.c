@@ -12,7 +12,8 @@
 
 #define RANGE	  8   /* NF_CT_EVICTION_RANGE: buckets that early_drop scans */
 #define SCAN_MAX  256 /* nodes and buckets we look at to say why nobody could be evicted */
-#define DEPTH_MAX 4   /* calls of early_drop under way on one CPU that are told apart: a task and the softirqs above it */
+#define DEPTH_MAX 4   /* calls of early_drop under way in one task that are told apart: its own and those of softirqs above it */
+#define IDLE	  (1U << 31) /* the idle tasks of all CPUs have number 0: they go by their CPU */
 
 struct attempt {
 	u64 net;
@@ -25,25 +26,55 @@ struct outcome {
 	u16 scanned[4];
 };
 
-/* Calls of early_drop under way on this CPU: a softirq can interrupt one and start another. */
+/*
+ * What a task does now: wherever the kernel may be preempted it can be taken off its CPU in the midst, others then do the same on
+ * this one, and it goes on on another. So what is under way is known by the task, not by the CPU. A softirq above a task, which has
+ * its number, ends before the task goes on.
+ */
+struct doing {
+	u64 killed; /* entry that nf_ct_kill_acct removes: it calls in tail position */
+	u64 depth;  /* calls of early_drop under way */
+	u64 eviction[DEPTH_MAX];
+	u32 hash[DEPTH_MAX];  /* of whom it makes room for */
+	u64 began[DEPTH_MAX]; /* ns */
+};
+
+/* On this CPU. */
 struct evictions {
 	u64 started;
-	u64 unclaimed; /* outcomes that drops.c has not taken yet */
-	u64 depth;
-	u64 eviction[DEPTH_MAX];
-	u64 began[DEPTH_MAX]; /* ns */
-	u16 scanned[4];	      /* here and not on the stack: the verifier would follow every count it knows */
+	u16 scanned[4]; /* here and not on the stack: the verifier would follow every count it knows */
 };
 
 BPF_TABLE("lru_hash", struct attempt, struct outcome, outcomes, 4096);
+BPF_TABLE("lru_hash", u32, struct doing, doings, 4096); /* by thread */
 BPF_TABLE("percpu_array", u32, struct evictions, evictions, 1);
+BPF_TABLE("array", u32, u64, unclaimed, 1);	  /* outcomes that drops.c has not taken yet */
 BPF_TABLE("percpu_array", u32, u64, unpaired, 1); /* calls of early_drop of which we saw the begin or the return alone */
 
-static __always_inline struct evictions *evictions_here(void)
+static __always_inline u32 task_here(void)
 {
-	u32 slot = 0;
+	u32 thread = bpf_get_current_pid_tgid();
 
-	return evictions.lookup(&slot);
+	return thread ? thread : IDLE | bpf_get_smp_processor_id();
+}
+
+static __always_inline struct doing *doing_here(void)
+{
+	u32 task = task_here();
+
+	return doings.lookup(&task);
+}
+
+/* The same, begun where this task did nothing yet. */
+static __always_inline struct doing *begun_here(void)
+{
+	struct doing nothing = {}, *here = doing_here();
+	u32 task = task_here();
+
+	if (here)
+		return here;
+	doings.update(&task, &nothing);
+	return doings.lookup(&task);
 }
 
 static __always_inline void count_unpaired(void)
@@ -56,10 +87,10 @@ static __always_inline void count_unpaired(void)
 }
 
 /*
- * A return can stay unseen: a kretprobe had no room, a task was moved to another CPU. The depth would then never come back to 0, and
- * everything that leaves on this CPU would seem evicted.
+ * A return can stay unseen: a kretprobe had no room. The depth would then never come back to 0, and everything that this task removes
+ * would seem evicted.
  */
-static __always_inline void forget_what_cannot_be(struct evictions *here, u64 now)
+static __always_inline void forget_what_cannot_be(struct doing *here, u64 now)
 {
 	if (!here->depth || now - here->began[here->depth & (DEPTH_MAX - 1)] <= STALE_NS)
 		return;
@@ -67,10 +98,10 @@ static __always_inline void forget_what_cannot_be(struct evictions *here, u64 no
 	count_unpaired();
 }
 
-/* Which early_drop call removes entries on this CPU now, 0 = none. */
+/* Which early_drop call removes entries in this task now, 0 = none. */
 static __always_inline u64 eviction_under_way(void)
 {
-	struct evictions *here = evictions_here();
+	struct doing *here = doing_here();
 
 	if (!here || !here->depth)
 		return 0;
@@ -78,21 +109,25 @@ static __always_inline u64 eviction_under_way(void)
 	return here->depth ? here->eviction[here->depth & (DEPTH_MAX - 1)] : 0;
 }
 
-static __always_inline int on_early_drop_begin(void)
+static __always_inline int on_early_drop_begin(u32 hash)
 {
-	struct evictions *here = evictions_here();
+	struct doing *here = begun_here();
 	u64 now = bpf_ktime_get_ns();
+	struct evictions *cpu;
+	u32 slot = 0;
 
-	if (!here)
+	cpu = evictions.lookup(&slot);
+	if (!here || !cpu)
 		return 0;
 	forget_what_cannot_be(here, now);
 	if (here->depth == DEPTH_MAX) {
 		here->depth = 0;
 		count_unpaired();
 	}
-	here->started++;
+	cpu->started++;
 	here->depth++;
-	here->eviction[here->depth & (DEPTH_MAX - 1)] = (u64)(bpf_get_smp_processor_id() + 1) << 48 | here->started;
+	here->eviction[here->depth & (DEPTH_MAX - 1)] = (u64)(bpf_get_smp_processor_id() + 1) << 48 | cpu->started;
+	here->hash[here->depth & (DEPTH_MAX - 1)] = hash;
 	here->began[here->depth & (DEPTH_MAX - 1)] = now;
 	return 0;
 }
@@ -142,47 +177,54 @@ static __always_inline void scan(struct evictions *here, u64 net, u32 hash)
 static __always_inline int on_early_drop(u64 net, u32 hash, u8 evicted)
 {
 	struct attempt attempt = {.net = net, .hash = hash};
-	struct evictions *here = evictions_here();
 	struct outcome outcome = {.ts = bpf_ktime_get_ns()};
+	struct doing *here = doing_here();
+	struct evictions *cpu;
+	u32 slot = 0;
+	u64 *waiting;
+	bool began;
 
-	if (!here)
+	cpu = evictions.lookup(&slot);
+	waiting = unclaimed.lookup(&slot);
+	if (!cpu || !waiting)
 		return 0;
-	if (!here->depth)
+	began = here && here->depth && here->hash[here->depth & (DEPTH_MAX - 1)] == hash;
+	if (!began) /* or the one that did has not come back: of none of the two we know the victims */
 		count_unpaired();
 	if (!evicted) {
-		scan(here, net, hash);
-		__builtin_memcpy(outcome.scanned, here->scanned, sizeof(outcome.scanned));
-	} else if (here->depth) {
+		scan(cpu, net, hash);
+		__builtin_memcpy(outcome.scanned, cpu->scanned, sizeof(outcome.scanned));
+	} else if (began) {
 		outcome.eviction = here->eviction[here->depth & (DEPTH_MAX - 1)];
-	} else {
-		return 0; /* it made room for this tuple, but which victims were its own nobody noted */
 	}
-	here->depth -= here->depth > 0;
-	here->unclaimed++;
+	if (here)
+		here->depth -= here->depth > 0;
+	if (evicted && !began)
+		return 0; /* it made room for this tuple, but which victims were its own nobody noted */
+	__sync_fetch_and_add(waiting, 1);
 	outcomes.update(&attempt, &outcome);
 	return 0;
 }
 
-/*
- * The outcome of early_drop for this allocation, if there was one; taken once. A refusal is looked up in any case: its task may have
- * been moved from the CPU whose count says that there is something to take.
- */
+/* The outcome of early_drop for this allocation, if there was one; taken once. A refusal is looked up in any case. */
 static __always_inline bool take_outcome(u64 net, u32 hash, bool refused, struct outcome *outcome)
 {
 	struct attempt attempt = {.net = net, .hash = hash};
-	struct evictions *here = evictions_here();
 	struct outcome *found;
+	u32 slot = 0;
+	u64 *waiting;
 
-	if (!here || (!here->unclaimed && !refused))
+	waiting = unclaimed.lookup(&slot);
+	if (!waiting || (!*waiting && !refused))
 		return false;
 	found = outcomes.lookup(&attempt);
 	if (!found)
 		return false;
 	*outcome = *found;
 	outcomes.delete(&attempt);
-	here->unclaimed -= here->unclaimed > 0;
+	__sync_fetch_and_add(waiting, -1);
 	return bpf_ktime_get_ns() - outcome->ts <= STALE_NS; /* older: another packet's, whose allocation ended unseen */
 }
 
-ENTRY(early_drop_begin, on_early_drop_begin())
+ENTRY(early_drop_begin, on_early_drop_begin(args[1]))
 RETURN(early_drop, 2, on_early_drop(args[0], args[1], result))

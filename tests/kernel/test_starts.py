@@ -6,12 +6,14 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
 from ctobserve.capture.decoder import Decoder
 from ctobserve.capture.live import LiveCapture, Options
@@ -23,9 +25,9 @@ from ctobserve.event import DestroyReason, Kind
 from ctobserve.host.symbols import Symbols
 from ctobserve.programs import hooks, syscalls
 from ctobserve.programs.hooks import Purpose
-from ctobserve.programs.loader import Programs, possible_cpus
+from ctobserve.programs.loader import Programs
 from ctobserve_lab.traffic import send_udp
-from ctobserve_lab.world import Space, run
+from ctobserve_lab.world import Space
 from tests.kernel.tool import bpf_program_ids
 
 # As many as a start takes to go wrong now and then; more of them, and on every kernel, with the variable.
@@ -145,17 +147,22 @@ def test_a_depth_of_evictions_that_never_comes_back_is_forgotten_and_counted(net
     space = net.space("stuck")
     send_udp(space, 307)
     with LiveCapture(Options(EVERYTHING)) as capture:
-        # As if on every CPU a call of early_drop had begun once and its return had been missed.
-        eviction = 1 << 48 | 1
-        stuck = struct.pack("<3Q4Q4Q4H", 1, 0, 1, *(eviction,) * 4, *(0,) * 4, *(0,) * 4)
-        syscalls.map_update(capture._attachment.programs.map("evictions"), bytes(4), stuck * possible_cpus())
-        run("ip", "netns", "del", space.name)
+
+        def flush() -> None:
+            # As if in this thread a call of early_drop had begun once and its return had been missed.
+            stuck = struct.pack("<2Q4Q4I4Q", 0, 1, *(1 << 48 | 1,) * 4, *(0,) * 4, *(0,) * 4)
+            thread = struct.pack("<I", threading.get_native_id())
+            syscalls.map_update(capture._attachment.programs.map("doings"), thread, stuck)
+            with NFCTSocket() as opened:
+                opened.flush()
+
+        space.inside(flush)
         gone: list[int] = []
         while len(gone) < 307:
             events = capture.step()
             gone += events["reason"][events["kind"] == Kind.DESTROY].tolist()
-        assert Counter(gone) == {DestroyReason.NETNS_EXIT: 307}
-        assert 0 < capture.fidelity().unpaired <= possible_cpus()
+        assert Counter(gone) == {DestroyReason.FLUSHED: 307}
+        assert capture.fidelity().unpaired == 1
 
 
 def test_programs_are_in_the_kernel_as_long_as_they_are_wanted():
