@@ -13,7 +13,7 @@ from typing import Protocol
 from ctobserve.capture import read_via
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.errors import CtobserveError, KernelLacks, NotPermitted
-from ctobserve.host import capabilities, kernel, kernel_build, netlink, restrictions
+from ctobserve.host import capabilities, kernel, kernel_build, netlink, preemption, restrictions
 from ctobserve.host.btf import BtfId
 from ctobserve.host.capabilities import Use
 from ctobserve.host.layout import OPTIONAL
@@ -137,6 +137,10 @@ class Prospect(Protocol):
         """What the kernel says against a fentry or fexit program of this plan; None where it takes all, tried by idle ones."""
         ...
 
+    def preemption(self) -> str | None:
+        """How a task can be taken off its CPU while it is in the kernel; None where it cannot."""
+        ...
+
     def probes_off(self) -> str | None:
         """What keeps programs from running that are attached, and what to do about it; None where nothing does."""
         ...
@@ -146,9 +150,12 @@ class Prospect(Protocol):
         ...
 
 
-def plan_all(symbols: Symbols, function_ids: Mapping[str, BtfId], attach: str) -> Plan:
-    """Every hook that some command attaches on this kernel; of those that listings need, the ones of the way that is used."""
-    ids = {} if attach == "kprobe" else dict(function_ids)
+def plan_all(symbols: Symbols, function_ids: Mapping[str, BtfId], attach: str, preempted: bool) -> Plan:
+    """Every hook that some command attaches on this kernel; of those that listings need, the ones of the way that is used.
+
+    `preempted`: the kernel may be. Commands that do not mind use trampolines there, all the same.
+    """
+    ids = {} if attach == "kprobe" or (attach == "auto" and preempted) else dict(function_ids)
     everything = ~(Purpose.PROC | Purpose.NETLINK)
     with suppress(KernelLacks):
         everything |= read_via.choose("auto", symbols).purpose
@@ -221,7 +228,7 @@ class LiveProspect:
 
     def plan(self, attach: str) -> Plan:
         """With the probes that --attach asks for."""
-        return plan_all(self._symbols, self._build.function_ids, attach)
+        return plan_all(self._symbols, self._build.function_ids, attach, self.preemption() is not None)
 
     def comes_compiled(self) -> bool | None:
         """Whether the programs came compiled with ctobserve, in every form."""
@@ -253,6 +260,10 @@ class LiveProspect:
     def trampoline_refusal(self, plan: Plan) -> str | None:
         """What the kernel says against a fentry or fexit program of this plan."""
         return trampoline_refusal(plan.hooks)
+
+    def preemption(self) -> str | None:
+        """How a task can be taken off its CPU while it is in the kernel."""
+        return preemption.preemption()
 
     def probes_off(self) -> str | None:
         """What keeps programs from running that are attached."""

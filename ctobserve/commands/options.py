@@ -25,7 +25,7 @@ JSON: Group = (option(OUTPUT, "--json", is_flag=True, help="As JSON (docs/json.m
 ATTACH: Group = (
     option(
         OBSERVE, "--attach", type=click.Choice(["auto", "fentry", "kprobe"]), default="auto", metavar="FORM",
-        help="Form of the probes: fentry, kprobe, or auto, which takes the cheaper one that this kernel offers. Default: auto.",
+        help="Form of the probes: fentry, kprobe, or auto: the cheaper one that misses nothing on this kernel. Default: auto.",
     ),
 )  # fmt: skip
 READY: Group = (

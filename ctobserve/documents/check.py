@@ -16,6 +16,7 @@ from ctobserve.host.capabilities import Use, words
 
 T = TypeVar("T")
 CONFIDENTIALITY = "confidentiality"
+PREEMPTED = "kprobes, which cost more, tell losses and reasons: this kernel may be preempted ({}), and fentry would miss calls"
 FEATURES = "tried: kprobes, reading memory, the ring buffer, programs run at request"
 
 
@@ -129,7 +130,10 @@ def _trial(prospect: Prospect, plan: Plan | _Answer, admitted: _Answer | None, a
     if isinstance(plan, _Answer):
         return _Answer(None, "not tried: no hook could be planned")
     if not any(item.btf for item in plan.hooks):
-        return _Answer(True if attach == "kprobe" else None, "not tried: kprobes are planned for all")
+        how = prospect.preemption() if attach == "auto" and prospect.has_types() else None
+        return _Answer(
+            True if attach == "kprobe" else None, PREEMPTED.format(how) if how else "not tried: kprobes are planned for all"
+        )
     if isinstance(admitted, _Answer):
         return _Answer(None, "not tried: programs are not admitted")
     return _tried(lambda: prospect.trampoline_refusal(plan))

@@ -11,14 +11,20 @@ from ctobserve.errors import KernelLacks
 from ctobserve.host import kernel_build, netlink, restrictions
 from ctobserve.host.btf import BtfId
 from ctobserve.host.layout import Layout
+from ctobserve.host.preemption import preemption
 from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs.compile import build
 from ctobserve.programs.given import Choices, given
-from ctobserve.programs.hooks import FUNCTIONS, REASON_HOOKS, Planned, Purpose, check, plan
+from ctobserve.programs.hooks import FUNCTIONS, REASON_HOOKS, Planned, Purpose, check, plan, preempted
 from ctobserve.programs.loader import Programs, TrampolineRefused, Variables
 
-# Programs of which each call is a record (an update: at most).
-PROGRAM_OF = {"insert": "insert", "destroy": "destroy", "update": "update"}
+# Programs of which each call is a record; of an update and a drop, at most.
+PROGRAMS_OF = {
+    "insert": ("insert",),
+    "destroy": ("destroy",),
+    "update": ("update",),
+    "drop": ("alloc", "early_drop", "confirm", "helper_log"),
+}
 UNPAIRED = "unpaired"
 UNCOUNTED = "packets"
 PACKET_CLASS = struct.Struct("<IHHI")  # bpf/packets.c: namespace, hook, state, CPU
@@ -30,17 +36,18 @@ class Attachment:
     def __init__(self, purpose: Purpose, attach: str, symbols: Symbols) -> None:
         """Plan only; `attach` is auto, fentry or kprobe. Raises KernelLacks where the table could not be followed so.
 
+        With `auto` all hooks are kprobes where the kernel may be preempted and trampolines would miss what this purpose wants.
         Also where probes are switched off: attached to no avail, they would tell that nothing happens.
         """
         self.symbols = symbols
         self.build = kernel_build.read(FUNCTIONS)
         self.plan: list[Planned] = []
         self._purpose = purpose
-        self._attach = attach
+        self._attach = "kprobe" if attach == "auto" and preempted(purpose) and preemption() else attach
         self._unfit: list[str] = []
         self._before: Counter[str] = Counter()
         self._make_plan()
-        check(self.plan, self.build.function_ids, attach)
+        check(self.plan, self.build.function_ids, self._attach)
         if off := self.switched_off():
             raise KernelLacks(off)
         # Without any hook the programs are compiled in the form that other commands will want, and found again.
@@ -132,7 +139,7 @@ class Attachment:
 
     def _missed(self) -> Counter[str]:
         programs = self.programs
-        counts = {kind: self.refused(slot) + programs.missed(PROGRAM_OF.get(kind)) for kind, slot in self._kinds.items()}
+        counts = {kind: self.refused(slot) + programs.missed(PROGRAMS_OF.get(kind, ())) for kind, slot in self._kinds.items()}
         return Counter(
             counts | {name: sum(programs.per_cpu(slots, 0)) for name, slots in ((UNPAIRED, "unpaired"), (UNCOUNTED, "unclassed"))}
         )

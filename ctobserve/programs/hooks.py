@@ -120,8 +120,26 @@ HOOKS = (
     Hook("filled", FILLED, False, Purpose.NETLINK, "entry listed", "the table, in a dump", True, required=True),
 )
 
+# Functions that run with softirqs on: where the kernel may be preempted, a task can be taken off its CPU in the midst of them.
+PREEMPTED = frozenset(
+    (
+        *("__nf_conntrack_alloc", "early_drop", "__nf_conntrack_confirm", "nf_conntrack_free", "nf_ct_kill_acct"),
+        *("ctnetlink_conntrack_event", "nf_conntrack_in", "nf_conntrack_icmpv4_error", "nf_conntrack_icmpv6_error"),
+    )
+)
+# Who wants no more than numbers, or some of many, is told how many calls were missed, and is spared what kprobes cost.
+CONTENT = COUNTS | Purpose.UNCONFIRMED
 
 FUNCTIONS = sorted({hook.name for hook in HOOKS})
+
+
+def preempted(purpose: Purpose) -> bool:
+    """Whether a trampoline's program for this purpose misses calls where the kernel may be preempted.
+
+    While a task that was taken off its CPU is in such a program, the kernel runs it for nobody else there
+    (__bpf_prog_enter_recur); with kprobes nobody can be taken off meanwhile.
+    """
+    return any(hook.name in PREEMPTED and hook.serves & purpose & ~CONTENT for hook in HOOKS)
 
 
 def attachable(name: str, symbols: Symbols) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -184,9 +184,12 @@ class Programs:
         """Calls that any of the programs did not see, as `missed`."""
         return sum(map(_misses, self._programs.values()))
 
-    def missed(self, name: str | None) -> int:
-        """Calls that this program did not see: a softirq made them on a CPU where it was running (Linux >= 5.12; 0 before)."""
-        return sum(_misses(fd) for (program, *_), fd in self._programs.items() if program == name)
+    def missed(self, names: Collection[str]) -> int:
+        """Calls that these programs did not see (Linux >= 5.12; 0 before): made on a CPU where the same program was under way.
+
+        Above it by a softirq; or by another task, where the kernel may be preempted.
+        """
+        return sum(_misses(fd) for (program, *_), fd in self._programs.items() if program in names)
 
     def detach(self) -> None:
         """Take every program off; maps and what they hold stay until close."""

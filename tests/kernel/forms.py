@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from ctobserve.host.preemption import preemption
 from tests.kernel.tool import CTOBSERVE
 
 FORMS = ("fentry", "kprobe")
@@ -21,6 +22,11 @@ def has_types() -> bool:
 def has_fentry() -> bool:
     """Whether trampolines can hang on them: direct calls, too (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, on arm64 Linux 6.4)."""
     return has_types() and " register_ftrace_direct\n" in KALLSYMS.read_text()
+
+
+def auto_is_fentry() -> bool:
+    """Whether `auto` hangs trampolines for every command: not where they would miss calls, as the kernel may be preempted."""
+    return has_fentry() and preemption() is None
 
 
 def assert_fentry_is_refused() -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from ctobserve_lab.traffic import send_udp
 from ctobserve_lab.world import run
-from tests.kernel.forms import has_fentry
+from tests.kernel.forms import auto_is_fentry
 from tests.kernel.tool import CTOBSERVE, PATIENCE_S, bpf_program_ids
 
 
@@ -76,7 +76,7 @@ def test_what_needs_no_table_works_where_none_can_be_read():
 
 def test_check_names_every_hook():
     probes = {"kprobe", "kprobe + kretprobe"}
-    for asked, forms in ((), {"fentry", "fexit", "kprobe"} if has_fentry() else probes), (("--attach", "kprobe"), probes):
+    for asked, forms in ((), {"fentry", "fexit", "kprobe"} if auto_is_fentry() else probes), (("--attach", "kprobe"), probes):
         found = json.loads(run(*CTOBSERVE, "check", "--json", *asked))
         assert found["usable"]
         assert all(hook["function"] for hook in found["hooks"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ctobserve_lab.world import run
-from tests.kernel.forms import KALLSYMS, has_fentry
+from tests.kernel.forms import KALLSYMS, auto_is_fentry
 from tests.kernel.tool import CTOBSERVE, LACKING, bpf_program_ids
 
 FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
@@ -78,4 +78,4 @@ def test_check_tries_and_leaves_nothing():
     found = {item["name"]: item for item in json.loads(run(*CTOBSERVE, "check", "--json"))["findings"]}
     assert bpf_program_ids() == before
     assert found["features"]["ok"] is True and found["probes"]["ok"] is True
-    assert found["fentry"]["ok"] is (True if has_fentry() else None)
+    assert found["fentry"]["ok"] is (True if auto_is_fentry() else None)

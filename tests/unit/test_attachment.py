@@ -41,6 +41,7 @@ class Kernel:
         self.probed: list[str] = []
         self.loaded: list[bytes] = []
         self.maps: list[str] = []
+        self.preempts: str | None = None
         self.open: set[int] = set()
         close = os.close
 
@@ -59,6 +60,7 @@ class Kernel:
         monkeypatch.setattr(kernel_build, "read", lambda _: KernelBuild(LAYOUT, TYPED))
         monkeypatch.setattr(netlink, "available", lambda: True)
         monkeypatch.setattr(restrictions, "probes_off", lambda: None)
+        monkeypatch.setattr(attachment, "preemption", lambda: self.preempts)
         monkeypatch.setattr(attachment, "build", lambda trampolines: image(TRAMPOLINES if trampolines else KPROBES))
         monkeypatch.setattr(attachment, "given", lambda *_: [0] * len(NAMES))
 
@@ -83,8 +85,8 @@ def start(kernel) -> Iterator:
     """What a start attaches, in the form that was asked for, up to the end of the test; then nothing is left open."""
     begun: list[Attachment] = []
 
-    def go(attach: str) -> Attachment:
-        made = Attachment(PURPOSE, attach, SYMBOLS)
+    def go(attach: str, purpose: Purpose = PURPOSE) -> Attachment:
+        made = Attachment(purpose, attach, SYMBOLS)
         made.load(made.choices(chains=False, netns=None), 4096)
         begun.append(made)
         made.programs.load_runnable("clock")
@@ -102,6 +104,29 @@ def test_a_kernel_that_takes_them_gets_trampolines_alone(kernel, start):
     assert made.trampolines and set(kernel.loaded) == {TRAMPOLINES}
     assert len(kernel.hung) == sum(bool(item.btf) for item in made.plan) == 8
     assert set(kernel.probed) == {"nf_ct_delete", "nf_ct_iterate_cleanup", "nf_ct_helper_log", "nf_conntrack_double_lock"}
+
+
+@pytest.mark.parametrize(
+    ("purpose", "trampolines"),
+    [
+        (Purpose.TABLE, True),  # softirqs are off there
+        (Purpose.COUNTS, True),  # what is missed is counted, and a kprobe on each new entry is dear
+        (Purpose.TABLE | Purpose.DROPS, False),
+        (Purpose.REASONS, False),
+        (Purpose.UPDATES, False),
+        (Purpose.INVALID, False),
+    ],
+)
+def test_where_the_kernel_may_be_preempted_what_a_trampoline_would_miss_takes_kprobes(kernel, start, purpose, trampolines):
+    kernel.preempts = "lazy"
+    made = start("auto", purpose)
+    assert made.trampolines == trampolines == any(item.btf for item in made.plan)
+    assert bool(kernel.hung) == trampolines
+
+
+def test_whoever_asks_for_fentry_gets_it_where_the_kernel_may_be_preempted(kernel, start):
+    kernel.preempts = "rt"
+    assert start("fentry").trampolines
 
 
 @pytest.mark.parametrize("first", [1, 7])

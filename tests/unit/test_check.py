@@ -16,9 +16,9 @@ from ctobserve.capture import prospect, read_via
 from ctobserve.capture.prospect import LiveProspect, Occupancy, Plan, plan_all
 from ctobserve.capture.read_via import ReadVia
 from ctobserve.commands import check as command
-from ctobserve.documents.check import CheckDocument, CheckMeta, Finding, HookRow, collect
+from ctobserve.documents.check import PREEMPTED, CheckDocument, CheckMeta, Finding, HookRow, collect
 from ctobserve.errors import KernelLacks, NotPermitted
-from ctobserve.host import capabilities, kernel, kernel_build, restrictions
+from ctobserve.host import capabilities, kernel, kernel_build, preemption, restrictions
 from ctobserve.host.btf import BtfId
 from ctobserve.host.capabilities import USES, Use
 from ctobserve.host.kernel_build import KernelBuild
@@ -68,6 +68,7 @@ class ScriptedProspect:
     features: Exception | None = None
     refusal: str | None = None
     off: str | None = None
+    preempts: str | None = None
     netlink: bool = True
 
     def uid(self):
@@ -101,7 +102,7 @@ class ScriptedProspect:
         return seen(self.via)
 
     def plan(self, attach):
-        return self.planned or plan_all(Symbols(self.addresses), self.types, attach)
+        return self.planned or plan_all(Symbols(self.addresses), self.types, attach, self.preempts is not None)
 
     def comes_compiled(self):
         return self.compiled
@@ -117,6 +118,9 @@ class ScriptedProspect:
 
     def try_features(self):
         return seen(self.features)
+
+    def preemption(self):
+        return self.preempts
 
     def probes_off(self):
         return self.off
@@ -323,6 +327,9 @@ def test_fentry_is_tried_and_kprobes_are_planned_where_the_kernel_refuses_it():
     [
         ("kprobe", {}, True, "not tried: kprobes are planned for all"),
         ("auto", {"types": {}}, None, "not tried: kprobes are planned for all"),
+        ("auto", {"types": {}, "preempts": "full"}, None, "not tried: kprobes are planned for all"),
+        ("kprobe", {"preempts": "full"}, True, "not tried: kprobes are planned for all"),
+        ("auto", {"preempts": "lazy"}, None, PREEMPTED.format("lazy")),
         ("auto", {"layout": NO_MEMBER}, None, "not tried: no hook could be planned"),
         ("auto", {"admitted": NotPermitted("cannot load: EPERM; policy")}, None, "not tried: programs are not admitted"),
     ],
@@ -330,6 +337,14 @@ def test_fentry_is_tried_and_kprobes_are_planned_where_the_kernel_refuses_it():
 def test_fentry_is_not_tried_in_vain(attach, host, ok, why):
     _, by_name, _ = told(attach, **host, refusal="never asked")
     assert (by_name["fentry"].ok, by_name["fentry"].found) == (ok, why)
+
+
+def test_where_the_kernel_may_be_preempted_fentry_is_tried_for_whoever_asks():
+    found, by_name, ended = told("fentry", preempts="lazy")
+    assert ended is None and by_name["fentry"].ok is True
+    assert {row.form for row in found.hooks} == {"fentry", "fexit", "kprobe"}
+    found, _, ended = told(preempts="lazy")
+    assert ended is None and {row.form for row in found.hooks} == {"kprobe", "kprobe + kretprobe"}
 
 
 def test_the_command_tries_every_trampoline_and_leaves_none(fine):
@@ -500,6 +515,7 @@ def fine(monkeypatch):
     monkeypatch.setattr(capabilities, "missing", lambda: ())
     for name in ("lockdown", "probes_off"):
         monkeypatch.setattr(restrictions, name, lambda: None)
+    monkeypatch.setattr(preemption, "preemption", lambda: None)
     for call in ("prog_load", "map_create", "raw_tracepoint_open", "kprobe_attach", "module_btf_fd"):
         monkeypatch.setattr(syscalls, call, lambda *_: os.open("/dev/null", os.O_RDONLY))
     monkeypatch.setattr(prospect, "find_spec", lambda _: True)

@@ -1,0 +1,32 @@
+"""Can a task be taken off its CPU while it is in the kernel, and others run there meanwhile?"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ctobserve.host.kernel import read_text
+
+MODE = Path("/sys/kernel/debug/sched/preempt")  # kernel/sched/debug.c, sched_dynamic_show: `none (voluntary) full lazy`
+AT_POINTS = ("none", "voluntary")  # only where the kernel's code says so: never in the midst of what we observe
+REALTIME, ALWAYS, CHOSEN = "PREEMPT_RT", ("PREEMPT", "PREEMPT_LAZY"), "PREEMPT_DYNAMIC"
+
+
+def preemption() -> str | None:
+    """How: `full`, `lazy`, `rt`, or `not known` where a mode is chosen at run time and is not shown to us; None where it cannot.
+
+    From debugfs, else from what the kernel says of how it was built (uname -v; init/Makefile).
+    """
+    words = os.uname().version.split()
+    if REALTIME in words:
+        return "rt"
+    try:
+        found = re.search(r"\((\w+)\)", read_text(MODE))
+    except OSError:
+        found = None
+    if found:
+        return None if found[1] in AT_POINTS else found[1]
+    if any(word in words for word in ALWAYS):
+        return "full"
+    return "not known" if CHOSEN in words else None
