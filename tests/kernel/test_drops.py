@@ -157,8 +157,8 @@ def test_early_drop_names_victims_and_whom_they_made_room_for(net, sysctl, start
     assert sum(cpu["kernel_counters"].get("early_drop", 0) for cpu in cpus.values()) == moved["early_drop"]
 
 
-# Each takes the CPU from the others in turn, wherever the kernel may be preempted: from some in the midst of early_drop. What was sent
-# waits for its softirq meanwhile, and evicted entries with it, which still count: now and then nobody is left to be evicted.
+# Each takes the CPU from the others in turn, wherever the kernel may be preempted: from some in the midst of early_drop. Packets
+# wait for their softirq meanwhile, and evicted entries with them, which still count: now and then nobody is left to be evicted.
 SENDER = """
 import os, socket, sys
 refused = 0
