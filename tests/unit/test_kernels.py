@@ -104,7 +104,7 @@ def test_without_netlink_no_update_is_seen_and_the_rest_is(name, monkeypatch, tm
     functions = ("ctnetlink_conntrack_event", "ctnetlink_fill_info", "ctnetlink_fill_info.constprop.0")
     Machine.named(name).without_symbols(*functions).runs(monkeypatch, tmp_path)
     symbols, ids = Symbols.read(), build().function_ids
-    found = plan_all(symbols, ids, "auto")
+    found = plan_all(symbols, ids, "auto", preempted=False)
     assert (found.blind, found.lacking) == (("ctnetlink_conntrack_event",), None)
     assert any(item.btf for item in found.hooks) is (name in MODULE_BTF)
 

@@ -24,7 +24,7 @@ from ctobserve.host import cache, executables, kernel
 from ctobserve.programs.compile import bcc_version
 
 INSTALLED = Path(sys.executable).with_name("ctobserve")
-BRIEFLY = ["--duration", "0.2"]
+BRIEFLY = ["--duration", "0.2", "--attach", "kprobe"]  # one form: `auto` takes this one or that by what a command wants
 OBSERVING = ["events", "list", "buckets", "drops", "verify", "report", "top"]
 COMMANDS = [["--help"], ["--version"], ["check"], ["size"], *([command, *BRIEFLY] for command in OBSERVING)]
 MODULES = [
