@@ -65,8 +65,7 @@ class Meta(Timed):
         "the same by kind of record; `probes_off`: about so many seconds, in which probes were switched off and nothing was seen"
     )
     evictions_unpaired: int = doc(
-        "calls of early_drop of which the begin or the return stayed unseen, twice for one that changed its CPU: "
-        "their victims have no `made_room_for`"
+        "calls of early_drop of which the begin or the return stayed unseen: their victims have no `made_room_for`"
     )
     table_age_s: float | None = doc("seconds since the kernel's table was read last; null: never")
     table_uncertain_s: float = doc("how long the table was wrong because records were lost, until it was read again")

@@ -1,4 +1,4 @@
-"""Whether a task can be taken off its CPU in the kernel is what the kernel says of itself: lines of real ones."""
+"""Whether a task can be taken off its CPU in the kernel is what the kernel says of itself, in debugfs or by uname -v."""
 
 from __future__ import annotations
 

@@ -28,9 +28,8 @@ class Machine(NamedTuple):
             return Path("/")
         if self.arm64:
             return arm64.root_of(self.suite, self.flavour)
-        return root_of(
-            self.suite, kernel=not self.kernel_from or bool(self.flavour)
-        )  # a flavour's is the generic one's, kernel and all
+        # A flavour boots in the root of the generic kernel, which has that: else the two would be made anew in turn.
+        return root_of(self.suite, kernel=not self.kernel_from or bool(self.flavour))
 
     def kernel(self, root: Path) -> Path:
         """Its kernel image, brought where it is not there yet; its modules are beside it in lib/modules."""
