@@ -17,6 +17,7 @@ from ctobserve.host.capabilities import Use, words
 T = TypeVar("T")
 CONFIDENTIALITY = "confidentiality"
 PREEMPTED = "kprobes, which cost more, tell losses and reasons: this kernel may be preempted ({}), and fentry would miss calls"
+MISSES = "tried: the kernel attaches fentry and fexit programs; it may be preempted ({}), and calls are missed then"
 FEATURES = "tried: kprobes, reading memory, the ring buffer, programs run at request"
 
 
@@ -100,7 +101,7 @@ def collect(prospect: Prospect, attach: str) -> CheckDocument:
         _finding("bpf", admitted, lambda _: _Answer(True, "programs are admitted")),
         _finding("lockdown", _tried(prospect.lockdown), _lockdown),
         _finding("features", _features(prospect, admitted), lambda _: _Answer(True, FEATURES)),
-        _finding("fentry", tried, lambda refusal: _fentry(refusal, attach)),
+        _finding("fentry", tried, lambda refusal: _fentry(refusal, attach, prospect.preemption())),
         _finding("probes", _tried(prospect.probes_off), _probes),
         _finding("netlink", _tried(prospect.has_netlink), _netlink),
     )
@@ -227,7 +228,9 @@ def _probes(off: str | None) -> _Answer:
     return _Answer(False, what, remedy) if off else _Answer(True, "not switched off")
 
 
-def _fentry(refusal: str | None, attach: str) -> _Answer:
+def _fentry(refusal: str | None, attach: str, preemption: str | None) -> _Answer:
+    if refusal is None and preemption:
+        return _Answer(None, MISSES.format(preemption), "use --attach auto")
     if refusal is None:
         return _Answer(True, "tried: the kernel attaches fentry and fexit programs")
     if attach == "fentry":

@@ -63,9 +63,9 @@ def table(found: dict[str, Result]) -> str:
 def _word(form: str, check: Result) -> str:
     """Whether everything is seen in this form."""
     found = {item["name"]: item["ok"] for item in check["findings"]}
-    if not check["usable"] or (form == "fentry" and not found["fentry"]):
+    if not check["usable"]:
         return "no"
-    return "yes" if all(ok for name, ok in found.items() if name not in OF_FENTRY) else "partly"
+    return "yes" if all(ok for name, ok in found.items() if form == "fentry" or name not in OF_FENTRY) else "partly"
 
 
 def _form(check: Result) -> str:
