@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 BELIEVED_NS = 1_000_000_000
+# New numbers are looked up at once until looks took this long; from then on a tenth of the time is theirs.
+AT_ONCE_NS = 1_000_000_000
 T = TypeVar("T")
 
 
@@ -21,6 +23,7 @@ class Names(Generic[T]):
         self._last: Mapping[int, T] = {}
         self._ending: set[int] = set()
         self._looked_ns = self._took_ns = 0
+        self._spare_ns = AT_ONCE_NS
 
     def of(self, inums: Iterable[int]) -> Mapping[int, T]:
         """By inode number, of `inums` and of others.
@@ -28,7 +31,7 @@ class Names(Generic[T]):
         On a host with many processes a look takes its time, and is taken less often.
         """
         passed, fresh = self._now_ns() - self._looked_ns, set(inums) - self._known.keys()
-        if passed > max(BELIEVED_NS, 50 * self._took_ns) or (fresh and passed >= 10 * self._took_ns):
+        if passed > max(BELIEVED_NS, 50 * self._took_ns) or (fresh and self._spare(passed) >= self._took_ns):
             self._look()
         self._known |= {inum: self._unknown(inum) for inum in fresh - self._known.keys()}
         return self._known
@@ -40,10 +43,16 @@ class Names(Generic[T]):
             self._last = {other: label for other, label in self._last.items() if other != inum}
         self._ending = inums
 
+    def _spare(self, passed: int) -> int:
+        """Nanoseconds that a look for new numbers may take now, so long after the last look."""
+        return min(self._spare_ns + passed // 10, max(AT_ONCE_NS, self._took_ns))
+
     def _look(self) -> None:
         """One that is not found any more is known until the next look: its last events may be still to come."""
         begun_ns = self._now_ns()
+        spare_ns = self._spare(begun_ns - self._looked_ns)
         found = self._all()
         self._known, self._last = {**self._last, **found}, found
         self._looked_ns = self._now_ns()
         self._took_ns = self._looked_ns - begun_ns
+        self._spare_ns = spare_ns - self._took_ns

@@ -61,3 +61,32 @@ def test_a_look_that_takes_long_is_taken_seldom():
     assert names.of([7]) and len(looks) == 2, "what is known is believed for fifty times as long"
     now += 2_000_000_000
     assert names.of([7]) and len(looks) == 3
+
+
+def test_a_new_number_is_looked_up_at_once_even_where_looks_are_slow():
+    now = 10**12
+    looks = []
+
+    def look():
+        nonlocal now
+        looks.append(now)
+        now += 300_000_000
+        return {number: f"space{number}" for number in range(50)}
+
+    names = Names(look, lambda: now, str)
+    names.of(())
+    names.ended({7})
+    names.ended(set())
+    assert names.of([7])[7] == "space7", "the number is another's: looked up 0 s after the last look"
+    names.ended({7})
+    names.ended(set())
+    assert names.of([7])[7] == "space7" and len(looks) == 3
+    names.ended({7})
+    names.ended(set())
+    assert names.of([7])[7] == "7" and len(looks) == 3, "a second is used up"
+    begun = now
+    for number in range(50, 150):
+        now += 100_000_000
+        names.of([number])
+    taken = (len(looks) - 3) * 300_000_000
+    assert taken <= (now - begun) // 10 + 300_000_000
