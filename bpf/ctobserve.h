@@ -277,6 +277,9 @@ static __always_inline void copy_process(struct record *record)
 		return;
 	if (PREEMPT_COUNT(boot, record->cpu) & 0xfff0100) /* NMI, hardirq, serving softirq */
 		return;
+	/* PREEMPT_RT: softirqs run in whatever task lets them, and the count of those is apart */
+	if (TASK_SOFTIRQS && read_u32(bpf_get_current_task() + TASK_SOFTIRQS) & 0x100)
+		return;
 	if (read_u32(bpf_get_current_task() + TASK_FLAGS) & 0x200000) /* PF_KTHREAD */
 		return;
 	record->pid = bpf_get_current_pid_tgid() >> 32;

@@ -62,7 +62,7 @@ static __always_inline int on_alloc(u64 net, u64 zone, u64 tuple, u32 hash, u64 
 		now = bpf_ktime_get_ns();
 		allocated.update(&ct, &now);
 	}
-	full = take_outcome(net, hash, refused, &outcome);
+	full = take_outcome(net, hash, refused, &outcome) || (refused && hash && begun_only(hash));
 	if (!hash || (!refused && !full) || unwanted(net))
 		return 0;
 	record = reserve(refused ? KIND_DROP : KIND_EVICTOR);

@@ -15,9 +15,11 @@
 #define DEPTH_MAX 4   /* calls of early_drop under way in one task that are told apart: its own and those of softirqs above it */
 #define IDLE	  (1U << 31) /* the idle tasks of all CPUs have number 0: they go by their CPU */
 
+/* One task at a time: those that send the same tuple on different CPUs have the same hash. */
 struct attempt {
 	u64 net;
-	u64 hash; /* raw hash of the original tuple: early_drop and __nf_conntrack_alloc get the same one */
+	u32 hash; /* raw hash of the original tuple: early_drop and __nf_conntrack_alloc get the same one */
+	u32 task;
 };
 
 struct outcome {
@@ -176,7 +178,7 @@ static __always_inline void scan(struct evictions *here, u64 net, u32 hash)
 
 static __always_inline int on_early_drop(u64 net, u32 hash, u8 evicted)
 {
-	struct attempt attempt = {.net = net, .hash = hash};
+	struct attempt attempt = {.net = net, .hash = hash, .task = task_here()};
 	struct outcome outcome = {.ts = bpf_ktime_get_ns()};
 	struct doing *here = doing_here();
 	struct evictions *cpu;
@@ -209,7 +211,7 @@ static __always_inline int on_early_drop(u64 net, u32 hash, u8 evicted)
 /* The outcome of early_drop for this allocation, if there was one; taken once. A refusal is looked up in any case. */
 static __always_inline bool take_outcome(u64 net, u32 hash, bool refused, struct outcome *outcome)
 {
-	struct attempt attempt = {.net = net, .hash = hash};
+	struct attempt attempt = {.net = net, .hash = hash, .task = task_here()};
 	struct outcome *found;
 	u32 slot = 0;
 	u64 *waiting;
@@ -224,6 +226,18 @@ static __always_inline bool take_outcome(u64 net, u32 hash, bool refused, struct
 	outcomes.delete(&attempt);
 	__sync_fetch_and_add(waiting, -1);
 	return bpf_ktime_get_ns() - outcome->ts <= STALE_NS; /* older: another packet's, whose allocation ended unseen */
+}
+
+/* Whether early_drop was called for this allocation, and its return stayed unseen: what it met is not known. */
+static __always_inline bool begun_only(u32 hash)
+{
+	struct doing *here = doing_here();
+
+	if (!here || !here->depth || here->hash[here->depth & (DEPTH_MAX - 1)] != hash)
+		return false;
+	here->depth--;
+	count_unpaired();
+	return true;
 }
 
 ENTRY(early_drop_begin, on_early_drop_begin(args[1]))

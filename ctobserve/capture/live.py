@@ -47,13 +47,15 @@ from ctobserve.host.symbols import Symbols
 from ctobserve.host.whose import Whose
 from ctobserve.model import EXPECTATION, PROTOCOLS, Entries, Expectations, join
 from ctobserve.programs import syscalls
-from ctobserve.programs.attachment import Attachment
+from ctobserve.programs.attachment import UNCOUNTED, Attachment
 from ctobserve.programs.hooks import Purpose
 from ctobserve.programs.ring import Ring
 
 LOOK_NS = 1_000_000_000
 RULES_S = 20.0  # for the rule sets of all namespaces together
 COUNTED = {kind.name.lower(): int(kind) for kind in RecordKind if kind != RecordKind.WALK}  # a listing counts its own
+# Kinds of records of which none enters the table.
+NOT_OF_TABLE = frozenset({"drop", "confirm", "free", "evictor", UNCOUNTED})
 T = TypeVar("T")
 
 
@@ -251,9 +253,7 @@ class LiveCapture(LiveView):
             self._correlator = Correlator(lives, late=Purpose.INVALID in self._purpose)
             self._consumer = RingConsumer(ring, record, self.table if options.reads else None, decoder, options.counts)
             reader = self._reader(record)
-            self._follower = Follower(
-                self.table, self._consumer, reader, extensions_dtype(layout), lambda: sum(self._lost().values())
-            )
+            self._follower = Follower(self.table, self._consumer, reader, extensions_dtype(layout), self._lost_of_table)
             self._clock_fd = attachment.programs.load_runnable("clock")
             attachment.attach()
             # While the hooks came one by one, what was seen is true of the table, but no story that could be told or counted.
@@ -381,6 +381,10 @@ class LiveCapture(LiveView):
 
     def _lost(self) -> dict[str, int]:
         return self._attachment.missed() | ({PROBES_OFF: self._off_s} if self._off_s else {})
+
+    def _lost_of_table(self) -> int:
+        """Of these, those that make the table: a loss or a packet that nobody saw leaves it as it is."""
+        return sum(count for kind, count in self._lost().items() if kind not in NOT_OF_TABLE)
 
     def aside(self, function: Callable[[], T]) -> T:
         """Result of a function that takes its time, while the ring is emptied."""

@@ -145,6 +145,10 @@ class Prospect(Protocol):
         """What keeps programs from running that are attached, and what to do about it; None where nothing does."""
         ...
 
+    def probes_hide_missed(self) -> bool:
+        """Whether the kernel is known not to say how many calls a kprobe missed."""
+        ...
+
     def has_netlink(self) -> bool:
         """Whether nf_conntrack_netlink is there."""
         ...
@@ -263,11 +267,17 @@ class LiveProspect:
 
     def preemption(self) -> str | None:
         """How a task can be taken off its CPU while it is in the kernel."""
-        return preemption.preemption()
+        return preemption.preemption(not self.probes_hide_missed())
 
     def probes_off(self) -> str | None:
         """What keeps programs from running that are attached."""
         return restrictions.probes_off()
+
+    def probes_hide_missed(self) -> bool:
+        """Whether the kernel is known not to say how many calls a kprobe missed."""
+        with suppress(CtobserveError, OSError):
+            return not self._build.layout.probes_tell_missed
+        return False
 
     def has_netlink(self) -> bool:
         """Whether nf_conntrack_netlink is there."""

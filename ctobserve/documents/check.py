@@ -17,6 +17,7 @@ from ctobserve.host.capabilities import Use, words
 T = TypeVar("T")
 CONFIDENTIALITY = "confidentiality"
 PREEMPTED = "kprobes, which cost more, tell losses and reasons: this kernel may be preempted ({}), and fentry would miss calls"
+UNTOLD = "a call that one misses, as another runs on its CPU, is told by no kernel before 6.7: so few are not counted as lost"
 MISSES = "tried: the kernel attaches fentry and fexit programs; it may be preempted ({}), and calls are missed then"
 FEATURES = "tried: kprobes, reading memory, the ring buffer, programs run at request"
 
@@ -102,7 +103,7 @@ def collect(prospect: Prospect, attach: str) -> CheckDocument:
         _finding("lockdown", _tried(prospect.lockdown), _lockdown),
         _finding("features", _features(prospect, admitted), lambda _: _Answer(True, FEATURES)),
         _finding("fentry", tried, lambda refusal: _fentry(refusal, attach, prospect.preemption())),
-        _finding("probes", _tried(prospect.probes_off), _probes),
+        _finding("probes", _tried(lambda: (prospect.probes_off(), prospect.probes_hide_missed())), lambda told: _probes(*told)),
         _finding("netlink", _tried(prospect.has_netlink), _netlink),
     )
     return CheckDocument(
@@ -223,9 +224,11 @@ def _lockdown(level: str | None) -> _Answer:
     return _Answer(True, f"{level}: what is read here is allowed" if level else "the kernel is not locked down")
 
 
-def _probes(off: str | None) -> _Answer:
+def _probes(off: str | None, hide_missed: bool) -> _Answer:
     what, _, remedy = (off or "").partition("; ")
-    return _Answer(False, what, remedy) if off else _Answer(True, "not switched off")
+    if off:
+        return _Answer(False, what, remedy)
+    return _Answer(None, f"not switched off, but {UNTOLD}") if hide_missed else _Answer(True, "not switched off")
 
 
 def _fentry(refusal: str | None, attach: str, preemption: str | None) -> _Answer:

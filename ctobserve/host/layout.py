@@ -19,6 +19,8 @@ EXTENSIONS = {
     "gre_stream_timeout": "nf_conn.proto.gre.stream_timeout",
 }
 TASK_PREEMPT_COUNT = "task_struct.thread_info.preempt_count"
+SOFTIRQS = "task_struct.softirq_disable_cnt"
+PROBE_MISSED = "bpf_link_info.perf_event.kprobe.missed"
 
 
 # Members that a kernel may be built without, and the option that it is built without: their values are then 0.
@@ -30,7 +32,7 @@ class Layout(NamedTuple):
 
     Of OPTIONAL members `absent` names those that this kernel lacks. `extensions` are members that only a kernel line shows
     (capture/extensions.py), as far as this kernel has them. `numbers` are what the programs are given (programs/given.py), by
-    name: NUMBERS.
+    name: NUMBERS. `probes_tell_missed`: whether the kernel says how many calls a kprobe missed.
     """
 
     ct_bytes: int
@@ -51,6 +53,7 @@ class Layout(NamedTuple):
     mark: int
     preempt_count: int
     task_preempt_count: int
+    probes_tell_missed: bool
     extensions: dict[str, int]
     numbers: dict[str, int]
     absent: Sequence[str] = ()
@@ -86,6 +89,8 @@ class Layout(NamedTuple):
             preempt_count=at("pcpu_hot.preempt_count") if btf.has("pcpu_hot.preempt_count") else 0,
             # On arm64 and others it lies in each task: where in a task_struct, 0 = not there.
             task_preempt_count=at(TASK_PREEMPT_COUNT) if btf.has(TASK_PREEMPT_COUNT) else 0,
+            # Of a link to a kprobe, since 6.7 (3acf8ace6823): how many calls it missed.
+            probes_tell_missed=btf.has(PROBE_MISSED),
             extensions={name: at(path) for name, path in EXTENSIONS.items() if btf.has(path)},
             numbers={name: number(btf) for name, number in NUMBERS.items()},
             absent=[path for path in OPTIONAL if not btf.has(path)],
@@ -199,6 +204,8 @@ NUMBERS: dict[str, Number] = {
     "DEVICE_IFINDEX": _at("net_device.ifindex"),
     "DEVICE_NAME": _at("net_device.name"),
     "TASK_FLAGS": _at("task_struct.flags"),
+    # PREEMPT_RT: what else has it in the preempt count. 0: this kernel does.
+    "TASK_SOFTIRQS": lambda btf: btf.field(SOFTIRQS).offset if btf.has(SOFTIRQS) else 0,
     # Index of the format among the arguments: the last named one. Kernels without module BTF (5.10) have it at 2 and 4.
     "LOG_CT_FMT": _place("nf_ct_l4proto_log_invalid", "fmt", 2),
     "LOG_FMT": _place("nf_l4proto_log_invalid", "fmt", 4),

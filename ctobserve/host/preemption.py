@@ -13,10 +13,11 @@ AT_POINTS = ("none", "voluntary")  # only where the kernel's code says so: never
 REALTIME, ALWAYS, CHOSEN = "PREEMPT_RT", ("PREEMPT", "PREEMPT_LAZY"), "PREEMPT_DYNAMIC"
 
 
-def preemption() -> str | None:
+def preemption(probes_tell_missed: bool) -> str | None:
     """How: `full`, `lazy`, `rt`, or `not known` where a mode is chosen at run time and is not shown to us; None where it cannot.
 
-    From debugfs, else from what the kernel says of how it was built (uname -v; init/Makefile).
+    From debugfs, else from what the kernel says of how it was built (uname -v; init/Makefile). Where neither tells, it is None if
+    kprobes do not say what they miss (before Linux 6.7): trampolines do, and are the safer choice then.
     """
     words = os.uname().version.split()
     if REALTIME in words:
@@ -29,4 +30,4 @@ def preemption() -> str | None:
         return None if found[1] in AT_POINTS else found[1]
     if any(word in words for word in ALWAYS):
         return "full"
-    return "not known" if CHOSEN in words else None
+    return "not known" if CHOSEN in words and probes_tell_missed else None

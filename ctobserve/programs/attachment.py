@@ -18,12 +18,13 @@ from ctobserve.programs.given import Choices, given
 from ctobserve.programs.hooks import FUNCTIONS, REASON_HOOKS, Planned, Purpose, check, plan, preempted
 from ctobserve.programs.loader import Programs, TrampolineRefused, Variables
 
-# Programs of which each call is a record; of an update and a drop, at most.
+# Programs of which each call is a record; of most, at most.
 PROGRAMS_OF = {
-    "insert": ("insert",),
+    "insert": ("insert", "resolve_clash"),
     "destroy": ("destroy",),
     "update": ("update",),
     "drop": ("alloc", "early_drop", "confirm", "helper_log"),
+    "free": ("free_entry", "some_free"),
 }
 UNPAIRED = "unpaired"
 UNCOUNTED = "packets"
@@ -43,7 +44,8 @@ class Attachment:
         self.build = kernel_build.read(FUNCTIONS)
         self.plan: list[Planned] = []
         self._purpose = purpose
-        self._attach = "kprobe" if attach == "auto" and preempted(purpose) and preemption() else attach
+        how = preemption(self.build.layout.probes_tell_missed)
+        self._attach = "kprobe" if attach == "auto" and preempted(purpose, how) else attach
         self._unfit: list[str] = []
         self._before: Counter[str] = Counter()
         self._make_plan()
@@ -139,10 +141,16 @@ class Attachment:
 
     def _missed(self) -> Counter[str]:
         programs = self.programs
+        unclassed = programs.missed(("packet",)) if Purpose.PACKETS in self._purpose else 0
         counts = {kind: self.refused(slot) + programs.missed(PROGRAMS_OF.get(kind, ())) for kind, slot in self._kinds.items()}
-        return Counter(
-            counts | {name: sum(programs.per_cpu(slots, 0)) for name, slots in ((UNPAIRED, "unpaired"), (UNCOUNTED, "unclassed"))}
-        )
+        counts[UNPAIRED] = sum(programs.per_cpu("unpaired", 0))
+        counts[UNCOUNTED] = unclassed + sum(programs.per_cpu("unclassed", 0))
+        return Counter(counts)
+
+    @property
+    def counts_misses(self) -> bool:
+        """Whether this kernel tells all the calls that `missed` counts."""
+        return self.programs.counts_misses
 
     def _make_plan(self) -> None:
         self.plan = plan(self.symbols, self._ids(), self._purpose) if self._purpose else []

@@ -125,6 +125,7 @@ PREEMPTED = frozenset(
     (
         *("__nf_conntrack_alloc", "early_drop", "__nf_conntrack_confirm", "nf_conntrack_free", "nf_ct_kill_acct"),
         *("ctnetlink_conntrack_event", "nf_conntrack_in", "nf_conntrack_icmpv4_error", "nf_conntrack_icmpv6_error"),
+        "ct_seq_show",
     )
 )
 # Who wants no more than numbers, or some of many, is told how many calls were missed, and is spared what kprobes cost.
@@ -133,13 +134,16 @@ CONTENT = COUNTS | Purpose.UNCONFIRMED
 FUNCTIONS = sorted({hook.name for hook in HOOKS})
 
 
-def preempted(purpose: Purpose) -> bool:
-    """Whether a trampoline's program for this purpose misses calls where the kernel may be preempted.
+def preempted(purpose: Purpose, how: str | None) -> bool:
+    """Whether a trampoline's program for this purpose misses calls where the kernel may be preempted so (host/preemption.py).
 
     While a task that was taken off its CPU is in such a program, the kernel runs it for nobody else there
-    (__bpf_prog_enter_recur); with kprobes nobody can be taken off meanwhile.
+    (__bpf_prog_enter_recur). With kprobes nobody can be taken off there: only in bpf(2), while a map is looked into, which keeps
+    all of them from running on that CPU. Under PREEMPT_RT a task can be taken off also with softirqs off (from Linux 6.18 on).
     """
-    return any(hook.name in PREEMPTED and hook.serves & purpose & ~CONTENT for hook in HOOKS)
+    if how is None:
+        return False
+    return any((how == "rt" or hook.name in PREEMPTED) and hook.serves & purpose & ~CONTENT for hook in HOOKS)
 
 
 def attachable(name: str, symbols: Symbols) -> str | None:

@@ -23,11 +23,12 @@ from ctobserve.host.kernel import read_text
 from ctobserve.programs import arch
 
 MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_DELETE_ELEM, MAP_GET_NEXT_KEY, PROG_LOAD, PROG_TEST_RUN = 0, 1, 2, 3, 4, 5, 10
-BTF_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, RAW_TRACEPOINT_OPEN, BTF_GET_NEXT_ID = 19, 15, 17, 23
+BTF_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, RAW_TRACEPOINT_OPEN, BTF_GET_NEXT_ID, LINK_CREATE = 19, 15, 17, 23, 28
 MAP_TYPE_PERCPU_HASH = 5
 MAP_TYPE_RINGBUF = 27
 PROG_TYPE_KPROBE, PROG_TYPE_RAW_TRACEPOINT, PROG_TYPE_TRACING = 2, 17, 26
-TRACE_FENTRY, TRACE_FEXIT = 24, 25
+TRACE_FENTRY, TRACE_FEXIT, PERF_EVENT = 24, 25, 41
+LINK_TYPE_PERF_EVENT = 7
 INSTRUCTION_BYTES = 8
 PERF_IOC_ENABLE, PERF_IOC_SET_BPF, PERF_FLAG_FD_CLOEXEC = 0x2400, 0x40042408, 8
 KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
@@ -142,6 +143,30 @@ class BtfInfo(ctypes.Structure):
         ("name", c_uint64),
         ("name_len", c_uint32),
         ("kernel_btf", c_uint32),
+    )
+
+
+class LinkCreate(ctypes.Structure):
+    """union bpf_attr for BPF_LINK_CREATE."""
+
+    _fields_ = (("prog_fd", c_uint32), ("target_fd", c_uint32), ("attach_type", c_uint32), ("flags", c_uint32))
+
+
+class LinkInfo(ctypes.Structure):
+    """struct bpf_link_info of a kprobe, as far as its `missed`."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("prog_id", c_uint32),
+        ("pad", c_uint32),
+        ("perf_type", c_uint32),
+        ("pad_more", c_uint32),
+        ("func_name", c_uint64),
+        ("name_len", c_uint32),
+        ("offset", c_uint32),
+        ("addr", c_uint64),
+        ("missed", c_uint64),
     )
 
 
@@ -318,7 +343,10 @@ def kprobe_type() -> int:
 
 
 def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
-    """Attach a program to a kernel function's entry or return by a perf event, gone with its file descriptor."""
+    """Attach a program to a kernel function's entry or return; it is gone with the file descriptor.
+
+    That is a link, whose kprobe_missed is known, to a perf event, or before Linux 5.15 the perf event.
+    """
     name = ctypes.create_string_buffer(function.encode())
     attributes = PerfEventAttr(
         type=kprobe_type(),
@@ -333,12 +361,40 @@ def kprobe_attach(prog_fd: int, function: str, at_return: bool) -> int:
             raise NotPermitted(f"cannot attach to {function}: {error.strerror}; {restrictions.forbids_kprobes()}")
         raise _refused(f"cannot attach to {function}", error) if error.errno == errno.EPERM else error
     try:
-        ioctl(fd, PERF_IOC_SET_BPF, prog_fd)
+        link = _link(prog_fd, fd)
+        if link is None:
+            ioctl(fd, PERF_IOC_SET_BPF, prog_fd)
         ioctl(fd, PERF_IOC_ENABLE, 0)
     except OSError:
         os.close(fd)
         raise
-    return fd
+    if link is None:
+        return fd
+    os.close(fd)
+    return link
+
+
+def _link(prog_fd: int, event_fd: int) -> int | None:
+    """File descriptor of a link of a program to a perf event, which it keeps; None before Linux 5.15."""
+    try:
+        return _bpf(LINK_CREATE, LinkCreate(prog_fd, event_fd, PERF_EVENT))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return None
+
+
+def kprobe_missed(fd: int) -> int | None:
+    """Calls of its function at which a kprobe_attach ran no program, as another kprobe's was under way on that CPU, or as no more
+    returns could be waited for (trace_kprobe_missed); None where the kernel does not tell (Linux < 6.7)."""
+    info = LinkInfo()
+    attributes = ObjectInfo(fd, ctypes.sizeof(info), ctypes.addressof(info))
+    try:
+        _bpf(OBJ_GET_INFO_BY_FD, attributes)
+    except OSError:
+        return None
+    told = info.type == LINK_TYPE_PERF_EVENT and attributes.info_len >= ctypes.sizeof(info)
+    return info.missed if told else None
 
 
 def module_btf_fd(module: str) -> int:

@@ -32,6 +32,7 @@ LAYOUT = Layout(
     mark=168,
     preempt_count=0,
     task_preempt_count=0,
+    probes_tell_missed=False,
     extensions={"use": 0, "secmark": 172, "sctp_state": 192, "dccp_state": 193, "gre_timeout": 196, "gre_stream_timeout": 192},
     numbers={},
 )

@@ -335,11 +335,47 @@ def test_a_kprobe_is_a_perf_event_of_its_function(kernel, monkeypatch, tmp_path,
     monkeypatch.setattr(syscalls, "KPROBE_TYPE", tmp_path / "type")
     done: list[tuple[int, ...]] = []
     monkeypatch.setattr(syscalls, "ioctl", lambda *arguments: done.append(arguments))
-    kernel.answers = [open_event]
-    assert syscalls.kprobe_attach(5, "nf_ct_delete", at_return) == 9
-    assert done == [(9, syscalls.PERF_IOC_SET_BPF, 5), (9, syscalls.PERF_IOC_ENABLE, 0)]
-    ((_, given),) = kernel.calls
+    closed: list[int] = []
+    monkeypatch.setattr("os.close", closed.append)
+    kernel.answers = [open_event, lambda _: 11]
+    assert syscalls.kprobe_attach(5, "nf_ct_delete", at_return) == 11
+    assert done == [(9, syscalls.PERF_IOC_ENABLE, 0)] and closed == [9], "the link keeps the event"
+    (_, given), link = kernel.calls
     assert given.pop("kprobe_func") and given == {"type": 8, "size": 72} | ({"config": 1} if at_return else {})
+    assert link == (syscalls.LINK_CREATE, {"prog_fd": 5, "target_fd": 9, "attach_type": syscalls.PERF_EVENT})
+
+
+def test_before_there_were_links_to_perf_events_the_event_has_the_program(kernel, monkeypatch, tmp_path):
+    (tmp_path / "type").write_text("8\n")
+    monkeypatch.setattr(syscalls, "KPROBE_TYPE", tmp_path / "type")
+    done: list[tuple[int, ...]] = []
+    monkeypatch.setattr(syscalls, "ioctl", lambda *arguments: done.append(arguments))
+    closed: list[int] = []
+    monkeypatch.setattr("os.close", closed.append)
+    kernel.answers = [lambda _: 9, refusing(errno.EINVAL)]
+    assert syscalls.kprobe_attach(5, "nf_ct_delete", False) == 9
+    assert done == [(9, syscalls.PERF_IOC_SET_BPF, 5), (9, syscalls.PERF_IOC_ENABLE, 0)] and not closed
+    kernel.answers = [lambda _: 9, refusing(errno.EBUSY)]
+    with pytest.raises(OSError, match="busy"):
+        syscalls.kprobe_attach(5, "nf_ct_delete", False)
+    assert closed == [9]
+
+
+@pytest.mark.parametrize(
+    ("link_type", "told_bytes", "missed"),
+    [(7, 56, 31), (7, 64, 31), (7, 48, None), (8, 56, None)],
+    ids=["6.7", "later", "before 6.7", "another link"],
+)
+def test_a_link_says_what_its_kprobe_missed(kernel, link_type, told_bytes, missed):
+    def told(given: ctypes.Structure) -> int:
+        info = syscalls.LinkInfo.from_address(given.info)
+        info.type, info.missed, given.info_len = link_type, 31, told_bytes
+        return 0
+
+    kernel.answers = [told, refusing(errno.EINVAL)]
+    assert syscalls.kprobe_missed(9) == missed
+    assert syscalls.kprobe_missed(9) is None, "an event, as before 5.15"
+    assert ctypes.sizeof(syscalls.LinkInfo) == 56 and syscalls.LinkInfo.missed.offset == 48
 
 
 def test_a_kernel_without_kprobes_is_told_in_a_line(monkeypatch, tmp_path):
