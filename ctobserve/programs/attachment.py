@@ -147,11 +147,6 @@ class Attachment:
         counts[UNCOUNTED] = unclassed + sum(programs.per_cpu("unclassed", 0))
         return Counter(counts)
 
-    @property
-    def counts_misses(self) -> bool:
-        """Whether this kernel tells all the calls that `missed` counts."""
-        return self.programs.counts_misses
-
     def _make_plan(self) -> None:
         self.plan = plan(self.symbols, self._ids(), self._purpose) if self._purpose else []
 

@@ -48,7 +48,7 @@ class Programs:
         self._raw_bytes = raw_bytes
         self._ring_bytes = ring_bytes
         self._links: list[int] = []
-        self._probes: list[tuple[str, int]] = []  # those of them that are kprobes, but for the begin of calls, by program
+        self.probes: list[tuple[str, int]] = []  # those of them that are kprobes, but for the begin of calls, by program
         self._followed: set[int] = set()  # slots of the map `again`
         self._programs: dict[tuple[str, int, BtfId | None], int] = {}  # by name, type and what it hangs on
         self._btf: dict[str, int] = {"vmlinux": 0}
@@ -126,12 +126,12 @@ class Programs:
         if item.hook.at_return:
             begin = self._load("call_begin", syscalls.PROG_TYPE_KPROBE)
             self._links.append(syscalls.kprobe_attach(program, function, True))
-            self._probes.append((item.hook.program, self._links[-1]))
+            self.probes.append((item.hook.program, self._links[-1]))
             # What misses the one misses the other: both are of one function's kprobe.
             self._links.append(syscalls.kprobe_attach(begin, function, False))
         else:
             self._links.append(syscalls.kprobe_attach(program, function, False))
-            self._probes.append((item.hook.program, self._links[-1]))
+            self.probes.append((item.hook.program, self._links[-1]))
 
     def _load(self, name: str, program_type: int, attach_type: int = 0, btf: BtfId | None = None) -> int:
         key = (name, program_type, btf)
@@ -195,16 +195,11 @@ class Programs:
         a softirq; or by another task, where the kernel may be preempted.
         """
         told = sum(_misses(fd) for (program, *_), fd in self._programs.items() if program in names)
-        return told + sum(syscalls.kprobe_missed(link) or 0 for program, link in self._probes if program in names)
-
-    @property
-    def counts_misses(self) -> bool:
-        """Whether this kernel tells all that `missed` is about."""
-        return all(syscalls.kprobe_missed(link) is not None for _, link in self._probes)
+        return told + sum(syscalls.kprobe_missed(link) or 0 for program, link in self.probes if program in names)
 
     def detach(self) -> None:
         """Take every program off; maps and what they hold stay until close."""
-        self._probes.clear()
+        self.probes.clear()
         while self._links:
             os.close(self._links.pop())
 

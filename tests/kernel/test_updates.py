@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
 import time
 from collections import Counter
 
+from ctobserve.host.symbols import Symbols
+from ctobserve.programs import syscalls
+from ctobserve.programs.attachment import Attachment
+from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import open_tcp, send_udp
 from ctobserve_lab.world import Space
+from tests.kernel.tool import CTOBSERVE
 
 
 def told(event: dict) -> str:
@@ -88,6 +94,21 @@ def test_nothing_that_conntrack_sees_escapes_us(net, start, tmp_path):
     assert not ours - heard
     lost = re.search(r"events seen, (\d+) lost", running.errors)
     assert sum((heard - ours).values()) <= (int(lost[1]) if lost else 0), (heard - ours, running.errors)
+
+
+def test_a_kprobe_says_what_it_missed_where_the_kernel_tells():
+    """That it is told goes by BTF, before anything is attached; `check` says where it is not."""
+    made = Attachment(Purpose.TABLE | Purpose.DROPS | Purpose.UPDATES, "kprobe", Symbols.read())
+    made.load(made.choices(chains=False, netns=None), 1 << 16)
+    try:
+        made.attach()
+        told = [syscalls.kprobe_missed(link) for _, link in made.programs.probes]
+    finally:
+        made.close()
+    assert len(told) > 5 and {one is not None for one in told} == {made.build.layout.probes_tell_missed}
+    checked = subprocess.run([*CTOBSERVE, "check", "--json"], stdout=subprocess.PIPE, check=True).stdout
+    (probes,) = [one for one in json.loads(checked)["findings"] if one["name"] == "probes"]
+    assert (probes["ok"] is True) == made.build.layout.probes_tell_missed
 
 
 def listeners(space: Space) -> list[str]:
