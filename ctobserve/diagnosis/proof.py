@@ -11,9 +11,11 @@ from ctobserve.analysis.verify import KEY, Differences, Keys, compare, key_of, k
 from ctobserve.capture.address_index import Addresses
 from ctobserve.capture.capture import Capture
 from ctobserve.capture.filters import Filter
+from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
 from ctobserve.model import Entries, pick
 
+SEED = "the recording has no reading of the kernel's table but the one that this stretch begins with: there is nothing to compare"
 ROUNDS = 5
 PAUSE_S = 0.3
 
@@ -64,6 +66,8 @@ class _Look:
     def again(self) -> Differences:
         """Read the kernel's table, and compare what no event touched meanwhile."""
         read = self._capture.snapshot()
+        if self._capture.fidelity().recorded_in and read.at_ns <= self._capture.started.monotonic_ns:
+            raise CtobserveError(SEED)
         ours, kernel = self._only.passing(self._capture.table.entries()), self._only.passing(read.entries)
         self.ours, self.kernel = len(ours), len(kernel)
         return compare(_calm(ours, read.touched), _calm(kernel, read.touched))

@@ -142,6 +142,17 @@ def test_what_cannot_be_read_of_a_directory_is_left_out(tmp_path):
     assert seconds(replay(path)) == whole, "the next part, which has just been made"
     (path / "part-99999999").unlink()
     names = parts(path)
+    newest = (path / names[-1]).read_bytes()
+    (path / names[-1]).write_bytes(b"x" * len(newest))
+    with closing(opened(path)) as reader:
+        assert reader.damaged == 0, "it may have been made just now"
+    os.utime(path / names[-1], (1, 1))
+    with closing(opened(path)) as reader:
+        assert reader.damaged == 1 and names[-1] in (reader.complaint or "")
+        assert RecordedCapture(reader, EVERYTHING).end_ns < whole[1] * NS_PER_S + RecordedCapture(reader, EVERYTHING).begin_ns
+        judged = report.collect(RecordedCapture(reader, EVERYTHING), Request(), Stretch(), invalid=True)
+        assert "records_lost" in [row.id for row in judged.verdicts], "the last minutes are missing, and that is said"
+    (path / names[-1]).write_bytes(newest)
     (path / names[3]).write_bytes(b"x" * 4096)
     begin_s, end_s = seconds(replay(path))
     assert end_s == whole[1] and whole[0] < begin_s < end_s, "what is older does not lead here any more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from ctobserve.capture.store.parts import part_paths
 from ctobserve.capture.store.reader import Chunk, Fact, Reader
 from ctobserve.capture.store.valid import MOST_NS
 
+BEGUN_S = 5  # a file that changed no longer ago may have been made just now
 MOST_PARTS = 64  # a recorder has about ten
 RUN = "run"  # in `meta` of a part: of which recorder it is
 T = TypeVar("T")
@@ -96,6 +98,7 @@ class Joined:
         """Raises Unreadable where there is none. A recorder may write there, and remove old parts, meanwhile."""
         self.path = path
         self._parts: list[Reader] = []
+        self._failed: Unreadable | None = None  # of a part, later than all of these
         try:
             self._open()
         except BaseException:
@@ -109,11 +112,17 @@ class Joined:
             try:
                 part = Reader(path, unpacks=False)
             except Unreadable as error:
+                if self._parts:
+                    break
+                # What it held last is missing: but of one that has just been begun.
+                self._failed = self._failed or (None if _just_begun(path) else error)
                 failed = failed or error
             else:
                 if part.first("keyframe") is not None and (not self._parts or part.meta.get(RUN) == self.meta.get(RUN)):
                     self._parts.insert(0, part)
                     continue
+                if part.damaged and not self._parts:
+                    self._failed = self._failed or Unreadable(f"{shown(path)}: {part.complaint}")
                 part.close()
             # The last one may just have been begun; what is older than one that cannot be read leads nowhere.
             if self._parts:
@@ -140,13 +149,14 @@ class Joined:
 
     @property
     def damaged(self) -> int:
-        """Rows and facts that could not be read so far."""
-        return sum(part.damaged for part in self._parts)
+        """Rows and facts that could not be read so far; a part that cannot be read at all counts as one."""
+        return sum(part.damaged for part in self._parts) + (self._failed is not None)
 
     @property
     def complaint(self) -> str | None:
         """What was the first of them."""
-        return next((part.complaint for part in self._parts if part.complaint), None)
+        failed = str(self._failed) if self._failed else None
+        return next((part.complaint for part in self._parts if part.complaint), failed)
 
     def last(self, kind: str, at_ns: int = MOST_NS) -> Fact | None:
         """The latest of its kind at this time; None where there is none that can be read."""
@@ -205,6 +215,15 @@ def _listed(path: Path) -> list[Path]:
         return part_paths(path)
     except OSError as error:
         raise Unreadable(f"{shown(path)}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _just_begun(path: Path) -> bool:
+    """Whether a recorder may be about to fill this file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return True
+    return not found.st_size or time.time() - found.st_mtime < BEGUN_S
 
 
 def _first(part: Reader) -> int:
