@@ -147,7 +147,7 @@ class RecordedView:
         """The kernel's own counters; none at an instant at which nobody read them."""
         fact = self._last("counters")
         if fact is None or not self._is_now(fact):
-            return Reading({}, frozenset(self.names()))
+            return Reading({}, frozenset(self.names()), 0 if fact is None else fact.at_ns)
         return self._counters(fact, only)
 
     def last_counters(self) -> tuple[int, Reading]:
@@ -406,7 +406,7 @@ class RecordedCapture(RecordedView):
         return MOST_NS if self.over and self._to_the_end else self.now_ns()
 
     def _is_now(self, fact: Fact) -> bool:
-        return fact.at_ns == self.now_ns() or (self.over and self._to_the_end)
+        return fact.at_ns == self.now_ns() or (self.finished and self.over and self._to_the_end)
 
 
 def concerning(lost: Mapping[str, int], sees: Purpose) -> dict[str, int]:

@@ -26,8 +26,10 @@ from ctobserve.model import Entries, in_order, join, pick
 
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
 BAD = 3  # INVALID packets of a namespace: its rules say whether these are dropped
+SILENT, PASSED = 8, 10  # namespaces, and packets of each: one that tracks nothing is asked for its rules, too
 ASKED_FROM = 100  # entries of a namespace: listing its rules costs a process, and who tracks fewer hardly pays for it
 COUNT = "nf_conntrack_count"
+REMOVED = (DestroyReason.DELETED, DestroyReason.FLUSHED)
 OTHERS = tuple(
     PREFIX + name
     for name in (
@@ -82,7 +84,7 @@ class Collector:
         self._inserts: Counter[int] = Counter()
         self._destroys: dict[int, Counter[str]] = defaultdict(Counter)
         self._drops: dict[int, Counter[str]] = defaultdict(Counter)
-        self._kept, self._unconfirmed = Kept(), Kept()
+        self._kept, self._unconfirmed, self._removed = Kept(), Kept(), Kept()
         # What happened until here is in the table, and none of the incident.
         self._counters = quiet_reading(capture, only.netns, took)
         self._names = capture.names()
@@ -102,6 +104,7 @@ class Collector:
         _add(self._destroys, tally(netns[gone], reasons[gone], destroy_name))
         died = pick(events, mine & (kinds == Kind.DESTROY) & (reasons == DestroyReason.UNCONFIRMED))
         self._unconfirmed.add(pick(died, self._only.mask(died["entry"])))
+        self._removed.add(pick(events, gone & np.isin(reasons, REMOVED)))
         lost = pick(events, mine & ((kinds == Kind.DROP) | (kinds == Kind.RESOLVED)))
         lost = pick(lost, self._only.mask(lost["entry"]))
         _add(self._drops, tally(lost["entry"]["netns"], lost["reason"], loss_name))
@@ -119,7 +122,7 @@ class Collector:
         self._accounted = capture.accounts(self._only.netns)
         self._counted = quiet_reading(capture, self._only.netns, self._take)
         self._whole = capture.table.entries()
-        held = by_namespace(self._whole)
+        self._held = held = by_namespace(self._whole)
         self.ended = Level(capture.now_ns(), held)
         self._seconds = (self.ended.at_ns - self.began.at_ns) / NS_PER_S
         # Counts were read in between: what comes or leaves meanwhile is not missing.
@@ -161,19 +164,45 @@ class Collector:
             blind_to_losses=any((only.mark is not None, only.state, self._invalid and only.zone is not None)),
             init=next((one for one in around.values() if one.init), None),
             unconfirmed=self._unconfirmed.rows(),
+            removed=self._removed.rows(),
             expected=self._expected(),
+            uncounted=self._uncounted(),
+            asked=self._asked,
         )
+
+    def _uncounted(self) -> str:
+        """Why the kernel's counters of a recording cannot be compared, and for which stretch they could."""
+        for end, option, reading in (("begin", "since", self._counters), ("end", "until", self._counted)):
+            if reading.last_ns:
+                at = self._clock.iso(reading.last_ns)
+                return f"at the {end} of this stretch nobody read the kernel's counters; they were read at {at} (--{option} {at})"
+        return ""
 
     def _expected(self) -> Expected | None:
         with suppress(CtobserveError):
             return self._capture.expectations(self._only.netns)
         return None
 
+    @property
+    def _asked(self) -> int:
+        """The namespace that is looked at, else the one we are in."""
+        return self._capture.host.here if self._only.netns is None else self._only.netns
+
     def _silent(self) -> set[int]:
-        """The one that is looked at, else the one we are in, where nothing at all is tracked: its rules may say why."""
-        inum = self._capture.host.here if self._only.netns is None else self._only.netns
+        """Those in which nothing at all is tracked: that one, and of the others those through which most packets went.
+
+        Their rules may say why.
+        """
         busy = (self._listed, self._started, self._inserts, self._destroys, self._drops)
-        return set() if any(inum in known for known in busy) else {inum}
+        passed = Counter(
+            {
+                inum: sum(now.packets.since(then.packets))
+                for inum, now in self._accounted.items()
+                if (then := self._accounts.get(inum)) and then.packets and now.packets and not now.counted
+            }
+        )
+        most = {inum for inum, packets in passed.most_common(SILENT) if packets >= PASSED}
+        return {inum for inum in {self._asked, *most} if not any(inum in known for known in busy)}
 
     def _namespaces(self, rules_of: set[int]) -> dict[int, NamespaceEvidence]:
         """Every namespace that can be entered, or only one and the first; what cannot be read of it is missing."""
@@ -183,10 +212,14 @@ class Collector:
         for (inum, _), values in delta(self._counters, self._counted).items():
             gained[inum].append(values)
         here = self._capture.host.here
-        return {
+        told = {
             inum: self._told(_evidence_of(state, inum == here, total(gained[inum]) if inum in gained else None))
             for inum, state in found.items()
         }
+        # Nobody can enter one that only a file or a mount elsewhere holds: its entries are there all the same.
+        told |= {inum: NamespaceEvidence(inum, str(inum)) for inum in self._held.keys() - told.keys() if only in (None, inum)}
+        cap = next((one.own_limit for one in told.values() if one.init), None)
+        return {inum: replace(one, listed=self._listed[inum], cap=cap) for inum, one in told.items()}
 
     def _told(self, namespace: NamespaceEvidence) -> NamespaceEvidence:
         """With its account, which is of the same instant as the table."""
@@ -200,7 +233,6 @@ class Collector:
             namespace,
             sysctls={**namespace.sysctls, **counted},
             account=now,
-            listed=self._listed[inum],
             unlisted_before=max(then.counted - self._started[inum], 0) if then and then.counted is not None else None,
             passed=passed,
         )

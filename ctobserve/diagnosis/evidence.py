@@ -61,6 +61,7 @@ class NamespaceEvidence:
     where they cannot be read, `ruleset` and `addresses` where nobody looked; a sysctl that this kernel lacks is missing.
     `account` is of the end; `listed` are the entries that were read from the hash then, whatever the filter, `unlisted_before`
     how many were counted and not listed at the start, `passed` the IP packets that passed meanwhile: each None where unknown.
+    `cap` is the first namespace's limit, which is every other's, too, or where these have their own the most that they may have.
     """
 
     inum: int
@@ -75,6 +76,7 @@ class NamespaceEvidence:
     unlisted_before: int | None = None
     passed: IpPackets | None = None
     addresses: tuple[Address, ...] | None = None
+    cap: int | None = None
 
     def __post_init__(self) -> None:
         """A label goes into every sentence: whoever makes a namespace, no rule can forget to make it printable."""
@@ -88,13 +90,24 @@ class NamespaceEvidence:
 
     @property
     def count(self) -> int | None:
-        """Entries that the limit is compared with: nf_conntrack_count."""
-        return self.sysctls.get("nf_conntrack_count")
+        """Entries that the limit is compared with: nf_conntrack_count, or where nobody tells it those that were listed."""
+        return self.sysctls.get("nf_conntrack_count", self.listed)
+
+    @property
+    def own_limit(self) -> int | None:
+        """Its nf_conntrack_max; None where unknown or, with 0, unlimited."""
+        return self.sysctls.get("nf_conntrack_max") or None
 
     @property
     def limit(self) -> int | None:
-        """Entries that the namespace may have: nf_conntrack_max; None where unknown or, with 0, unlimited."""
-        return self.sysctls.get("nf_conntrack_max") or None
+        """Entries that the namespace may have: the smaller of its own limit and the cap; None where unknown, or unlimited."""
+        own = self.sysctls.get("nf_conntrack_max", self.cap)
+        return min(own, self.cap or own) if own else None
+
+    @property
+    def limit_is_known(self) -> bool:
+        """Whether it is known, if only that there is none."""
+        return "nf_conntrack_max" in self.sysctls or self.cap is not None
 
     @property
     def unlisted(self) -> int | None:
@@ -128,9 +141,12 @@ class Evidence:
     `losses`. `invalid` says whether invalid packets were looked for, `narrowed` whether only one namespace was, `filtered`
     whether a filter hides more than that (never of `destroys` and `inserts`), `blind_to_losses` whether it asks for what is not
     known of a packet that has no entry; `init` is the first namespace, where the global sysctls are set, even then. `unconfirmed`
-    are events of entries that died before the table, as of packets that a rule dropped: so many, and some of a flood. `expected`
-    are the expectations at the end, None where a recording ended before it had any. Of what was lost `damaged` is what cannot be
-    read of a recording; `probes_off_s` is for how long nothing was seen at all. Times in seconds of the observation.
+    are events of entries that died before the table, as of packets that a rule dropped: so many, and some of a flood; `removed`
+    are those of entries that were flushed or deleted, whatever the filter. `expected` are the expectations at the end, None
+    where a recording ended before it had any. Of what was lost `damaged` is what cannot be read of a recording;
+    `probes_off_s` is for how long nothing was seen at all. `uncounted` says at which end of a stretch of a recording nobody
+    read the kernel's counters. `asked` is the namespace that is looked at, else the one we are in. Times are in seconds of
+    the observation.
     """
 
     entries: Entries
@@ -155,7 +171,10 @@ class Evidence:
     blind_to_losses: bool = False
     init: NamespaceEvidence | None = None
     unconfirmed: Events = field(default_factory=lambda: NO_EVENTS)
+    removed: Events = field(default_factory=lambda: NO_EVENTS)
     expected: Expected | None = NONE_EXPECTED
+    uncounted: str = ""
+    asked: int = 0
 
     @cached_property
     def counts(self) -> dict[int, int]:

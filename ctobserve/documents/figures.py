@@ -154,7 +154,6 @@ class Watched:
     def _namespace(self, evidence: Evidence, held: Mapping[int, int], bins: Bins, inum: int) -> NamespaceFigures:
         first = evidence.init
         found: NamespaceEvidence = first if first and first.inum == inum else evidence.namespace(inum)
-        cap = first.limit if first else None
         listed = held.get(inum, 0) if self._only.netns in (None, inum) else None
         counts = bins.by_netns.get(inum)
         lost = [] if counts is None else [series for reason, series in counts.lost.items() if reason not in FOUND_BAD]
@@ -162,7 +161,7 @@ class Watched:
             netns=inum,
             name=found.label,
             entries=listed if found.count is None else found.count,
-            limit=found.limit and min(found.limit, cap or found.limit),
+            limit=found.limit,
             new=_sum([] if counts is None else [counts.new]),
             gone=_sum([] if counts is None else counts.gone.values()),
             lost=_sum(lost),

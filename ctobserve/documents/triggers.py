@@ -12,6 +12,7 @@ from ctobserve.capture.store.facts import Trigger
 from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis.collect import Collector
 from ctobserve.diagnosis.rules import RULES, judge
+from ctobserve.documents.limits import limits
 from ctobserve.errors import CtobserveError
 from ctobserve.event import FOUND_BAD, DestroyReason, Events, destroy_name, drop_name
 from ctobserve.host.counters import total
@@ -85,8 +86,10 @@ class Triggers:
                 yield from self._judged(self._collector, take, now_ns)
 
     def _filled(self, now_ns: int) -> Iterator[Trigger]:
-        for inum, state in self._capture.namespaces((COUNT, LIMIT)).items():
-            count, limit = state.sysctls.get(COUNT), state.sysctls.get(LIMIT)
+        states = self._capture.namespaces((COUNT, LIMIT))
+        allowed = limits(states, states)
+        for inum, state in states.items():
+            count, limit = state.sysctls.get(COUNT), allowed[inum]
             for share in self._wanted.fills if count is not None and limit else ():
                 full = (count or 0) >= share * (limit or 1)
                 if full and self._is_new(f"fill {share} {inum}", now_ns, self._quiet_ns):

@@ -41,11 +41,13 @@ class Reading(NamedTuple):
     All CPUs that are online are there, and those that went offline after they had counted something. Of the others there may be
     thousands, in each of thousands of namespaces.
 
-    `unread`: inode numbers of namespaces that are there and could not be entered.
+    `unread`: inode numbers of namespaces that are there and could not be entered. Of an instant of a recording at which nobody
+    read them there are none, and `last_ns` (CLOCK_MONOTONIC) is when somebody did, 0 where nobody had.
     """
 
     counts: dict[tuple[int, int, int], Counter[str]]
     unread: frozenset[int] = frozenset()
+    last_ns: int = 0
 
     @property
     def cookies(self) -> dict[int, int]:

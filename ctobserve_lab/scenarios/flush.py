@@ -40,4 +40,5 @@ SCENARIO = Scenario(
     play=play,
     look=("ip netns exec client conntrack -L -p tcp | head -1",),
     observe="events --events destroy",
+    expected=frozenset({"entries_deleted"}),
 )

@@ -239,7 +239,25 @@ def unknown_buckets():
     return evidence(entries(9), lengths=Lengths(np.zeros(512, np.uint16), 0, 0))
 
 
+def removed(flushed: int, deleted: int = 0, left: int = 0):
+    """A namespace from which somebody took that many entries, and in which so many are left."""
+    gone = events(Kind.DESTROY, entries(flushed + deleted), comm=b"conntrack", pid=3097)
+    gone["reason"] = [DestroyReason.FLUSHED] * flushed + [DestroyReason.DELETED] * deleted
+    return evidence(entries(left), removed=gone, destroys={"flushed": flushed, "deleted": deleted, "timeout": 400})
+
+
 CASES = {
+    "entries_deleted": (
+        removed(70, 10, 20),
+        Severity.WARNING,
+        "80 living entries of blue (80 %) taken out of the table in 5.0 s (16.0 per s), 70 by a flush and 10 one by one, most by "
+        "conntrack[3097]: their connections lose their NAT and their state",
+    ),
+    "unanswered": (
+        evidence(np.concatenate([entries(38, status=UNREPLIED), entries(2, sport=9)])),
+        Severity.NOTICE,
+        "10.0.0.2:53/udp answers nobody: 38 of the 40 entries to it in blue saw no reply",
+    ),
     "offloaded": (
         evidence(
             np.concatenate([tcp(3, status=REPLIED | IPS_OFFLOAD), tcp(1, status=REPLIED | IPS_OFFLOAD | IPS_HW_OFFLOAD), tcp(12)])
@@ -407,5 +425,5 @@ PEACE = evidence(
     np.concatenate([tcp(900, src=many(900), dport=443), entries(90, src=many(90))]),
     inserts={NETNS: 400},
     destroys={"timeout": 390},
-    namespaces={NETNS: replace(namespace(nf_conntrack_count=990), ruleset=Ruleset(5, 1, 2), counters=QUIET)},
+    namespaces={NETNS: replace(namespace(nf_conntrack_count=990), ruleset=Ruleset(5, 1, 2), account=Account(990), listed=990)},
 )

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ctobserve.analysis.drops import LOSS_COUNTERS
 from ctobserve.capture.table import Lengths
 from ctobserve.diagnosis.evidence import RESOLVED, Evidence, NamespaceEvidence
 from ctobserve.event import NO_DIRECTION, Events, Kind
+from ctobserve.host.account import Account
 from ctobserve.model import ENTRY, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, TCP, TCP_STATES, UDP, Entries
 from tests.scripted import CLOCK, NETNS, events
 from tests.unit.samples import packed
@@ -70,7 +72,8 @@ def losses(rows: Entries | None = None, reason: int = 1, direction: int = NO_DIR
 def namespace(
     inum: int = NETNS, label: str = "blue", init: bool = True, prefix: tuple[str, ...] = (), **more: Any
 ) -> NamespaceEvidence:
-    return NamespaceEvidence(inum, label, prefix=prefix, init=init, sysctls=SETTINGS | more)
+    counters = dict.fromkeys(LOSS_COUNTERS, 0)
+    return NamespaceEvidence(inum, label, prefix=prefix, init=init, sysctls=SETTINGS | more, counters=counters)
 
 
 def lengths(nodes: int, buckets: int = 4096, seed: int = 1) -> Lengths:
@@ -86,13 +89,14 @@ def evidence(rows: Entries | None = None, **given: Any) -> Evidence:
         entries=rows,
         before=entries(0),
         lengths=lengths(2 * len(rows)),
-        namespaces={NETNS: namespace(nf_conntrack_count=len(rows))},
+        namespaces={NETNS: replace(namespace(nf_conntrack_count=len(rows)), account=Account(len(rows)), listed=len(rows))},
         losses=losses(),
         drops={},
         destroys={},
         inserts={},
         duration_s=5.0,
         clock=CLOCK,
+        asked=NETNS,
     )
     given.setdefault("init", next((one for one in given.get("namespaces", made.namespaces).values() if one.init), None))
     for name in ("drops", "destroys"):

@@ -216,7 +216,7 @@ def test_what_is_counted_beside_what_is_listed_and_what_passed_meanwhile():
     assert blue.passed == IpPackets(7, 0)
     assert (green.listed, green.unlisted, green.unlisted_before, green.passed) == (0, None, None, None)
     assert green.account.queues == (Queue(0, 7, 3),)
-    assert (red.account, red.listed, red.unlisted) == (Account(), None, None)
+    assert (red.account, red.listed, red.unlisted) == (Account(), 0, None)
 
 
 def test_what_comes_or_leaves_while_namespaces_count_is_not_missing():
@@ -271,3 +271,32 @@ def test_what_makes_the_capture_doubtful_is_part_of_the_evidence():
     capture.told = capture.told._replace(lost={"insert": 3, "drop": 4}, uncertain_ns=1_500_000_000, unread=2)
     made = judged(capture)
     assert (made.events_lost, made.uncertain_s, made.unread) == (7, 1.5, 2)
+
+
+def test_others_in_which_nothing_is_tracked_are_asked_for_their_rules_those_with_most_packets():
+    many = {inum: NamespaceState(inum, str(inum)) for inum in range(100, 120)}
+    rules = dict.fromkeys((*many, NETNS, OTHER), Ruleset(1, 0, 0))
+
+    def accounts(packets: int) -> dict[int, Account]:
+        passing = {inum: Account(0, IpPackets((inum - 99) * packets, 0)) for inum in many}
+        return {**passing, NETNS: Account(3, IpPackets(9 * packets, 0)), OTHER: Account(0, IpPackets(packets // 2, 0))}
+
+    made = collected(*BEFORE, entries=entries(3), states={**BOTH, **many}, rulesets=rules, accounted=[accounts(0), accounts(10)])
+    asked = {inum for inum, one in made.namespaces.items() if one.ruleset}
+    assert asked == set(range(112, 120)), "eight, and none with entries, none with a few packets"
+    assert made.asked == NETNS
+
+
+def test_who_took_entries_out_is_kept_whatever_the_filter():
+    gone = events(Kind.DESTROY, entries(4), pid=7, comm=b"conntrack")
+    gone["reason"] = [DestroyReason.FLUSHED, DestroyReason.DELETED, DestroyReason.TIMEOUT, DestroyReason.UNCONFIRMED]
+    made = collected(*BEFORE, gone, only=Filter(dst=ip_network("10.7.0.0/16")))
+    assert sorted(made.removed["reason"].tolist()) == [DestroyReason.DELETED, DestroyReason.FLUSHED]
+    assert made.destroys == {NETNS: {"flushed": 1, "deleted": 1, "timeout": 1}}
+
+
+def test_a_namespace_that_nobody_can_enter_is_there_with_its_entries():
+    rows = np.concatenate([entries(3), entries(2, netns=77, ct=[900, 901])])
+    made = collected(*BEFORE, entries=rows)
+    assert (made.namespaces[77].label, made.namespaces[77].count, made.namespaces[77].listed) == ("77", 2, 2)
+    assert made.namespaces[77].prefix is None and made.namespaces[77].cap == made.init.own_limit

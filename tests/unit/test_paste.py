@@ -98,6 +98,8 @@ MEANT: dict[str, list[tuple[str, list[str]]]] = {
     "table_full": [(FIRST, sysctl(f"{LIMIT}=32"))],
     "table_filling": [(FIRST, sysctl(f"{LIMIT}=32768")), (FIRST, sysctl(f"{BUCKETS}=32768"))],
     "early_drop": [(FIRST, sysctl(f"{LIMIT}=28"))],
+    "entries_deleted": [(HERE, ["ctobserve", "events", "--events", "destroy", "--netns", "7"])],
+    "unanswered": [(HERE, ["ctobserve", "list", "--state", "UNREPLIED", "--dst", "10.0.0.2", "--limit", "20"])],
     "expect_full": [
         (HERE, ["ctobserve", "list", "--expect", "--netns", "7", "--limit", "20"]),
         (FIRST, sysctl("net.netfilter.nf_conntrack_expect_max=256")),

@@ -296,7 +296,7 @@ def test_of_a_part_nothing_is_compared_with_counters_that_were_read_at_begin_and
     found = of(drops.collect(replay(tmp_path / "one", since, since + 2 * NS_PER_S), Request(), Stretch()))
     assert found["by_reason"] == {reason.name.lower(): 1 for reason in DropReason} and not found["kernel_counters"]
     part = replay(tmp_path / "one", since, since + 2 * NS_PER_S)
-    assert part.accounts() == {} and part.counters() == Reading({}, frozenset(STATES))
+    assert part.accounts() == {} and part.counters() == Reading({}, frozenset(STATES), CLOCK.monotonic_ns)
     mine = int((part.table.entries()["netns"] == NETNS).sum())
     assert part.namespaces(("nf_conntrack_count",))[NETNS].sysctls == {"nf_conntrack_count": mine}
 

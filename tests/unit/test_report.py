@@ -20,6 +20,7 @@ from ctobserve.documents.report import ReportDocument, collect, with_figures
 from ctobserve.documents.request import Request
 from ctobserve.documents.verdicts import VerdictRow, judged_of
 from ctobserve.event import NO_EVENTS, DestroyReason, DropReason, Kind
+from ctobserve.host.account import Account
 from ctobserve.host.counters import Reading
 from ctobserve.host.owner import Owner, OwnerKind
 from ctobserve.host.ruleset import Ruleset
@@ -64,6 +65,7 @@ META = meta_of("report", ScriptedCapture(), Request())
 def judged(limit: int | None = None) -> ReportDocument:
     settings = {"nf_conntrack_count": 14, "nf_conntrack_max": 14, "nf_conntrack_acct": 0}
     blue = namespace(init=False, prefix=("ip", "netns", "exec", "blue"), **settings)
+    blue = replace(blue, counters=None, account=Account(14), listed=14)
     made = evidence(tcp(14), namespaces={NETNS: blue}, drops={"table_full": 23}, init=namespace(1, "init"))
     return with_figures(judged_of(META, rules.judge(replace(made, invalid=False)), limit), figures(made))
 
@@ -185,8 +187,8 @@ def reported(**options) -> ReportDocument:
 
 INCIDENT_TEXT = """\
 CRITICAL  table_full: the table of green is full: 23 packets of new connections refused in 5.0 s
-          (4.6 per s); it holds 120 of 120 entries, 120 of them assured, which early drop never
-          takes
+          (4.6 per s); 120 entries of it are listed, 120 of them assured; how many it counted is
+          not known
             netns=8  packets=23  packets_per_s=4.6  packets_elsewhere=0  entries=120  limit=120
             entries_assured=120  kernel_drop=23
           $ ip netns exec green sysctl -w net.netfilter.nf_conntrack_max=256
@@ -215,6 +217,8 @@ NOTICE    clash_race: packets of one new connection raced each other in 5.0 s (0
             packets=0  packets_per_s=0  packets_not_kept=0  clash_resolved=2
             kernel_insert_failed=0  dst=10.0.0.2  dport=53  proto=udp
 
+not judged: entries_unlisted: how many entries are counted at the end is not known of 2 namespaces
+            with entries
 not judged: state_piles_up: nf_conntrack_tcp_timeout_time_wait could not be read in green, where
             it holds 120 entries
 not judged: idle_established: nf_conntrack_tcp_timeout_established could not be read in any
@@ -250,8 +254,8 @@ INCIDENT_JSON = {
             "id": "table_full",
             "severity": "critical",
             "sentence": (
-                "the table of green is full: 23 packets of new connections refused in 5.0 s (4.6 per s); it holds 120 "
-                "of 120 entries, 120 of them assured, which early drop never takes"
+                "the table of green is full: 23 packets of new connections refused in 5.0 s (4.6 per s); 120 entries of it "
+                "are listed, 120 of them assured; how many it counted is not known"
             ),
             "evidence": {
                 "netns": 8,
@@ -349,6 +353,10 @@ INCIDENT_JSON = {
     ],
     "verdicts_not_shown": 0,
     "not_judged": [
+        {
+            "id": "entries_unlisted",
+            "why": "how many entries are counted at the end is not known of 2 namespaces with entries",
+        },
         {
             "id": "state_piles_up",
             "why": "nf_conntrack_tcp_timeout_time_wait could not be read in green, where it holds 120 entries",
@@ -460,7 +468,9 @@ def test_what_the_options_ask_for_is_what_is_reported():
     report = reported(limit=1, filter=Filter(netns=NETNS))
     assert [row.id for row in report.verdicts] == ["invalid_window"] and report.verdicts_not_shown == 1
     assert report.meta.netns == NETNS
-    assert {row.id for row in report.not_judged} == {"netns_share", "idle_established", "tracking_unneeded"}
+    assert {row.id for row in report.not_judged} == {
+        *("netns_share", "idle_established", "tracking_unneeded", "entries_unlisted"),
+    }
 
 
 def test_the_observation_begins_when_all_is_known_and_lasts_as_long_as_asked():

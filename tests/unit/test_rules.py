@@ -46,7 +46,7 @@ def test_silent_in_peace(name):
         ("chain_skew", unknown_buckets()),
         ("few_buckets", unknown_buckets()),
         ("source_share", evidence(entries(200), namespaces={})),
-        ("unseen", evidence()),
+        ("unseen", evidence(namespaces={NETNS: replace(namespace(), counters=None)})),
         ("unseen", replace(counting(drop=3), filtered=True)),
         ("entry_gone", replace(PEACE, invalid=False)),
         ("idle_established", replace(PEACE, entries=entries(9, netns=99))),

@@ -236,6 +236,23 @@ def test_one_through_which_nothing_goes_is_named_only_where_nobody_has_entries(p
     assert (RULES["nothing_tracked"](beside) is not None) is told
 
 
+def test_a_namespace_that_is_not_looked_at_is_named_where_that_is_a_reason_to_warn():
+    """As a router's whose NAT does nothing, seen from the host: but not a container's without rules."""
+    assert said("nothing_tracked", replace(silent(), asked=99))[0] is WARNING
+    assert RULES["nothing_tracked"](replace(silent(Ruleset(0, 0, 0)), asked=99)) is None
+    assert said("nothing_tracked", silent(Ruleset(0, 0, 0)))[0] is NOTICE
+    quiet = replace(silent().namespaces[NETNS], inum=1, label="init", ruleset=Ruleset(0, 0, 0))
+    both = replace(silent(), asked=1, namespaces={1: quiet, **silent().namespaces})
+    assert said("nothing_tracked", both)[0] is WARNING, "the graver one"
+
+
+def test_what_nobody_counted_is_not_taken_for_nothing():
+    """As at an instant of a recording between two readings."""
+    made = silent()
+    unknown = {NETNS: replace(made.namespaces[NETNS], account=Account())}
+    assert RULES["nothing_tracked"](replace(made, namespaces=unknown)) is None
+
+
 def test_packets_that_nobody_counted_are_not_said_to_be_none():
     sentence = said("nothing_tracked", with_blue(passed=None))[1]
     assert "how many packets passed is not known" in sentence

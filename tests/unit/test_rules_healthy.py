@@ -95,8 +95,51 @@ def test_healthy_says_what_was_looked_at():
     few = counting(replace(PEACE, losses=outside(3), drops={NETNS: Counter(invalid=3)}), invalid=3)
     assert "; 3 packets INVALID, which the notices explain, and no entry evicted" in sentence(few)
     assert sentence(few).endswith("; worth knowing: 1 notice")
-    hidden = replace(PEACE, entries=np.concatenate([PEACE.entries, entries(5, netns=99)]))
+    other = NamespaceEvidence(99, "99", listed=5, cap=10_000)
+    hidden = replace(
+        PEACE, entries=np.concatenate([PEACE.entries, entries(5, netns=99)]), namespaces={**PEACE.namespaces, 99: other}
+    )
     assert "995 entries in 2 namespaces (1 of them could not be read), blue is" in sentence(hidden)
+
+
+def test_one_that_nobody_can_enter_has_its_entries_and_the_first_ones_limit():
+    """Up to 6.12 it is the limit of all; later none may have more."""
+    rows = np.concatenate([entries(4), entries(9_500, netns=99)])
+    closed = NamespaceEvidence(99, "99", listed=9_500, cap=10_000)
+    found = rules.judge(evidence(rows, namespaces={NETNS: namespace(nf_conntrack_count=4), 99: closed})).verdicts
+    assert found["table_filling"].sentence.startswith("the table of 99 is 95 % full, 9500 of 10000 entries")
+    few = replace(closed, listed=9)
+    quiet = evidence(np.concatenate([entries(4), entries(9, netns=99)]), namespaces={NETNS: namespace(), 99: few})
+    assert "healthy" in rules.judge(quiet).verdicts
+    unknown = replace(quiet, namespaces={NETNS: namespace(), 99: replace(few, cap=None)})
+    judged = rules.judge(unknown)
+    assert "healthy" not in judged.verdicts
+    assert judged.not_judged["healthy"] == "the limit (nf_conntrack_max) of 1 namespace with entries is not known"
+
+
+def test_the_first_namespaces_limit_caps_a_larger_one():
+    """Since nf_conntrack_max is each namespace's own: nf_conntrack_max() takes the smaller."""
+    own = replace(namespace(init=False, nf_conntrack_max=1_000_000, nf_conntrack_count=127), cap=128)
+    assert (own.own_limit, own.limit) == (1_000_000, 128)
+    found = rules.judge(evidence(entries(127), namespaces={NETNS: own})).verdicts
+    assert found["table_filling"].sentence.startswith("the table of blue is 99 % full, 127 of 128 entries")
+
+
+def test_losses_that_nobody_counted_are_not_taken_for_none():
+    silent = replace(PEACE, namespaces={NETNS: replace(PEACE.namespaces[NETNS], counters=None)})
+    lacking = "the kernel's counters could not be read in any namespace"
+    judged = rules.judge(silent)
+    assert "healthy" not in judged.verdicts and judged.not_judged["unseen"] == lacking
+    assert judged.not_judged["healthy"] == f"losses that nobody saw would look like none: {lacking}"
+    assert "at the end" in rules.judge(replace(silent, uncounted="at the end nobody did")).not_judged["healthy"]
+    assert "healthy" in rules.judge(replace(silent, filtered=True)).verdicts, "which says that others are not judged"
+
+
+def test_invalid_packets_that_nobody_looked_for_are_counted_all_the_same():
+    for count, healthy in ((9, True), (10, False)):
+        judged = rules.judge(replace(counting(PEACE, invalid=count), invalid=False))
+        assert ("healthy" in judged.verdicts) == healthy
+    assert judged.not_judged["healthy"] == "the kernel counted 10 INVALID packets, and nobody looked for these (--no-invalid)"
 
 
 def test_few_of_a_known_kind_are_a_notice_beside_health():

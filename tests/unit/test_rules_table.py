@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.rules import chains
 from ctobserve.diagnosis.verdict import Severity, Unjudged
+from ctobserve.host.account import Account
 from ctobserve.host.ruleset import Ruleset
-from tests.unit.cases import BLUE, RULES, counted, long_chain, lower_limit, stale, with_rules
-from tests.unit.tables import NETNS, entries, evidence, namespace, tcp
+from tests.unit.cases import BLUE, RULES, counted, long_chain, lower_limit, removed, stale, with_rules
+from tests.unit.tables import NETNS, UNREPLIED, entries, evidence, lengths, many, namespace, tcp
 
 
 def test_no_limit_is_no_fullness():
@@ -103,3 +106,74 @@ def test_no_line_lowers_a_limit_that_nobody_knows(limit, lines):
 def test_room_for_twice_what_there_is_is_a_power_of_two_however_much_it_is(limit, wanted):
     found = RULES["table_full"](counted(1, limit, drops={"table_full": 1}))
     assert f"sysctl -w net.netfilter.nf_conntrack_max={wanted}" in found.do
+
+
+@pytest.mark.parametrize(
+    ("count", "growth", "severity"),
+    [
+        (51_000, 2_000, Severity.WARNING),  # full within ten minutes
+        (51_000, 100, None),
+        (30_000, 25_000, None),  # at once, but less than half full: a burst may be over
+    ],
+)
+def test_from_half_on_a_rise_warns(count, growth, severity):
+    found = RULES["table_filling"](counted(count, 65_536, inserts={NETNS: growth}))
+    assert (found and found.severity) == severity
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "came", "left", "healthy"),
+    [
+        (780_000, 1_000_000, 1_500, 0, False),  # full in 12 minutes
+        (780_000, 1_000_000, 50_000, 48_500, True),  # which so many that come and go bring about by chance
+        (700_000, 1_000_000, 300, 0, True),  # in more than an hour
+        (30_000, 65_536, 25_000, 0, False),  # less than half full: in seconds
+        (30_000, 65_536, 3_000, 0, True),  # in a minute, as after any start of traffic
+        (1_000, 65_536, 100, 0, True),
+    ],
+)
+def test_where_a_table_is_soon_full_nobody_says_that_all_is_well(count, limit, came, left, healthy):
+    space = replace(namespace(nf_conntrack_count=count, nf_conntrack_max=limit), account=Account(count), listed=count)
+    made = evidence(entries(9), namespaces={NETNS: space}, inserts={NETNS: came}, destroys={"timeout": left})
+    judged = rules.judge(made)
+    assert ("healthy" in judged.verdicts) == healthy and "table_filling" not in judged.verdicts
+    assert healthy or judged.not_judged["healthy"].endswith("if it went on as in these 5.0 s; watch longer (--duration 60)")
+
+
+@pytest.mark.parametrize(
+    ("made", "severity"),
+    [
+        (removed(5), Severity.WARNING),
+        (removed(0, 5, 45), Severity.WARNING),
+        (removed(0, 5, 46), Severity.NOTICE),  # fewer than a tenth of what was there
+        (removed(4), Severity.NOTICE),
+        (removed(0), None),
+    ],
+)
+def test_entries_that_somebody_took_out_are_spoken_of(made, severity):
+    found = RULES["entries_deleted"](made)
+    assert (found and found.severity) == severity
+    nobody = replace(made, removed=made.removed[:0])
+    assert severity is None or RULES["entries_deleted"](nobody).evidence["removed_by"] is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (entries(20, status=UNREPLIED), True),
+        (entries(19, status=UNREPLIED), False),
+        (np.concatenate([entries(27, status=UNREPLIED), entries(3, sport=7)]), True),
+        (np.concatenate([entries(26, status=UNREPLIED), entries(3, sport=7)]), False),
+        (tcp(40, "SYN_SENT", status=UNREPLIED, dport=443), True),
+        (entries(40, status=UNREPLIED, dport=514), False),
+        (entries(40, status=UNREPLIED, dst="224.0.0.251", dport=5353), False),
+        (entries(40, status=UNREPLIED, dst="255.255.255.255", dport=1900), False),
+        (entries(40, status=UNREPLIED, dport=4789), False),
+        (entries(40, status=UNREPLIED, dst=many(40)), False),
+    ],
+    ids=["20", "19", "nearly all", "a tenth has one", "tcp", "syslog", "multicast", "broadcast", "tunnel", "as many services"],
+)
+def test_a_service_that_answers_nobody_is_no_health(rows, told):
+    judged = rules.judge(evidence(rows, lengths=lengths(2 * len(rows))))
+    assert ("unanswered" in judged.verdicts) == told
+    assert ("healthy" in judged.verdicts) != told

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from ctobserve.capture.recorded import RecordedCapture, RecordedView
+from ctobserve.capture.store import packed
 from ctobserve.capture.store.reader import Reader
 from ctobserve.capture.watch import Stretch
 from ctobserve.diagnosis.verdict import Severity
-from ctobserve.documents import verify
+from ctobserve.documents import report, verify
 from ctobserve.documents.request import Request
+from ctobserve.documents.verdicts import JUDGED
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.recordings import recording
 from ctobserve_lab.scenarios import SCENARIOS
@@ -45,6 +50,38 @@ def test_a_recording_is_small_and_says_where_and_when_it_was_made(name):
         view = RecordedView(reader)
         assert reader.meta["scenario"] == name and view.finished and not reader.damaged
         assert view.host.release.startswith("6.1.") and view.iso(view.end_ns) > "2026-11-26"
+
+
+def unfinished(name: str, path: Path) -> Path:
+    """The same as its recorder would have left it, killed before its last reading of the table."""
+    made = path / "unfinished"
+    made.write_bytes(packed.unpacked(recording(name)))
+    with closing(sqlite3.connect(made)) as found:
+        (last,) = found.execute("SELECT max(id) FROM facts WHERE kind = 'keyframe'").fetchone()
+        found.execute("DELETE FROM facts WHERE id >= ?", (last,))
+        found.execute("DELETE FROM chunks WHERE fact >= ?", (last,))
+        found.commit()
+    return made
+
+
+@pytest.mark.parametrize("name", ["healthy", "flush", "udp_race", "held_entries"])
+def test_what_nobody_counted_at_the_end_is_no_health(name, tmp_path):
+    """Of a recorder that runs, or was killed, and of a stretch that ends between two readings."""
+    with closing(Reader(unfinished(name, tmp_path))) as reader:
+        found = RecordedCapture(reader, JUDGED | Purpose.INVALID)
+        assert not found.finished
+        began, ended = found.started, found.iso(found.end_ns)
+        judged = report.collect(found, Request(), Stretch(), invalid=True)
+    unjudged = {one.id: one.why for one in judged.not_judged}
+    assert "healthy" not in [row.id for row in judged.verdicts]
+    assert unjudged["unseen"].startswith("at the end of this stretch nobody read the kernel's counters; they were read at ")
+    assert re.search(r"\(--until 20[0-9T:.-]+Z\)$", unjudged["unseen"]) and ended not in unjudged["unseen"]
+    assert not [row for row in judged.verdicts if "it holds 0 of" in row.sentence]
+    with closing(Reader(recording(name))) as reader:
+        end_ns = RecordedView(reader).end_ns
+        cut = RecordedCapture(reader, JUDGED | Purpose.INVALID, None, end_ns - 1_000_000)
+        judged = report.collect(cut, Request(), Stretch(), invalid=True)
+    assert began.monotonic_ns < end_ns and "healthy" not in [row.id for row in judged.verdicts]
 
 
 def test_there_is_none_of_a_scenario_that_is_no_more():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ctobserve.diagnosis.evidence import Evidence, Explained, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import raise_limit, set_global
@@ -11,6 +13,9 @@ from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Ve
 from ctobserve.event import DropReason, drop_name
 from ctobserve.model import IPS_ASSURED
 
+LEAP = 0.05  # of the limit, gained meanwhile: no burst of a moment, however little was there
+HOUR_S = 3600
+SIGMAS = 5  # of what comes and goes by chance: a rise by more is one
 NEARLY = 0.8  # of the limit: the gc worker begins to evict at 0.95, and a burst needs room
 SOON_S = 600  # to full: time enough to look, not enough to wait
 HALF = 0.5  # of the limit: below it a rise over a few seconds says little
@@ -32,6 +37,8 @@ def judge_full(evidence: Evidence) -> RuleResult:
         f"it holds {namespace.count if namespace.count is not None else len(here)}{limit} entries, "
         f"{assured} of them assured, which early drop never takes"
     )
+    if namespace.account.counted is None:
+        holds = f"{len(here)} entries of it are listed, {assured} of them assured; how many it counted is not known"
     if unlisted := missing(namespace):
         holds = counted_and_listed(namespace, unlisted)
     sentence = (
@@ -88,9 +95,37 @@ def _growth(evidence: Evidence, namespace: NamespaceEvidence) -> int | None:
     if evidence.lost(namespace.inum, DropReason.TABLE_FULL) or any(evidence.evicted(namespace.inum)):
         return None
     count, limit = namespace.count or 0, namespace.limit or 1
-    growth = evidence.inserts.get(namespace.inum, 0) - sum(evidence.destroys.get(namespace.inum, {}).values())
-    rising = growth >= GROWING and count >= HALF * limit and (limit - count) * evidence.duration_s <= SOON_S * growth
+    growth = _gained(evidence, namespace)
+    rising = count >= HALF * limit and _left_s(evidence, namespace, growth) <= SOON_S
     return growth if rising or count >= NEARLY * limit else None
+
+
+def _gained(evidence: Evidence, namespace: NamespaceEvidence) -> int:
+    return evidence.inserts.get(namespace.inum, 0) - sum(evidence.destroys.get(namespace.inum, {}).values())
+
+
+def _left_s(evidence: Evidence, namespace: NamespaceEvidence, growth: int) -> float:
+    """Until it is full, if it goes on growing so."""
+    room = max((namespace.limit or 0) - (namespace.count or 0), 0)
+    return room * evidence.duration_s / growth if growth >= GROWING and namespace.limit else math.inf
+
+
+def soon_full(evidence: Evidence) -> str | None:
+    """Which namespace will be full within the hour, if it goes on so, and does not rise by chance: not yet a reason to warn."""
+    found = []
+    for namespace in evidence.namespaces.values():
+        growth = _gained(evidence, namespace)
+        moved = evidence.inserts.get(namespace.inum, 0) + sum(evidence.destroys.get(namespace.inum, {}).values())
+        left_s = _left_s(evidence, namespace, growth)
+        limit = namespace.limit or 1
+        from_half = (namespace.count or 0) >= HALF * limit and left_s <= HOUR_S
+        if growth > SIGMAS * math.sqrt(moved) and (from_half or (growth >= LEAP * limit and left_s <= SOON_S)):
+            found.append((left_s, namespace.label))
+    if not found:
+        return None
+    left_s, label = min(found)
+    so = f"if it went on as in these {evidence.duration_s:.1f} s"
+    return f"{label} would be full in {span(left_s)} {so}; watch longer (--duration 60)"
 
 
 def _room(evidence: Evidence, namespace: NamespaceEvidence) -> tuple[str, ...]:

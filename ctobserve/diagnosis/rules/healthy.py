@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
+from ctobserve.diagnosis.rules import unanswered
+from ctobserve.diagnosis.rules.full import soon_full
+from ctobserve.diagnosis.rules.unseen import EACH_PACKET
 from ctobserve.diagnosis.rules.words import hidden, percent, plural
 from ctobserve.diagnosis.verdict import Severity, Unjudged, Verdict
 
@@ -64,17 +67,38 @@ def _why_not(evidence: Evidence, noticed: Sequence[str], packets: int) -> str | 
     """Why nobody can say that all is well, though nothing warns; None where nothing speaks against it."""
     inserts = sum(evidence.inserts.values())
     unkept = sum(reasons.total() for reasons in evidence.not_kept.values())
+    soon = soon_full(evidence)
+    unlimited = sum(not evidence.namespace(inum).limit_is_known for inum in evidence.counts)
+    judged = () if evidence.invalid or evidence.filtered else evidence.namespaces.values()
+    unlooked = max(map(_found_bad, judged), default=0)
     something = len(evidence.entries) or len(evidence.before) or packets or (inserts and not evidence.filtered)
     nothing = "nothing passed the filter" if evidence.filtered else "nothing was tracked"
     reasons = (
         (not any(namespace.sysctls for namespace in evidence.namespaces.values()), "no network namespace could be read"),
         (evidence.duration_s < LEAST_S, f"{evidence.duration_s:.2f} s are too short a time to see anything"),
         (not something, f"{nothing}: no entry and no loss was there to judge"),
+        (_uncounted(evidence), f"losses that nobody saw would look like none: {_uncounted(evidence)}"),
+        (unlimited, f"the limit (nf_conntrack_max) of {plural(unlimited, 'namespace')} with entries is not known"),
+        (soon, soon or ""),
+        (unanswered.ID in noticed, "a service answers nobody (unanswered), and nobody can say that conntrack has no part in it"),
+        (unlooked >= MANY, f"the kernel counted {unlooked} INVALID packets, and nobody looked for these (--no-invalid)"),
         (UNSEEN in noticed, "the kernel counted losses that were not seen"),
         (unkept, f"too much came at once: of {plural(unkept, 'packet')} lost or INVALID only the reason was kept"),
         (packets >= MANY, f"{packets} packets were INVALID, and though the notices say why, nobody can say what that broke"),
     )
     return next((words for true, words in reasons if true), None)
+
+
+def _uncounted(evidence: Evidence) -> str:
+    """Why nothing is known of the kernel's counters, where these would tell of losses; else nothing."""
+    if evidence.filtered or any(namespace.counters for namespace in evidence.namespaces.values()):
+        return ""
+    return evidence.uncounted or "the kernel's counters could not be read in any namespace"
+
+
+def _found_bad(namespace: NamespaceEvidence) -> int:
+    counters = namespace.counters or {}
+    return max(counters.get(name, 0) for name in EACH_PACKET)
 
 
 def _losses(evidence: Evidence, packets: int) -> str:

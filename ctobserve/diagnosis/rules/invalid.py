@@ -61,8 +61,6 @@ def judge_window(evidence: Evidence) -> RuleResult:
 
 def judge_asymmetric(evidence: Evidence) -> RuleResult:
     """Signs that one direction of connections goes another way: answers to a SYN never seen, data without answers."""
-    if not evidence.invalid:
-        return Unjudged(NOT_WATCHED)
     losses = evidence.losses
     # Of one whose entry was seen to leave, or that others' NAT shows to be on its way out, both directions pass here.
     stray = _stray(losses) & (losses["hook"] != OUTPUT) & ~evidence.past_us & ~left_before(losses) & ~leaking(evidence)
@@ -73,7 +71,7 @@ def judge_asymmetric(evidence: Evidence) -> RuleResult:
     rows: Mask = answers | middle | opening
     few = max(answers.sum(), middle.sum(), opening.sum()) < SEVERAL and len(unanswered) < ONE_WAY
     if few and not rows.any():
-        return hidden(evidence)
+        return hidden(evidence) if evidence.invalid else Unjudged(NOT_WATCHED)
     seen = next(found for found in (*(losses["entry"][mask] for mask in (answers, opening, middle)), unanswered) if len(found))
     namespace = evidence.namespace(int(seen[0]["netns"]))
     parts = [

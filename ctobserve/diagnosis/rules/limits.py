@@ -14,30 +14,30 @@ HALF = 0.5  # of its own limit: from there on the smaller limit will be met firs
 def judge(evidence: Evidence) -> RuleResult:
     """Since nf_conntrack_max is a namespace's own, the smaller of its value and the first namespace's holds."""
     init = evidence.init
-    if init is None or init.limit is None:
+    if init is None or init.own_limit is None:
         return Unjudged("the limit of the first namespace is not known")
     lower = [
         namespace
         for namespace in evidence.namespaces.values()
-        if namespace.limit and namespace.limit < init.limit and namespace.count is not None
+        if namespace.own_limit and namespace.own_limit < init.own_limit and namespace.count is not None
     ]
     if not lower:
         return unreadable(evidence, "nf_conntrack_max")
     namespace = max(lower, key=lambda one: (one.count or 0) / (one.limit or 1))
     count, limit = namespace.count or 0, namespace.limit or 1
     sentence = (
-        f"{namespace.label} may have {limit} entries, fewer than the {init.limit} of the first namespace, and has {count} "
+        f"{namespace.label} may have {limit} entries, fewer than the {init.own_limit} of the first namespace, and has {count} "
         f"({percent(count, limit)}); namespaces with a lower limit: {len(lower)}"
     )
     numbers: VerdictEvidence = {
         "netns": namespace.inum,
         "limit": limit,
-        "limit_init": init.limit,
+        "limit_init": init.own_limit,
         "entries": count,
         "namespaces": len(lower),
     }
     severity = Severity.WARNING if count >= HALF * limit else Severity.NOTICE
-    return Verdict(severity, sentence, numbers, (set_sysctl(namespace, "nf_conntrack_max", init.limit),))
+    return Verdict(severity, sentence, numbers, (set_sysctl(namespace, "nf_conntrack_max", init.own_limit),))
 
 
 RULES = (Rule("netns_limit", judge),)

@@ -19,20 +19,24 @@ IPV4, IPV6 = frozenset({"ip", "inet", "bridge"}), frozenset({"ip6", "inet", "bri
 def judge(evidence: Evidence) -> RuleResult:
     """A namespace with no entry and no event: its rule set was asked for, and says why as far as it can.
 
-    One through which no packet went at all is nobody's question where another has entries or events.
+    One through which no packet went at all is nobody's question where another has entries or events; nor, but for the one that is
+    looked at, is one in which no rule wants what is tracked: as in most containers.
     """
     if evidence.damaged:
         return Unjudged("what cannot be read of the recording would look like nothing")
     silent = [namespace for namespace in evidence.namespaces.values() if namespace.ruleset and _is_silent(evidence, namespace)]
     if any(not _is_silent(evidence, namespace) for namespace in evidence.namespaces.values()):
         silent = [namespace for namespace in silent if namespace.passed is None or any(namespace.passed)]
-    return _verdict(evidence, silent[0], silent[0].ruleset or Ruleset()) if silent else None
+    found = [(namespace.inum, _verdict(evidence, namespace, namespace.ruleset or Ruleset())) for namespace in silent]
+    severe = [verdict for _, verdict in found if verdict.severity is Severity.WARNING]
+    asked = [verdict for inum, verdict in found if inum == evidence.asked]
+    return next(iter((*severe, *asked)), None)
 
 
 def _is_silent(evidence: Evidence, namespace: NamespaceEvidence) -> bool:
     """No entry is counted or listed, none came or left, no packet was lost or INVALID: whatever the filter."""
     inum = namespace.inum
-    nothing_there = not namespace.account.counted and not namespace.listed and not evidence.counts.get(inum)
+    nothing_there = namespace.account.counted == 0 and not namespace.listed and not evidence.counts.get(inum)
     return nothing_there and not any(inum in known for known in (evidence.inserts, evidence.destroys, evidence.drops))
 
 

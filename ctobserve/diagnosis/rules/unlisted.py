@@ -30,7 +30,9 @@ def judge(evidence: Evidence) -> RuleResult:
         return Unjudged("entries that cannot be read of the recording would look like entries in no chain")
     namespace = max(evidence.namespaces.values(), key=missing, default=None)
     if namespace is None or not (entries := missing(namespace)):
-        return None
+        unknown = sum(evidence.namespace(inum).unlisted is None for inum in evidence.counts)
+        many = plural(unknown, "namespace")
+        return Unjudged(f"how many entries are counted at the end is not known of {many} with entries") if unknown else None
     counted, limit = namespace.account.counted or 0, namespace.limit
     holder = _holder(namespace)
     sentence = (

@@ -24,7 +24,7 @@ def judge(evidence: Evidence) -> RuleResult:
         return Unjudged("the kernel's counters count what the filter hides, too")
     counted = [namespace for namespace in evidence.namespaces.values() if namespace.counters]
     if not counted:
-        return Unjudged("the kernel's counters could not be read in any namespace")
+        return Unjudged(evidence.uncounted or "the kernel's counters could not be read in any namespace")
     unseen = {namespace.inum: found for namespace in counted if (found := _unseen(evidence, namespace))}
     if not unseen:
         uncounted = len(evidence.counts.keys() - {namespace.inum for namespace in counted})
