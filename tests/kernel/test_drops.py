@@ -90,6 +90,20 @@ def test_table_full_says_what_early_drop_looked_at(net, sysctl, start):
     assert {(drop["direction"], drop["zone"]) for drop in report["drops"]} == {("original", 0)}
 
 
+def test_no_process_is_named_for_what_a_softirq_brings(net, sysctl, start):
+    """It runs in whatever task there is: under PREEMPT_RT as a part of it, which only the task's own count says."""
+    target, source = net.space("target"), net.space("source")
+    _, address = net.link(source, target)
+    open_tcp(target, target, "127.0.0.1", 4040, 211)
+    running = start("drops", "--json", "--netns", target.name)
+    sysctl("nf_conntrack_max", target.count())
+    assert send_udp(source, 101, target=address) == 0, "where it is sent there is room"
+    running.wait_for(101)
+    report = json.loads(running.end())
+    assert report["by_reason"] == {"table_full": 101}
+    assert [drop["process"] for drop in report["drops"]] == [None] * 101
+
+
 def test_text_tells_every_loss_and_json_says_what_it_leaves_out(net, sysctl, start):
     space = net.space("full")
     open_tcp(space, space, "127.0.0.1", 4040, 7)
