@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
-from ctobserve.diagnosis.rules import unanswered
 from ctobserve.diagnosis.rules.full import soon_full
+from ctobserve.diagnosis.rules.unanswered import ID as UNANSWERED
 from ctobserve.diagnosis.rules.unseen import EACH_PACKET
 from ctobserve.diagnosis.rules.words import hidden, percent, plural
 from ctobserve.diagnosis.verdict import Severity, Unjudged, Verdict
@@ -80,7 +80,7 @@ def _why_not(evidence: Evidence, noticed: Sequence[str], packets: int) -> str | 
         (_uncounted(evidence), f"losses that nobody saw would look like none: {_uncounted(evidence)}"),
         (unlimited, f"the limit (nf_conntrack_max) of {plural(unlimited, 'namespace')} with entries is not known"),
         (soon, soon or ""),
-        (unanswered.ID in noticed, "a service answers nobody (unanswered), and nobody can say that conntrack has no part in it"),
+        (UNANSWERED in noticed, "a service answers nobody (unanswered), and nobody can say that conntrack has no part in it"),
         (unlooked >= MANY, f"the kernel counted {unlooked} INVALID packets, and nobody looked for these (--no-invalid)"),
         (UNSEEN in noticed, "the kernel counted losses that were not seen"),
         (unkept, f"too much came at once: of {plural(unkept, 'packet')} lost or INVALID only the reason was kept"),
