@@ -325,18 +325,25 @@ def test_a_tracing_program_is_attached_without_a_name(kernel):
     assert kernel.calls == [(syscalls.RAW_TRACEPOINT_OPEN, {"prog_fd": 8})]
 
 
+@pytest.fixture
+def attaching(monkeypatch, tmp_path):
+    """What is asked of perf events, and which descriptors are closed."""
+    done: list[tuple[int, ...]] = []
+    closed: list[int] = []
+    (tmp_path / "type").write_text("8\n")
+    monkeypatch.setattr(syscalls, "KPROBE_TYPE", tmp_path / "type")
+    monkeypatch.setattr(syscalls, "ioctl", lambda *arguments: done.append(arguments))
+    monkeypatch.setattr("os.close", closed.append)
+    return done, closed
+
+
 @pytest.mark.parametrize("at_return", [False, True])
-def test_a_kprobe_is_a_perf_event_of_its_function(kernel, monkeypatch, tmp_path, at_return):
+def test_a_kprobe_is_a_link_to_a_perf_event_of_its_function(kernel, attaching, at_return):
     def open_event(given: ctypes.Structure) -> int:
         assert ctypes.string_at(given.kprobe_func) == b"nf_ct_delete"
         return 9
 
-    (tmp_path / "type").write_text("8\n")
-    monkeypatch.setattr(syscalls, "KPROBE_TYPE", tmp_path / "type")
-    done: list[tuple[int, ...]] = []
-    monkeypatch.setattr(syscalls, "ioctl", lambda *arguments: done.append(arguments))
-    closed: list[int] = []
-    monkeypatch.setattr("os.close", closed.append)
+    done, closed = attaching
     kernel.answers = [open_event, lambda _: 11]
     assert syscalls.kprobe_attach(5, "nf_ct_delete", at_return) == 11
     assert done == [(9, syscalls.PERF_IOC_ENABLE, 0)] and closed == [9], "the link keeps the event"
@@ -345,13 +352,8 @@ def test_a_kprobe_is_a_perf_event_of_its_function(kernel, monkeypatch, tmp_path,
     assert link == (syscalls.LINK_CREATE, {"prog_fd": 5, "target_fd": 9, "attach_type": syscalls.PERF_EVENT})
 
 
-def test_before_there_were_links_to_perf_events_the_event_has_the_program(kernel, monkeypatch, tmp_path):
-    (tmp_path / "type").write_text("8\n")
-    monkeypatch.setattr(syscalls, "KPROBE_TYPE", tmp_path / "type")
-    done: list[tuple[int, ...]] = []
-    monkeypatch.setattr(syscalls, "ioctl", lambda *arguments: done.append(arguments))
-    closed: list[int] = []
-    monkeypatch.setattr("os.close", closed.append)
+def test_before_there_were_links_to_perf_events_the_event_has_the_program(kernel, attaching):
+    done, closed = attaching
     kernel.answers = [lambda _: 9, refusing(errno.EINVAL)]
     assert syscalls.kprobe_attach(5, "nf_ct_delete", False) == 9
     assert done == [(9, syscalls.PERF_IOC_SET_BPF, 5), (9, syscalls.PERF_IOC_ENABLE, 0)] and not closed
