@@ -9,8 +9,9 @@ import numpy as np
 
 from ctobserve.analysis.verify import KEY, Differences, Keys, compare, key_of, keys, lasting, without
 from ctobserve.capture.address_index import Addresses
-from ctobserve.capture.capture import Capture
+from ctobserve.capture.capture import Capture, Snapshot
 from ctobserve.capture.filters import Filter
+from ctobserve.capture.store.container import Unreadable
 from ctobserve.errors import CtobserveError
 from ctobserve.event import Events
 from ctobserve.model import Entries, pick
@@ -65,12 +66,25 @@ class _Look:
 
     def again(self) -> Differences:
         """Read the kernel's table, and compare what no event touched meanwhile."""
-        read = self._capture.snapshot()
-        if self._capture.fidelity().recorded_in and read.at_ns <= self._capture.started.monotonic_ns:
-            raise CtobserveError(SEED)
+        read = self._read()
         ours, kernel = self._only.passing(self._capture.table.entries()), self._only.passing(read.entries)
         self.ours, self.kernel = len(ours), len(kernel)
         return compare(_calm(ours, read.touched), _calm(kernel, read.touched))
+
+    def _read(self) -> Snapshot:
+        """Raises CtobserveError also where all that there is of a recording is the reading that ours was made of."""
+        capture = self._capture
+        if not capture.fidelity().recorded_in:
+            return capture.snapshot()
+        try:
+            read = capture.snapshot()
+        except Unreadable:
+            raise
+        except CtobserveError:
+            raise CtobserveError(SEED) from None
+        if read.at_ns <= capture.started.monotonic_ns:
+            raise CtobserveError(SEED)
+        return read
 
 
 def _calm(entries: Entries, touched: Addresses) -> Entries:

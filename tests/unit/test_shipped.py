@@ -17,6 +17,7 @@ from ctobserve.diagnosis.verdict import Severity
 from ctobserve.documents import report, verify
 from ctobserve.documents.request import Request
 from ctobserve.documents.verdicts import JUDGED
+from ctobserve.errors import CtobserveError
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.recordings import recording
 from ctobserve_lab.scenarios import SCENARIOS
@@ -40,6 +41,14 @@ def test_the_table_that_events_made_is_the_one_that_was_read_last(name):
     with closing(Reader(recording(name))) as reader:
         found = verify.collect(RecordedCapture(reader, Purpose.TABLE), Request(), Stretch())
     assert found.equal is True
+
+
+@pytest.mark.parametrize("name", ["flush", "udp_race"])
+def test_a_reading_is_no_proof_of_the_table_that_was_made_of_it(name, tmp_path):
+    with closing(Reader(unfinished(name, tmp_path))) as reader:
+        capture = RecordedCapture(reader, Purpose.TABLE)
+        with pytest.raises(CtobserveError, match="no reading of the kernel's table but the one that this stretch begins with"):
+            verify.collect(capture, Request(), Stretch())
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
