@@ -130,6 +130,8 @@ def test_from_half_on_a_rise_warns(count, growth, severity):
         (30_000, 65_536, 25_000, 0, False),  # less than half full: in seconds
         (30_000, 65_536, 3_000, 0, True),  # in a minute, as after any start of traffic
         (1_000, 65_536, 100, 0, True),
+        (60, 1_009, 55, 0, True),  # few, in a small table
+        (250, 1_009, 205, 0, False),
     ],
 )
 def test_where_a_table_is_soon_full_nobody_says_that_all_is_well(count, limit, came, left, healthy):

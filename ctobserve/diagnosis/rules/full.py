@@ -13,7 +13,7 @@ from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Ve
 from ctobserve.event import DropReason, drop_name
 from ctobserve.model import IPS_ASSURED
 
-LEAP = 0.05  # of the limit, gained meanwhile: no burst of a moment, however little was there
+LEAP, LEAST = 0.05, 200  # of the limit, gained meanwhile, and entries: no burst of a moment, however little was there
 HOUR_S = 3600
 SIGMAS = 5  # of what comes and goes by chance: a rise by more is one
 NEARLY = 0.8  # of the limit: the gc worker begins to evict at 0.95, and a burst needs room
@@ -119,7 +119,7 @@ def soon_full(evidence: Evidence) -> str | None:
         left_s = _left_s(evidence, namespace, growth)
         limit = namespace.limit or 1
         from_half = (namespace.count or 0) >= HALF * limit and left_s <= HOUR_S
-        if growth > SIGMAS * math.sqrt(moved) and (from_half or (growth >= LEAP * limit and left_s <= SOON_S)):
+        if growth > SIGMAS * math.sqrt(moved) and (from_half or (growth >= max(LEAP * limit, LEAST) and left_s <= SOON_S)):
             found.append((left_s, namespace.label))
     if not found:
         return None
