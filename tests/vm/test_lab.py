@@ -100,3 +100,37 @@ def test_machines_are_listed_and_others_refused():
     assert {"x86_64-5.10", "x86_64-newest"} < set(listed) and len(listed) == len(set(listed))
     result = subprocess.run([*lab, "--machine", "x86_64-2.6", "--", "true"], capture_output=True, text=True, check=False)
     assert result.returncode == 2 and "invalid choice: 'x86_64-2.6'" in result.stderr
+
+
+# A Lab whose machine is a shell script: what it does at its first start, and at its second.
+STANDS_STILL = """
+import os, sys, tempfile
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import lab
+lab.BOOT_S = 1
+made = lab.Lab.__new__(lab.Lab)
+made._directory = tempfile.TemporaryDirectory()
+made._out = Path(made._directory.name)
+(made._out / "output").touch()
+made._environment = os.environ
+made._arguments = ["sh", "-c", f'cd {made._out}; echo >> starts; echo said; {sys.argv[2]}; sleep 60']
+with made:
+    print(made.run(20), len((made._out / "starts").read_text()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "code", "starts"),
+    [
+        ("if [ $(wc -l < starts) = 2 ]; then echo 7 > status; touch ready; fi", 7, 2),
+        ("true", 125, 2),
+        ("exit 1", 125, 1),
+    ],
+    ids=["the second comes up", "none does", "it ends at boot"],
+)
+def test_a_machine_that_stands_still_at_boot_is_begun_once_more(does, code, starts):
+    command = [sys.executable, "-c", STANDS_STILL, str(LAB.parent), does]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert result.stdout.split() == [str(code), str(starts)], result.stderr
+    assert ("did not come up in 1 s; its console ends:\nsaid" in result.stderr) == (starts == 2)
