@@ -24,7 +24,7 @@ from ctobserve.host.account import Account
 from ctobserve.host.addresses import Address
 from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.ruleset import Ruleset
-from ctobserve.host.sysctls import TIMEOUTS, known
+from ctobserve.host.sysctls import TIMEOUTS, allowed, known
 from ctobserve.model import EXPECTATION, Entries, Mask, NDArray, pick, printable
 
 RESOLVED = 0  # `reason` of an event of that kind: a clash that cost no packet
@@ -101,8 +101,7 @@ class NamespaceEvidence:
     @property
     def limit(self) -> int | None:
         """Entries that the namespace may have: the smaller of its own limit and the cap; None where unknown, or unlimited."""
-        own = self.sysctls.get("nf_conntrack_max", self.cap)
-        return min(own, self.cap or own) if own else None
+        return allowed(self.sysctls.get("nf_conntrack_max", self.cap), self.cap)
 
     @property
     def limit_is_known(self) -> bool:

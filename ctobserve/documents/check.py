@@ -17,7 +17,7 @@ from ctobserve.host.capabilities import Use, words
 T = TypeVar("T")
 CONFIDENTIALITY = "confidentiality"
 PREEMPTED = "kprobes, which cost more, tell losses and reasons: this kernel may be preempted ({}), and fentry would miss calls"
-UNTOLD = "a call that one misses, as another runs on its CPU, is told by no kernel before 6.7: so few are not counted as lost"
+UNTOLD = "what one misses while another runs on its CPU is not counted as lost: kernels tell that from 6.7 on"
 MISSES = "tried: the kernel attaches fentry and fexit programs; it may be preempted ({}), and calls are missed then"
 FEATURES = "tried: kprobes, reading memory, the ring buffer, programs run at request"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ctobserve.capture.capture import NamespaceState
+from ctobserve.host.sysctls import allowed
 
 MAX = "nf_conntrack_max"
 
@@ -14,7 +15,7 @@ def limits(inums: Iterable[int], states: Mapping[int, NamespaceState]) -> dict[i
     first = next((state for state in states.values() if state.init), None)
     cap = _limit(first)
     own = {inum: _limit(states.get(inum)) for inum in inums}
-    return {inum: limit and min(limit, cap or limit) for inum, limit in own.items()}
+    return {inum: allowed(limit, cap) for inum, limit in own.items()}
 
 
 def _limit(state: NamespaceState | None) -> int | None:

@@ -10,6 +10,14 @@ PREFIX = "nf_conntrack_"
 INT_MAX = (1 << 31) - 1  # the largest value that one can be given
 
 
+def allowed(own: int | None, first: int | None) -> int | None:
+    """Entries that a namespace may have: the smaller of its own nf_conntrack_max and the first one's; None: no limit, or unknown.
+
+    nf_conntrack_max() where each has its own; before, both are the same. 0 is no limit, and newer kernels refuse it.
+    """
+    return min(own, first or own) if own else None
+
+
 class Sysctl(NamedTuple):
     """Default as the kernel's sources have it (Linux 6.1), None where it depends on the machine; unit of the value."""
 

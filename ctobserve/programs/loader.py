@@ -189,10 +189,10 @@ class Programs:
         return self.missed({name for name, *_ in self._programs})
 
     def missed(self, names: Collection[str]) -> int:
-        """Calls that these programs did not see: made on a CPU where one was under way, and it alone knows of them.
+        """Calls that these programs did not see, made on a CPU where another call was being seen.
 
-        Of a trampoline the same program (Linux >= 5.12; 0 before), of a kprobe any kprobe's (Linux >= 6.7; 0 before): above it by
-        a softirq; or by another task, where the kernel may be preempted.
+        A trampoline misses those while the same program runs there (Linux >= 5.12; 0 before), a kprobe those while any kprobe's
+        does (Linux >= 6.7; 0 before): in a softirq above it; or by another task, where the kernel may be preempted.
         """
         told = sum(_misses(fd) for (program, *_), fd in self._programs.items() if program in names)
         return told + sum(syscalls.kprobe_missed(link) or 0 for program, link in self.probes if program in names)

@@ -13,22 +13,23 @@ import pytest
 from ctobserve.errors import CtobserveError, ExitStatus, KernelLacks, NotPermitted
 from ctobserve.host import capabilities, restrictions
 from ctobserve.host.capabilities import USES
-from ctobserve.programs import arch, compiler, syscalls
+from ctobserve.programs import arch, attributes, compiler, syscalls
 from tests.unit.csource import compiled
 
 HEADERS = "#include <malloc.h>\n#include <sys/prctl.h>\n#include <sys/syscall.h>\n"
 HEADERS += "#include <linux/bpf.h>\n#include <linux/membarrier.h>\n#include <linux/perf_event.h>\n"
 # Each class, the C type, and what stands before its members there.
 STRUCTURES = [
-    (syscalls.MapCreate, "union bpf_attr", ""),
-    (syscalls.MapElem, "union bpf_attr", ""),
-    (syscalls.ProgLoad, "union bpf_attr", ""),
-    (syscalls.TestRun, "union bpf_attr", "test."),
-    (syscalls.RawTracepoint, "union bpf_attr", "raw_tracepoint."),
-    (syscalls.ObjectId, "union bpf_attr", ""),
-    (syscalls.ObjectInfo, "union bpf_attr", "info."),
-    (syscalls.BtfInfo, "struct bpf_btf_info", ""),
-    (syscalls.PerfEventAttr, "struct perf_event_attr", ""),
+    (attributes.MapCreate, "union bpf_attr", ""),
+    (attributes.MapElem, "union bpf_attr", ""),
+    (attributes.ProgLoad, "union bpf_attr", ""),
+    (attributes.TestRun, "union bpf_attr", "test."),
+    (attributes.RawTracepoint, "union bpf_attr", "raw_tracepoint."),
+    (attributes.LinkCreate, "union bpf_attr", "link_create."),
+    (attributes.ObjectId, "union bpf_attr", ""),
+    (attributes.ObjectInfo, "union bpf_attr", "info."),
+    (attributes.BtfInfo, "struct bpf_btf_info", ""),
+    (attributes.PerfEventAttr, "struct perf_event_attr", ""),
 ]
 NUMBERS = {
     "MAP_CREATE": "BPF_MAP_CREATE",
@@ -42,6 +43,9 @@ NUMBERS = {
     "OBJ_GET_INFO_BY_FD": "BPF_OBJ_GET_INFO_BY_FD",
     "RAW_TRACEPOINT_OPEN": "BPF_RAW_TRACEPOINT_OPEN",
     "BTF_GET_NEXT_ID": "BPF_BTF_GET_NEXT_ID",
+    "LINK_CREATE": "BPF_LINK_CREATE",
+    "PERF_EVENT": "BPF_PERF_EVENT",
+    "LINK_TYPE_PERF_EVENT": "BPF_LINK_TYPE_PERF_EVENT",
     "MAP_TYPE_RINGBUF": "BPF_MAP_TYPE_RINGBUF",
     "PROG_TYPE_KPROBE": "BPF_PROG_TYPE_KPROBE",
     "PROG_TYPE_RAW_TRACEPOINT": "BPF_PROG_TYPE_RAW_TRACEPOINT",
@@ -77,17 +81,17 @@ def test_every_member_lies_where_the_kernels_header_has_it(structure, c_type, pa
 
 def test_whole_structs_have_the_size_that_the_kernel_knows():
     wanted = {
-        "sizeof(((union bpf_attr *)0)->test)": syscalls.TestRun,
-        "sizeof(((union bpf_attr *)0)->raw_tracepoint)": syscalls.RawTracepoint,
-        "sizeof(((union bpf_attr *)0)->info)": syscalls.ObjectInfo,
-        "sizeof(struct bpf_btf_info)": syscalls.BtfInfo,
-        "PERF_ATTR_SIZE_VER1": syscalls.PerfEventAttr,
+        "sizeof(((union bpf_attr *)0)->test)": attributes.TestRun,
+        "sizeof(((union bpf_attr *)0)->raw_tracepoint)": attributes.RawTracepoint,
+        "sizeof(((union bpf_attr *)0)->info)": attributes.ObjectInfo,
+        "sizeof(struct bpf_btf_info)": attributes.BtfInfo,
+        "PERF_ATTR_SIZE_VER1": attributes.PerfEventAttr,
     }
     assert compiled(HEADERS, wanted) == {size: ctypes.sizeof(structure) for size, structure in wanted.items()}
 
 
 def test_the_next_key_comes_where_a_value_would():
-    assert compiled(HEADERS, ["offsetof(union bpf_attr, next_key)"]).popitem()[1] == syscalls.MapElem.value.offset
+    assert compiled(HEADERS, ["offsetof(union bpf_attr, next_key)"]).popitem()[1] == attributes.MapElem.value.offset
 
 
 def test_every_number_is_that_of_the_kernels_headers():
@@ -370,14 +374,14 @@ def test_before_there_were_links_to_perf_events_the_event_has_the_program(kernel
 )
 def test_a_link_says_what_its_kprobe_missed(kernel, link_type, told_bytes, missed):
     def told(given: ctypes.Structure) -> int:
-        info = syscalls.LinkInfo.from_address(given.info)
+        info = attributes.LinkInfo.from_address(given.info)
         info.type, info.missed, given.info_len = link_type, 31, told_bytes
         return 0
 
     kernel.answers = [told, refusing(errno.EINVAL)]
     assert syscalls.kprobe_missed(9) == missed
     assert syscalls.kprobe_missed(9) is None, "an event, as before 5.15"
-    assert ctypes.sizeof(syscalls.LinkInfo) == 56 and syscalls.LinkInfo.missed.offset == 48
+    assert ctypes.sizeof(attributes.LinkInfo) == 56 and attributes.LinkInfo.missed.offset == 48
 
 
 def test_a_kernel_without_kprobes_is_told_in_a_line(monkeypatch, tmp_path):
@@ -406,7 +410,7 @@ def test_the_btf_object_of_a_module_is_found_by_its_name(kernel, monkeypatch):
 
     def called(name: bytes) -> Answer:
         def answer(given: ctypes.Structure) -> int:
-            info = syscalls.BtfInfo.from_address(given.info)
+            info = attributes.BtfInfo.from_address(given.info)
             assert given.info_len == ctypes.sizeof(info) and info.name_len > len(name)
             ctypes.memmove(info.name, name, len(name))
             return 0

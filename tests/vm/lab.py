@@ -144,6 +144,10 @@ class Lab:
             return subprocess.run(self._arguments, env=self._environment, check=False).returncode
 
     def __enter__(self) -> Lab:
+        self._start()
+        return self
+
+    def _start(self) -> None:
         # vng wants its output read: QEMU reopens a plain file by name and truncates it.
         self._console: list[bytes] = []
         self._vm = subprocess.Popen(
@@ -156,7 +160,6 @@ class Lab:
         )
         self._reader = threading.Thread(target=self._read_console, daemon=True)
         self._reader.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._kill()
@@ -198,7 +201,7 @@ class Lab:
             if not hangs or not again:
                 return False
             self._kill()
-            self.__enter__()
+            self._start()
         return False
 
     def _complain(self, what: str) -> None:
