@@ -138,7 +138,7 @@ class Prospect(Protocol):
         ...
 
     def preemption(self) -> str | None:
-        """How a task can be taken off its CPU while it is in the kernel; None where it cannot."""
+        """How a task can be taken off its CPU in the kernel; None where it cannot, or where that is no reason for kprobes."""
         ...
 
     def probes_off(self) -> str | None:
@@ -266,8 +266,8 @@ class LiveProspect:
         return trampoline_refusal(plan.hooks)
 
     def preemption(self) -> str | None:
-        """How a task can be taken off its CPU while it is in the kernel."""
-        return preemption.preemption(not self.probes_hide_missed())
+        """How a task can be taken off its CPU, where that is a reason for kprobes."""
+        return preemption.reckoned_with(not self.probes_hide_missed())
 
     def probes_off(self) -> str | None:
         """What keeps programs from running that are attached."""

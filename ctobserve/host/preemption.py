@@ -11,13 +11,13 @@ from ctobserve.host.kernel import read_text
 MODE = Path("/sys/kernel/debug/sched/preempt")  # kernel/sched/debug.c, sched_dynamic_show: `none (voluntary) full lazy`
 AT_POINTS = ("none", "voluntary")  # only where the kernel's code says so: never in the midst of what we observe
 REALTIME, ALWAYS, CHOSEN = "PREEMPT_RT", ("PREEMPT", "PREEMPT_LAZY"), "PREEMPT_DYNAMIC"
+NOT_KNOWN = "not known"
 
 
-def preemption(probes_tell_missed: bool) -> str | None:
-    """How: `full`, `lazy`, `rt`, or `not known` where a mode is chosen at run time and is not shown to us; None where it cannot.
+def preemption() -> str | None:
+    """How: `full`, `lazy`, `rt`, or NOT_KNOWN where a mode is chosen at run time and is not shown to us; None where it cannot.
 
-    From debugfs, else from what the kernel says of how it was built (uname -v; init/Makefile). Where neither tells, it is None if
-    kprobes do not say what they miss (before Linux 6.7): trampolines do, and are the safer choice then.
+    From debugfs, else from what the kernel says of how it was built (uname -v; init/Makefile).
     """
     words = os.uname().version.split()
     if REALTIME in words:
@@ -30,4 +30,13 @@ def preemption(probes_tell_missed: bool) -> str | None:
         return None if found[1] in AT_POINTS else found[1]
     if any(word in words for word in ALWAYS):
         return "full"
-    return "not known" if CHOSEN in words and probes_tell_missed else None
+    return NOT_KNOWN if CHOSEN in words else None
+
+
+def reckoned_with(probes_tell_missed: bool) -> str | None:
+    """What `preemption` says, where kprobes are the safer choice for it; None where trampolines are.
+
+    Not knowing is no reason where kprobes do not say what they miss (before Linux 6.7): trampolines do.
+    """
+    how = preemption()
+    return None if how == NOT_KNOWN and not probes_tell_missed else how

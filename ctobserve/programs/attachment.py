@@ -11,7 +11,7 @@ from ctobserve.errors import KernelLacks
 from ctobserve.host import kernel_build, netlink, restrictions
 from ctobserve.host.btf import BtfId
 from ctobserve.host.layout import Layout
-from ctobserve.host.preemption import preemption
+from ctobserve.host.preemption import reckoned_with
 from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs.compile import build
 from ctobserve.programs.given import Choices, given
@@ -44,7 +44,7 @@ class Attachment:
         self.build = kernel_build.read(FUNCTIONS)
         self.plan: list[Planned] = []
         self._purpose = purpose
-        how = preemption(self.build.layout.probes_tell_missed)
+        how = reckoned_with(self.build.layout.probes_tell_missed)
         self._attach = "kprobe" if attach == "auto" and preempted(purpose, how) else attach
         self._unfit: list[str] = []
         self._before: Counter[str] = Counter()

@@ -101,10 +101,11 @@ class Running:
     def lines(self) -> list[str]:
         return self._out.read_text().splitlines()
 
-    def wait_for(self, lines: int) -> None:
-        """Until it has printed that many lines; the data is the signal, not the clock."""
+    def wait_for(self, lines: int, having: str = "") -> None:
+        """Until it has printed that many lines, with these words if any; the data is the signal, not the clock."""
         end = time.monotonic() + PATIENCE_S
-        while len(self.lines()) < lines and time.monotonic() < end:
+        while (found := sum(having in line for line in self.lines())) < lines:
+            assert time.monotonic() < end, f"{found} lines, not {lines}; the last: {self.lines()[-1:]}; {self.errors}"
             time.sleep(0.1)
 
     def pause(self) -> None:

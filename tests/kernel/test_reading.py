@@ -191,7 +191,7 @@ def test_updates_begin_when_nf_conntrack_netlink_comes(reload, net, start):
         open_tcp(space, space, "127.0.0.1", port := port + 1)
         time.sleep(0.2)
     open_tcp(space, space, "127.0.0.1", 4041, 5)
-    running.wait_for(len(running.lines()) + 10)
+    running.wait_for(10, having='"dport":4041')
     seen = Counter(event["original"]["dport"] for event in running.events())
     assert seen[4041] == 10, "SYN_RECV and ESTABLISHED of each"
     assert seen[4040] == 0

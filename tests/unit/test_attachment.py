@@ -60,7 +60,7 @@ class Kernel:
         monkeypatch.setattr(kernel_build, "read", lambda _: KernelBuild(LAYOUT, TYPED))
         monkeypatch.setattr(netlink, "available", lambda: True)
         monkeypatch.setattr(restrictions, "probes_off", lambda: None)
-        monkeypatch.setattr(attachment, "preemption", lambda _: self.preempts)
+        monkeypatch.setattr(attachment, "reckoned_with", lambda _: self.preempts)
         monkeypatch.setattr(attachment, "build", lambda trampolines: image(TRAMPOLINES if trampolines else KPROBES))
         monkeypatch.setattr(attachment, "given", lambda *_: [0] * len(NAMES))
 

@@ -518,7 +518,7 @@ def fine(monkeypatch):
     monkeypatch.setattr(capabilities, "missing", lambda: ())
     for name in ("lockdown", "probes_off"):
         monkeypatch.setattr(restrictions, name, lambda: None)
-    monkeypatch.setattr(preemption, "preemption", lambda _: None)
+    monkeypatch.setattr(preemption, "preemption", lambda: None)
     for call in ("prog_load", "map_create", "raw_tracepoint_open", "kprobe_attach", "module_btf_fd"):
         monkeypatch.setattr(syscalls, call, lambda *_: os.open("/dev/null", os.O_RDONLY))
     monkeypatch.setattr(prospect, "find_spec", lambda _: True)

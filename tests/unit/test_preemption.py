@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ctobserve.host import preemption
+from ctobserve.host.preemption import NOT_KNOWN, reckoned_with
 from ctobserve.host.preemption import preemption as how
 
 VOLUNTARY = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-09-30)"
@@ -21,8 +22,8 @@ REALTIME = "#1 SMP PREEMPT_RT Debian 6.12.118-1 (2026-11-20)"
         (VOLUNTARY, "none voluntary (full) \n", "full"),
         ("#1 SMP PREEMPT_DYNAMIC Debian 7.3.4-1~bpo13+1 (2026-11-15)", "full (lazy) \n", "lazy"),
         (VOLUNTARY, "(none) voluntary full \n", None),
-        (VOLUNTARY, None, "not known"),
-        (VOLUNTARY, "what is this", "not known"),
+        (VOLUNTARY, None, NOT_KNOWN),
+        (VOLUNTARY, "what is this", NOT_KNOWN),
         (REALTIME, "full (lazy) \n", "rt"),
         (REALTIME, None, "rt"),
         ("#1 SMP Debian 5.10.251-1 (2026-10-02)", None, None),
@@ -35,5 +36,5 @@ def test_how_a_task_can_be_taken_off_its_cpu(monkeypatch, tmp_path, version, mod
     monkeypatch.setattr(preemption, "MODE", tmp_path / "preempt")
     if mode is not None:
         (tmp_path / "preempt").write_text(mode)
-    assert how(True) == told
-    assert how(False) == (None if told == "not known" else told), "where nobody knows, whoever tells what it misses is the safer"
+    assert how() == reckoned_with(True) == told
+    assert reckoned_with(False) == (None if told == NOT_KNOWN else told), "who tells what it misses is the safer"
