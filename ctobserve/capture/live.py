@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -230,7 +230,7 @@ class LiveCapture(LiveView):
         """This machine."""
         return super().host._replace(trackers=self._attachment.symbols.trackers())
 
-    def __enter__(self) -> LiveCapture:
+    def __enter__(self) -> Self:
         """Compile, load, attach. From here on every event is in the ring."""
         syscalls.keep_freed_memory()
         options, attachment = self._options, self._attachment

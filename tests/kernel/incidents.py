@@ -119,7 +119,7 @@ def watched(
     capture: Standing, space: Space | None, act: Callable[[], object], path: Path, more: Mapping[str, str] | None = None
 ) -> ReportDocument:
     """What a report says of what happens during the act, of which a recording is made beside it; `more` it says of itself."""
-    only = Filter(netns=space and space.inum)
+    only = Filter(netns=space.inum if space else None)
     sees = ",".join((one.name or "").lower() for one in Purpose if one in SEES)
     capture.begin()
     with closing(Writer(path, LEVEL, {"sees": sees, "watched": str(only.netns or "all"), **(more or {})})) as writer:

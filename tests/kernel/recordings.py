@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tarfile
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from ctobserve.capture.live import Options
@@ -27,7 +28,7 @@ def main() -> None:
             with Stage() as stage:
                 play = SCENARIOS[name].play(stage)
                 space = next(play)
-                watched(capture, space, lambda play=play: next(play), path, {"scenario": name})
+                watched(capture, space, partial(next, play), path, {"scenario": name})
             path.write_bytes(smallest(path))
             archive.add(path, path.name)
 

@@ -214,6 +214,7 @@ def test_evictions_of_tasks_that_preempt_each_other(net, sysctl, start, form):
             assert sender.stdout and sender.stdout.readline() == "\n"
         sysctl("nf_conntrack_max", 1201)
         for sender in senders:
+            assert sender.stdin
             sender.stdin.write("\n")
             sender.stdin.flush()
         refused = sum(int(sender.communicate()[0]) for sender in senders)

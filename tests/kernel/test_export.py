@@ -96,7 +96,7 @@ def test_every_series_is_what_happened(net, sysctl, start, form):
     assert counted.pop(("inserts_total",)) == sum(event["event"] == "insert" for event in told)
     assert destroyed["deleted"] == 7 and destroyed["flushed"] > 0
     assert {
-        reason: number for (name, *reason), number in counted.items() if name == "destroys_total" for reason in reason
+        reason: number for (name, *labels), number in counted.items() if name == "destroys_total" for reason in labels
     } == destroyed
     drop = {labels[0]: number for (name, *labels), number in counted.items() if name == "drops_total"}
     assert drop == lost["by_reason"] == {"table_full": 23}

@@ -76,6 +76,7 @@ def test_a_full_table_is_kept_with_what_came_before_and_the_report_says_so(stage
     directory = tmp_path / "DIR"
     play = SCENARIOS["table_full"].play(stage)
     space = next(play)
+    assert space
     running = start("record", str(directory), *KEEP, "--on", "drop", "--json")
     next(play)
     incident = waited_for(directory, "drop", running)

@@ -15,6 +15,7 @@ from ctobserve.capture import table_reader
 from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.diagnosis.proof import prove
 from ctobserve.event import Kind
+from ctobserve.host import dump
 from ctobserve.model import UNKNOWN_BUCKET
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.errors import LabError
@@ -98,7 +99,7 @@ def test_what_others_read_is_not_ours_and_what_fails_is_no_table(net, monkeypatc
         def broken() -> None:
             raise OSError(12, "Cannot allocate memory")
 
-        monkeypatch.setattr(table_reader.dump, "dump", broken)
+        monkeypatch.setattr(dump, "dump", broken)
         with pytest.raises(OSError, match="Cannot allocate memory"):
             capture.follow()
         assert len(capture.table) == before

@@ -128,7 +128,9 @@ def stage() -> Iterator[Stage]:
 
 def test_healthy_is_the_only_verdict_where_nothing_is_wrong(stage, start):
     play = SCENARIOS["healthy"].play(stage)
-    running = start("report", "--json", "--duration", "600", "--netns", next(play).name)
+    space = next(play)
+    assert space
+    running = start("report", "--json", "--duration", "600", "--netns", space.name)
     next(play)
     body = json.loads(running.end())
     (verdict,) = body["verdicts"]
@@ -138,7 +140,9 @@ def test_healthy_is_the_only_verdict_where_nothing_is_wrong(stage, start):
 
 def test_a_full_table_as_the_operator_sees_it(stage, start):
     play = SCENARIOS["table_full"].play(stage)
-    running = start("report", "--duration", "600", "--no-invalid", "--netns", next(play).name)
+    space = next(play)
+    assert space
+    running = start("report", "--duration", "600", "--no-invalid", "--netns", space.name)
     next(play)
     text = running.end()
     assert text.startswith("CRITICAL  table_full: the table of full is full")

@@ -32,6 +32,7 @@ def test_the_alert_of_a_full_table_fires_with_the_numbers_of_the_kernel_and_reso
         rules[-1].write_text((RULES / name).read_text().replace("5m", "40s"))
     play = SCENARIOS["table_full"].play(stage)
     space = next(play)
+    assert space
     running = start("export", "--listen", PLACE)
     with Prometheus(tmp_path, [PLACE], rules) as prometheus:
         lost = f'ctobserve_drops_total{{netns="{space.name}", reason="table_full"}}'

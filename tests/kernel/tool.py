@@ -18,7 +18,8 @@ PATIENCE_S = 300  # with what takes a second or two: an emulated machine may be 
 def bpf_program_ids() -> set[int]:
     """Ids of all BPF programs in the kernel (BPF_PROG_GET_NEXT_ID); raises OSError where it does not tell."""
     libc = ctypes.CDLL(None, use_errno=True)
-    ids, last = set(), 0
+    ids: set[int] = set()
+    last = 0
     while True:
         attributes = bytearray(struct.pack("<III", last, 0, 0))
         if libc.syscall(arch.here().bpf, 11, (ctypes.c_char * 12).from_buffer(attributes), 12) < 0:
