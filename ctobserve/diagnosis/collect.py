@@ -167,6 +167,7 @@ class Collector:
             removed=self._removed.rows(),
             expected=self._expected(),
             uncounted=self._uncounted(),
+            not_attached=fidelity.not_attached,
             asked=self._asked,
         )
 

@@ -144,8 +144,8 @@ class Evidence:
     are those of entries that were flushed or deleted, whatever the filter. `expected` are the expectations at the end, None
     where a recording ended before it had any. Of what was lost `damaged` is what cannot be read of a recording;
     `probes_off_s` is for how long nothing was seen at all. `uncounted` says at which end of a stretch of a recording nobody
-    read the kernel's counters. `asked` is the namespace that is looked at, else the one we are in. Times are in seconds of
-    the observation.
+    read the kernel's counters. `not_attached` are functions that a program was to hang on, and none does. `asked` is the
+    namespace that is looked at, else the one we are in. Times are in seconds of the observation.
     """
 
     entries: Entries
@@ -173,6 +173,7 @@ class Evidence:
     removed: Events = field(default_factory=lambda: NO_EVENTS)
     expected: Expected | None = NONE_EXPECTED
     uncounted: str = ""
+    not_attached: tuple[str, ...] = ()
     asked: int = 0
 
     @cached_property

@@ -268,9 +268,10 @@ def test_what_a_namespace_was_called_that_is_no_more(afterwards, cookies, label)
 
 def test_what_makes_the_capture_doubtful_is_part_of_the_evidence():
     capture = ScriptedCapture(states=BOTH)
-    capture.told = capture.told._replace(lost={"insert": 3, "drop": 4}, uncertain_ns=1_500_000_000, unread=2)
+    blind = ("nf_ct_helper_log",)
+    capture.told = capture.told._replace(lost={"insert": 3, "drop": 4}, uncertain_ns=1_500_000_000, unread=2, not_attached=blind)
     made = judged(capture)
-    assert (made.events_lost, made.uncertain_s, made.unread) == (7, 1.5, 2)
+    assert (made.events_lost, made.uncertain_s, made.unread, made.not_attached) == (7, 1.5, 2, blind)
 
 
 def test_others_in_which_nothing_is_tracked_are_asked_for_their_rules_those_with_most_packets():

@@ -135,6 +135,15 @@ def test_losses_that_nobody_counted_are_not_taken_for_none():
     assert "healthy" in rules.judge(replace(silent, filtered=True)).verdicts, "which says that others are not judged"
 
 
+def test_what_no_program_hangs_on_is_not_taken_for_silent():
+    """Of a packet that a helper drops the kernel counts nothing."""
+    judged = rules.judge(replace(PEACE, not_attached=("nf_ct_helper_log", "nf_conntrack_icmpv6_error")))
+    assert "healthy" not in judged.verdicts
+    assert judged.not_judged["healthy"] == "not attached, so not seen: nf_ct_helper_log"
+    beside = replace(PEACE, not_attached=("ctnetlink_conntrack_event", "nf_conntrack_icmpv6_error"))
+    assert "healthy" in rules.judge(beside).verdicts
+
+
 def test_invalid_packets_that_nobody_looked_for_are_counted_all_the_same():
     for count, healthy in ((9, True), (10, False)):
         judged = rules.judge(replace(counting(PEACE, invalid=count), invalid=False))

@@ -15,6 +15,8 @@ from ctobserve.diagnosis.verdict import Severity, Unjudged, Verdict
 ID = "healthy"
 UNSEEN = "unseen"
 LEAST_S = 0.05
+# No verdict rests on updates; without IPv6 a kernel has not the other, and what that would refuse is in its counters, too.
+BESIDE = frozenset({"ctnetlink_conntrack_event", "nf_conntrack_icmpv6_error"})
 MANY = 10  # packets: below it a few late ones, as on any network
 
 
@@ -69,6 +71,7 @@ def _why_not(evidence: Evidence, noticed: Sequence[str], packets: int) -> str | 
     unkept = sum(reasons.total() for reasons in evidence.not_kept.values())
     soon = soon_full(evidence)
     unlimited = sum(not evidence.namespace(inum).limit_is_known for inum in evidence.counts)
+    blind = ", ".join(sorted({*evidence.not_attached} - BESIDE))
     judged = () if evidence.invalid or evidence.filtered else evidence.namespaces.values()
     unlooked = max(map(_found_bad, judged), default=0)
     something = len(evidence.entries) or len(evidence.before) or packets or (inserts and not evidence.filtered)
@@ -78,6 +81,7 @@ def _why_not(evidence: Evidence, noticed: Sequence[str], packets: int) -> str | 
         (evidence.duration_s < LEAST_S, f"{evidence.duration_s:.2f} s are too short a time to see anything"),
         (not something, f"{nothing}: no entry and no loss was there to judge"),
         (_uncounted(evidence), f"losses that nobody saw would look like none: {_uncounted(evidence)}"),
+        (blind, f"not attached, so not seen: {blind}"),
         (unlimited, f"the limit (nf_conntrack_max) of {plural(unlimited, 'namespace')} with entries is not known"),
         (soon, soon or ""),
         (UNANSWERED in noticed, "a service answers nobody (unanswered), and nobody can say that conntrack has no part in it"),
