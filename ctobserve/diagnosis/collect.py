@@ -18,8 +18,9 @@ from ctobserve.clock import NS_PER_S
 from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence, loss_name, tally
 from ctobserve.diagnosis.mappings import unanswered
 from ctobserve.diagnosis.rules.paste import way_into
+from ctobserve.diagnosis.winners import Inserted
 from ctobserve.errors import CtobserveError
-from ctobserve.event import FOUND_BAD, NO_EVENTS, DestroyReason, Events, Kind, destroy_name, drop_name
+from ctobserve.event import FOUND_BAD, NO_EVENTS, DestroyReason, DropReason, Events, Kind, destroy_name, drop_name
 from ctobserve.host.counters import delta, total
 from ctobserve.host.sysctls import PREFIX, TIMEOUTS
 from ctobserve.model import Entries, in_order, join, pick
@@ -85,6 +86,7 @@ class Collector:
         self._destroys: dict[int, Counter[str]] = defaultdict(Counter)
         self._drops: dict[int, Counter[str]] = defaultdict(Counter)
         self._kept, self._unconfirmed, self._removed = Kept(), Kept(), Kept()
+        self._inserted = Inserted()
         # What happened until here is in the table, and none of the incident.
         self._counters = quiet_reading(capture, only.netns, took)
         self._names = capture.names()
@@ -106,6 +108,8 @@ class Collector:
         self._unconfirmed.add(pick(died, self._only.mask(died["entry"])))
         self._removed.add(pick(events, gone & np.isin(reasons, REMOVED)))
         lost = pick(events, mine & ((kinds == Kind.DROP) | (kinds == Kind.RESOLVED)))
+        clashed = lost["entry"][(lost["kind"] == Kind.DROP) & (lost["reason"] == DropReason.CLASH)]
+        self._inserted.add(pick(events, mine & (kinds == Kind.INSERT))["entry"], clashed)
         lost = pick(lost, self._only.mask(lost["entry"]))
         _add(self._drops, tally(lost["entry"]["netns"], lost["reason"], loss_name))
         self._kept.add(lost)
@@ -165,6 +169,7 @@ class Collector:
             init=next((one for one in around.values() if one.init), None),
             unconfirmed=self._unconfirmed.rows(),
             removed=self._removed.rows(),
+            winners=self._inserted.won(),
             expected=self._expected(),
             uncounted=self._uncounted(),
             not_attached=fidelity.not_attached,

@@ -25,7 +25,7 @@ from ctobserve.host.addresses import Address
 from ctobserve.host.ip_packets import IpPackets
 from ctobserve.host.ruleset import Ruleset
 from ctobserve.host.sysctls import TIMEOUTS, allowed, known
-from ctobserve.model import EXPECTATION, Entries, Mask, NDArray, pick, printable
+from ctobserve.model import ENTRY, EXPECTATION, Entries, Mask, NDArray, pick, printable
 
 RESOLVED = 0  # `reason` of an event of that kind: a clash that cost no packet
 Numbers = NDArray[np.integer[Any]]
@@ -141,7 +141,8 @@ class Evidence:
     whether a filter hides more than that (never of `destroys` and `inserts`), `blind_to_losses` whether it asks for what is not
     known of a packet that has no entry; `init` is the first namespace, where the global sysctls are set, even then. `unconfirmed`
     are events of entries that died before the table, as of packets that a rule dropped: so many, and some of a flood; `removed`
-    are those of entries that were flushed or deleted, whatever the filter. `expected` are the expectations at the end, None
+    are those of entries that were flushed or deleted, whatever the filter. `winners` are entries that a lost packet of the same
+    connection met, whether or not they are still there. `expected` are the expectations at the end, None
     where a recording ended before it had any. Of what was lost `damaged` is what cannot be read of a recording;
     `probes_off_s` is for how long nothing was seen at all. `uncounted` says at which end of a stretch of a recording nobody
     read the kernel's counters. `not_attached` are functions that a program was to hang on, and none does. `asked` is the
@@ -171,6 +172,7 @@ class Evidence:
     init: NamespaceEvidence | None = None
     unconfirmed: Events = field(default_factory=lambda: NO_EVENTS)
     removed: Events = field(default_factory=lambda: NO_EVENTS)
+    winners: Entries = field(default_factory=lambda: np.empty(0, ENTRY))
     expected: Expected | None = NONE_EXPECTED
     uncounted: str = ""
     not_attached: tuple[str, ...] = ()

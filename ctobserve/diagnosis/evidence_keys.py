@@ -104,7 +104,7 @@ class EntryEvidence(TypedDict, total=False):
     older_than_s: Annotated[float, "they were there before this observation of so many seconds"]
     entries_in_hardware: Annotated[int, "entries that the network device itself passes on"]
     entries_all: Annotated[int, "entries of all namespaces"]
-    entries_assured: Annotated[int, "entries that are ASSURED, which early_drop never evicts"]
+    entries_assured: Annotated[int | None, "entries that are ASSURED, which early_drop never evicts; null: a filter hides some"]
     entries_unreplied: Annotated[int, "entries that saw no reply"]
     entries_half_open: Annotated[int, "TCP entries in a handshake that does not end"]
     entries_answered: Annotated[int, "those of them that saw a reply"]

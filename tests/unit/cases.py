@@ -401,7 +401,11 @@ CASES = {
         Severity.NOTICE,
         "150 of the 150 entries of blue (100 %) are traffic with itself",
     ),
-    "notrack_service": (evidence(entries(150)), Severity.NOTICE, "150 of the 150 entries of blue (100 %) are UDP to port 53"),
+    "notrack_service": (
+        evidence(entries(150), namespaces={NETNS: replace(namespace(), ruleset=Ruleset(1))}),
+        Severity.NOTICE,
+        "150 of the 150 entries of blue (100 %) are UDP to port 53",
+    ),
     "events_off": (
         evidence(entries(9), namespaces={NETNS: namespace(nf_conntrack_events=0)}),
         Severity.NOTICE,

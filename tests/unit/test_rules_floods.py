@@ -23,6 +23,13 @@ def test_a_resolver_that_most_servers_answer_scans_nobody(answered, fires):
     assert bool(SCAN(evidence(rows))) is fires
 
 
+@pytest.mark.parametrize(("answered", "lines"), [(13, 4), (14, 2)])
+def test_who_gets_answers_too_is_not_to_be_cut_off(answered, lines):
+    found = SCAN(evidence(np.concatenate([unanswered(), entries(answered)])))
+    assert len(found.do) == lines
+    assert lines == 4 or found.do[1].startswith("# 14 entries of 10.0.0.1 got answers: to drop its packets would end these, too")
+
+
 def test_answers_to_others_excuse_no_scan():
     assert SCAN(evidence(np.concatenate([unanswered(), entries(5000, src="10.0.0.9")]))) is not None
     assert SCAN(evidence(np.concatenate([unanswered(), entries(5000, netns=8)]))) is not None

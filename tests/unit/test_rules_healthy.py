@@ -133,6 +133,8 @@ def test_losses_that_nobody_counted_are_not_taken_for_none():
     assert judged.not_judged["healthy"] == f"losses that nobody saw would look like none: {lacking}"
     assert "at the end" in rules.judge(replace(silent, uncounted="at the end nobody did")).not_judged["healthy"]
     assert "healthy" in rules.judge(replace(silent, filtered=True)).verdicts, "which says that others are not judged"
+    stale = replace(PEACE, filtered=True, uncounted="at the end nobody did")
+    assert "healthy" not in rules.judge(stale).verdicts, "its limits are as old as that reading"
 
 
 def test_what_no_program_hangs_on_is_not_taken_for_silent():

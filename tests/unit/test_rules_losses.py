@@ -132,7 +132,7 @@ def test_the_unexplained_are_what_the_others_leave():
         losses=lost, drops={"invalid": 15, "clash": 5, "clash_resolved": 2, "confirmed": 3, "table_full": 8, "dying": 1}
     )
     found = rules.judge(made).verdicts
-    assert {"invalid_window", "snat_ports", "table_full", "lost_otherwise", "clash_race", "unexplained"} <= found.keys()
+    assert {"invalid_window", "table_full", "lost_otherwise", "clash_race", "unexplained"} <= found.keys()
     numbers = found["unexplained"].evidence
     # Of one INVALID packet the header was not kept.
     assert {

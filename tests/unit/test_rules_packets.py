@@ -43,6 +43,20 @@ def test_a_race_of_masqueraded_packets_is_a_race():
     assert RULES["clash_race"](made).evidence["packets"] == 3
 
 
+def test_a_race_whose_winner_ended_since_is_a_race():
+    rows = entries(5, nat=("10.1.0.1", np.arange(5) + 7000), status=UNREPLIED | IPS_SRC_NAT)
+    lost = losses(rows[:3], DropReason.CLASH)
+    for made in (
+        evidence(rows[3:], losses=lost, winners=rows[:3], drops={"clash": 3}),
+        evidence(rows[3:], losses=lost, before=rows[:3], drops={"clash": 3}),
+        # No connection of that address to that service is left: ports cannot be short.
+        evidence(entries(9), losses=lost, drops={"clash": 3}),
+    ):
+        assert RULES["snat_ports"](made) is None
+        assert RULES["clash_race"](made).evidence["packets"] == 3
+    assert RULES["snat_ports"](evidence(rows[3:], losses=lost, drops={"clash": 3})).severity is Severity.CRITICAL
+
+
 def test_ports_nearly_used_up():
     found = RULES["snat_ports"](many_mapped())
     assert found.severity is Severity.WARNING and found.evidence["connections"] == 60_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.rules import chains
 from ctobserve.diagnosis.verdict import Severity, Unjudged
+from ctobserve.event import DestroyReason, Kind
 from ctobserve.host.account import Account
 from ctobserve.host.ruleset import Ruleset
+from tests.scripted import events
 from tests.unit.cases import BLUE, RULES, counted, long_chain, lower_limit, removed, stale, with_rules
 from tests.unit.tables import NETNS, UNREPLIED, entries, evidence, lengths, many, namespace, tcp
 
@@ -129,6 +132,7 @@ def test_from_half_on_a_rise_warns(count, growth, severity):
         (700_000, 1_000_000, 300, 0, True),  # in more than an hour
         (30_000, 65_536, 25_000, 0, False),  # less than half full: in seconds
         (30_000, 65_536, 3_000, 0, True),  # in a minute, as after any start of traffic
+        (450_000, 1_000_000, 45_000, 0, False),  # in a minute, of a large table
         (1_000, 65_536, 100, 0, True),
         (60, 1_009, 55, 0, True),  # few, in a small table
         (250, 1_009, 205, 0, False),
@@ -142,9 +146,28 @@ def test_where_a_table_is_soon_full_nobody_says_that_all_is_well(count, limit, c
     assert healthy or judged.not_judged["healthy"].endswith("if it went on as in these 5.0 s; watch longer (--duration 60)")
 
 
+def test_the_one_that_is_full_first_is_spoken_of():
+    spaces = {
+        inum: replace(namespace(inum, label, inum == 7, nf_conntrack_count=count, nf_conntrack_max=10_000), listed=count)
+        for inum, label, count in ((7, "init", 9_000), (8, "shop", 8_500))
+    }
+    found = RULES["table_filling"](evidence(entries(9), namespaces=spaces, inserts={8: 2_500}))
+    assert found.sentence.startswith("the table of shop is 85 % full, 8500 of 10000 entries, and grows by 500.0 entries per s")
+    assert found.sentence.endswith("; 1 namespace more like it")
+
+
+def test_entries_in_no_chain_fill_a_table_as_well():
+    space = replace(namespace(nf_conntrack_count=200_000, nf_conntrack_max=262_144), account=Account(200_000))
+    rising = replace(space, listed=175_000, unlisted_before=0)
+    assert RULES["table_filling"](evidence(entries(9), namespaces={NETNS: rising})).evidence["growth_per_s"] == 5_000
+    assert RULES["table_filling"](evidence(entries(9), namespaces={NETNS: replace(rising, unlisted_before=25_000)})) is None
+
+
 @pytest.mark.parametrize(
     ("made", "severity"),
     [
+        (removed(0, 1_000, 50_000), Severity.WARNING),
+        (removed(0, 999, 50_000), Severity.NOTICE),
         (removed(5), Severity.WARNING),
         (removed(0, 5, 45), Severity.WARNING),
         (removed(0, 5, 46), Severity.NOTICE),  # fewer than a tenth of what was there
@@ -157,6 +180,21 @@ def test_entries_that_somebody_took_out_are_spoken_of(made, severity):
     assert (found and found.severity) == severity
     nobody = replace(made, removed=made.removed[:0])
     assert severity is None or RULES["entries_deleted"](nobody).evidence["removed_by"] is None
+
+
+def test_the_namespace_that_lost_most_of_what_it_had_is_spoken_of():
+    made = removed(0, 500, 20_000)
+    spaces = {**made.namespaces, 8: namespace(8, "shop", init=False, nf_conntrack_count=0)}
+    found = RULES["entries_deleted"](replace(made, namespaces=spaces, destroys={**made.destroys, 8: Counter(flushed=300)}))
+    assert found.severity is Severity.WARNING and found.sentence.startswith("300 living entries of shop (100 %)")
+    assert found.evidence["removed_elsewhere"] == 500
+
+
+def test_connections_that_had_ended_lose_nothing():
+    gone = events(Kind.DESTROY, tcp(80, "TIME_WAIT"), reason=DestroyReason.DELETED, comm=b"conntrack", pid=9)
+    made = evidence(entries(300), removed=gone, destroys={"deleted": 80})
+    assert RULES["entries_deleted"](made).severity is Severity.NOTICE
+    assert RULES["entries_deleted"](replace(made, removed=gone[:0])).severity is Severity.WARNING, "nobody knows what they were"
 
 
 @pytest.mark.parametrize(
@@ -179,3 +217,28 @@ def test_a_service_that_answers_nobody_is_no_health(rows, told):
     judged = rules.judge(evidence(rows, lengths=lengths(2 * len(rows))))
     assert ("unanswered" in judged.verdicts) == told
     assert ("healthy" in judged.verdicts) != told
+
+
+def test_where_rules_ask_for_state_nobody_is_told_to_untrack_a_service():
+    """Its answers are not `established` then, and are dropped."""
+    for rules_, words in (
+        (Ruleset(12, 1, 9), "# 9 rules ask for state: let port 53 pass"),
+        (Ruleset(unread="there is no nft"), "# rules that nobody read may ask for state"),
+        (None, "# rules that nobody read may ask for state"),
+    ):
+        found = RULES["notrack_service"](evidence(entries(150), namespaces={NETNS: replace(namespace(), ruleset=rules_)}))
+        assert len(found.do) == 2 and found.do[0].endswith("nft list ruleset") and found.do[1].startswith(words)
+
+
+def test_a_connection_whose_data_is_not_acknowledged_was_not_idle_for_days():
+    """tcp_packet() leaves it 300 s at most."""
+    assert RULES["idle_established"](evidence(tcp(200, left_s=300))) is None
+    assert RULES["idle_established"](evidence(tcp(200, left_s=301))).evidence["idle_max_s"] > 4 * 86_400
+
+
+def test_what_a_filter_hides_is_not_counted_as_none():
+    whole = counted(100, 100, drops={"table_full": 5})
+    assert "of them assured" in RULES["table_full"](whole).sentence
+    found = RULES["table_full"](replace(whole, filtered=True))
+    assert "assured" not in found.sentence and found.evidence["entries_assured"] is None
+    assert RULES["table_full"](replace(whole, uncounted="read earlier")).evidence["limit"] is None

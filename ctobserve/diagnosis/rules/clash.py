@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.analysis.groups import divide
+from ctobserve.analysis.groups import divide, divide_all
 from ctobserve.diagnosis.evidence import RESOLVED, Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import look_inside, paste
 from ctobserve.diagnosis.rules.tuples import address, port, protocol, service
 from ctobserve.diagnosis.rules.words import among, counted, during, percent, plural, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
+from ctobserve.diagnosis.winners import winners
 from ctobserve.event import DropReason
-from ctobserve.model import IPS_SRC_NAT, UDP, WITH_PORTS, Entries, Mask
+from ctobserve.model import IPS_SRC_NAT, UDP, WITH_PORTS, Entries, Mask, pick
 
 DNS = 53
 # nf_nat_l4proto_unique_tuple: a source port of 1024 or more is mapped to one of 1024..65535.
 NAT_PORTS = 64512
-ORIGINAL = ("netns", "zone", "proto", "src", "sport", "dst", "dport")
+PAIR = ("netns", "proto", "reply_dst", "reply_src", "reply_sport")  # of a NAT address and a service
 NEARLY = 0.8  # of them: the kernel tries a bounded number of ports at random, and fails before the last is taken
 
 
@@ -60,13 +61,12 @@ def judge_ports(evidence: Evidence) -> RuleResult:
     nat = evidence.entries[_mapped(evidence.entries)]
     if not len(lost) and not len(nat):
         return None
-    place = ("netns", "proto", "reply_dst", "reply_src", "reply_sport")
     if len(lost):
-        groups = divide(lost, place)
+        groups = divide(lost, PAIR)
         first = lost[groups.first[groups.largest(1)[0]]]
         used = int(_same(nat, first).sum())
     else:
-        groups = divide(nat, place)
+        groups = divide(nat, PAIR)
         largest = groups.largest(1)[0]
         first, used = nat[groups.first[largest]], int(groups.counts[largest])
         if used < NEARLY * NAT_PORTS:
@@ -102,21 +102,19 @@ def judge_ports(evidence: Evidence) -> RuleResult:
 
 
 def _clashes(evidence: Evidence, for_a_port: bool) -> Mask:
-    """Which losses met another connection on their mapped port; else those that met the winner of a race."""
+    """Which losses met another connection on their mapped port; else those that met the winner of a race.
+
+    Where no connection is left that has such a port, nobody can say that ports are short: it was a race, and its winner ended.
+    """
     rows: Mask = evidence.losses["reason"] == DropReason.CLASH
-    rows[rows] = _for_a_port(evidence.losses["entry"][rows], evidence.entries) == for_a_port
+    lost = evidence.losses["entry"][rows]
+    if len(lost):
+        raced = winners(lost, (evidence.entries, evidence.before, evidence.winners)).beaten
+        pairs = divide_all((lost, *(pick(table, _mapped(table)) for table in (evidence.entries, evidence.before))), PAIR)
+        of_lost = np.arange(len(pairs.labels)) < len(lost)
+        taken = (pairs.sums(~of_lost) > 0)[pairs.labels[of_lost]]
+        rows[rows] = (_mapped(lost) & ~raced & taken) == for_a_port
     return rows
-
-
-def _for_a_port(lost: Entries, table: Entries) -> Mask:
-    """Which lost packets met another connection on their mapped port, not the winner of a race with the same original tuple."""
-    wanted = np.zeros(1 << 16, np.bool_)
-    wanted[lost["port"][:, 0]] = True
-    both = np.concatenate((lost, table[wanted[table["port"][:, 0]]]))
-    same = divide(both, ORIGINAL)
-    raced = same.sums(np.arange(len(both)) >= len(lost)) > 0
-    contested: Mask = _mapped(lost) & ~raced[same.labels[: len(lost)]]
-    return contested
 
 
 def _mapped(entries: Entries) -> Mask:

@@ -9,13 +9,15 @@ from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import look, netns_option
 from ctobserve.diagnosis.rules.words import during, percent, plural, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
-from ctobserve.event import DestroyReason, destroy_name
-from ctobserve.model import printable
+from ctobserve.event import DestroyReason, Events, destroy_name
+from ctobserve.model import TCP, TCP_STATES, pick, printable
 
 ID = "entries_deleted"
 REASONS = tuple(map(destroy_name, (DestroyReason.FLUSHED, DestroyReason.DELETED)))
 SEVERAL = 5  # entries: a few are what kube-proxy deletes as a backend goes
 TENTH = 0.1  # of what the namespace had
+MANY = 1000  # entries: whatever share of the table that is
+ENDED = [TCP_STATES.index(name) for name in ("TIME_WAIT", "CLOSE")]
 
 
 def judge(evidence: Evidence) -> RuleResult:
@@ -24,12 +26,14 @@ def judge(evidence: Evidence) -> RuleResult:
     No counter moves, and where nf_conntrack_tcp_loose lets TCP begin in the middle no packet is INVALID either.
     """
     removed = {inum: [reasons[name] for name in REASONS] for inum, reasons in evidence.destroys.items()}
-    worst = max(removed, key=lambda inum: sum(removed[inum]), default=0)
-    if not removed or not (entries := sum(removed[worst])):
+    removed = {inum: counts for inum, counts in removed.items() if sum(counts)}
+    if not removed:
         return None
+    worst = max(removed, key=lambda inum: (_grave(evidence, inum, sum(removed[inum])), sum(removed[inum])))
     namespace, (flushed, deleted) = evidence.namespace(worst), removed[worst]
+    entries = flushed + deleted
     had = entries + (namespace.count or 0)
-    rows = evidence.removed[evidence.removed["entry"]["netns"] == worst]
+    rows = _rows(evidence, worst)
     asked, counts = np.unique(rows[["comm", "pid"]][rows["pid"] != 0], return_counts=True)
     by = asked[counts.argmax()] if len(asked) else None
     who = f", most by {printable(bytes(by['comm']))}[{by['pid']}]" if by is not None else ""
@@ -48,8 +52,21 @@ def judge(evidence: Evidence) -> RuleResult:
         "removed_by_pid": None if by is None else int(by["pid"]),
         "removed_elsewhere": sum(map(sum, removed.values())) - entries,
     }
-    severity = Severity.WARNING if entries >= SEVERAL and entries >= TENTH * had else Severity.NOTICE
+    severity = Severity.WARNING if _grave(evidence, worst, entries) else Severity.NOTICE
     return Verdict(severity, sentence, numbers, (look("ctobserve", "events", "--events", "destroy", *netns_option(namespace)),))
+
+
+def _rows(evidence: Evidence, inum: int) -> Events:
+    return pick(evidence.removed, evidence.removed["entry"]["netns"] == inum)
+
+
+def _grave(evidence: Evidence, inum: int, entries: int) -> bool:
+    """Whether connections lose something by it: enough of the table, and of those that are known not all had ended already."""
+    known = _rows(evidence, inum)["entry"]
+    ended = (known["protonum"] == TCP) & np.isin(known["tcp_state"], ENDED)
+    living = entries * (1 - ended.mean()) if len(known) else entries
+    had = entries + (evidence.namespace(inum).count or 0)
+    return bool(living >= min(max(SEVERAL, TENTH * had), MANY))
 
 
 RULES = (Rule(ID, judge),)

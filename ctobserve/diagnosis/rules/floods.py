@@ -8,7 +8,7 @@ from ctobserve.analysis.groups import divide
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.nft import Chain, for_source
-from ctobserve.diagnosis.rules.paste import inside, see_entries, set_sysctl
+from ctobserve.diagnosis.rules.paste import inside, remark, see_entries, set_sysctl
 from ctobserve.diagnosis.rules.tunnels import one_way
 from ctobserve.diagnosis.rules.tuples import address, port, service
 from ctobserve.diagnosis.rules.words import percent, plural, share
@@ -17,7 +17,7 @@ from ctobserve.model import IPS_ASSURED, IPS_SEEN_REPLY, TCP, TCP_STATES, join
 
 TARGETS = 100  # unanswered at once: more than a client that retries, or a monitor whose targets are down, has
 HALF = 0.5  # of a source's entries: a resolver or a crawler is answered by most
-TENTH = 0.1  # of a service's entries: a busy one has some half-open at any time
+TENTH = 0.1  # of a service's entries: a busy one has some half-open at any time; of a source's: it is no mere scanner
 SOURCES = 50  # of half-open connections to one service: more than a burst of slow clients
 OPENING = [TCP_STATES.index(name) for name in ("SYN_SENT", "SYN_RECV", "SYN_SENT2")]
 PREROUTING = Chain("calm", "pre", "prerouting")  # raw: no entry is made
@@ -59,8 +59,14 @@ def judge_scan(evidence: Evidence) -> RuleResult:
         "share_of_entries": share(entries, whole),
         "sources_like_it": int((targets >= TARGETS).sum()) - 1,
     }
-    do = (see_entries("--state", "UNREPLIED", "--src", source), *for_source(namespace, (PREROUTING,), source, "drop"))
-    return Verdict(Severity.WARNING, sentence, numbers, do)
+    its = rows[(rows["netns"] == first["netns"]) & (rows["addr"][:, 0] == first["addr"][0]).all(axis=1)]
+    answered = int(((its["status"] & IPS_SEEN_REPLY) != 0).sum())
+    refuse = for_source(namespace, (PREROUTING,), source, "drop")
+    if answered >= TENTH * len(its):
+        refuse = (
+            remark(f"{plural(answered, 'entry', 'entries')} of {source} got answers: to drop its packets would end these, too"),
+        )
+    return Verdict(Severity.WARNING, sentence, numbers, (see_entries("--state", "UNREPLIED", "--src", source), *refuse))
 
 
 def judge_syn(evidence: Evidence) -> RuleResult:

@@ -14,6 +14,7 @@ from ctobserve.event import DropReason, drop_name
 from ctobserve.model import IPS_ASSURED
 
 LEAP, LEAST = 0.05, 200  # of the limit, gained meanwhile, and entries: no burst of a moment, however little was there
+MASS = 10_000  # entries: no start of traffic either, however large the table
 HOUR_S = 3600
 SIGMAS = 5  # of what comes and goes by chance: a rise by more is one
 NEARLY = 0.8  # of the limit: the gc worker begins to evict at 0.95, and a burst needs room
@@ -30,15 +31,18 @@ def judge_full(evidence: Evidence) -> RuleResult:
         return hidden(evidence)
     namespace, packets = evidence.namespace(worst), lost[worst]
     here = evidence.entries[evidence.entries["netns"] == worst]
-    assured = int(((here["status"] & IPS_ASSURED) != 0).sum())
+    # A filter shows some of the entries; and a limit is as old as its reading, which is not of the end then.
+    assured = None if evidence.filtered else int(((here["status"] & IPS_ASSURED) != 0).sum())
+    limit = None if evidence.uncounted else namespace.limit
     others = sum(lost.values()) - packets
-    limit = f" of {namespace.limit}" if namespace.limit else ""
+    of_them = "" if assured is None else f", {assured} of them assured"
     holds = (
-        f"it holds {namespace.count if namespace.count is not None else len(here)}{limit} entries, "
-        f"{assured} of them assured, which early drop never takes"
+        f"it holds {namespace.count if namespace.count is not None else len(here)}{f' of {limit}' if limit else ''} entries"
+        f"{of_them}{of_them and ', which early drop never takes'}"
     )
     if namespace.account.counted is None:
-        holds = f"{len(here)} entries of it are listed, {assured} of them assured; how many it counted is not known"
+        which = "of its entries pass the filter" if evidence.filtered else "entries of it are listed"
+        holds = f"{len(here)} {which}{of_them}; how many it counted is not known"
     if unlisted := missing(namespace):
         holds = counted_and_listed(namespace, unlisted)
     sentence = (
@@ -53,7 +57,7 @@ def judge_full(evidence: Evidence) -> RuleResult:
         "packets_per_s": evidence.rate(packets),
         "packets_elsewhere": others,
         "entries": namespace.count,
-        "limit": namespace.limit,
+        "limit": limit,
         "entries_assured": assured,
         "kernel_drop": None if namespace.counters is None else namespace.counters.get("drop"),
     }
@@ -69,7 +73,7 @@ def judge_filling(evidence: Evidence) -> RuleResult:
     found = [(namespace, growth) for namespace in known if (growth := _growth(evidence, namespace)) is not None]
     if not found:
         return unreadable(evidence, "nf_conntrack_max")
-    namespace, growth = max(found, key=lambda pair: (pair[0].count or 0) / (pair[0].limit or 1))
+    namespace, growth = min(found, key=lambda pair: _urgency(evidence, *pair))
     count, limit = namespace.count or 0, namespace.limit or 0
     per_s = growth / evidence.duration_s if evidence.duration_s else 0.0
     left_s = (limit - count) / per_s if growth >= GROWING and per_s > 0 else None
@@ -78,6 +82,8 @@ def judge_filling(evidence: Evidence) -> RuleResult:
         sentence += f", and not growing to speak of ({growth:+} in {evidence.duration_s:.1f} s)"
     else:
         sentence += f", and grows by {per_s:.1f} entries per s: full in {span(left_s)} at this rate"
+    if len(found) > 1:
+        sentence += f"; {plural(len(found) - 1, 'namespace')} more like it"
     numbers: VerdictEvidence = {
         "netns": namespace.inum,
         "entries": count,
@@ -100,8 +106,18 @@ def _growth(evidence: Evidence, namespace: NamespaceEvidence) -> int | None:
     return growth if rising or count >= NEARLY * limit else None
 
 
+def _urgency(evidence: Evidence, namespace: NamespaceEvidence, growth: int) -> tuple[float, float]:
+    """The one that is full first; of those that are not soon, the fullest."""
+    left_s = _left_s(evidence, namespace, growth)
+    return left_s if left_s <= SOON_S else math.inf, -(namespace.count or 0) / (namespace.limit or 1)
+
+
 def _gained(evidence: Evidence, namespace: NamespaceEvidence) -> int:
-    return evidence.inserts.get(namespace.inum, 0) - sum(evidence.destroys.get(namespace.inum, {}).values())
+    """Entries in chains, and those in none, which count as well."""
+    listed = evidence.inserts.get(namespace.inum, 0) - sum(evidence.destroys.get(namespace.inum, {}).values())
+    if namespace.unlisted is None or namespace.unlisted_before is None:
+        return listed
+    return listed + missing(namespace) - min(namespace.unlisted_before, missing(namespace))
 
 
 def _left_s(evidence: Evidence, namespace: NamespaceEvidence, growth: int) -> float:
@@ -119,7 +135,8 @@ def soon_full(evidence: Evidence) -> str | None:
         left_s = _left_s(evidence, namespace, growth)
         limit = namespace.limit or 1
         from_half = (namespace.count or 0) >= HALF * limit and left_s <= HOUR_S
-        if growth > SIGMAS * math.sqrt(moved) and (from_half or (growth >= max(LEAP * limit, LEAST) and left_s <= SOON_S)):
+        leap = growth >= min(max(LEAP * limit, LEAST), MASS) and left_s <= SOON_S
+        if growth > SIGMAS * math.sqrt(moved) and (from_half or leap):
             found.append((left_s, namespace.label))
     if not found:
         return None

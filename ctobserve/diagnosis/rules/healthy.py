@@ -73,7 +73,7 @@ def _why_not(evidence: Evidence, noticed: Sequence[str], packets: int) -> str | 
     unlimited = sum(not evidence.namespace(inum).limit_is_known for inum in evidence.counts)
     blind = ", ".join(sorted({*evidence.not_attached} - BESIDE))
     judged = () if evidence.invalid or evidence.filtered else evidence.namespaces.values()
-    unlooked = max(map(_found_bad, judged), default=0)
+    unlooked = sum(map(_found_bad, judged))
     something = len(evidence.entries) or len(evidence.before) or packets or (inserts and not evidence.filtered)
     nothing = "nothing passed the filter" if evidence.filtered else "nothing was tracked"
     reasons = (
@@ -95,9 +95,11 @@ def _why_not(evidence: Evidence, noticed: Sequence[str], packets: int) -> str | 
 
 def _uncounted(evidence: Evidence) -> str:
     """Why nothing is known of the kernel's counters, where these would tell of losses; else nothing."""
+    if evidence.uncounted:
+        return evidence.uncounted
     if evidence.filtered or any(namespace.counters for namespace in evidence.namespaces.values()):
         return ""
-    return evidence.uncounted or "the kernel's counters could not be read in any namespace"
+    return "the kernel's counters could not be read in any namespace"
 
 
 def _found_bad(namespace: NamespaceEvidence) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import remark, set_sysctl
 from ctobserve.diagnosis.rules.words import DAY_S, percent, share, span, unreadable
@@ -14,6 +14,8 @@ from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Unjudged, Ve
 from ctobserve.model import IPS_OFFLOAD, TCP, TCP_STATES, NDArray
 
 SYSCTL = "nf_conntrack_tcp_timeout_established"
+IN_FLIGHT = ("nf_conntrack_tcp_timeout_unacknowledged", "nf_conntrack_tcp_timeout_max_retrans")
+IN_FLIGHT_S = 300  # the kernel's default of both
 LONG_S = DAY_S  # without a packet: keepalives, where there are any, come after two hours
 TENTH = 0.1  # of the namespace's entries
 QUARTER = 0.25  # of its limit
@@ -34,7 +36,7 @@ def judge(evidence: Evidence) -> RuleResult:
         namespace = evidence.namespace(inum)
         if SYSCTL not in namespace.sysctls:
             continue
-        idle = namespace.sysctls[SYSCTL] - remaining_s
+        idle = namespace.sysctls[SYSCTL] - remaining_s[remaining_s > _in_flight_s(namespace)]
         long = idle[idle >= LONG_S]
         entries, whole, limit = len(long), evidence.counts[inum], namespace.limit
         if entries <= most or entries < TENTH * whole:
@@ -58,6 +60,11 @@ def judge(evidence: Evidence) -> RuleResult:
         do = (set_sysctl(namespace, SYSCTL, LONG_S), NOT_AT_ONCE)
         most, worst = entries, Verdict(Severity.WARNING if severe else Severity.NOTICE, sentence, numbers, do)
     return worst or unreadable(evidence, SYSCTL)
+
+
+def _in_flight_s(namespace: NamespaceEvidence) -> int:
+    """What the kernel leaves to a connection whose data is not acknowledged yet, whenever its last packet was (tcp_packet)."""
+    return max(namespace.sysctls.get(name, IN_FLIGHT_S) for name in IN_FLIGHT)
 
 
 def _by_namespace(netns: NDArray[np.uint32], remaining_s: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:

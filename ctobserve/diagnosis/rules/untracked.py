@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ctobserve.analysis.groups import divide
-from ctobserve.diagnosis.evidence import Evidence
+from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.nft import Chain, add_chain, add_rule, add_table
+from ctobserve.diagnosis.rules.paste import look_inside, remark
 from ctobserve.diagnosis.rules.tunnels import one_way
 from ctobserve.diagnosis.rules.tuples import port
-from ctobserve.diagnosis.rules.words import percent, share
+from ctobserve.diagnosis.rules.words import percent, plural, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 from ctobserve.model import IPS_DST_NAT, IPS_EXPECTED, IPS_HELPER, IPS_SRC_NAT, UDP, Entries, Mask, NDArray
 
@@ -78,11 +79,21 @@ def judge_service(evidence: Evidence) -> RuleResult:
         "entries": entries,
         "share_of_entries": share(entries, whole),
     }
+    return Verdict(Severity.NOTICE, sentence, numbers, _untrack(namespace, dport))
+
+
+def _untrack(namespace: NamespaceEvidence, dport: int) -> tuple[str, ...]:
+    """Rules for it; where others may ask for state, only these to look at: an answer that is untracked is not `established`."""
+    rules = namespace.ruleset
+    if rules is None or rules.unread or rules.needing:
+        asking = plural(rules.needing, "rule asks", "rules ask") if rules and rules.needing else "rules that nobody read may ask"
+        why = remark(f"{asking} for state: let port {dport} pass, to it and from it, before you have it not tracked")
+        return (look_inside(namespace, "nft", "list", "ruleset"), why)
     do = [add_table(namespace, TABLE)]
     for chain in (PREROUTING, OUTPUT):
         do.append(add_chain(namespace, chain))
         do += [add_rule(namespace, chain, "udp", side, dport, "notrack") for side in ("dport", "sport")]
-    return Verdict(Severity.NOTICE, sentence, numbers, tuple(do))
+    return tuple(do)
 
 
 def _needed(rows: Entries) -> Mask:
