@@ -9,7 +9,7 @@
  * Emits:     KIND_DROP once per lost packet; KIND_EVICTOR once per allocation that early_drop made room for; with CONFIRMS
  *            also KIND_CONFIRM once per accepted new entry
  * Kernels:   5.10 - 7.3; 5.10 has no chaintoolong. double_lock's first argument, which it does not use, is dropped by the compiler
- *            up to 6.12, and in the source from 7.3 on (LOCK_ARG)
+ *            up to 6.12, and in the source from 7.3 on
  * Cost:      three short programs per new entry, a record only for a lost packet (or per confirm with CONFIRMS)
  * Blind to:  packets lost by rules, routing or queues between nf_conntrack_in and confirm (destroy.c sees their entries die)
  * Tested by: tests/kernel/test_drops.py
@@ -184,6 +184,7 @@ static __always_inline int on_helper_log(u64 skb, u64 ct, u64 format)
 }
 
 KPROBE_ENTRY(helper_log, on_helper_log(args[0], args[1], args[2]))
-KPROBE_ENTRY(lock, on_lock(LOCK_ARG ? args[1] : args[0], LOCK_ARG ? args[2] : args[1]))
+/* The namespace comes before the buckets, or nothing does: an address of the kernel's is no bucket. */
+KPROBE_ENTRY(lock, args[0] >> 63 ? on_lock(args[1], args[2]) : on_lock(args[0], args[1]))
 RETURN(alloc, 6, on_alloc(args[0], args[1], args[2], args[5], result))
 RETURN(confirm, 1, on_confirm(args[0], result))

@@ -6,7 +6,7 @@
  *            nf_ct_l4proto_log_invalid and nf_l4proto_log_invalid entry: only packets that are found bad, whether or not
  *            the sysctl has them logged
  * Emits:     KIND_DROP with reason invalid or error once per such packet (INVALID); counts (PACKETS)
- * Kernels:   5.10 - 7.3; the log functions' arguments differ (LOG_CT_FMT, LOG_FMT: where the format is)
+ * Kernels:   5.10 - 7.3; of the log functions' arguments each kernel has its own: on_log_of_entry, on_log_of_packet
  * Cost:      one short program per packet: attached only when asked for
  * Blind to:  the rare invalid packet that is also dropped by conntrack itself (a TCP reopen that lost a race)
  * Tested by: tests/kernel/test_packets.py
@@ -67,6 +67,25 @@ static __always_inline int on_log(u64 skb, u64 ct, u64 format, u64 argument)
 	bpf_probe_read_kernel_str(words.text, TEXT_BYTES, (void *)format);
 	note_words(skb, &words);
 	return 0;
+}
+
+/*
+ * Up to 5.13 the third argument is the format, since then a struct nf_hook_state before it: that has the number of a hook where a
+ * format has a character.
+ */
+static __always_inline int on_log_of_entry(u64 skb, u64 ct, u64 third, u64 fourth, u64 fifth)
+{
+	if (read_u8(third + STATE_HOOK) >= ' ')
+		return on_log(skb, ct, third, fourth);
+	return on_log(skb, ct, fourth, fifth);
+}
+
+/* The fourth: since then the format, before it the number of a protocol, which is no address of the kernel's. */
+static __always_inline int on_log_of_packet(u64 skb, u64 fourth, u64 fifth, u64 sixth)
+{
+	if (fourth >> 63)
+		return on_log(skb, 0, fourth, fifth);
+	return on_log(skb, 0, fifth, sixth);
 }
 
 static __always_inline int on_icmp_error(u64 skb, s32 result)
@@ -226,7 +245,7 @@ static __always_inline int on_packet(u64 skb, u64 state, u32 verdict)
 	return 0;
 }
 
-KPROBE_ENTRY(log_of_entry, on_log(args[0], args[1], args[LOG_CT_FMT], args[LOG_CT_FMT + 1]))
-KPROBE_ENTRY(log_of_packet, on_log(args[0], 0, args[LOG_FMT], args[LOG_FMT + 1]))
+KPROBE_ENTRY(log_of_entry, on_log_of_entry(args[0], args[1], args[2], args[3], args[4]))
+KPROBE_ENTRY(log_of_packet, on_log_of_packet(args[0], args[3], args[4], args[5]))
 RETURN(icmp_error, 4, on_icmp_error(args[1], result))
 RETURN(packet, 2, on_packet(args[0], args[1], result))

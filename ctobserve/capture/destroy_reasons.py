@@ -38,7 +38,7 @@ ITERATORS: dict[str, Reason] = {
 }
 ITERATE, KILL, TCP_PACKET = "nf_ct_iterate_cleanup", "nf_ct_kill_acct", "nf_conntrack_tcp_packet"
 RST: Reason = (DestroyReason.OTHER, "TCP RST before any reply")
-_SUFFIX = re.compile(r"\.(part|constprop|isra|cold)\..*|\.cold")
+_SUFFIX = re.compile(r"\.(part|constprop|isra|cold|llvm)\..*|\.cold")
 
 Address = NDArray[np.uint64]
 Reasons = NDArray[np.uint8]

@@ -6,7 +6,6 @@ The format is Documentation/bpf/btf.rst. A module's file continues the numbering
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,15 +104,6 @@ class Btf:
     def function(self, name: str) -> int | None:
         """Id of a FUNC of this file, for an fentry or fexit program; None when the file has none."""
         return self.find(KIND_FUNC, name)
-
-    def parameters(self, name: str) -> Sequence[str] | None:
-        """Names of the parameters of a FUNC of this file, `...` an empty one; None when the file has no such function."""
-        type_id = self.function(name)
-        if type_id is None:
-            return None
-        owner, prototype = self._resolve(self._header(type_id)[2])
-        _, count, _, at = owner._header(prototype)
-        return [owner._string(struct.unpack_from("<I", owner._types, at + 12 + 8 * i)[0]) for i in range(count)]
 
     def size(self, struct_name: str) -> int:
         """sizeof(struct `struct_name`) in bytes; raises KernelLacks when the kernel has no such type."""

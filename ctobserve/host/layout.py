@@ -150,16 +150,6 @@ def _extension(name: str, without: int | None = None) -> Number:
     return number
 
 
-def _place(function: str, parameter: str, untold: int) -> Number:
-    """Index of a parameter of this name; `untold`: where the kernel does not describe the function."""
-
-    def number(btf: Btf) -> int:
-        names = btf.parameters(function) or ()
-        return names.index(parameter) if parameter in names else untold
-
-    return number
-
-
 # What is not there in every kernel has a value that says so.
 NUMBERS: dict[str, Number] = {
     "CT_BYTES": _size("nf_conn"),
@@ -206,9 +196,4 @@ NUMBERS: dict[str, Number] = {
     "TASK_FLAGS": _at("task_struct.flags"),
     # PREEMPT_RT: what else has it in the preempt count. 0: this kernel does.
     "TASK_SOFTIRQS": lambda btf: btf.field(SOFTIRQS).offset if btf.has(SOFTIRQS) else 0,
-    # Index of the format among the arguments: the last named one. Kernels without module BTF (5.10) have it at 2 and 4.
-    "LOG_CT_FMT": _place("nf_ct_l4proto_log_invalid", "fmt", 2),
-    "LOG_FMT": _place("nf_l4proto_log_invalid", "fmt", 4),
-    # And that of the first bucket (net/netfilter/nf_conntrack_core.c): 1 up to 7.2, whose net is the first.
-    "LOCK_ARG": _place("nf_conntrack_double_lock", "h1", 1),
 }

@@ -14,6 +14,7 @@ SYSFS = Path("/sys/kernel/slab/nf_conntrack")
 SLABINFO = Path("/proc/slabinfo")
 PAGE_BYTES = resource.getpagesize()
 CACHE_LINE = 64  # SLAB_HWCACHE_ALIGN
+POINTER_BYTES = 8
 
 
 class Slab(NamedTuple):
@@ -80,5 +81,6 @@ def _btf() -> Slab | None:
         size = (Btf.load("nf_conntrack", vmlinux) if BTF_DIR.joinpath("nf_conntrack").exists() else vmlinux).size("nf_conn")
     except (CtobserveError, OSError):
         return None
-    slot = -(-size // CACHE_LINE) * CACHE_LINE
+    # SLAB_TYPESAFE_BY_RCU: a free one may still be read, so what links it to the next free one lies behind it (calculate_sizes).
+    slot = -(-(size + POINTER_BYTES) // CACHE_LINE) * CACHE_LINE
     return Slab("BTF", size, slot, PAGE_BYTES, PAGE_BYTES // slot, None, None)

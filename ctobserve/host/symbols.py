@@ -21,6 +21,7 @@ TRACKER = "nf_conntrack_l4proto_"
 ALL_BITS = (1 << 64) - 1
 NAME = r"(?!__pfx_)(\S+)"  # from Linux 6.2 on, the padding before each function has a name, too: nothing runs there
 COPY = re.compile(r"(constprop|isra|part)\.\d+(\.(constprop|isra|part)\.\d+)*")  # gcc's names: a kind, and which of it
+RENAMED = re.compile(r"llvm\.\d+")  # clang's, of a static function that another file's code was made to call: it is the whole one
 CORE = ("__per_cpu_offset", "__preempt_count", "pcpu_hot")
 HASH = ("nf_conntrack_hash", "nf_conntrack_htable_size")  # without both no bucket can be read
 # Modules whose functions call into conntrack's delete path, or hold functions we attach to.
@@ -79,6 +80,8 @@ class Symbols:
             name, dot, suffix = symbol.partition(".")
             if dot and COPY.fullmatch(suffix):
                 found.setdefault(name, {})[symbol] = frozenset(suffix.split(".")[::2])
+            elif dot and RENAMED.fullmatch(suffix):
+                found.setdefault(name, {})[symbol] = frozenset()
         return found
 
     @cached_property

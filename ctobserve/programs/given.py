@@ -13,7 +13,7 @@ from ctobserve.errors import KernelLacks
 from ctobserve.host.layout import NUMBERS, Layout
 from ctobserve.host.symbols import Symbols
 from ctobserve.programs.constants import NODE_ROOM
-from ctobserve.programs.hooks import DELETE, LOCK, attachable
+from ctobserve.programs.hooks import DELETE, attachable
 
 
 class Choices(NamedTuple):
@@ -40,8 +40,6 @@ def given(layout: Layout, symbols: Symbols, choices: Choices) -> Sequence[int]:
         )
     values = layout.numbers | {
         "SPLIT_DELETE": int(attachable(DELETE, symbols) != DELETE),
-        # A copy begins with the buckets: the argument before them, which nobody reads, is gone.
-        "LOCK_ARG": layout.numbers["LOCK_ARG"] if attachable(LOCK, symbols) == LOCK else 0,
         **{name.upper(): int(value) for name, value in choices._asdict().items()},
     }
     return [values[name] for name in NAMES]

@@ -71,7 +71,7 @@ CONSTPROP_OR_ISRA, PART = frozenset({"constprop", "isra"}), frozenset({"part"})
 COPIES = {
     # After the test of IPS_DYING; all three arguments are passed on (5.10, 7.2).
     DELETE: PART,
-    # Its first argument, which nobody reads, is gone (5.10 - 6.12): given.py tells the program.
+    # Its first argument, which nobody reads, is gone (5.10 - 6.12): the program looks what comes first.
     LOCK: CONSTPROP_OR_ISRA,
     # What its callers leave the same lies behind the entry (7.2; arm64 6.12).
     FILLED: CONSTPROP_OR_ISRA,

@@ -91,6 +91,8 @@ def test_fentry_is_refused_and_not_replaced_where_one_function_has_no_type():
         ("ctnetlink_fill_info ctnetlink_fill_info.constprop.0", None),
         ("early_drop.constprop.0.isra.0", "early_drop.constprop.0.isra.0"),
         ("early_drop.isra.0.part.0", None),
+        ("__nf_conntrack_alloc.llvm.4711", "__nf_conntrack_alloc.llvm.4711"),
+        ("__nf_conntrack_alloc __nf_conntrack_alloc.llvm.4711", None),
         # What the flags of an allocation are may be known in each call, and the hash behind them moves.
         ("__nf_conntrack_alloc", "__nf_conntrack_alloc"),
         ("__nf_conntrack_alloc.constprop.0", None),

@@ -95,9 +95,9 @@ def test_a_number_stands_where_its_constant_stood_and_nothing_else_is_touched():
 
 def test_choices_and_symbols_are_given_beside_the_layout():
     plain, chosen = given(KERNEL, SYMBOLS, Choices()), given(KERNEL, SPLIT, Choices(chains=True, netns=4026531840))
-    assert dict(zip(NAMES, plain, strict=True)).items() >= (KERNEL.numbers | {"SPLIT_DELETE": 0, "LOCK_ARG": 0}).items()
+    assert dict(zip(NAMES, plain, strict=True)).items() >= (KERNEL.numbers | {"SPLIT_DELETE": 0}).items()
     differ = {name: value for name, before, value in zip(NAMES, plain, chosen, strict=True) if value != before}
-    assert differ == {"SPLIT_DELETE": 1, "LOCK_ARG": KERNEL.numbers["LOCK_ARG"], "CHAINS": 1, "NETNS": 4026531840}
+    assert differ == {"SPLIT_DELETE": 1, "CHAINS": 1, "NETNS": 4026531840}
 
 
 def test_a_kernel_whose_nodes_have_no_room_is_refused():

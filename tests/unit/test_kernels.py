@@ -13,8 +13,7 @@ from ctobserve.host.symbols import HASH, Symbols
 from ctobserve.programs import attachment
 from ctobserve.programs.attachment import Attachment
 from ctobserve.programs.compile import Image
-from ctobserve.programs.given import NAMES as GIVEN
-from ctobserve.programs.given import Choices, given
+from ctobserve.programs.given import Choices
 from ctobserve.programs.hooks import HOOKS, Form, Purpose, check
 from ctobserve.programs.loader import Programs, Variables
 from tests.unit.kernels.machine import NAMES, Machine, build, planned
@@ -51,12 +50,6 @@ def machine(name, monkeypatch, tmp_path) -> Machine:
 def test_every_hook_has_its_function(machine, name):
     found = {item.hook: item.function for item in planned(~Purpose(0))}
     assert found == {hook: FUNCTIONS.get(name, {}).get(hook.name, hook.name) for hook in HOOKS}
-
-
-def test_the_first_bucket_is_the_first_argument_of_the_lock(machine):
-    """Up to 6.12 in what the compiler left of it, in 7.3 in the source."""
-    values = dict(zip(GIVEN, given(build().layout, Symbols.read(), Choices()), strict=True))
-    assert values["LOCK_ARG"] == 0
 
 
 def test_every_hook_has_its_form(machine, name):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ctobserve.analysis.drops import COUNTED
-from ctobserve.capture.destroy_reasons import CALLERS, ITERATORS
+from ctobserve.capture.destroy_reasons import CALLERS, ITERATORS, DestroyReasons
 from ctobserve.event import DestroyReason, DropReason, destroy_name, drop_name
+from ctobserve.host.symbols import Symbols
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_A_CALLER = {DestroyReason.UNCONFIRMED}  # freed, never deleted
@@ -20,6 +22,14 @@ MOVES_NO_COUNTER = {DropReason.CONFIRMED, DropReason.HELPER}
 def test_some_function_of_the_kernel_leads_to_every_destroy_reason():
     assert {reason for reason, _ in (*CALLERS.values(), *ITERATORS.values())} == set(DestroyReason) - WITHOUT_A_CALLER
     assert all(name.isidentifier() for name in (*CALLERS, *ITERATORS)), "without what the compiler puts behind a name"
+
+
+@pytest.mark.parametrize("behind", ["", ".isra.0", ".constprop.0.isra.3", ".llvm.7159"])
+def test_what_the_compiler_puts_behind_a_name_does_not_matter(behind):
+    symbols = Symbols({f"nf_ct_iterate_cleanup{behind}": 1 << 63, f"kill_all{behind}": 1 << 63 | 1 << 20})
+    caller, iterator = np.array([1 << 63 | 16], np.uint64), np.array([1 << 63 | 1 << 20], np.uint64)
+    reasons, _ = DestroyReasons(symbols).of(caller, iterator, np.zeros(1, np.bool_), np.zeros(1, np.bool_))
+    assert reasons.tolist() == [DestroyReason.NETNS_EXIT]
 
 
 def test_every_drop_reason_moves_a_counter_or_is_known_to_move_none():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -269,6 +270,15 @@ def test_slabinfo():
     found = parse_slabinfo("slabinfo - version: 2.1\n# name ...\nnf_conntrack_expect 0 0 216 18 1\n" + line)
     assert (found.slot_bytes, found.objects_per_slab, found.objects, found.slabs, found.object_bytes) == (256, 16, 1210, 76, None)
     assert parse_slabinfo("slabinfo - version: 2.1\n") is None
+
+
+@pytest.mark.parametrize(("entry_bytes", "slot_bytes"), [(240, 256), (248, 256), (249, 320), (256, 320)])
+def test_behind_an_entry_lies_where_the_next_free_one_is(monkeypatch, tmp_path, entry_bytes, slot_bytes):
+    """SLAB_TYPESAFE_BY_RCU; 256 bytes is what an entry of Debian's 5.10 has."""
+    monkeypatch.setattr(slab, "SYSFS", tmp_path)
+    monkeypatch.setattr(slab, "SLABINFO", tmp_path / "none")
+    monkeypatch.setattr(slab.Btf, "load", lambda *_: SimpleNamespace(size=lambda _: entry_bytes))
+    assert slab.read() == Slab("BTF", entry_bytes, slot_bytes, 4096, 4096 // slot_bytes, None, None)
 
 
 def test_nothing_readable_is_unknown_not_zero(monkeypatch, tmp_path):

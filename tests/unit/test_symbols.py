@@ -96,7 +96,7 @@ def test_copies_are_those_of_one_function_and_no_cold_part_of_it():
         "a_nf_ct_delete.part.0",
         "nf_ct_delete_all",
         "nf_ct_delete.part.12.cold",
-        "nf_ct_delete.llvm.7",
+        "nf_ct_delete.llvm.7.cold",
         "nf_ct_kill.part.0",
     )
     found = Symbols(dict.fromkeys((*others, *copies), 1))
@@ -104,6 +104,10 @@ def test_copies_are_those_of_one_function_and_no_cold_part_of_it():
     assert found.copies("nf_ct_delete") == {part: {"part"}, both: {"constprop", "isra"}}
     assert Symbols({"nf_ct_delete": 1, part: 2}).copies("nf_ct_delete") == {"nf_ct_delete": set(), part: {"part"}}
     assert found.copies("nf_ct") == {}
+
+
+def test_what_clang_renamed_is_the_whole_function():
+    assert Symbols({"kill_all.llvm.7159": 1}).copies("kill_all") == {"kill_all.llvm.7159": set()}
 
 
 @pytest.mark.parametrize(
