@@ -56,9 +56,10 @@ class NamespaceState(NamedTuple):
     """One network namespace that can be entered. `names` are those of `ip netns`, `pid` is its first process.
 
     `sysctls` are those asked for, by full name (nf_conntrack_...), None where there is no number to be read; one that this kernel
-    lacks is missing. `writable` are those that may be set in it. `ruleset` is None where nobody asked; `addresses` are asked for
-    with it, and None also where the kernel does not tell. `not_entered` is the complaint of a namespace that could not be
-    entered, of which nothing is known then; nobody needs to enter the one we are in. `owner` as in Whose.
+    lacks is missing. `writable` are those that may be set in it: where not all were asked for, of these at most the limit.
+    `ruleset` is None where nobody asked; `addresses` are asked for with it, and None also where the kernel does not tell.
+    `not_entered` is the complaint of a namespace that could not be entered, of which nothing is known then; nobody needs to enter
+    the one we are in. `owner` as in Whose.
     """
 
     inum: int

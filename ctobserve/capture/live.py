@@ -44,6 +44,7 @@ from ctobserve.host import (
 from ctobserve.host.listener import Listener
 from ctobserve.host.listing import Listed
 from ctobserve.host.symbols import Symbols
+from ctobserve.host.sysctls import LIMIT
 from ctobserve.host.whose import Whose
 from ctobserve.model import EXPECTATION, PROTOCOLS, Entries, Expectations, join
 from ctobserve.programs import syscalls
@@ -173,7 +174,8 @@ def _asked(state: NamespaceState, sysctls: Collection[str] | None, rules_until: 
     if rules_until is not None:
         state = state._replace(ruleset=ruleset.read(rules_until), addresses=addresses.read())
     if sysctls is not None:
-        return state._replace(sysctls=kernel.sysctls_of(sysctls))
+        own = frozenset((LIMIT,)) if LIMIT in sysctls and kernel.may_set(LIMIT) else frozenset()
+        return state._replace(sysctls=kernel.sysctls_of(sysctls), writable=own)
     every = kernel.sysctls()
     writable = frozenset(name for name, (_, may) in every.items() if may)
     return state._replace(sysctls={name: value for name, (value, _) in every.items()}, writable=writable)

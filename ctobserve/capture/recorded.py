@@ -27,6 +27,7 @@ from ctobserve.host.counters import NAMES, Reading
 from ctobserve.host.dump import Dumped
 from ctobserve.host.listing import Listed
 from ctobserve.host.owner import Owner
+from ctobserve.host.sysctls import LIMIT
 from ctobserve.host.whose import Whose
 from ctobserve.model import Entries, join, pick
 from ctobserve.programs.hooks import Purpose
@@ -134,7 +135,7 @@ class RecordedView:
             values = {name: value for name, value in values.items() if name in sysctls}
         return state._replace(
             sysctls=values,
-            writable=state.writable if sysctls is None else frozenset(),
+            writable=state.writable if sysctls is None else state.writable & {LIMIT}.intersection(sysctls),
             ruleset=state.ruleset if rules else None,
             addresses=state.addresses if rules else None,
         )

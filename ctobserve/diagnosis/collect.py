@@ -22,7 +22,7 @@ from ctobserve.diagnosis.winners import Inserted
 from ctobserve.errors import CtobserveError
 from ctobserve.event import FOUND_BAD, NO_EVENTS, DestroyReason, DropReason, Events, Kind, destroy_name, drop_name
 from ctobserve.host.counters import delta, total
-from ctobserve.host.sysctls import PREFIX, TIMEOUTS
+from ctobserve.host.sysctls import LIMIT, PREFIX, TIMEOUTS
 from ctobserve.model import Entries, in_order, join, pick
 
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
@@ -277,4 +277,5 @@ def _evidence_of(state: NamespaceState, here: bool, gained: Counter[str] | None)
         counters=gained,
         ruleset=state.ruleset,
         addresses=state.addresses,
+        limits_itself=LIMIT in state.writable and not state.init,
     )

@@ -61,7 +61,8 @@ class NamespaceEvidence:
     where they cannot be read, `ruleset` and `addresses` where nobody looked; a sysctl that this kernel lacks is missing.
     `account` is of the end; `listed` are the entries that were read from the hash then, whatever the filter, `unlisted_before`
     how many were counted and not listed at the start, `passed` the IP packets that passed meanwhile: each None where unknown.
-    `cap` is the first namespace's limit, which is every other's, too, or where these have their own the most that they may have.
+    `cap` is the first namespace's limit, which is every other's, too, or where these have their own the most that they may have;
+    `limits_itself`: it has.
     """
 
     inum: int
@@ -77,6 +78,7 @@ class NamespaceEvidence:
     passed: IpPackets | None = None
     addresses: tuple[Address, ...] | None = None
     cap: int | None = None
+    limits_itself: bool = False
 
     def __post_init__(self) -> None:
         """A label goes into every sentence: whoever makes a namespace, no rule can forget to make it printable."""

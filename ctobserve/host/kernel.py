@@ -104,6 +104,15 @@ def sysctls_of(names: Iterable[str]) -> dict[str, int]:
         return {}
 
 
+def may_set(name: str) -> bool:
+    """Whether net.netfilter.NAME may be set in this thread's network namespace: its file has a write bit."""
+    try:
+        with _directory() as opened:
+            return _has_write_bit(name, opened)
+    except OSError:
+        return False
+
+
 @contextmanager
 def _directory() -> Iterator[int]:
     """That of net.netfilter.*, looked up once: each namespace has its own, and a look-up goes through them all.
@@ -115,6 +124,10 @@ def _directory() -> Iterator[int]:
         yield opened
     finally:
         os.close(opened)
+
+
+def _has_write_bit(name: str, directory: int) -> bool:
+    return bool(os.stat(name, dir_fd=directory).st_mode & 0o200)
 
 
 def _number(name: str, directory: int) -> int | None:
@@ -144,7 +157,7 @@ def sysctls() -> dict[str, tuple[int | None, bool]]:
     try:
         with _directory() as opened:
             names = sorted(path.name for path in SYSCTL.glob("nf_conntrack_*"))
-            return {name: (_number(name, opened), bool(os.stat(name, dir_fd=opened).st_mode & 0o200)) for name in names}
+            return {name: (_number(name, opened), _has_write_bit(name, opened)) for name in names}
     except OSError:
         return {}
 

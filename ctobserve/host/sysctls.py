@@ -85,6 +85,7 @@ SYSCTLS = {
 }
 
 
+LIMIT = PREFIX + "max"  # of entries: of all namespaces up to 6.12, later of each
 # Full names of those that say how long an entry stays.
 TIMEOUTS = tuple(PREFIX + name for name in SYSCTLS if "_timeout" in name and not name.startswith("frag6"))
 

@@ -299,6 +299,8 @@ def test_of_a_part_nothing_is_compared_with_counters_that_were_read_at_begin_and
     assert part.accounts() == {} and part.counters() == Reading({}, frozenset(STATES), CLOCK.monotonic_ns)
     mine = int((part.table.entries()["netns"] == NETNS).sum())
     assert part.namespaces(("nf_conntrack_count",))[NETNS].sysctls == {"nf_conntrack_count": mine}
+    settable = {asked: part.namespaces((asked,))[OTHER].writable for asked in ("nf_conntrack_max", "nf_conntrack_count")}
+    assert settable == {"nf_conntrack_max": {"nf_conntrack_max"}, "nf_conntrack_count": frozenset()}
 
 
 def test_what_a_recording_lacks_is_said_in_one_line(tmp_path):

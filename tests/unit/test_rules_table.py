@@ -53,6 +53,15 @@ def test_more_room_for_one_namespace_lowers_no_limit_of_another(rule, own, first
     assert all(int(line.split("=")[1]) > own for line in set_to)
 
 
+def test_who_has_a_limit_of_its_own_like_the_first_ones_gets_both_lines():
+    """From 7.x on it starts with the first one's value, and stays behind when that alone is raised."""
+    own = namespace(init=False, prefix=BLUE, nf_conntrack_max=10_000, nf_conntrack_count=10_000)
+    around = {1: namespace(1, "init", nf_conntrack_max=10_000), NETNS: replace(own, limits_itself=True, cap=10_000)}
+    found = RULES["table_full"](evidence(tcp(9), namespaces=around, drops={"table_full": 3}))
+    limit = "sysctl -w net.netfilter.nf_conntrack_max=32768"
+    assert [line for line in found.do if "nf_conntrack_max=" in line] == [limit, f"ip netns exec blue {limit}"]
+
+
 def test_the_odds_of_what_cannot_be():
     assert [chains._odds(chance) for chance in (2e-7, 2.54e-10, 1e-299)] == ["5e+06", "4e+09", "1e+299"]
     assert [chains._odds(chance) for chance in (1e-301, 5e-324, 0.0)] == ["more than 1e+300"] * 3, "1 / 5e-324 is inf"

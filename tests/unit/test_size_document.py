@@ -253,6 +253,12 @@ def host(monkeypatch, tmp_path):
     return directory
 
 
+def test_what_is_global_has_no_write_bit_in_a_namespace(host):
+    (host / "nf_conntrack_max").chmod(0o444)
+    assert kernel.may_set("nf_conntrack_buckets") and not kernel.may_set("nf_conntrack_max")
+    assert not kernel.may_set("nf_conntrack_no_such")
+
+
 def test_the_command_as_json(host):
     arguments = ["--json", "--source", "proc", "--timeout", "tcp_timeout_time_wait=20", "--max", "524288", "--buckets", "131072"]
     found = json.loads(CliRunner().invoke(size, arguments, catch_exceptions=False).output)
