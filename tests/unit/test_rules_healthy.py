@@ -11,6 +11,8 @@ import pytest
 from ctobserve.diagnosis import rules
 from ctobserve.diagnosis.evidence import RESOLVED, NamespaceEvidence
 from ctobserve.diagnosis.verdict import Severity
+from ctobserve.host.account import Account
+from ctobserve.host.queues import Queue
 from tests.unit.cases import PEACE, capped, counting, full, outside, stray
 from tests.unit.tables import NETNS, entries, evidence, losses, namespace
 
@@ -135,6 +137,15 @@ def test_losses_that_nobody_counted_are_not_taken_for_none():
     assert "healthy" in rules.judge(replace(silent, filtered=True)).verdicts, "which says that others are not judged"
     stale = replace(PEACE, filtered=True, uncounted="at the end nobody did")
     assert "healthy" not in rules.judge(stale).verdicts, "its limits are as old as that reading"
+
+
+@pytest.mark.parametrize(("waiting", "healthy"), [(99, True), (100, False)])
+def test_a_reader_that_may_hang_is_no_health(waiting, healthy):
+    account = Account(20_000, queues=(Queue(3, 815, waiting, 815, "suricata"),))
+    held = replace(PEACE.namespaces[NETNS], account=account, listed=20_000, unlisted_before=0)
+    judged = rules.judge(replace(PEACE, namespaces={NETNS: held}))
+    assert ("healthy" in judged.verdicts) == healthy
+    assert healthy or judged.not_judged["healthy"].startswith("100 packets wait in NFQUEUE 3 of blue for a verdict")
 
 
 def test_what_no_program_hangs_on_is_not_taken_for_silent():

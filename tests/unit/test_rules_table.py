@@ -14,9 +14,10 @@ from ctobserve.diagnosis.verdict import Severity, Unjudged
 from ctobserve.event import DestroyReason, Kind
 from ctobserve.host.account import Account
 from ctobserve.host.ruleset import Ruleset
+from ctobserve.model import SCTP
 from tests.scripted import events
 from tests.unit.cases import BLUE, RULES, counted, long_chain, lower_limit, removed, stale, with_rules
-from tests.unit.tables import NETNS, UNREPLIED, entries, evidence, lengths, many, namespace, tcp
+from tests.unit.tables import NETNS, REPLIED, UNREPLIED, entries, evidence, lengths, many, namespace, tcp
 
 
 def test_no_limit_is_no_fullness():
@@ -206,6 +207,21 @@ def test_connections_that_had_ended_lose_nothing():
     assert RULES["entries_deleted"](replace(made, removed=gone[:0])).severity is Severity.WARNING, "nobody knows what they were"
 
 
+def with_backends(*of):
+    """A service in front of these, of which the third answers nobody."""
+    rows = entries(90, src=many(90), dst="10.96.0.1", dport=443, backend=[of[i % len(of)] for i in range(90)], status=REPLIED)
+    rows["status"][[of[i % len(of)] == "10.9.0.3" for i in range(90)]] = UNREPLIED
+    return rows
+
+
+def test_a_backend_that_answers_nobody_is_named():
+    found = RULES["unanswered"](evidence(with_backends("10.9.0.1", "10.9.0.2", "10.9.0.3")))
+    assert found.sentence.startswith(
+        "10.9.0.3:443/udp, to which those for 10.96.0.1:443/udp are sent, answers nobody: 30 of the 30"
+    )
+    assert found.do == ("ctobserve list --state UNREPLIED --reply-src 10.9.0.3 --limit 20",)
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
@@ -219,9 +235,17 @@ def test_connections_that_had_ended_lose_nothing():
         (entries(40, status=UNREPLIED, dst="255.255.255.255", dport=1900), False),
         (entries(40, status=UNREPLIED, dport=4789), False),
         (entries(40, status=UNREPLIED, dst=many(40)), False),
+        (entries(40, status=UNREPLIED, proto=SCTP, dport=36412), True),
+        (with_backends("10.9.0.1", "10.9.0.2", "10.9.0.3"), True),
+        (with_backends("10.9.0.1", "10.9.0.2"), False),
+        (entries(200, status=UNREPLIED, dst=many(200), src=many(5) * 40, dport=443), True),
+        (np.concatenate([entries(200, status=UNREPLIED, dst=many(200), src=many(5) * 40), tcp(201)]), False),
+        (entries(80, status=UNREPLIED, dst=many(80), src=many(5) * 16, dport=443), False),
     ],
-    ids=["20", "19", "nearly all", "a tenth has one", "tcp", "syslog", "multicast", "broadcast", "tunnel", "as many services"],
-)
+    ids=["20", "19", "nearly all", "a tenth has one", "tcp", "syslog", "multicast", "broadcast", "tunnel", "as many services",
+        "sctp",
+        "a dead backend", "no dead one", "an uplink", "half", "few"],
+)  # fmt: skip
 def test_a_service_that_answers_nobody_is_no_health(rows, told):
     judged = rules.judge(evidence(rows, lengths=lengths(2 * len(rows))))
     assert ("unanswered" in judged.verdicts) == told

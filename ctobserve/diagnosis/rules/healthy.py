@@ -17,6 +17,7 @@ UNSEEN = "unseen"
 LEAST_S = 0.05
 # No verdict rests on updates; without IPv6 a kernel has not the other, and what that would refuse is in its counters, too.
 BESIDE = frozenset({"ctnetlink_conntrack_event", "nf_conntrack_icmpv6_error"})
+WAITING = 100  # packets in a queue: a reader that keeps up has a few
 MANY = 10  # packets: below it a few late ones, as on any network
 
 
@@ -71,6 +72,7 @@ def _why_not(evidence: Evidence, noticed: Sequence[str], packets: int) -> str | 
     unkept = sum(reasons.total() for reasons in evidence.not_kept.values())
     soon = soon_full(evidence)
     unlimited = sum(not evidence.namespace(inum).limit_is_known for inum in evidence.counts)
+    waiting = _waiting(evidence)
     blind = ", ".join(sorted({*evidence.not_attached} - BESIDE))
     judged = () if evidence.invalid or evidence.filtered else evidence.namespaces.values()
     unlooked = sum(map(_found_bad, judged))
@@ -85,12 +87,22 @@ def _why_not(evidence: Evidence, noticed: Sequence[str], packets: int) -> str | 
         (unlimited, f"the limit (nf_conntrack_max) of {plural(unlimited, 'namespace')} with entries is not known"),
         (soon, soon or ""),
         (UNANSWERED in noticed, "a service answers nobody (unanswered), and nobody can say that conntrack has no part in it"),
+        (waiting, waiting),
         (unlooked >= MANY, f"the kernel counted {unlooked} INVALID packets, and nobody looked for these (--no-invalid)"),
         (UNSEEN in noticed, "the kernel counted losses that were not seen"),
         (unkept, f"too much came at once: of {plural(unkept, 'packet')} lost or INVALID only the reason was kept"),
         (packets >= MANY, f"{packets} packets were INVALID, and though the notices say why, nobody can say what that broke"),
     )
     return next((words for true, words in reasons if true), None)
+
+
+def _waiting(evidence: Evidence) -> str:
+    """Whether so many packets wait for a program's verdict that it may do nothing any more; else nothing."""
+    for namespace in evidence.namespaces.values():
+        for queue in namespace.account.queues:
+            if queue.waiting >= WAITING:
+                return f"{queue.waiting} packets wait in NFQUEUE {queue.number} of {namespace.label} for a verdict of its reader"
+    return ""
 
 
 def _uncounted(evidence: Evidence) -> str:
