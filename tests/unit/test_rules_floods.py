@@ -40,6 +40,13 @@ def test_a_tunnel_to_many_peers_is_no_scan(of_tunnel):
     assert SCAN(evidence(unanswered(**of_tunnel))) is None
 
 
+@pytest.mark.parametrize(("count", "fires"), [(999, False), (1000, True)])
+def test_one_source_can_flood_as_well(count, fires):
+    found = FLOOD(evidence(tcp(count, "SYN_RECV", dport=443, status=UNREPLIED | 2)))
+    assert bool(found) is fires
+    assert not fires or "1000 half-open entries from 1 source in blue" in found.sentence
+
+
 @pytest.mark.parametrize(("others", "fires"), [(0, True), (540, True), (541, False)])
 def test_a_busy_service_has_some_half_open_at_any_time(others, fires):
     opening = tcp(60, "SYN_RECV", src=many(60), dport=443, status=UNREPLIED | 2, ct=np.arange(60) + 90_000)

@@ -19,6 +19,7 @@ TARGETS = 100  # unanswered at once: more than a client that retries, or a monit
 HALF = 0.5  # of a source's entries: a resolver or a crawler is answered by most
 TENTH = 0.1  # of a service's entries: a busy one has some half-open at any time; of a source's: it is no mere scanner
 SOURCES = 50  # of half-open connections to one service: more than a burst of slow clients
+MASS = 1000  # half-open connections to one service, from however few sources
 OPENING = [TCP_STATES.index(name) for name in ("SYN_SENT", "SYN_RECV", "SYN_SENT2")]
 PREROUTING = Chain("calm", "pre", "prerouting")  # raw: no entry is made
 
@@ -84,15 +85,17 @@ def judge_syn(evidence: Evidence) -> RuleResult:
         return None
     services = divide(opening, ("netns", "dst", "dport"))
     sources = services.distinct(divide(opening, ("netns", "dst", "dport", "src")))
-    most = int(sources.argmax())
-    if sources[most] < SOURCES:
+    # Of one source, too, if there are so many: it need not have forged its address.
+    many = np.where(services.counts >= MASS, services.counts, sources)
+    most = int(many.argmax())
+    if many[most] < SOURCES:
         return None
     first, entries = opening[services.first[most]], int(services.counts[most])
     answered = int(services.sums((opening["status"] & IPS_SEEN_REPLY) != 0)[most])
     namespace, target = evidence.namespace(int(first["netns"])), service(address(first, "dst"), port(first, "dport"), "tcp")
     whole = evidence.counts[namespace.inum]
     sentence = (
-        f"{target} gets SYNs that nobody completes: {entries} half-open entries from {sources[most]} sources in "
+        f"{target} gets SYNs that nobody completes: {entries} half-open entries from {plural(int(sources[most]), 'source')} in "
         f"{namespace.label} ({percent(entries, whole)} of its table), {answered} of them answered, as in a SYN flood"
     )
     numbers: VerdictEvidence = {
