@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from ctobserve.diagnosis.evidence import RESOLVED
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.event import DropReason
-from ctobserve.model import IPS_SRC_NAT
-from tests.unit.cases import RULES, bad, dns_race, many_mapped, nat_clash, opening_acks, stray
+from ctobserve.model import IPS_SRC_NAT, join
+from tests.unit.cases import RULES, bad, dns_race, many_mapped, nat_clash, opening_acks, outside, stray
 from tests.unit.tables import UNREPLIED, entries, evidence, losses, tcp
 
 
@@ -24,6 +27,19 @@ def test_other_signs_of_one_direction():
     assert RULES["asymmetric_routing"](stray(0x10)).evidence["mid_stream_without_entry"] == 11
     assert RULES["asymmetric_routing"](opening_acks()).evidence["ack_after_unanswered_syn"] == 6
     assert RULES["asymmetric_routing"](evidence(tcp(10, status=UNREPLIED))).evidence["entries_one_way"] == 10
+
+
+@pytest.mark.parametrize(("duration_s", "severity"), [(5, Severity.WARNING), (150, Severity.WARNING), (900, Severity.NOTICE)])
+def test_what_comes_to_any_host_in_a_long_time_is_no_warning(duration_s, severity):
+    """Answers to a SYN that somebody sent with our address; late retransmissions."""
+    assert RULES["asymmetric_routing"](replace(stray(0x12, 5), duration_s=duration_s)).severity is severity
+    assert RULES["invalid_window"](evidence(losses=outside(10).copy(), duration_s=float(duration_s))).severity is severity
+
+
+def test_few_that_one_side_speaks_on_among_many_are_no_routing():
+    few, many_ = tcp(10, status=UNREPLIED), tcp(9_991, sport=np.arange(9_991) + 2000, dport=443)
+    assert RULES["asymmetric_routing"](evidence(join([few, many_[:9_990]]))).severity is Severity.WARNING
+    assert RULES["asymmetric_routing"](evidence(join([few, many_]))) is None
 
 
 def test_resolved_clashes_are_worth_a_notice():

@@ -19,7 +19,9 @@ from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, 
 
 MANY = 10  # packets: a few late retransmissions, or answers after an entry's end, are normal on any network
 SEVERAL = 5  # packets: a lost SYN leaves at most a few stray SYN+ACKs, of one connection
+EACH_S = 30  # and in a long observation no more than one of either in so many seconds
 ONE_WAY = 10  # entries: a moment after a flush, or a connection about to end, makes some
+THOUSANDTH = 0.001  # of the entries
 SYN, RST, ACK = 0x02, 0x04, 0x10
 OUTPUT = NF_HOOKS.index("output")
 SYN_SENT, ESTABLISHED = TCP_STATES.index("SYN_SENT"), TCP_STATES.index("ESTABLISHED")
@@ -51,7 +53,7 @@ def judge_window(evidence: Evidence) -> RuleResult:
         f"{among(evidence, DropReason.INVALID) or during(evidence, packets)} for being outside the TCP window, "
         f"most in {namespace.label}; "
     )
-    if packets < MANY:
+    if packets < max(MANY, evidence.duration_s / EACH_S):
         sentence += "so few are late retransmissions, as on any network"
         return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(namespace),), Explained(rows=rows))
     sentence += "a rule that rejects INVALID, or NAT that skips it, resets them"
@@ -69,7 +71,8 @@ def judge_asymmetric(evidence: Evidence) -> RuleResult:
     opening &= np.isin(losses["entry"]["ct"], _half(evidence.entries, SYN_SENT)["ct"])
     unanswered = _half(evidence.entries, ESTABLISHED)
     rows: Mask = answers | middle | opening
-    few = max(answers.sum(), middle.sum(), opening.sum()) < SEVERAL and len(unanswered) < ONE_WAY
+    few = max(answers.sum(), middle.sum(), opening.sum()) < max(SEVERAL, evidence.duration_s / EACH_S)
+    few &= len(unanswered) < max(ONE_WAY, THOUSANDTH * len(evidence.entries))
     if few and not rows.any():
         return hidden(evidence) if evidence.invalid else Unjudged(NOT_WATCHED)
     seen = next(found for found in (*(losses["entry"][mask] for mask in (answers, opening, middle)), unanswered) if len(found))
