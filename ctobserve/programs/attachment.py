@@ -80,14 +80,14 @@ class Attachment:
         all hooks are then kprobes. Raises KernelLacks where fentry was asked for.
         """
         try:
-            self.programs.attach(self.plan)
+            self._unfit += self.programs.attach(self.plan)
         except TrampolineRefused as refused:
             if self._attach == "fentry":
                 raise KernelLacks(f"--attach fentry: this kernel attaches {refused}; try: --attach kprobe") from refused
             self._attach, self.trampolines = "kprobe", False
             self._make_plan()
             self.programs.take_form(build(trampolines=False))
-            self.programs.attach(self.plan)
+            self._unfit += self.programs.attach(self.plan)
 
     def begin(self, kinds: Mapping[str, int]) -> None:
         """From now on misses count. `kinds`: names of the kinds of record, and their slots in the map `lost`."""
@@ -107,7 +107,7 @@ class Attachment:
         self._unfit += [item.function for item in late if item.function and item not in fitting]
         for item in fitting:
             try:
-                self.programs.attach([item])
+                self._unfit += self.programs.attach([item])
             except TrampolineRefused:
                 # Others hang already, in a form that was not refused: this one alone stays blind.
                 self._unfit.append(item.hook.name)
@@ -115,7 +115,10 @@ class Attachment:
 
     @property
     def not_attached(self) -> tuple[str, ...]:
-        """Functions that a hook wants and that have none: this kernel lacks them, or they came later and take another form."""
+        """Functions that a hook wants and that have none.
+
+        This kernel lacks them or takes no probe there, or they came later and take another form.
+        """
         return tuple(sorted({item.hook.name for item in self.plan if item.function is None}.union(self._unfit)))
 
     def missed(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Collection, Iterable, Sequence
@@ -18,6 +19,8 @@ from ctobserve.programs.hooks import Form, Planned
 
 POSSIBLE = Path("/sys/devices/system/cpu/possible")
 RECORDS = "walked"  # map whose values are records
+# Of a function that is gone since its address was read, whose name another one has, too, or where no probe may be.
+NO_PROBE = (errno.ENOENT, errno.EADDRNOTAVAIL, errno.EINVAL)
 ATTACH_TYPE = {Form.FENTRY: syscalls.TRACE_FENTRY, Form.FEXIT: syscalls.TRACE_FEXIT}
 
 
@@ -84,11 +87,13 @@ class Programs:
             self._followed.add(slot)
         return first
 
-    def attach(self, planned: list[Planned]) -> None:
-        """Attach every hook of the plan whose function exists; raises CtobserveError naming the function that failed.
+    def attach(self, planned: list[Planned]) -> list[str]:
+        """Attach every hook of the plan whose function exists; those of which the kernel takes no kprobe, and that need not be.
 
-        Raises TrampolineRefused where another form may do; NotPermitted where none will.
+        Raises CtobserveError naming the function that failed: TrampolineRefused where another form may do, NotPermitted where no
+        form will.
         """
+        without = []
         for item in planned:
             if item.function is None:
                 continue
@@ -98,7 +103,10 @@ class Programs:
             try:
                 self._probe(item, item.function)
             except OSError as error:
-                raise CtobserveError(f"cannot attach to {item.function} ({item.form.value}): {error.strerror}") from error
+                if item.hook.required or error.errno not in NO_PROBE:
+                    raise CtobserveError(f"cannot attach to {item.function} ({item.form.value}): {error.strerror}") from error
+                without.append(item.hook.name)
+        return without
 
     def take_form(self, image: Image) -> None:
         """Take all off, and attach the programs of this image from now on: one of the same sources in another form.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
@@ -37,6 +38,7 @@ class Kernel:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.refuses: dict[int, Exception] = {}
+        self.no_probe = ("", 0)
         self.hung: list[int] = []
         self.probed: list[str] = []
         self.loaded: list[bytes] = []
@@ -53,7 +55,7 @@ class Kernel:
         monkeypatch.setattr(syscalls, "prog_load", lambda _type, _name, code, *_: self.loaded.append(code) or self.opens())
         monkeypatch.setattr(syscalls, "map_create", lambda *given: self.maps.append(given[-1]) or self.opens())
         monkeypatch.setattr(syscalls, "raw_tracepoint_open", self.hangs)
-        monkeypatch.setattr(syscalls, "kprobe_attach", lambda _fd, function, _: self.probed.append(function) or self.opens())
+        monkeypatch.setattr(syscalls, "kprobe_attach", self.probes)
         monkeypatch.setattr(syscalls, "module_btf_fd", lambda _: self.opens())
         monkeypatch.setattr(syscalls, "map_update", lambda *_: None)
         monkeypatch.setattr(syscalls, "lock_any_memory", lambda: None)
@@ -67,6 +69,12 @@ class Kernel:
     def opens(self) -> int:
         self.open.add(fd := os.open("/dev/null", os.O_RDONLY))
         return fd
+
+    def probes(self, _program: int, function: str, _at_return: bool) -> int:
+        if function == self.no_probe[0]:
+            raise OSError(self.no_probe[1], os.strerror(self.no_probe[1]))
+        self.probed.append(function)
+        return self.opens()
 
     def hangs(self, program: int) -> int:
         self.hung.append(program)
@@ -177,6 +185,22 @@ def test_what_a_policy_forbids_is_not_tried_in_another_form(kernel, start, monke
     with pytest.raises(NotPermitted, match="a policy"):
         start("auto")
     assert KPROBES not in kernel.loaded
+
+
+@pytest.mark.parametrize("attach", ["auto", "kprobe"])
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EADDRNOTAVAIL, errno.EINVAL])
+def test_a_function_that_takes_no_probe_stays_unseen_and_is_told(kernel, start, attach, code):
+    """As where a module, or a live patch, has another function of its name (Linux 6.7 on: EADDRNOTAVAIL)."""
+    kernel.no_probe = ("nf_ct_helper_log", code)
+    made = start(attach)
+    assert made.not_attached == ("nf_ct_helper_log",) and "nf_conntrack_double_lock" in kernel.probed
+
+
+@pytest.mark.parametrize("refusal", [("nf_ct_delete", errno.EADDRNOTAVAIL), ("nf_ct_helper_log", errno.ENOMEM)])
+def test_without_what_is_needed_or_for_another_cause_nothing_starts(kernel, start, refusal):
+    kernel.no_probe = refusal
+    with pytest.raises(CtobserveError, match=rf"^cannot attach to {refusal[0]} \(kprobe\): "):
+        start("kprobe")
 
 
 def test_what_would_be_attached_to_no_avail_is_not_attached(kernel, start, monkeypatch):
