@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ctobserve.model import Entries
+from ctobserve.model import GRE, Entries
 from tests.unit.cases import RULES
 from tests.unit.tables import UNREPLIED, entries, evidence, many, tcp
 
@@ -35,7 +35,7 @@ def test_answers_to_others_excuse_no_scan():
     assert SCAN(evidence(np.concatenate([unanswered(), entries(5000, netns=8)]))) is not None
 
 
-@pytest.mark.parametrize("of_tunnel", [{"dport": 4789}, {"dport": 6081}])
+@pytest.mark.parametrize("of_tunnel", [{"dport": 4789}, {"dport": 6081}, {"proto": GRE, "sport": 0, "dport": 0}])
 def test_a_tunnel_to_many_peers_is_no_scan(of_tunnel):
     assert SCAN(evidence(unanswered(**of_tunnel))) is None
 

@@ -98,9 +98,12 @@ def test_what_is_no_tunnel_or_fills_nothing_is_silent(made):
     assert TUNNEL(made) is None
 
 
-@pytest.mark.parametrize("proto", [GRE, 4, 41])
-def test_a_tunnel_without_ports_is_answered_by_its_peer_in_the_same_entry(proto):
-    assert TUNNEL(evidence(entries(3000, proto=proto, src=many(3000), sport=0, dport=0, status=UNREPLIED))) is None
+@pytest.mark.parametrize(("proto", "name"), [(GRE, "GRE"), (4, "IPIP"), (41, "IPv6 in IPv4")])
+def test_tunnels_without_ports_fill_it_by_many_peers(proto, name):
+    rows = entries(3000, proto=proto, src=many(3000), sport=0, dport=0, status=UNREPLIED)
+    found = TUNNEL(evidence(rows))
+    assert found.evidence["tunnel"] == name and found.evidence["dport"] is None
+    assert f"meta l4proto {proto} notrack" in found.do[3] and "conntrack -D" not in " ".join(found.do)
 
 
 def test_the_fullest_namespace_is_told_and_a_tunnel_is_no_service_that_needs_no_tracking():
@@ -113,12 +116,13 @@ def test_the_fullest_namespace_is_told_and_a_tunnel_is_no_service_that_needs_no_
 
 
 @pytest.mark.parametrize("status", [REPLIED | IPS_SRC_NAT, REPLIED | IPS_DST_NAT, REPLIED | IPS_HELPER])
-def test_no_line_takes_out_others_that_need_their_entries(status):
-    tunnel = entries(3000, src=many(3000), dport=4789, sport=0, status=UNREPLIED)
-    other = entries(1, dport=4789, status=status)
+@pytest.mark.parametrize(("proto", "port"), [(UDP, 4789), (GRE, 0)])
+def test_no_line_takes_out_others_that_need_their_entries(proto, port, status):
+    tunnel = entries(3000, proto=proto, src=many(3000), dport=port, sport=0, status=UNREPLIED)
+    other = entries(1, proto=proto, dport=port, status=status)
     look, remark = TUNNEL(evidence(np.concatenate([tunnel, other]))).do
     assert look.startswith("ctobserve list") and remark.startswith("# a notrack rule for the ends of this tunnel alone")
-    elsewhere = entries(1, dport=4789, status=status, netns=8)
+    elsewhere = entries(1, proto=proto, dport=port, status=status, netns=8)
     assert "notrack" in TUNNEL(evidence(np.concatenate([tunnel, elsewhere]))).do[3]
 
 

@@ -13,6 +13,7 @@ from ctobserve.diagnosis.rules.tuples import port
 from ctobserve.diagnosis.rules.words import percent, plural, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
 from ctobserve.model import (
+    GRE,
     IPS_DST_NAT,
     IPS_EXPECTED,
     IPS_HELPER,
@@ -21,12 +22,15 @@ from ctobserve.model import (
     UDP,
     Entries,
     Mask,
+    protocol_name,
 )
 
 QUARTER = 0.25  # of the limit, or of the namespace's entries
 CONSIDERABLE = 100  # entries
 # By UDP port: VXLAN (RFC 7348), VXLAN as Linux had it first, Geneve (RFC 8926), GRE in UDP (RFC 8086), FOU, GUE.
 PORTS = {4789: "VXLAN", 8472: "VXLAN", 6081: "Geneve", 4754: "GRE in UDP", 5555: "FOU", 6080: "GUE"}
+IPIP, SIT = 4, 41
+NUMBERS = {GRE: "GRE", IPIP: "IPIP", SIT: "IPv6 in IPv4"}
 TABLE = "tunnels"
 # Of a name that is no keyword of nft.
 CHAINS = (Chain(TABLE, "coming", "prerouting"), Chain(TABLE, "going", "output"))
@@ -35,11 +39,9 @@ OTHERS = remark("a notrack rule for the ends of this tunnel alone would do: NAT 
 
 
 def one_way(entries: Entries) -> Mask:
-    """Entries of tunnels that saw no reply and have no NAT: each end sends from ports of its own, by the flow inside.
-
-    Plain GRE and IPIP are none: without ports what either end sends has one tuple (gre_pkt_to_tuple, generic_pkt_to_tuple).
-    """
+    """Entries of tunnels that saw no reply and have no NAT: each end sends from ports of its own, by the flow inside."""
     of_tunnel = (entries["protonum"] == UDP) & np.isin(entries["port"][:, 1], list(PORTS))
+    of_tunnel |= np.isin(entries["protonum"], list(NUMBERS))
     found: Mask = of_tunnel & (entries["status"] & (IPS_SEEN_REPLY | IPS_SRC_NAT | IPS_DST_NAT) == 0)
     return found
 
@@ -49,18 +51,18 @@ def judge(evidence: Evidence) -> RuleResult:
     rows = evidence.entries[one_way(evidence.entries)]
     if len(rows) < CONSIDERABLE:
         return None
-    kinds = divide(rows, ("netns", "dport"))
+    kinds = divide(rows, ("netns", "proto", "dport"))
     most = kinds.largest(1)[0]
     entries, first = int(kinds.counts[most]), rows[kinds.first[most]]
-    namespace = evidence.namespace(int(first["netns"]))
+    namespace, udp = evidence.namespace(int(first["netns"])), first["protonum"] == UDP
     whole = evidence.counts[namespace.inum]
     filling = namespace.limit is not None and entries >= QUARTER * namespace.limit
     if entries < CONSIDERABLE or not (filling or entries >= QUARTER * whole):
         return None
     mine = rows[kinds.labels == most]
     sources, ports = len(divide(mine, ("src",)).counts), len(divide(mine, ("sport",)).counts)
-    name, dport = PORTS[port(first, "dport")], port(first, "dport")
-    to_port = f", UDP to port {dport} from {plural(ports, 'source port')}"
+    name = PORTS[port(first, "dport")] if udp else NUMBERS[int(first["protonum"])]
+    to_port = f", UDP to port {port(first, 'dport')} from {plural(ports, 'source port')}" if udp else ""
     limit = f", {percent(entries, namespace.limit)} of its limit of {namespace.limit}" if namespace.limit else ""
     sentence = (
         f"{name} has {entries} of the {whole} entries of {namespace.label} ({percent(entries, whole)}{limit}){to_port} of "
@@ -69,8 +71,8 @@ def judge(evidence: Evidence) -> RuleResult:
     )
     numbers: VerdictEvidence = {
         "netns": namespace.inum,
-        "proto": "udp",
-        "dport": dport,
+        "proto": protocol_name(int(first["protonum"])),
+        "dport": port(first, "dport") if udp else None,
         "tunnel": name,
         "entries": entries,
         "entries_unreplied": entries,
@@ -80,30 +82,44 @@ def judge(evidence: Evidence) -> RuleResult:
         "sources": sources,
         "ports": ports,
     }
-    do = _untracking(namespace, dport, _is_translated(evidence.entries, first))
+    do = _untracking(namespace, first, _is_translated(evidence.entries, first))
     return Verdict(Severity.WARNING if filling else Severity.NOTICE, sentence, numbers, do)
 
 
 def _is_translated(entries: Entries, like: np.void) -> bool:
     """Whether NAT or a helper needs entries of other packets that the same rule would match."""
     needed = (entries["status"] & (IPS_SRC_NAT | IPS_DST_NAT | IPS_HELPER | IPS_EXPECTED)) != 0
-    needed &= (entries["netns"] == like["netns"]) & (entries["protonum"] == UDP)
-    needed &= (entries["port"] == like["port"][1]).any(axis=1)
+    needed &= (entries["netns"] == like["netns"]) & (entries["protonum"] == like["protonum"])
+    if like["protonum"] == UDP:
+        needed &= (entries["port"] == like["port"][1]).any(axis=1)
     return bool(needed.any())
 
 
-def _untracking(namespace: NamespaceEvidence, dport: int, translated: bool) -> tuple[str, ...]:
+def _untracking(namespace: NamespaceEvidence, entry: np.void, translated: bool) -> tuple[str, ...]:
     """Lines that take such packets out of conntrack, then its entries, which nothing prolongs any more.
 
     Not where they would take others out that are `translated`.
     """
+    number = int(entry["protonum"])
+    if number != UDP:
+        see = see_entries("--state", "UNREPLIED", "--proto", str(number))
+        return (see, OTHERS) if translated else (see, *_notrack(namespace, "meta", "l4proto", number))
+    dport = port(entry, "dport")
     see = see_entries("--state", "UNREPLIED", "--proto", "udp", "--dport", str(dport))
     if translated:
         return (see, OTHERS)
-    lines = [see, add_table(namespace, TABLE)]
+    return (
+        see,
+        *_notrack(namespace, "udp", "dport", dport),
+        inside(namespace, "conntrack", "-D", "-p", "udp", "--dport", dport),
+    )
+
+
+def _notrack(namespace: NamespaceEvidence, *which: str | int) -> tuple[str, ...]:
+    lines = [add_table(namespace, TABLE)]
     for chain in CHAINS:
-        lines += [add_chain(namespace, chain), add_rule(namespace, chain, "udp", "dport", dport, "notrack")]
-    return (*lines, inside(namespace, "conntrack", "-D", "-p", "udp", "--dport", dport))
+        lines += [add_chain(namespace, chain), add_rule(namespace, chain, *which, "notrack")]
+    return tuple(lines)
 
 
 RULES = (Rule("tunnel_oneway", judge),)
