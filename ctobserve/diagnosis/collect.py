@@ -15,15 +15,15 @@ from ctobserve.capture.filters import Filter
 from ctobserve.capture.quiet import quiet_reading
 from ctobserve.capture.table import lengths_of
 from ctobserve.clock import NS_PER_S
-from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence, loss_name, tally
+from ctobserve.diagnosis.clashes import Inserted
+from ctobserve.diagnosis.evidence import Evidence, NamespaceEvidence, by_namespace, loss_name, tally
 from ctobserve.diagnosis.mappings import unanswered
 from ctobserve.diagnosis.rules.paste import way_into
-from ctobserve.diagnosis.winners import Inserted
 from ctobserve.errors import CtobserveError
-from ctobserve.event import FOUND_BAD, NO_EVENTS, DestroyReason, DropReason, Events, Kind, destroy_name, drop_name
+from ctobserve.event import FOUND_BAD, NO_EVENTS, DestroyReason, DropReason, Events, Kind, destroy_name, drop_name, entries_in
 from ctobserve.host.counters import delta, total
 from ctobserve.host.sysctls import LIMIT, PREFIX, TIMEOUTS
-from ctobserve.model import Entries, in_order, join, pick
+from ctobserve.model import in_order, join, pick
 
 KEPT = 5_000  # rows of each reason: enough to see who, bounded whatever comes
 BAD = 3  # INVALID packets of a namespace: its rules say whether these are dropped
@@ -109,7 +109,7 @@ class Collector:
         self._removed.add(pick(events, gone & np.isin(reasons, REMOVED)))
         lost = pick(events, mine & ((kinds == Kind.DROP) | (kinds == Kind.RESOLVED)))
         clashed = lost["entry"][(lost["kind"] == Kind.DROP) & (lost["reason"] == DropReason.CLASH)]
-        self._inserted.add(pick(events, mine & (kinds == Kind.INSERT))["entry"], clashed)
+        self._inserted.add(entries_in(events, mine & (kinds == Kind.INSERT)), clashed)
         lost = pick(lost, self._only.mask(lost["entry"]))
         _add(self._drops, tally(lost["entry"]["netns"], lost["reason"], loss_name))
         self._kept.add(lost)
@@ -253,12 +253,6 @@ class Collector:
                 around[inum] = replace(around[inum], label=f"{self._names[inum]}, then {around[inum].label}")
             else:
                 around[inum] = NamespaceEvidence(inum, f"{self._names[inum]} (ended)")
-
-
-def by_namespace(entries: Entries) -> Counter[int]:
-    """How many each namespace has."""
-    inums, counts = np.unique(entries["netns"], return_counts=True)
-    return Counter(dict(zip(inums.tolist(), counts.tolist(), strict=True)))
 
 
 def _add(sums: dict[int, Counter[str]], more: dict[int, Counter[str]]) -> None:

@@ -17,9 +17,10 @@ from ctobserve.capture.read_via import ReadVia
 from ctobserve.capture.table import Lengths
 from ctobserve.clock import Clock
 from ctobserve.diagnosis.by_rules import Place
+from ctobserve.diagnosis.clashes import for_a_port
 from ctobserve.diagnosis.hairpins import Hairpins, hairpins, past_us
 from ctobserve.diagnosis.mappings import Mappings, mappings
-from ctobserve.event import NO_EVENTS, DropReason, Events, drop_name
+from ctobserve.event import NO_EVENTS, DropReason, Events, drop_name, entries_in
 from ctobserve.host.account import Account
 from ctobserve.host.addresses import Address
 from ctobserve.host.ip_packets import IpPackets
@@ -44,6 +45,12 @@ def tally(netns: Numbers, reasons: Numbers, name: Callable[[int], str]) -> defau
     for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
         found[key >> 8][name(key & 0xFF)] += count
     return found
+
+
+def by_namespace(entries: Entries) -> Counter[int]:
+    """How many each namespace has."""
+    inums, counts = np.unique(entries["netns"], return_counts=True)
+    return Counter(dict(zip(inums.tolist(), counts.tolist(), strict=True)))
 
 
 class Timeout(NamedTuple):
@@ -183,8 +190,7 @@ class Evidence:
     @cached_property
     def counts(self) -> dict[int, int]:
         """Entries by namespace."""
-        inums, counts = np.unique(self.entries["netns"], return_counts=True)
-        return dict(zip(inums.tolist(), counts.tolist(), strict=True))
+        return dict(by_namespace(self.entries))
 
     @cached_property
     def remaining_s(self) -> NDArray[np.int64]:
@@ -206,6 +212,20 @@ class Evidence:
     def past_us(self) -> Mask:
         """Which of `losses` are packets that the two ends of such an entry sent each other directly."""
         return past_us(self.mappings, self.hairpins, self.losses)
+
+    @cached_property
+    def clashed(self) -> Mask:
+        """Which of `losses` are packets lost to a clash."""
+        clashed: Mask = self.losses["reason"] == DropReason.CLASH
+        return clashed
+
+    @cached_property
+    def short_of_ports(self) -> Mask:
+        """Which of them met another connection on their mapped port; the others met the winner of a race."""
+        rows = self.clashed.copy()
+        if rows.any():
+            rows[rows] = for_a_port(entries_in(self.losses, rows), self.entries, self.before, self.winners)
+        return rows
 
     def namespace(self, inum: int) -> NamespaceEvidence:
         """One that nobody can enter any more has an inode number and nothing else."""

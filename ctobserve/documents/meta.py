@@ -54,7 +54,7 @@ class Meta(Timed):
     netns_names: Mapping[str, str] = doc("inode number -> name")
     attach: str = doc("fentry, kprobe, or walk when no hook was needed")
     not_attached: tuple[str, ...] = doc(
-        "functions that this kernel lacks, or whose module came too late: what they would tell is not seen"
+        "functions that this kernel lacks, that take no probe, or whose module came too late: what they would tell is not seen"
     )
     table_source: str | None = doc("walk, proc, netlink: how the kernel's table is read; null where it is not needed")
     events_seen: int = doc("records that came")

@@ -45,6 +45,7 @@ def test_one_source_can_flood_as_well(count, fires):
     found = FLOOD(evidence(tcp(count, "SYN_RECV", dport=443, status=UNREPLIED | 2)))
     assert bool(found) is fires
     assert not fires or "1000 half-open entries from 1 source in blue" in found.sentence
+    assert FLOOD(evidence(tcp(count, "SYN_SENT", dport=443, status=UNREPLIED))) is None, "the server is dead"
 
 
 @pytest.mark.parametrize(("others", "fires"), [(0, True), (540, True), (541, False)])

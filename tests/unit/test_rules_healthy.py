@@ -139,13 +139,13 @@ def test_losses_that_nobody_counted_are_not_taken_for_none():
     assert "healthy" not in rules.judge(stale).verdicts, "its limits are as old as that reading"
 
 
-@pytest.mark.parametrize(("waiting", "healthy"), [(99, True), (100, False)])
+@pytest.mark.parametrize(("waiting", "healthy"), [(999, True), (1000, False)])
 def test_a_reader_that_may_hang_is_no_health(waiting, healthy):
     account = Account(20_000, queues=(Queue(3, 815, waiting, 815, "suricata"),))
     held = replace(PEACE.namespaces[NETNS], account=account, listed=20_000, unlisted_before=0)
     judged = rules.judge(replace(PEACE, namespaces={NETNS: held}))
     assert ("healthy" in judged.verdicts) == healthy
-    assert healthy or judged.not_judged["healthy"].startswith("100 packets wait in NFQUEUE 3 of blue for a verdict")
+    assert healthy or judged.not_judged["healthy"].startswith("1000 packets wait in NFQUEUE 3 of blue for a verdict")
 
 
 def test_what_no_program_hangs_on_is_not_taken_for_silent():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ctobserve.diagnosis.evidence import RESOLVED
+from ctobserve.clock import NS_PER_S
+from ctobserve.diagnosis.evidence import RESOLVED, Evidence
 from ctobserve.diagnosis.verdict import Severity
 from ctobserve.event import DropReason
 from ctobserve.model import IPS_SRC_NAT, join
 from tests.unit.cases import RULES, bad, dns_race, many_mapped, nat_clash, opening_acks, outside, stray
-from tests.unit.tables import UNREPLIED, entries, evidence, losses, tcp
+from tests.unit.tables import CLOCK, NETNS, UNREPLIED, entries, evidence, losses, tcp
 
 
 def test_a_broken_segment_is_no_sign_of_asymmetric_routing():
@@ -29,17 +31,33 @@ def test_other_signs_of_one_direction():
     assert RULES["asymmetric_routing"](evidence(tcp(10, status=UNREPLIED))).evidence["entries_one_way"] == 10
 
 
-@pytest.mark.parametrize(("duration_s", "severity"), [(5, Severity.WARNING), (150, Severity.WARNING), (900, Severity.NOTICE)])
-def test_what_comes_to_any_host_in_a_long_time_is_no_warning(duration_s, severity):
-    """Answers to a SYN that somebody sent with our address; late retransmissions."""
-    assert RULES["asymmetric_routing"](replace(stray(0x12, 5), duration_s=duration_s)).severity is severity
-    assert RULES["invalid_window"](evidence(losses=outside(10).copy(), duration_s=float(duration_s))).severity is severity
+def within(made: Evidence, span_s: float, **more: object) -> Evidence:
+    """The same, its losses spread over so many seconds."""
+    lost = made.losses.copy()
+    lost["entry"]["seen_ns"] = CLOCK.monotonic_ns + (np.linspace(0, span_s, len(lost)) * NS_PER_S).astype(np.uint64)
+    return replace(made, losses=lost, **more)
+
+
+@pytest.mark.parametrize(("span_s", "severity"), [(5, Severity.WARNING), (150, Severity.WARNING), (151, Severity.NOTICE)])
+def test_what_comes_to_any_host_in_a_long_time_is_no_warning(span_s, severity):
+    """Answers to a SYN that somebody sent with our address; late retransmissions. A burst in a long time is a burst."""
+    asymmetric, window = RULES["asymmetric_routing"], RULES["invalid_window"]
+    assert asymmetric(within(stray(0x12, 5), span_s, duration_s=100_000.0)).severity is severity
+    assert window(within(evidence(losses=outside(10)), 2 * span_s)).severity is severity
+
+
+def test_of_a_flood_the_few_that_were_kept_stand_for_all():
+    made = within(evidence(losses=outside(100), drops={"invalid": 1_000_000}), 100_000)
+    assert RULES["invalid_window"](made).severity is Severity.WARNING
+    assert RULES["invalid_window"](replace(made, drops={NETNS: Counter(invalid=100)})).severity is Severity.NOTICE
 
 
 def test_few_that_one_side_speaks_on_among_many_are_no_routing():
     few, many_ = tcp(10, status=UNREPLIED), tcp(9_991, sport=np.arange(9_991) + 2000, dport=443)
     assert RULES["asymmetric_routing"](evidence(join([few, many_[:9_990]]))).severity is Severity.WARNING
     assert RULES["asymmetric_routing"](evidence(join([few, many_]))) is None
+    elsewhere = tcp(9_991, sport=np.arange(9_991) + 2000, dport=443, netns=8)
+    assert RULES["asymmetric_routing"](evidence(join([few, elsewhere]))).severity is Severity.WARNING, "of one namespace"
 
 
 def test_resolved_clashes_are_worth_a_notice():
@@ -70,7 +88,9 @@ def test_a_race_whose_winner_ended_since_is_a_race():
     ):
         assert RULES["snat_ports"](made) is None
         assert RULES["clash_race"](made).evidence["packets"] == 3
-    assert RULES["snat_ports"](evidence(rows[3:], losses=lost, drops={"clash": 3})).severity is Severity.CRITICAL
+    few = RULES["snat_ports"](evidence(rows[3:], losses=lost, drops={"clash": 3}))
+    assert few.severity is Severity.WARNING and "gave a source port twice at once, or has no free one: 3 packets" in few.sentence
+    assert RULES["snat_ports"](nat_clash()).severity is Severity.CRITICAL, "5 packets"
 
 
 def test_ports_nearly_used_up():

@@ -238,13 +238,14 @@ def test_a_backend_that_answers_nobody_is_named():
         (entries(40, status=UNREPLIED, proto=SCTP, dport=36412), True),
         (with_backends("10.9.0.1", "10.9.0.2", "10.9.0.3"), True),
         (with_backends("10.9.0.1", "10.9.0.2"), False),
+        (with_backends(*["10.9.0.3"] * 9), True),
         (entries(200, status=UNREPLIED, dst=many(200), src=many(5) * 40, dport=443), True),
         (np.concatenate([entries(200, status=UNREPLIED, dst=many(200), src=many(5) * 40), tcp(201)]), False),
         (entries(80, status=UNREPLIED, dst=many(80), src=many(5) * 16, dport=443), False),
     ],
     ids=["20", "19", "nearly all", "a tenth has one", "tcp", "syslog", "multicast", "broadcast", "tunnel", "as many services",
         "sctp",
-        "a dead backend", "no dead one", "an uplink", "half", "few"],
+        "a dead backend", "no dead one", "each is dead", "an uplink", "half", "few"],
 )  # fmt: skip
 def test_a_service_that_answers_nobody_is_no_health(rows, told):
     judged = rules.judge(evidence(rows, lengths=lengths(2 * len(rows))))

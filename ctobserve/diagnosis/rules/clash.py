@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.analysis.groups import divide, divide_all
+from ctobserve.analysis.groups import divide
+from ctobserve.diagnosis.clashes import PAIR, mapped
 from ctobserve.diagnosis.evidence import RESOLVED, Evidence, Explained
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import look_inside, paste
 from ctobserve.diagnosis.rules.tuples import address, port, protocol, service
 from ctobserve.diagnosis.rules.words import among, counted, during, percent, plural, share
 from ctobserve.diagnosis.verdict import Rule, RuleResult, Severity, Verdict
-from ctobserve.diagnosis.winners import winners
 from ctobserve.event import DropReason
-from ctobserve.model import IPS_SRC_NAT, UDP, WITH_PORTS, Entries, Mask, pick
+from ctobserve.model import UDP, Entries, Mask, pick
 
 DNS = 53
 # nf_nat_l4proto_unique_tuple: a source port of 1024 or more is mapped to one of 1024..65535.
 NAT_PORTS = 64512
-PAIR = ("netns", "proto", "reply_dst", "reply_src", "reply_sport")  # of a NAT address and a service
+SEVERAL = 5  # packets: two connections may be given one port at the same instant
 NEARLY = 0.8  # of them: the kernel tries a bounded number of ports at random, and fails before the last is taken
 
 
 def judge_race(evidence: Evidence) -> RuleResult:
     """Two packets of one new connection at the same instant: one loses, unless the kernel can join them."""
-    rows = _clashes(evidence, for_a_port=False)
+    rows = evidence.clashed & ~evidence.short_of_ports
     packets = int(rows.sum())
     resolved = sum(reasons["clash_resolved"] for reasons in evidence.drops.values())
     if not packets and not resolved:
@@ -56,9 +56,9 @@ def judge_race(evidence: Evidence) -> RuleResult:
 
 def judge_ports(evidence: Evidence) -> RuleResult:
     """Source ports of one NAT address towards one service: all taken, or nearly."""
-    rows = _clashes(evidence, for_a_port=True)
+    rows = evidence.short_of_ports
     lost = evidence.losses["entry"][rows]
-    nat = evidence.entries[_mapped(evidence.entries)]
+    nat = pick(evidence.entries, mapped(evidence.entries))
     if not len(lost) and not len(nat):
         return None
     if len(lost):
@@ -79,9 +79,11 @@ def judge_ports(evidence: Evidence) -> RuleResult:
         f"{namespace.label} runs out of source ports: {used} connections from {nat_address} to {towards} use "
         f"{percent(used, NAT_PORTS)} of the {NAT_PORTS} ports there can be"
     )
+    short = packets >= SEVERAL or used >= NEARLY * NAT_PORTS
     if packets:
+        what = "has no free source port" if short else "gave a source port twice at once, or has no free one"
         sentence = (
-            f"{namespace.label} has no free source port: {plural(packets, 'packet')} of new connections lost "
+            f"{namespace.label} {what}: {plural(packets, 'packet')} of new connections lost "
             f"{among(evidence, DropReason.CLASH) or during(evidence, packets)} as {nat_address} to {towards} was mapped to "
             f"a port in use; that pair has {plural(used, 'connection')} now"
         )
@@ -97,32 +99,11 @@ def judge_ports(evidence: Evidence) -> RuleResult:
         "share_of_ports": share(used, NAT_PORTS),
         "kernel_insert_failed": _gained(evidence, "insert_failed"),
     }
-    severity, do = Severity.CRITICAL if packets else Severity.WARNING, (look_inside(namespace, "nft", "list", "ruleset"),)
+    severity, do = (
+        Severity.CRITICAL if packets and short else Severity.WARNING,
+        (look_inside(namespace, "nft", "list", "ruleset"),),
+    )
     return Verdict(severity, sentence, numbers, do, Explained(rows=rows))
-
-
-def _clashes(evidence: Evidence, for_a_port: bool) -> Mask:
-    """Which losses met another connection on their mapped port; else those that met the winner of a race.
-
-    Where no connection is left that has such a port, nobody can say that ports are short: it was a race, and its winner ended.
-    """
-    rows: Mask = evidence.losses["reason"] == DropReason.CLASH
-    lost = evidence.losses["entry"][rows]
-    if len(lost):
-        raced = winners(lost, (evidence.entries, evidence.before, evidence.winners)).beaten
-        pairs = divide_all((lost, *(pick(table, _mapped(table)) for table in (evidence.entries, evidence.before))), PAIR)
-        of_lost = np.arange(len(pairs.labels)) < len(lost)
-        taken = (pairs.sums(~of_lost) > 0)[pairs.labels[of_lost]]
-        rows[rows] = (_mapped(lost) & ~raced & taken) == for_a_port
-    return rows
-
-
-def _mapped(entries: Entries) -> Mask:
-    """Source NAT did something: the reply goes to another address or port than the packet came from."""
-    moved = (entries["addr"][:, 0] != entries["addr"][:, 3]).any(axis=1) | (entries["port"][:, 0] != entries["port"][:, 3])
-    ports = np.isin(entries["protonum"], list(WITH_PORTS))
-    mapped: Mask = moved & ports & ((entries["status"] & IPS_SRC_NAT) != 0)
-    return mapped
 
 
 def _same(entries: Entries, one: np.void) -> Mask:

@@ -38,9 +38,12 @@ def judge(evidence: Evidence) -> RuleResult:
     by = asked[counts.argmax()] if len(asked) else None
     who = f", most by {printable(bytes(by['comm']))}[{by['pid']}]" if by is not None else ""
     how = " and ".join(f"{count} {words}" for count, words in ((flushed, "by a flush"), (deleted, "one by one")) if count)
+    loses = "their connections lose their NAT and their state"
+    if ended := _ended(rows):
+        loses = f"{ended} of their connections had ended (TIME_WAIT, CLOSE), others lose their NAT and their state"
     sentence = (
         f"{plural(entries, 'living entry', 'living entries')} of {namespace.label} ({percent(entries, had)}) taken out of the "
-        f"table {during(evidence, entries)}, {how}{who}: their connections lose their NAT and their state"
+        f"table {during(evidence, entries)}, {how}{who}: {loses}"
     )
     numbers: VerdictEvidence = {
         "netns": worst,
@@ -61,12 +64,15 @@ def _rows(evidence: Evidence, inum: int) -> Events:
 
 
 def _grave(evidence: Evidence, inum: int, entries: int) -> bool:
-    """Whether connections lose something by it: enough of the table, and of those that are known not all had ended already."""
-    known = _rows(evidence, inum)["entry"]
-    ended = (known["protonum"] == TCP) & np.isin(known["tcp_state"], ENDED)
-    living = entries * (1 - ended.mean()) if len(known) else entries
+    """Whether so many connections lose something by it that it is much of the table, or many in any."""
     had = entries + (evidence.namespace(inum).count or 0)
-    return bool(living >= min(max(SEVERAL, TENTH * had), MANY))
+    return entries - _ended(_rows(evidence, inum)) >= min(max(SEVERAL, TENTH * had), MANY)
+
+
+def _ended(rows: Events) -> int:
+    """Of those that were kept, whose connections had ended already."""
+    known = rows["entry"]
+    return int(((known["protonum"] == TCP) & np.isin(known["tcp_state"], ENDED)).sum())
 
 
 RULES = (Rule(ID, judge),)

@@ -85,13 +85,14 @@ def judge_syn(evidence: Evidence) -> RuleResult:
         return None
     services = divide(opening, ("netns", "dst", "dport"))
     sources = services.distinct(divide(opening, ("netns", "dst", "dport", "src")))
-    # Of one source, too, if there are so many: it need not have forged its address.
-    many = np.where(services.counts >= MASS, services.counts, sources)
+    # Of one source, too, if so many were answered: it does not end handshakes. Who gets no answer is no flood.
+    answers = services.sums((opening["status"] & IPS_SEEN_REPLY) != 0)
+    many = np.where(answers >= MASS, answers, sources)
     most = int(many.argmax())
     if many[most] < SOURCES:
         return None
     first, entries = opening[services.first[most]], int(services.counts[most])
-    answered = int(services.sums((opening["status"] & IPS_SEEN_REPLY) != 0)[most])
+    answered = int(answers[most])
     namespace, target = evidence.namespace(int(first["netns"])), service(address(first, "dst"), port(first, "dport"), "tcp")
     whole = evidence.counts[namespace.inum]
     sentence = (

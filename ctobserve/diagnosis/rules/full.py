@@ -14,7 +14,7 @@ from ctobserve.event import DropReason, drop_name
 from ctobserve.model import IPS_ASSURED
 
 LEAP, LEAST = 0.05, 200  # of the limit, gained meanwhile, and entries: no burst of a moment, however little was there
-MASS = 10_000  # entries: no start of traffic either, however large the table
+MASS, HURRY_S = 10_000, 120  # entries, and to full: no start of traffic either, however large the table
 HOUR_S = 3600
 SIGMAS = 5  # of what comes and goes by chance: a rise by more is one
 NEARLY = 0.8  # of the limit: the gc worker begins to evict at 0.95, and a burst needs room
@@ -135,8 +135,9 @@ def soon_full(evidence: Evidence) -> str | None:
         left_s = _left_s(evidence, namespace, growth)
         limit = namespace.limit or 1
         from_half = (namespace.count or 0) >= HALF * limit and left_s <= HOUR_S
-        leap = growth >= min(max(LEAP * limit, LEAST), MASS) and left_s <= SOON_S
-        if growth > SIGMAS * math.sqrt(moved) and (from_half or leap):
+        leap = growth >= max(LEAP * limit, LEAST) and left_s <= SOON_S
+        mass = growth >= MASS and left_s <= HURRY_S
+        if growth > SIGMAS * math.sqrt(moved) and (from_half or leap or mass):
             found.append((left_s, namespace.label))
     if not found:
         return None

@@ -17,7 +17,7 @@ UNSEEN = "unseen"
 LEAST_S = 0.05
 # No verdict rests on updates; without IPv6 a kernel has not the other, and what that would refuse is in its counters, too.
 BESIDE = frozenset({"ctnetlink_conntrack_event", "nf_conntrack_icmpv6_error"})
-WAITING = 100  # packets in a queue: a reader that keeps up has a few
+WAITING = 1000  # packets in a queue: it takes 1024 if nobody asked for another length (NFQNL_QMAX_DEFAULT)
 MANY = 10  # packets: below it a few late ones, as on any network
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from ctobserve.analysis.groups import divide
 from ctobserve.analysis.invalid import NEW, OUTSIDE, begins_with
-from ctobserve.diagnosis.evidence import Evidence, Explained
+from ctobserve.clock import NS_PER_S
+from ctobserve.diagnosis.evidence import Evidence, Explained, by_namespace
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.past import left_before, listed, numbers_of, ways
 from ctobserve.diagnosis.rules.paste import look_inside, see_losses, set_sysctl
@@ -19,7 +20,7 @@ from ctobserve.model import IPS_SEEN_REPLY, NF_HOOKS, TCP, TCP_STATES, Entries, 
 
 MANY = 10  # packets: a few late retransmissions, or answers after an entry's end, are normal on any network
 SEVERAL = 5  # packets: a lost SYN leaves at most a few stray SYN+ACKs, of one connection
-EACH_S = 30  # and in a long observation no more than one of either in so many seconds
+EACH_S = 30  # in a long time one of either in so many seconds comes to any host
 ONE_WAY = 10  # entries: a moment after a flush, or a connection about to end, makes some
 THOUSANDTH = 0.001  # of the entries
 SYN, RST, ACK = 0x02, 0x04, 0x10
@@ -53,7 +54,7 @@ def judge_window(evidence: Evidence) -> RuleResult:
         f"{among(evidence, DropReason.INVALID) or during(evidence, packets)} for being outside the TCP window, "
         f"most in {namespace.label}; "
     )
-    if packets < max(MANY, evidence.duration_s / EACH_S):
+    if not _enough(evidence, rows, MANY):
         sentence += "so few are late retransmissions, as on any network"
         return Verdict(Severity.NOTICE, sentence, numbers, (see_losses(namespace),), Explained(rows=rows))
     sentence += "a rule that rejects INVALID, or NAT that skips it, resets them"
@@ -71,8 +72,8 @@ def judge_asymmetric(evidence: Evidence) -> RuleResult:
     opening &= np.isin(losses["entry"]["ct"], _half(evidence.entries, SYN_SENT)["ct"])
     unanswered = _half(evidence.entries, ESTABLISHED)
     rows: Mask = answers | middle | opening
-    few = max(answers.sum(), middle.sum(), opening.sum()) < max(SEVERAL, evidence.duration_s / EACH_S)
-    few &= len(unanswered) < max(ONE_WAY, THOUSANDTH * len(evidence.entries))
+    few = not any(_enough(evidence, some, SEVERAL) for some in (answers, middle, opening))
+    few &= not any(count >= max(ONE_WAY, THOUSANDTH * evidence.counts[inum]) for inum, count in by_namespace(unanswered).items())
     if few and not rows.any():
         return hidden(evidence) if evidence.invalid else Unjudged(NOT_WATCHED)
     seen = next(found for found in (*(losses["entry"][mask] for mask in (answers, opening, middle)), unanswered) if len(found))
@@ -142,6 +143,16 @@ def judge_gone(evidence: Evidence) -> RuleResult:
     }
     severity = Severity.NOTICE if others.sum() < MANY else Severity.WARNING
     return Verdict(severity, sentence, numbers, (see_losses(namespace),), Explained(rows=rows))
+
+
+def _enough(evidence: Evidence, rows: Mask, least: int) -> bool:
+    """So many, and while they came one each EACH_S seconds; those that were kept of a flood stand for all."""
+    packets = int(rows.sum())
+    kept, whole = evidence.kept_of(DropReason.INVALID)
+    if whole > kept:
+        return packets * whole >= least * kept
+    seen_ns = evidence.losses["entry"]["seen_ns"][rows]
+    return packets >= max(least, (int(seen_ns.max()) - int(seen_ns.min())) / NS_PER_S / EACH_S if packets else 0)
 
 
 def of_the_host(losses: Events) -> Mask:

@@ -71,7 +71,8 @@ def raise_limit(evidence: Evidence, namespace: NamespaceEvidence, entries: int) 
         more = (remark(f"where that is less than {entries}, set it to {entries}"),) if known else ()
         return (look_inside(first or FIRST, "sysctl", f"net.netfilter.{name}"), *more)
     lines = [set_global(evidence, name, entries)] if 0 < cap < entries else []
-    if namespace.own_limit and (namespace.limits_itself or namespace.own_limit < cap or not cap):
+    own = namespace.own_limit or entries
+    if own < entries and (namespace.limits_itself or own < cap or not cap):
         lines.append(set_sysctl(namespace, name, entries))
     return tuple(lines)
 

@@ -64,10 +64,16 @@ def judge(evidence: Evidence) -> RuleResult:
     name = PORTS[port(first, "dport")] if udp else NUMBERS[int(first["protonum"])]
     to_port = f", UDP to port {port(first, 'dport')} from {plural(ports, 'source port')}" if udp else ""
     limit = f", {percent(entries, namespace.limit)} of its limit of {namespace.limit}" if namespace.limit else ""
+    # Without ports an answer would belong to the entry (gre_pkt_to_tuple, generic_pkt_to_tuple).
+    why = (
+        "no answer ever comes to the port of a tunnel's packet, so each flow inside makes an entry of its own"
+        if udp
+        else "each pair of ends has an entry, and nobody answers from where it was sent to, as behind a balancer that makes up "
+        "the outer source, or as those ends are gone"
+    )
     sentence = (
         f"{name} has {entries} of the {whole} entries of {namespace.label} ({percent(entries, whole)}{limit}){to_port} of "
-        f"{plural(sources, 'source')}: no answer ever comes to the port of a tunnel's packet, so each flow inside makes an entry "
-        "of its own, and the tunnel needs none"
+        f"{plural(sources, 'source')}: {why}, and the tunnel needs none"
     )
     numbers: VerdictEvidence = {
         "netns": namespace.inum,

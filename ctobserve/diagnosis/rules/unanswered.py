@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctobserve.analysis.groups import divide
+from ctobserve.analysis.groups import PORTS, divide
 from ctobserve.diagnosis.evidence import Evidence
 from ctobserve.diagnosis.evidence_keys import VerdictEvidence
 from ctobserve.diagnosis.rules.paste import netns_option, see_entries
@@ -18,6 +18,7 @@ ID = "unanswered"
 MANY = 20  # entries: a client that retries, or a monitor whose target is down, has fewer at once
 CONSIDERABLE, SEVERAL = 100, 5  # entries of a namespace; clients: one that asks into the void is no uplink that is down
 HALF = 0.5  # of the namespace's entries
+ASKED, ANSWERING = ("dst", "dport"), ("reply_src", "reply_sport")
 NEARLY_ALL = 0.9  # of the service's entries: a busy one has some that wait at any time
 # What asks for no answer: DHCP, SNMP traps, syslog, NetFlow and IPFIX, sFlow, statsd, GELF.
 MUTE = (67, 68, 162, 514, 2055, 4739, 6343, 8125, 9995, 9996, 12201)
@@ -32,15 +33,15 @@ def judge(evidence: Evidence) -> RuleResult:
     rows = pick(evidence.entries, _asking(evidence.entries))
     if int(((rows["status"] & IPS_SEEN_REPLY) == 0).sum()) < MANY:
         return None
-    return _of_service(evidence, rows) or _of_namespace(evidence, rows)
+    return _of_service(evidence, rows, ASKED) or _of_service(evidence, rows, ANSWERING) or _of_namespace(evidence, rows)
 
 
-def _of_service(evidence: Evidence, rows: Entries) -> Verdict | None:
-    """By who should answer: behind DNAT that is the backend."""
-    waiting_at = np.unique(rows["port"][:, 2][(rows["status"] & IPS_SEEN_REPLY) == 0])
-    rows = pick(rows, np.isin(rows["port"][:, 2], waiting_at))
+def _of_service(evidence: Evidence, rows: Entries, ends: tuple[str, str]) -> Verdict | None:
+    """By who is asked, or by who should answer: behind DNAT that is a backend."""
+    ports = rows["port"][:, PORTS[ends[1]]]
+    rows = pick(rows, np.isin(ports, np.unique(ports[(rows["status"] & IPS_SEEN_REPLY) == 0])))
     silent = (rows["status"] & IPS_SEEN_REPLY) == 0
-    services = divide(rows, ("netns", "reply_src", "reply_sport", "proto"))
+    services = divide(rows, ("netns", "proto", *ends))
     unanswered = services.sums(silent)
     unanswered[unanswered < NEARLY_ALL * services.counts] = 0
     most = int(unanswered.argmax())
@@ -48,11 +49,11 @@ def _of_service(evidence: Evidence, rows: Entries) -> Verdict | None:
         return None
     first, whole, waiting = rows[services.first[most]], int(services.counts[most]), int(unanswered[most])
     namespace = evidence.namespace(int(first["netns"]))
+    target = service(address(first, ends[0]), port(first, ends[1]), protocol(first))
     asked = service(address(first, "dst"), port(first, "dport"), protocol(first))
-    answering = service(address(first, "reply_src"), port(first, "reply_sport"), protocol(first))
-    behind = "" if answering == asked else f", to which those for {asked} are sent,"
+    behind = "" if target == asked else f", to which those for {asked} are sent,"
     sentence = (
-        f"{answering}{behind} answers nobody: {waiting} of the {plural(whole, 'entry', 'entries')} to it in {namespace.label} "
+        f"{target}{behind} answers nobody: {waiting} of the {plural(whole, 'entry', 'entries')} to it in {namespace.label} "
         "saw no reply; the table is not the cause, unless another verdict here says so"
     )
     numbers: VerdictEvidence = {
@@ -63,7 +64,9 @@ def _of_service(evidence: Evidence, rows: Entries) -> Verdict | None:
         "entries": whole,
         "entries_unreplied": waiting,
     }
-    which = ("--reply-src", address(first, "reply_src")) if behind else ("--dst", address(first, "dst"))
+    if behind:
+        numbers |= {"backend": address(first, ends[0]), "backend_port": port(first, ends[1])}
+    which = ("--reply-src", address(first, ends[0])) if behind else ("--dst", address(first, "dst"))
     return Verdict(Severity.NOTICE, sentence, numbers, (see_entries("--state", "UNREPLIED", *which),))
 
 
@@ -81,7 +84,7 @@ def _of_namespace(evidence: Evidence, rows: Entries) -> Verdict | None:
     inum, count = int(waiting["netns"][places.first[most]]), int(unanswered[most])
     namespace, whole = evidence.namespace(inum), int((rows["netns"] == inum).sum())
     sentence = (
-        f"hardly anybody is answered in {namespace.label}: {count} of the {whole} entries whose first packet wants an answer saw "
+        f"many connections of {namespace.label} get no answer: {count} of the {whole} entries whose first packet wants one saw "
         "none, of several clients and to many addresses; the table is not the cause, unless another verdict here says so"
     )
     numbers: VerdictEvidence = {
