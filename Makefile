@@ -107,15 +107,16 @@ unit: setup ## tests that need no kernel that admits BPF; those of hostile surro
 
 IN_GUEST := env CTOBSERVE_KERNEL_TESTS=1 PYTHONPATH=$(CURDIR)
 # Debian's Python sees no packages but Debian's: what a bare host has, and a start costs less than in the venv.
-PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider --durations=15
+PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider --durations=30
 # What takes long test-matrix alone plays: what is around the programs (services, containers, Prometheus, rights, owners, the flight
 # recorder, the lab's page), compiling in the guest, and each form on each kernel. Here kprobes hang on 6.1, trampolines on 6.12, where
 # the exporter is tested whole.
 AROUND := units.py container.py watched.py capabilities.py owner.py flight_recorder.py lab_doc.py
 LONG_ONES := $(addprefix --ignore=tests/kernel/test_,$(AROUND)) \
   --deselect tests/kernel/test_images.py::test_without_images_they_are_compiled_here_and_kept
-ON_6_1 := $(LONG_ONES) -k 'not fentry and (not test_export or every_series)'
 # What does not depend on the kernel's version is tested on one.
+ON_6_1 := $(LONG_ONES) -k 'not fentry and (not test_export or every_series)' \
+  $(addprefix --ignore=tests/kernel/test_,expectations.py lines.py why.py)
 ON_6_12 := $(LONG_ONES) -k 'not kprobe and not between and not every_loss and not evicted_and_refused' \
   $(addprefix --ignore=tests/kernel/test_,command_line.py hostile.py size.py top.py terminal.py lab.py)
 

@@ -8,15 +8,16 @@ import signal
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ctobserve_lab.world import Net, run
+from ctobserve_lab.world import Net
 from tests.kernel.forms import FORMS, assert_fentry_is_refused, has_fentry
 from tests.kernel.tool import CTOBSERVE, LACKING, PATIENCE_S, bpf_program_ids
+from tests.kernel.warm import Warm, told, warm_up
 
 VARIABLE = "CTOBSERVE_KERNEL_TESTS"
 
@@ -50,6 +51,7 @@ def kernel() -> Iterator[None]:
         pytest.skip(f"set {VARIABLE}=1 on a kernel that admits BPF, or run `make kernel-test`")
     tainted = Path("/proc/sys/kernel/tainted").read_text()
     before = bpf_program_ids()
+    warm_up()
     yield
     assert Path("/proc/sys/kernel/tainted").read_text() == tainted, "the kernel complained (taint changed)"
     assert bpf_program_ids() <= before, "BPF programs were left behind"
@@ -83,15 +85,29 @@ def net() -> Iterator[Net]:
         yield made
 
 
+def cold(arguments: Sequence[str], out: Path, err: Path) -> subprocess.Popen[bytes]:
+    """A real start: Python's, and all imports."""
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        return subprocess.Popen([*CTOBSERVE, *arguments], stdout=stdout, stderr=stderr)
+
+
+Begin = Callable[[Sequence[str], Path, Path], Warm | subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def begin() -> Begin:
+    """How `start` starts it; a file that tests the start itself says `cold` instead."""
+    return Warm
+
+
 class Running:
     """A ctobserve process that said it is ready."""
 
-    def __init__(self, arguments: tuple[str, ...], directory: Path) -> None:
+    def __init__(self, begin: Begin, arguments: tuple[str, ...], directory: Path) -> None:
         self._ready = directory / f"ready-{time.monotonic_ns()}"
         self._out = self._ready.with_suffix(".out")
         self._err = self._ready.with_suffix(".err")
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen([*CTOBSERVE, *arguments, "--ready-file", self._ready], stdout=out, stderr=err)
+        self.process = begin([*arguments, "--ready-file", str(self._ready)], self._out, self._err)
         end = time.monotonic() + PATIENCE_S
         while not self._ready.exists():
             assert self.process.poll() is None, f"ctobserve ended: {self._err.read_text()}"
@@ -131,12 +147,12 @@ class Running:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+def start(tmp_path: Path, begin: Begin) -> Iterator[Callable[..., Running]]:
     """Start ctobserve in the background and wait until it is ready."""
     started: list[Running] = []
 
     def go(*arguments: str) -> Running:
-        started.append(Running(arguments, tmp_path))
+        started.append(Running(begin, arguments, tmp_path))
         return started[-1]
 
     yield go
@@ -151,6 +167,6 @@ def report() -> Callable[..., Any]:
     """Run ctobserve to its end and return its JSON document."""
 
     def go(*arguments: str) -> Any:
-        return json.loads(run(*CTOBSERVE, *arguments, "--json"))
+        return json.loads(told(*arguments, "--json"))
 
     return go

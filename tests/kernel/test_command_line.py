@@ -13,8 +13,14 @@ import pytest
 
 from ctobserve_lab.traffic import send_udp
 from ctobserve_lab.world import run
+from tests.kernel.conftest import Begin, cold
 from tests.kernel.forms import auto_is_fentry
 from tests.kernel.tool import CTOBSERVE, PATIENCE_S, bpf_program_ids
+
+
+@pytest.fixture
+def begin() -> Begin:
+    return cold
 
 
 def refused(*command: str) -> tuple[int, str]:

@@ -280,7 +280,7 @@ def test_the_flight_recorder_runs_beside_it(net, start, tmp_path, report):
     assert found["ctobserve_inserts_total", space.name] == 31 and found["ctobserve_records_lost_total",] == 0
     time.sleep(1)
     exporter.end()
-    told = json.loads(run("python3", "-m", "ctobserve", "list", "--json", "--from", str(directory)))
+    told = report("list", "--from", str(directory))
     assert sum(entry["netns"] == space.inum for entry in told["entries"]) == 31
 
 

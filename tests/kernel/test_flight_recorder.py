@@ -17,10 +17,10 @@ import pytest
 from ctobserve_lab.scenarios import SCENARIOS
 from ctobserve_lab.stage import Stage
 from ctobserve_lab.traffic import load, send_udp
-from ctobserve_lab.world import run
 from tests.kernel.conftest import Running
 from tests.kernel.systemd import Systemd
-from tests.kernel.tool import CTOBSERVE, PATIENCE_S
+from tests.kernel.tool import PATIENCE_S
+from tests.kernel.warm import told
 from tests.unit.test_service import settings
 
 KEEP = ("--keep", "20s", "--after", "3s", "--max-size", "32MiB")
@@ -57,7 +57,7 @@ def kept(directory: Path, table: str, kind: str) -> bool:
 
 def asked(*words: str) -> Any:
     """What a command says of a recording."""
-    return json.loads(run(*CTOBSERVE, *words, "--json"))
+    return json.loads(told(*words, "--json"))
 
 
 def bits(capabilities: Sequence[str]) -> int:
@@ -129,10 +129,7 @@ def test_it_goes_round_in_bounded_space_and_leaves_what_can_be_read_when_it_is_k
     time.sleep(2)  # what is older than a second is committed
     running.process.kill()
     running.process.wait()
-    events = [
-        json.loads(line)
-        for line in run(*CTOBSERVE, "events", "--from", str(directory), "--netns", space.name, "--json").splitlines()
-    ]
+    events = [json.loads(line) for line in told("events", "--from", str(directory), "--netns", space.name, "--json").splitlines()]
     assert any(row["event"] == "insert" for row in events)
     there = len(asked("list", "--from", str(directory), "--netns", space.name)["entries"])
     assert 0 < there <= sent

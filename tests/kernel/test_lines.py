@@ -17,8 +17,7 @@ from ctobserve.capture.live import LiveCapture, Options
 from ctobserve.programs.hooks import Purpose
 from ctobserve.render.kernel_lines import kernel_lines
 from ctobserve_lab.traffic import open_tcp, send_udp
-from ctobserve_lab.world import run
-from tests.kernel.tool import CTOBSERVE
+from tests.kernel.warm import told
 
 TRIES = 5
 LEFT = re.compile(r"^(\S+ +\d+ \S+ +\d+ )(\d+) ")
@@ -135,7 +134,7 @@ def test_every_line_as_the_kernel_prints_it(world):
 def test_the_command_prints_them(world):
     for role, space in world.items():
         before = proc(space)
-        ours = run(*CTOBSERVE, "list", "--format", "kernel", "--netns", space.name).splitlines()
+        ours = told("list", "--format", "kernel", "--netns", space.name).splitlines()
         after = proc(space)
         names = Counter(map(still, before)) & Counter(map(still, after))
         assert Counter(map(still, ours)) & names == names, role
@@ -147,7 +146,7 @@ def test_the_command_prints_them(world):
 
 def test_csv_has_a_row_per_entry(world):
     space = world["client"]
-    head, *rows = run(*CTOBSERVE, "list", "--format", "csv", "--netns", space.name).splitlines()
+    head, *rows = told("list", "--format", "csv", "--netns", space.name).splitlines()
     assert head.startswith("netns,l3,proto,")
     assert len(rows) == space.count()
     assert all(row.split(",")[0] == str(space.inum) for row in rows)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from ctobserve_lab.world import run
 from tests.kernel.forms import KALLSYMS, auto_is_fentry, probes_tell_missed
 from tests.kernel.tool import CTOBSERVE, LACKING, bpf_program_ids
 
@@ -65,17 +64,17 @@ def test_probes_that_are_switched_off_meanwhile_are_said(start, request):
     assert "probes were switched off for about" in running.errors
 
 
-def test_a_walk_which_hangs_on_no_function_goes_on(ftrace_off):
+def test_a_walk_which_hangs_on_no_function_goes_on(ftrace_off, report):
     """Where the hash has no name (CONFIG_KALLSYMS_ALL) the table is read by a probe, and is refused like any other."""
     if " nf_conntrack_hash\t" in KALLSYMS.read_text():
-        assert json.loads(run(*CTOBSERVE, "list", "--json"))["meta"]["attach"] == "walk"
+        assert report("list")["meta"]["attach"] == "walk"
     else:
         assert_refused("list")
 
 
-def test_check_tries_and_leaves_nothing():
+def test_check_tries_and_leaves_nothing(report):
     before = bpf_program_ids()
-    found = {item["name"]: item for item in json.loads(run(*CTOBSERVE, "check", "--json"))["findings"]}
+    found = {item["name"]: item for item in report("check")["findings"]}
     assert bpf_program_ids() == before
     assert found["features"]["ok"] is True
     assert found["probes"]["ok"] is (True if probes_tell_missed() else None)

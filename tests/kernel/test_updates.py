@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import subprocess
@@ -15,7 +14,6 @@ from ctobserve.programs.attachment import Attachment
 from ctobserve.programs.hooks import Purpose
 from ctobserve_lab.traffic import open_tcp, send_udp
 from ctobserve_lab.world import Space
-from tests.kernel.tool import CTOBSERVE
 
 
 def told(event: dict) -> str:
@@ -96,7 +94,7 @@ def test_nothing_that_conntrack_sees_escapes_us(net, start, tmp_path):
     assert sum((heard - ours).values()) <= (int(lost[1]) if lost else 0), (heard - ours, running.errors)
 
 
-def test_a_kprobe_says_what_it_missed_where_the_kernel_tells():
+def test_a_kprobe_says_what_it_missed_where_the_kernel_tells(report):
     """That it is told goes by BTF, before anything is attached; `check` says where it is not."""
     made = Attachment(Purpose.TABLE | Purpose.DROPS | Purpose.UPDATES, "kprobe", Symbols.read())
     made.load(made.choices(chains=False, netns=None), 1 << 16)
@@ -106,8 +104,7 @@ def test_a_kprobe_says_what_it_missed_where_the_kernel_tells():
     finally:
         made.close()
     assert len(told) > 5 and {one is not None for one in told} == {made.build.layout.probes_tell_missed}
-    checked = subprocess.run([*CTOBSERVE, "check", "--json"], stdout=subprocess.PIPE, check=True).stdout
-    (probes,) = [one for one in json.loads(checked)["findings"] if one["name"] == "probes"]
+    (probes,) = [one for one in report("check")["findings"] if one["name"] == "probes"]
     assert (probes["ok"] is True) == made.build.layout.probes_tell_missed
 
 
