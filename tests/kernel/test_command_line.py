@@ -20,6 +20,7 @@ from tests.kernel.tool import CTOBSERVE, PATIENCE_S, bpf_program_ids
 
 @pytest.fixture
 def begin() -> Begin:
+    """The start itself is what is tested here."""
     return cold
 
 

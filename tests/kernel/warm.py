@@ -16,9 +16,9 @@ from pathlib import Path
 
 from ctobserve.__main__ import start
 
-COMMANDS = "report why drops top list events buckets size verify record export check"
+COMMANDS = "cli report why drops top list events buckets size verify record export check"
 # What a start finds imported; what it misses it imports itself.
-MODULES = [__name__, *(f"ctobserve.commands.{name}" for name in COMMANDS.split())]
+MODULES = [__name__, "ctobserve.host.surroundings", *(f"ctobserve.commands.{name}" for name in COMMANDS.split())]
 FORKED = get_context("forkserver")
 
 
