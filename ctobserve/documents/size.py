@@ -104,7 +104,7 @@ def collect(view: HostView, opens: Opens, request: SizeRequest) -> SizeDocument:
     notes = _unreadable(allocation, defaults)
     read = _read_entries(view, opens, state.inum, request.via, notes)
     measured = _rate(opens, state.inum, request.duration, notes) if request.duration else None
-    need = need_of(request.rate_per_s, measured, values.get(COUNT), request.headroom)
+    need = need_of(request.rate_per_s, measured, _counted(view, state), request.headroom)
     return SizeDocument(
         meta=timed_of("size", view, started_ns, state.inum),
         now=now_of(values, slab),
@@ -130,6 +130,12 @@ def _entered(view: HostView, inum: int) -> NamespaceState:
     if not state.sysctls:
         raise KernelLacks("nf_conntrack is not loaded, so there is no table to size; try: modprobe nf_conntrack")
     return state
+
+
+def _counted(view: HostView, state: NamespaceState) -> int | None:
+    """Entries when the rate has been measured: of a table that has just begun to fill more than before."""
+    now = view.namespaces(sysctls=(COUNT,), among=(state.inum,)).get(state.inum)
+    return state.sysctls.get(COUNT) if now is None else now.sysctls.get(COUNT, state.sysctls.get(COUNT))
 
 
 def _unreadable(allocation: Allocation, defaults: Defaults | None) -> list[str]:

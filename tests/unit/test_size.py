@@ -272,6 +272,24 @@ def test_slabinfo():
     assert parse_slabinfo("slabinfo - version: 2.1\n") is None
 
 
+def test_the_need_is_of_what_was_there_when_the_rate_was_known(monkeypatch):
+    """An empty table that begins to fill needs more than nothing."""
+    counts = iter((0, 60))
+    view = made(batches=[new(0), new(30)])
+    namespaces = view.namespaces
+
+    def asked(*given, **more):
+        count = next(counts)
+        return {
+            inum: state._replace(sysctls={**state.sysctls, "nf_conntrack_count": count})
+            for inum, state in namespaces(*given, **more).items()
+        }
+
+    monkeypatch.setattr(view, "namespaces", asked)
+    found = said(view, [], duration=10.0, headroom=3.0)
+    assert (found.now.count, found.need.entries, found.need.max) == (0, 60, 180)
+
+
 @pytest.mark.parametrize(("entry_bytes", "slot_bytes"), [(240, 256), (248, 256), (249, 320), (256, 320)])
 def test_behind_an_entry_lies_where_the_next_free_one_is(monkeypatch, tmp_path, entry_bytes, slot_bytes):
     """SLAB_TYPESAFE_BY_RCU; 256 bytes is what an entry of Debian's 5.10 has."""
