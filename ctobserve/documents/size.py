@@ -104,7 +104,8 @@ def collect(view: HostView, opens: Opens, request: SizeRequest) -> SizeDocument:
     notes = _unreadable(allocation, defaults)
     read = _read_entries(view, opens, state.inum, request.via, notes)
     measured = _rate(opens, state.inum, request.duration, notes) if request.duration else None
-    need = need_of(request.rate_per_s, measured, _counted(view, state), request.headroom)
+    count = None if measured is None else _counted(view, state)
+    need = need_of(request.rate_per_s, measured, count, request.headroom)
     return SizeDocument(
         meta=timed_of("size", view, started_ns, state.inum),
         now=now_of(values, slab),
